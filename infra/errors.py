@@ -1,0 +1,13 @@
+"""The two kinds of failure that a person can do something about; everything else is a bug and keeps its traceback."""
+
+
+class BadInput(Exception):
+    """Something the user gave is wrong. One line that names the file, the field and the value; exit code 2, no retry."""
+
+
+class CorruptArtifact(BadInput):
+    """Stored bytes no longer fit their sha256, or a manifest no longer fits its own digest."""
+
+
+class ProgramFailed(RuntimeError):
+    """A program ended badly for a reason that is not the user's input; the message holds the last lines of its log."""

@@ -1,0 +1,68 @@
+"""What every program shares: it reads a job file, writes a folder, tells how far it is, and dies with whoever started it.
+
+`python -m tasks.<room>.<program> JOB OUT`. JOB is JSON. Beside its results a program leaves in OUT `progress.json` while
+it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is at fault.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.errors import BadInput
+
+
+class Progress:
+    """How far the program is, for the person who waits: written at most every 0.3 s, always complete."""
+
+    def __init__(self, folder: Path):
+        self.file = folder / "progress.json"
+        self.last = 0.0
+
+    def __call__(self, done: int, total: int, unit: str = "rows") -> None:
+        if done < total and time.monotonic() - self.last < 0.3:
+            return
+        self.last = time.monotonic()
+        write_json(self.file, {"done": done, "total": total, "unit": unit})
+
+
+Work = Callable[[dict, Path, Progress], dict]
+
+
+def run(work: Work) -> None:
+    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest."""
+    tie_to_parent()
+    job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        summary = work(job, out, Progress(out))
+    except BadInput as problem:
+        write_json(out / "failure.json", {"message": str(problem)})
+        sys.exit(2)
+    write_json(out / "summary.json", summary)
+
+
+def tie_to_parent() -> None:
+    """The starter keeps the other end of our standard input open for as long as it lives: its end of file is our end.
+
+    A pipe, not PR_SET_PDEATHSIG: that one fires when the starting *thread* ends, and knows only Linux.
+    """
+    if os.environ.get("FUSE_TETHERED") != "1":
+        return
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def write_json(file: Path, value: dict) -> None:
+    draft = file.with_name(file.name + ".draft")
+    draft.write_text(json.dumps(value, indent=1, sort_keys=True))
+    os.replace(draft, file)

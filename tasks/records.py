@@ -1,0 +1,76 @@
+"""The row shapes that cross rooms, as Arrow schemas: the only thing two rooms have in common."""
+
+import hashlib
+import json
+
+import pyarrow as pa
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+PROMPT = pa.schema(
+    [
+        ("prompt_id", pa.string()),  # sha256 of the canonical form of the messages
+        ("messages", MESSAGES),  # ends with a user turn
+        ("category", pa.string()),
+        ("gold", pa.string()),  # the answer that a program can check; null where there is none
+    ]
+)
+
+SPLIT = pa.schema([("prompt_id", pa.string()), ("part", pa.string())])  # sft | preference | held_out
+
+RESPONSE = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("text", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),  # stop | length
+        ("seed", pa.int64()),
+        ("engine", pa.string()),  # e.g. transformers 5.19.0
+    ]
+)
+
+SCORE = pa.schema(
+    [
+        ("content_id", pa.string()),  # of prompt and text: the same words are never scored twice
+        ("score", pa.float64()),
+        ("tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+    ]
+)
+
+SFT_RECORD = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("messages", MESSAGES),
+        ("response", pa.string()),
+        ("source", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+
+PREFERENCE_RECORD = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("messages", MESSAGES),
+        ("source", pa.string()),  # who wrote source_best
+        ("source_best", pa.string()),  # y_ws
+        ("own_best", pa.string()),  # y_wt
+        ("own_worst", pa.string()),  # y_l
+        ("source_best_score", pa.float64()),
+        ("own_best_score", pa.float64()),
+        ("own_worst_score", pa.float64()),
+    ]
+)
+
+
+def prompt_id(messages: list[dict[str, str]]) -> str:
+    """The identity of a prompt is what it says: sha256 over the canonical JSON of its (role, content) turns."""
+    turns = [[turn["role"], turn["content"]] for turn in messages]
+    return hashlib.sha256(json.dumps(turns, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def content_id(prompt: str, text: str) -> str:
+    """The identity of a response for a reward model: who wrote it does not matter, only what stands there."""
+    return hashlib.sha256(f"{prompt}\0{text}".encode()).hexdigest()[:40]
