@@ -1,6 +1,6 @@
 """What every program shares: it reads a job file, writes a folder, tells how far it is, and dies with whoever started it.
 
-`python -m tasks.<room>.<program> JOB OUT`. JOB is JSON. Beside its results a program leaves in OUT `progress.json` while
+`python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT `progress.json` while
 it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is at fault.
 """
 
@@ -51,7 +51,7 @@ def tie_to_parent() -> None:
 
     A pipe, not PR_SET_PDEATHSIG: that one fires when the starting *thread* ends, and knows only Linux.
     """
-    if os.environ.get("FUSE_TETHERED") != "1":
+    if sys.argv[3:] != ["tethered"]:
         return
 
     def wait() -> None:

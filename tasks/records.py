@@ -23,6 +23,7 @@ RESPONSE = pa.schema(
         ("prompt_id", pa.string()),
         ("sample_index", pa.int32()),
         ("text", pa.string()),
+        ("content_id", pa.string()),  # of prompt and text: by it a response is joined with its scores
         ("prompt_tokens", pa.int32()),
         ("tokens", pa.int32()),
         ("finish_reason", pa.string()),  # stop | length
@@ -33,7 +34,7 @@ RESPONSE = pa.schema(
 
 SCORE = pa.schema(
     [
-        ("content_id", pa.string()),  # of prompt and text: the same words are never scored twice
+        ("content_id", pa.string()),
         ("score", pa.float64()),
         ("tokens", pa.int32()),
         ("truncated", pa.bool_()),

@@ -1,0 +1,35 @@
+# Two commands are enough: `make demo` and `make test`. Both set up .venv from the committed lock first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/fuse run demo
+
+test: $(VENV)/.installed-test lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	@$(BIN)/ruff check flows tasks infra tests
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+# torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
+# replace it. Everything else comes from the lock without a resolver.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a minute or two)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock torch==2.13.0
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-test.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .fuse build *.egg-info

@@ -1,0 +1,121 @@
+"""`fuse …`: parses, prints, nothing else. Heavy imports wait until a command needs them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from infra.errors import BadInput, ProgramFailed
+
+    chosen = parser().parse_args(arguments)
+    try:
+        return chosen.command(chosen) or 0
+    except BadInput as problem:
+        print(f"fuse: {problem}", file=sys.stderr)
+        return 2
+    except ProgramFailed as problem:
+        print(f"fuse: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="fuse", description="Fuse several source language models into one target model (WRPO).")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("run", run, "run what is missing of a recipe, then print its results"),
+        ("plan", plan, "say what a run would do and why; run nothing"),
+        ("show", show, "lineage of an artifact or of a recipe's report, up to the prompts"),
+        ("report", report, "print a finished recipe's results and where its report is"),
+    ):
+        one = commands.add_parser(name, help=text, description=text)
+        what = "a recipe, or an artifact's address STAGE/FINGERPRINT (a unique beginning is enough)" if name == "show" else \
+            "a recipe: a TOML file, or the name of a shipped one (demo)"
+        one.add_argument("recipe", metavar="ARTIFACT|RECIPE" if name == "show" else "RECIPE", help=what)
+        one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides",
+                         help="override a field of the recipe, for example wrpo.alpha=0.3; may be repeated")
+        one.set_defaults(command=command)
+    return whole
+
+
+def chain(chosen: argparse.Namespace):
+    """The recipe's chain, and the place with a store that can be used."""
+    from flows.fusion import fusion
+    from flows.place import Place
+    from flows.recipe import load
+
+    recipe = load(chosen.recipe, chosen.overrides)
+    place = Place.from_settings()
+    return recipe, fusion(recipe), place
+
+
+def run(chosen: argparse.Namespace) -> int:
+    from flows.console import Watcher, make_console
+    from flows.plan import plan as plan_of
+    from flows.plan import verify_inputs
+    from infra.errors import CorruptArtifact
+
+    recipe, last, place = chain(chosen)
+    console = make_console()
+    planned = plan_of(last, place.store)
+    runs = [one for one in planned if one.runs]
+    console.print(f"{recipe.name}: {len(runs)} of {len(planned)} steps to do" if runs else f"{recipe.name}: nothing to do, all steps are in place")
+    if runs:
+        place.store.probe()
+        if problems := verify_inputs(planned, place.store):
+            raise CorruptArtifact("; ".join(problems))
+        from flows.local import run_here
+
+        with Watcher(console) as watcher:
+            run_here(recipe, watcher)
+    return finish(last, place, console)
+
+
+def plan(chosen: argparse.Namespace) -> None:
+    from flows.console import make_console, show_plan
+    from flows.plan import plan as plan_of
+
+    _, last, place = chain(chosen)
+    show_plan(make_console(), plan_of(last, place.store))
+
+
+def show(chosen: argparse.Namespace) -> None:
+    from flows.console import make_console
+    from flows.place import Place
+    from flows.show import find_artifact, show_lineage
+
+    place = Place.from_settings()
+    manifest = find_artifact(chosen.recipe, place.store)
+    if manifest is None:
+        from infra.errors import BadInput
+
+        _, last, _ = chain(chosen)
+        manifest = place.store.manifest(last.stage.name, last.fingerprint)
+        if manifest is None:
+            raise BadInput(f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan says what is missing")
+    show_lineage(make_console(), manifest, place.store)
+
+
+def report(chosen: argparse.Namespace) -> int:
+    from flows.console import make_console
+    from infra.errors import BadInput
+
+    _, last, place = chain(chosen)
+    if place.store.manifest(last.stage.name, last.fingerprint) is None:
+        raise BadInput(f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse run makes it")
+    return finish(last, place, make_console())
+
+
+def finish(last, place, console) -> int:
+    from flows.console import show_results
+
+    show_results(console, place.numbers(last))
+    console.print(f"\nreport: {place.report(last)}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Where a run happens: its store and its programs, as the settings have it; and how the report comes out of the store."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.launch import Launcher
+from infra.settings import settings
+from infra.store import Store
+from tasks.stage import Step
+
+
+@dataclass(frozen=True)
+class Place:
+    store: Store
+    launcher: Launcher
+    workspace: Path
+
+    @classmethod
+    def from_settings(cls) -> "Place":
+        chosen = settings()
+        return cls(Store(chosen.store_url, chosen.workspace / "cache"), Launcher(), chosen.workspace)
+
+    def numbers(self, report: Step) -> dict:
+        return json.loads((self._files(report, "numbers.json") / "numbers.json").read_text())
+
+    def report(self, report: Step) -> Path:
+        """A copy of the report that a person finds and opens."""
+        target = self.workspace / "reports" / f"{report.what.recipe['name']}-{report.fingerprint[:8]}.html"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._files(report, "report.html") / "report.html", target)
+        return target
+
+    def _files(self, report: Step, name: str) -> Path:
+        return self.store.fetch(self.store.manifest(report.stage.name, report.fingerprint), [name])

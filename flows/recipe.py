@@ -1,0 +1,203 @@
+"""Recipe: every decision of a run, typed and frozen. A TOML file holds its values; `--set a.b=c` overrides them."""
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from infra.errors import BadInput
+from tasks.models.stage import GeneratorSource, RewardSource
+from tasks.prompts.stage import PromptSource
+from tasks.responses.stage import Sampling, SamplingHow
+from tasks.scores.stage import Scoring, ScoringHow
+from tasks.sft.stage import SFT
+from tasks.splits.stage import Split
+from tasks.stage import What
+from tasks.training import TrainingHow
+from tasks.wrpo.stage import WRPO
+
+SHIPPED = Path(__file__).with_name("recipes")
+SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """One of the models that are fused into the target."""
+
+    name: str = Field(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
+    model: GeneratorSource
+    sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
+
+
+class Reward(Section):
+    """A reward model and how it reads."""
+
+    model: RewardSource
+    scoring: Scoring = Scoring(kind="sequence-classifier")
+
+
+class Pairing(What):
+    margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
+
+
+class Evaluating(Section):
+    """On the held-out prompts: how the models answer, and who judges."""
+
+    judge: Reward
+    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: int
+
+
+class Hows(Section):
+    """Speed and place: nothing here changes a result or an address."""
+
+    sampling: SamplingHow = SamplingHow()
+    scoring: ScoringHow = ScoringHow()
+    sft: TrainingHow = TrainingHow()
+    wrpo: TrainingHow = TrainingHow()
+
+
+class Recipe(Section):
+    """A run, from the prompts to the report."""
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+    seed: int = Field(description="seeds every stage that states none of its own")
+    prompts: PromptSource
+    target: GeneratorSource
+    sources: tuple[Source, ...] = Field(min_length=1)
+    reward: Reward
+    split: Split
+    sampling: Sampling
+    sft: SFT
+    pairs: Pairing = Pairing()
+    wrpo: WRPO
+    evaluation: Evaluating
+    how: Hows = Hows()
+
+    @model_validator(mode="before")
+    @classmethod
+    def sow(cls, values: Any) -> Any:
+        """Gives every section that takes a seed and states none one that follows from the recipe's."""
+        if not isinstance(values, dict) or not isinstance(values.get("seed"), int):
+            return values
+        values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
+        for name in SEEDED:
+            if isinstance(section := values.get(name), dict) and section.get("kind") != "file":
+                section.setdefault("seed", derived(values["seed"], name))
+        values["target"] = sown_model(values, values.get("target"), "target")
+        values["reward"] = sown_reward(values, values.get("reward"), "reward")
+        if isinstance(evaluation := values.get("evaluation"), dict):
+            evaluation["judge"] = sown_reward(values, evaluation.get("judge"), "judge")
+        if isinstance(values.get("sources"), list | tuple):
+            values["sources"] = [sown_source(values, source) for source in values["sources"]]
+        return values
+
+    @model_validator(mode="after")
+    def distinct(self) -> "Recipe":
+        names = [source.name for source in self.sources]
+        for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
+            raise ValueError(f"sources: the name {name!r} is taken")
+        return self
+
+    def decisions(self) -> dict[str, Any]:
+        """All of it that changes a result, as plain values."""
+        return self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True)
+
+
+def derived(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=4).digest())
+
+
+def sown_model(values: dict, model: Any, name: str) -> Any:
+    if isinstance(model, dict) and str(model.get("kind", "")).startswith("tiny"):
+        return {"seed": derived(values["seed"], name), **model}
+    return model
+
+
+def sown_reward(values: dict, reward: Any, name: str) -> Any:
+    return {**reward, "model": sown_model(values, reward.get("model"), name)} if isinstance(reward, dict) else reward
+
+
+def sown_source(values: dict, source: Any) -> Any:
+    if not isinstance(source, dict):
+        return source
+    grown = {**source, "model": sown_model(values, source.get("model"), f"source {source.get('name')}")}
+    if isinstance(sampling := grown.get("sampling"), dict):
+        grown["sampling"] = {**values.get("sampling", {}), **sampling}
+    return grown
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by path, or by the name of one that is shipped, with `a.b=c` overrides applied before it is read."""
+    file = find(name)
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BadInput(f"{file}: not TOML: {problem}") from problem
+    for override in overrides:
+        apply(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as problem:
+        raise BadInput(f"{file}: {describe(problem)}") from problem
+
+
+def find(name: str) -> Path:
+    for file in (Path(name), SHIPPED / f"{name}.toml"):
+        if file.is_file():
+            return file
+    shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
+    raise BadInput(f"recipe: there is no file {name!r}, and no shipped recipe of that name ({shipped})")
+
+
+def apply(values: dict, override: str) -> None:
+    """`wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`; the value is TOML, or else text."""
+    path, equals, text = override.partition("=")
+    *parents, last = path.split(".")
+    if not equals or not last:
+        raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    place: Any = values
+    for part in parents:
+        place = step_into(place, part, override)
+    if isinstance(place, list):
+        raise BadInput(f"--set {override}: {path} is a list; name one of its fields")
+    place[last] = value
+
+
+def step_into(place: Any, part: str, override: str) -> Any:
+    if isinstance(place, list):
+        named = [item for item in place if isinstance(item, dict) and item.get("name") == part]
+        if named or (part.isdigit() and int(part) < len(place)):
+            return named[0] if named else place[int(part)]
+        raise BadInput(f"--set {override}: there is no {part!r} in the list")
+    found = place.setdefault(part, {})
+    if not isinstance(found, dict | list):
+        raise BadInput(f"--set {override}: {part} is a value, not a section")
+    return found
+
+
+def describe(problem: ValidationError) -> str:
+    """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
+    lines = []
+    for error in problem.errors():
+        field = ".".join(str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills"))
+        match error["type"]:
+            case "extra_forbidden":
+                lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")
+            case "missing":
+                lines.append(f"{field}: is missing")
+            case _:
+                lines.append(f"{field or 'recipe'}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r:.80}"
+                             if field else error["msg"].removeprefix("Value error, "))
+    return "; ".join(lines)

@@ -1,0 +1,67 @@
+"""Runs a program in a process of its own, tied to this one: it ends when we end, however we end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.errors import BadInput, ProgramFailed
+from infra.settings import program_environment, settings
+
+LOG_TAIL = 20
+
+
+class Launcher:
+    """This machine's programs: at most `slots` at once, each with its share of the cores."""
+
+    def __init__(self, slots: int | None = None, threads: int | None = None):
+        self.slots = threading.BoundedSemaphore(slots or settings().programs_at_once)
+        self.threads = threads or settings().threads_per_program
+
+    def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None) -> dict:
+        """Runs `python -m MODULE JOB OUT` to its end; `watch` is called while it runs and once after. Returns its summary."""
+        out.mkdir(parents=True, exist_ok=True)
+        job_file, log = out / "job.json", out / "log.txt"
+        job_file.write_text(json.dumps(job, indent=1))
+        with self.slots:
+            self._run(module, [str(job_file), str(out), "tethered"], log, watch)
+        return json.loads((out / "summary.json").read_text())
+
+    def _run(self, module: str, arguments: list[str], log: Path, watch: Callable[[], None]) -> None:
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=output, stderr=output,
+                start_new_session=True, env=program_environment(self.threads))
+        try:
+            while process.poll() is None:
+                watch()
+                time.sleep(0.2)
+            watch()
+        finally:
+            end_group(process)
+        if process.returncode != 0:
+            raise failure(module, process.returncode, log)
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """The program and whatever it started: gone when this returns."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.stdin.close()
+    process.wait()
+
+
+def failure(module: str, code: int, log: Path) -> Exception:
+    reason = log.with_name("failure.json")
+    if code == 2 and reason.exists():
+        return BadInput(json.loads(reason.read_text())["message"])
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+    ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")

@@ -1,0 +1,179 @@
+"""A lease on a piece of work: it saves doing the work twice, and nothing more.
+
+Two holders are possible (clocks differ, machines sleep), so what must be exclusive is written with `Blobs.create`.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
+
+from infra.blobs import Blobs
+from infra.errors import BadInput, CorruptArtifact
+
+
+class Holder(BaseModel, frozen=True):
+    owner: str
+    host: str
+    boot: str  # which boot of the host, and which process namespace on it: only there does a process id mean anything
+    pid: int
+    started: str
+    expires: float
+    epoch: int
+
+    def gone(self) -> bool:
+        """Expired, or a process that no longer runs on this very host."""
+        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), _boot())
+        return self.expires < time.time() or (here and _started(self.pid) != self.started)
+
+    def bytes(self) -> bytes:
+        return self.model_dump_json().encode()
+
+
+class Lease:
+    def __init__(self, blobs: Blobs, path: str, owner: str, ttl: float, taken: float):
+        self._blobs, self._path, self._owner, self._ttl = blobs, path, owner, ttl
+        self._until = taken + ttl
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease {path}", daemon=True)
+
+    def held(self) -> bool:
+        """False once another holder was seen, or once no renewal has succeeded for `ttl`."""
+        return not self._ended.is_set() and time.monotonic() < self._until
+
+    def keep(self) -> None:
+        self._thread.start()
+
+    def release(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            self._expire(0.0)  # expired rather than deleted: a delete could hit a successor's lease
+        except (OSError, BadInput):
+            return  # it will expire by itself, and the work's own result or error is what counts
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._ttl / 3):
+            began = time.monotonic()
+            try:
+                if not self._expire(time.time() + self._ttl):
+                    self._ended.set()
+                    return
+                self._until = began + self._ttl
+            except OSError:
+                continue  # the next third may do; `held` watches the deadline
+            except BadInput:
+                self._ended.set()  # no longer welcome; whoever writes next to the store reports why
+                return
+
+    def _expire(self, when: float) -> bool:
+        """Move the end of the lease; False when it is another's. Reads first: an earlier answer may have been lost."""
+        try:
+            stored = self._blobs.read(self._path)
+        except FileNotFoundError:
+            return False
+        holder = _parse(self._blobs, self._path, stored)
+        new = holder.model_copy(update={"expires": when}).bytes()
+        return holder.owner == self._owner and self._blobs.compare_and_swap(self._path, stored, new)
+
+
+@contextmanager
+def lease(
+    blobs: Blobs,
+    name: str,
+    ttl: float = 90.0,
+    poll: float = 0.5,
+    on_wait: Callable[[str], None] | None = None,
+    done: Callable[[], bool] | None = None,
+) -> Iterator[Lease | None]:
+    """Hold `name` to the end of the block, after any live holder; None when `done()` turned true while waiting."""
+    taken = _wait(blobs, name, ttl, poll, on_wait, done)
+    if taken is None:
+        yield None
+        return
+    taken.keep()
+    try:
+        yield taken
+    finally:
+        taken.release()
+
+
+def _wait(
+    blobs: Blobs,
+    name: str,
+    ttl: float,
+    poll: float,
+    on_wait: Callable[[str], None] | None,
+    done: Callable[[], bool] | None,
+) -> Lease | None:
+    path, announced = f"_leases/{name}.json", None
+    while True:
+        taken, holder = _take(blobs, path, ttl)
+        if announced and done and done():
+            if taken:
+                taken.release()
+            return None
+        if taken:
+            return taken
+        if holder and holder.owner != announced:
+            announced = holder.owner
+            if on_wait:
+                until = datetime.fromtimestamp(holder.expires).strftime("%H:%M:%S")
+                on_wait(f"{name} is held by process {holder.pid} on {holder.host} (renewed until {until}); waiting")
+            continue  # `done` is asked at once, not a poll later
+        time.sleep(poll)
+
+
+def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | None]:
+    """One try: (the lease, None), or (None, who has it), or (None, None) when someone was quicker just now."""
+    try:
+        raw = blobs.read(path)
+        before = _parse(blobs, path, raw)
+    except FileNotFoundError:
+        raw, before = None, None
+    if before and not before.gone():
+        return None, before
+    began = time.monotonic()
+    mine = Holder(
+        owner=uuid4().hex,
+        host=socket.gethostname(),
+        boot=_boot(),
+        pid=os.getpid(),
+        started=_started(os.getpid()) or "",
+        expires=time.time() + ttl,
+        epoch=before.epoch + 1 if before else 1,
+    )
+    got = blobs.create(path, mine.bytes()) if raw is None else blobs.compare_and_swap(path, raw, mine.bytes())
+    return (Lease(blobs, path, mine.owner, ttl, began) if got else None), None
+
+
+def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:
+    try:
+        return Holder.model_validate_json(raw)
+    except ValidationError as error:
+        raise CorruptArtifact(f"{blobs.url}/{path}: not a lease; delete it if nothing is running") from error
+
+
+def _boot() -> str:
+    """Empty where there is no /proc: then only the clock tells that a holder is gone."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except FileNotFoundError:
+        return ""
+
+
+def _started(pid: int) -> str | None:
+    """When a running process began, in clock ticks since boot; None for none, or one that only waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]

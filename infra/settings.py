@@ -1,0 +1,80 @@
+"""The environment, read once and here only; `.env.example` mirrors it field by field."""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are on this machine. Nothing here changes a result."""
+
+    model_config = SettingsConfigDict(env_prefix="FUSE_", env_file=".env", extra="ignore", frozen=True)
+
+    workspace: Path = Field(Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history")
+    store: str = Field("", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store")
+    programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per GPU-less core up to two")
+    threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
+    lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
+
+    @property
+    def store_url(self) -> str:
+        return self.store or str(self.workspace.absolute() / "store")
+
+    @property
+    def programs_at_once(self) -> int:
+        return self.programs or min(2, cores())
+
+    @property
+    def threads_per_program(self) -> int:
+        return self.threads or max(1, cores() // self.programs_at_once)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@cache
+def settings() -> Settings:
+    return Settings()
+
+
+def program_environment(threads: int) -> dict[str, str]:
+    """What a program inherits: this environment, with thread counts set and every library kept from phoning home."""
+    return {
+        **os.environ,
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def server_environment(home: Path) -> dict[str, str]:
+    """What a Prefect server of this workspace's own starts with: its home, no UI, no reports to anyone."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **kept,
+        "PREFECT_HOME": str(home),
+        "PREFECT_UI_ENABLED": "0",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def quieten_prefect() -> None:
+    """Before Prefect is imported: its home is the workspace, its log lines make room for ours."""
+    os.environ.setdefault("PREFECT_HOME", str(settings().workspace.absolute() / "prefect"))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def api_given() -> bool:
+    """Whether somebody runs a Prefect server for us."""
+    return bool(os.environ.get("PREFECT_API_URL"))

@@ -1,0 +1,274 @@
+"""Artifacts: files under content names, then one manifest, written last and once. No manifest: it did not happen.
+
+Pools hold rows in parts that are each complete or absent: a part's name holds its sha256 and row count.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel
+
+from infra.blobs import Blobs, draft_of, is_name, measure, seal
+from infra.errors import BadInput, CorruptArtifact
+
+PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
+
+
+def _name(value: str) -> str:
+    if not is_name(value):
+        raise ValueError(f"{value!r} is not a relative name")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class FileEntry(BaseModel, frozen=True, extra="forbid"):
+    name: Name  # inside the artifact
+    path: Name  # under the root of the store; may lie in a pool
+    sha256: str
+    size: int
+    rows: int | None = None
+
+
+class Reference(BaseModel, frozen=True, extra="forbid"):
+    stage: str
+    fingerprint: str
+
+
+class Manifest(BaseModel, frozen=True, extra="forbid"):
+    format: int = 1
+    stage: str
+    version: str
+    fingerprint: str
+    label: str
+    what: dict
+    inputs: dict[str, list[Reference]]
+    files: tuple[FileEntry, ...]
+    counts: dict[str, float | int | str]
+    provenance: dict
+    started: str
+    seconds: float
+    attempt: str
+
+    @property
+    def content(self) -> str:
+        return _content(self.files)
+
+    def render(self) -> bytes:
+        """The stored form: JSON that carries the sha256 of itself without it."""
+        body = self.model_dump(mode="json")
+        return _json(body | {"digest": hashlib.sha256(_json(body)).hexdigest()})
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Manifest":
+        """ValueError unless `raw` is, byte for byte, what `render` gives for its fields."""
+        fields = json.loads(raw)
+        if not isinstance(fields, dict):
+            raise ValueError("not a JSON object")
+        found = cls.model_validate({key: value for key, value in fields.items() if key != "digest"})
+        if found.render() != raw:
+            raise ValueError("does not fit its own digest")
+        return found
+
+
+class Store:
+    def __init__(self, url: str, cache: Path, options: dict | None = None):
+        self.blobs = Blobs(url, options)
+        self.cache = Path(cache).absolute()
+        self._verified: set[tuple] = set()
+
+    def probe(self) -> None:
+        self.blobs.probe()
+
+    def manifest(self, stage: str, fingerprint: str) -> Manifest | None:
+        path = f"{_artifact(stage, fingerprint)}/MANIFEST.json"
+        try:
+            raw = self.blobs.read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            found = Manifest.parse(raw)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole manifest: {reason}") from error
+        if (found.stage, found.fingerprint) != (stage, fingerprint):
+            raise CorruptArtifact(f"{self.blobs.url}/{path}: is the manifest of {found.stage}/{found.fingerprint}")
+        return found
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """All of a stage that can be read; a corrupt one is reported by whoever needs it."""
+        found = []
+        for path in sorted(self.blobs.list(_stage(stage))):
+            match = re.fullmatch(rf"{stage}/([0-9a-f]+)/MANIFEST\.json", path)
+            try:
+                if match and (manifest := self.manifest(stage, match[1])):
+                    found.append(manifest)
+            except CorruptArtifact:
+                continue
+        return found
+
+    def publish(self, folder: Path, draft: Manifest) -> Manifest:
+        """Bytes first, manifest last. When another manifest was first, that one counts and is returned."""
+        Manifest.parse(draft.render())  # a value that JSON cannot hold fails here, before anything is uploaded
+        root = _artifact(draft.stage, draft.fingerprint)
+        if found := self.manifest(draft.stage, draft.fingerprint):
+            return found
+        entries = {entry.name: entry for entry in draft.files}
+        for file in _files(folder):
+            name = file.relative_to(folder).as_posix()
+            if name in entries:
+                raise ValueError(f"{root}: the file {name} is in the folder and in a pool")
+            size, sha256 = _measure(file)
+            path = f"{root}/data/{sha256[:20]}/{name}"
+            self.blobs.put_file(file, path)
+            entries[name] = FileEntry(name=name, path=path, sha256=sha256, size=size)
+        complete = draft.model_copy(update={"files": tuple(entries[name] for name in sorted(entries))})
+        self.blobs.create(f"{root}/MANIFEST.json", complete.render())
+        found = self.manifest(draft.stage, draft.fingerprint)  # ours, or the one that was first
+        if found is None:
+            raise RuntimeError(f"{self.blobs.url}/{root}/MANIFEST.json: deleted by someone as soon as it was written")
+        return found
+
+    def fetch(self, manifest: Manifest, names: Collection[str] | None = None) -> Path:
+        """A local folder with exactly these files, as links to verified bytes in the store or in the cache."""
+        entries = [entry for entry in manifest.files if names is None or entry.name in names]
+        if missing := set(names or ()) - {entry.name for entry in entries}:
+            raise KeyError(f"{manifest.stage}/{manifest.fingerprint} has no file {sorted(missing)}")
+        folder = self.cache / "folders" / manifest.stage / _content(entries)[:20]
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            _link(folder / entry.name, self._verified_file(entry))
+        return folder
+
+    def verify(self, manifest: Manifest) -> list[str]:
+        """What is wrong with the stored bytes, one line each; everything is read again."""
+        problems = []
+        for entry in manifest.files:
+            try:
+                size, sha256 = self.blobs.digest(entry.path)
+            except FileNotFoundError:
+                size, sha256 = None, ""
+            problems.append(self._problem(entry, size, sha256))
+        return [problem for problem in problems if problem]
+
+    def append(self, pool: str, file: Path, rows: int) -> FileEntry:
+        """Keep one finished part. No marker: a name that holds the content's hash is complete or absent."""
+        size, sha256 = _measure(file)
+        if size == 0 or rows < 0:
+            raise ValueError(f"{file}: {size} bytes with {rows} rows is not a part of a pool")
+        entry = _part(f"{_pool(pool)}/{sha256}-{rows}.parquet", size)
+        self.blobs.put_file(file, entry.path)
+        return entry
+
+    def parts(self, pool: str) -> list[FileEntry]:
+        """Every complete part, from the listing alone."""
+        root = _pool(pool)
+        found = sorted(self.blobs.list(root).items())
+        return [_part(path, size) for path, size in found if size and PART.fullmatch(path.removeprefix(f"{root}/"))]
+
+    def fetch_part(self, entry: FileEntry) -> Path:
+        return self._verified_file(entry)
+
+    def _verified_file(self, entry: FileEntry) -> Path:
+        """Where the entry's bytes lie locally, their sha256 checked once per process and state of the file."""
+        stored = self.blobs.local(entry.path)
+        file = stored or self.cache / "objects" / entry.path
+        problem = self._file_problem(file, entry)
+        for _ in range(2):  # one flip on the way is not yet a corrupt artifact
+            if not problem or stored:
+                break
+            with draft_of(file) as draft:
+                try:
+                    self.blobs.get_file(entry.path, draft)
+                except FileNotFoundError:
+                    break
+                problem = self._file_problem(draft, entry)
+                if not problem:
+                    seal(draft)
+                    os.replace(draft, file)
+        if problem:
+            raise CorruptArtifact(problem)
+        return file
+
+    def _file_problem(self, file: Path, entry: FileEntry) -> str | None:
+        try:
+            state = file.stat()
+        except FileNotFoundError:
+            return self._problem(entry, None, "")
+        # A seal or a rename changes ctime; content cannot change without mtime.
+        known = (entry.sha256, entry.size, state.st_ino, state.st_size, state.st_mtime_ns)
+        if known in self._verified:
+            return None
+        problem = self._problem(entry, *_measure(file))
+        if not problem:
+            self._verified.add(known)
+        return problem
+
+    def _problem(self, entry: FileEntry, size: int | None, sha256: str) -> str | None:
+        where = f"{self.blobs.url}/{entry.path}"
+        if size is None:
+            return f"{where}: missing"
+        if size != entry.size:
+            return f"{where}: {entry.size} bytes expected, {size} found"
+        if sha256 != entry.sha256:
+            return f"{where}: sha256 {entry.sha256[:12]}… expected, {sha256[:12]}… found"
+        return None
+
+
+def _json(fields: dict) -> bytes:
+    return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+def _content(entries: Collection[FileEntry]) -> str:
+    named = sorted((entry.name, entry.sha256) for entry in entries)
+    return hashlib.sha256(json.dumps(named, separators=(",", ":")).encode()).hexdigest()
+
+
+def _measure(file: Path) -> tuple[int, str]:
+    with Path(file).open("rb") as stream:
+        return measure(stream)
+
+
+def _files(folder: Path) -> list[Path]:
+    walk = os.walk(folder, followlinks=True)  # a trainer may leave `last -> checkpoint-100`
+    return sorted(Path(place, name) for place, _, names in walk for name in names)
+
+
+def _part(path: str, size: int) -> FileEntry:
+    name = path.rpartition("/")[2]
+    sha256, rows = PART.fullmatch(name).groups()
+    return FileEntry(name=name, path=path, sha256=sha256, size=size, rows=int(rows))
+
+
+def _link(link: Path, target: Path) -> None:
+    with draft_of(link) as draft:
+        draft.symlink_to(target)
+        os.replace(draft, link)
+
+
+def _segments(value: str, kind: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+)*", value):
+        raise BadInput(f"{value!r} is not a {kind} name: lower-case letters, digits, '_' and '-' between slashes")
+    return value
+
+
+def _stage(stage: str) -> str:
+    if stage.startswith("_") or stage.partition("/")[0] == "pools":
+        raise BadInput(f"{stage!r} is not a stage name: the store keeps other things there")
+    return _segments(stage, "stage")
+
+
+def _pool(pool: str) -> str:
+    return f"pools/{_segments(pool, 'pool')}"
+
+
+def _artifact(stage: str, fingerprint: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]+", fingerprint):
+        raise BadInput(f"{fingerprint!r} is not a fingerprint: hexadecimal digits")
+    return f"{_stage(stage)}/{fingerprint}"

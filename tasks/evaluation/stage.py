@@ -1,0 +1,99 @@
+"""Evaluation: leaves `answers.parquet` (a row per model and held-out prompt) and `results.json` (rates with intervals).
+
+Two measures: accuracy, where a program can check the answer against the prompt's gold one, and the win rate against one
+response of each source, as a judge scores them that did not build the data. Ties count a half.
+"""
+
+import json
+
+import pandas as pd
+from pydantic import Field
+
+from infra.errors import BadInput
+from infra.store import Manifest
+from tasks.evaluation.statistics import interval
+from tasks.execution import Run
+from tasks.stage import How, What, stage
+
+Manifests = tuple[Manifest, ...]
+
+
+class Evaluation(What):
+    models: tuple[str, ...] = Field(description="names of the evaluated models, from the weakest claim to the strongest")
+    opponents: tuple[str, ...] = Field(description="names of the sources")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: int
+
+
+@stage("evaluation", version="1")
+def evaluate(run: Run, what: Evaluation, how: How, prompts: Manifests, splits: Manifests, answers: Manifests,
+             opponents: Manifests, scores: Manifests) -> None:
+    held_out = held_out_prompts(run, prompts, splits)
+    values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
+    names, manifests = (*what.models, *what.opponents), (*answers, *opponents)
+    table = pd.concat([one_answer(run, name, manifest, held_out, values)
+                       for name, manifest in zip(names, manifests, strict=True)], ignore_index=True)
+    table["win_rate"] = wins(table, what.opponents)
+    table.to_parquet(run.folder / "answers.parquet", index=False)
+    results = [result(name, table, what) for name in names]
+    pairs = zip(what.models, what.models[1:], strict=False)
+    changes = [change for before, after in pairs for change in differences(before, after, table, what)]
+    (run.folder / "results.json").write_text(json.dumps({
+        "held_out": len(held_out), "confidence": what.confidence, "results": results, "differences": changes}, indent=1))
+    run.count(rows=len(table), prompts=len(held_out))
+
+
+def held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.DataFrame:
+    parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
+    rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))
+    return rows[rows["prompt_id"].isin(parts.loc[parts["part"] == "held_out", "prompt_id"])]
+
+
+def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """A model's first sample for each held-out prompt, its judge's score, and whether it is the gold answer."""
+    rows = pd.read_parquet(run.file(manifest, "responses.parquet"),
+                           columns=["prompt_id", "sample_index", "text", "content_id", "tokens"])
+    first = rows[rows["sample_index"] == 0].drop(columns="sample_index")
+    joined = held_out[["prompt_id", "gold"]].merge(first, on="prompt_id", how="left", validate="one_to_one")
+    joined = joined.merge(values, on="content_id", how="left", validate="many_to_one").assign(model=name)
+    if joined["score"].isna().any():
+        raise BadInput(f"evaluation: {int(joined['score'].isna().sum())} held-out prompts have no scored answer of {name!r}")
+    joined["correct"] = (joined["text"].str.strip() == joined["gold"].str.strip()).where(joined["gold"].notna())
+    return joined
+
+
+def wins(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
+    """Of each answer: the share of the opponents' answers to the same prompt that it beats, a tie being half a win.
+    An opponent is not set against itself."""
+    scores = table.pivot(index="prompt_id", columns="model", values="score")
+    rates = {}
+    for name in scores:
+        against = scores[[other for other in opponents if other != name]]
+        won = against.lt(scores[name], axis=0) + 0.5 * against.eq(scores[name], axis=0)
+        rates[name] = won.mean(axis=1)
+    by_answer = pd.DataFrame(rates).stack().rename_axis(["prompt_id", "model"]).rename("win_rate")
+    return table[["prompt_id", "model"]].merge(by_answer.reset_index(), how="left")["win_rate"]
+
+
+def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
+    mine = table[table["model"] == name].sort_values("prompt_id")
+    return {"model": name, "role": "source" if name in what.opponents else name.lower(),
+            "accuracy": rate(mine["correct"], what), "win_rate": rate(mine["win_rate"], what),
+            "tokens": float(mine["tokens"].mean())}
+
+
+def differences(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:
+    """How much better `after` is than `before` on the same prompts."""
+    one, two = (table[table["model"] == name].sort_values("prompt_id") for name in (before, after))
+    found = []
+    for metric, column in (("accuracy", "correct"), ("win_rate", "win_rate")):
+        change = pd.Series(two[column].to_numpy(dtype=float) - one[column].to_numpy(dtype=float))
+        if (measured := rate(change, what)) is not None:
+            found.append({"from": before, "to": after, "metric": metric, **measured})
+    return found
+
+
+def rate(values: pd.Series, what: Evaluation) -> dict[str, float] | None:
+    """None where there is nothing to measure, for example no gold answers."""
+    known = values.dropna().to_numpy(dtype=float)
+    return interval(known, what.confidence, what.seed) if len(known) else None

@@ -1,0 +1,141 @@
+"""Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
+
+import json
+import platform
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from infra import hub
+from infra.launch import Launcher
+from infra.lease import lease
+from infra.settings import cores, settings
+from infra.store import Manifest, Reference, Store
+from tasks.stage import Step
+
+LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
+
+Observer = Callable[[Step, str, int, int, str], None]  # step, what it does, done, total, unit
+
+
+def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
+    """The observer of those who do not look."""
+
+
+@dataclass
+class Run:
+    """What the work of a stage may use: its inputs' files, a folder to fill, programs, and a place to count."""
+
+    step: Step
+    store: Store
+    launcher: Launcher
+    scratch: Path
+    observe: Observer = watch_nothing
+    counts: dict[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Whatever lies here when the work returns is the artifact."""
+        folder = self.scratch / "artifact"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def fetch(self, manifest: Manifest, names: Collection[str] | None = None) -> Path:
+        return self.store.fetch(manifest, names)
+
+    def file(self, manifest: Manifest, name: str) -> Path:
+        return self.store.fetch(manifest, [name]) / name
+
+    def model(self, manifest: Manifest) -> Path:
+        """A folder with the model's weights and tokenizer."""
+        if "hub.json" in {entry.name for entry in manifest.files}:
+            return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()))
+        return self.fetch(manifest) / "model"
+
+    def count(self, **numbers: float | int | str) -> None:
+        self.counts.update(numbers)
+
+    def progress(self, done: int, total: int, unit: str = "rows") -> None:
+        self.observe(self.step, "running", done, total, unit)
+
+    def program(self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0) -> Path:
+        """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already."""
+        out = self.scratch / "program"
+
+        def look() -> None:
+            watch()
+            self._relay(out / "progress.json", before)
+
+        self.count(**self.launcher.run(module, {**job, "threads": self.launcher.threads}, out, look))
+        return out
+
+    def keep(self, out: Path, *names: str) -> None:
+        """Moves a program's results into the artifact."""
+        for name in names:
+            shutil.move(out / name, self.folder / name)
+
+    def _relay(self, file: Path, before: int) -> None:
+        if file.exists():
+            at = json.loads(file.read_text())
+            self.progress(before + at["done"], before + at["total"], at["unit"])
+
+
+def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> Manifest:
+    """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
+    def find() -> Manifest | None:
+        return store.manifest(step.stage.name, step.fingerprint)
+
+    if found := find():
+        observe(step, "found", 0, 0, "")
+        return found
+    waiting = lambda holder: observe(step, f"waiting for {holder}", 0, 0, "")  # noqa: E731
+    with lease(store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None):
+        if found := find():
+            observe(step, "found", 0, 0, "")
+            return found
+        observe(step, "running", 0, 0, "")
+        made = make(step, store, launcher, observe)
+    observe(step, "done", 0, 0, "")
+    return made
+
+
+def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
+    scratch = settings().workspace / "scratch" / uuid.uuid4().hex
+    inputs = {name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()}
+    run = Run(step, store, launcher, scratch.absolute(), observe)
+    started, clock = datetime.now(UTC), time.monotonic()
+    run.folder.mkdir(parents=True, exist_ok=True)
+    step.stage.work(run, step.what, step.how, **inputs)
+    manifest = store.publish(run.folder, Manifest(
+        stage=step.stage.name, version=step.stage.version, fingerprint=step.fingerprint, label=step.label,
+        what=step.what.model_dump(mode="json"),
+        inputs={name: [Reference(stage=m.stage, fingerprint=m.fingerprint) for m in found] for name, found in inputs.items()},
+        files=(), counts=run.counts, provenance=provenance(), started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3), attempt=uuid.uuid4().hex))
+    shutil.rmtree(scratch)
+    return manifest
+
+
+@cache
+def provenance() -> dict:
+    """With what it was made: the commit of this code, the libraries, the machine."""
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return {"commit": commit(), "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}",
+            "cores": cores(), **versions}
+
+
+def commit() -> str:
+    """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
+    here = Path(__file__).parent
+    ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)  # noqa: E731
+    head = ask("rev-parse", "HEAD")
+    if head.returncode:
+        return "unknown"
+    return head.stdout.strip() + ("+changes" if ask("status", "--porcelain").stdout.strip() else "")

@@ -1,0 +1,128 @@
+"""Models: leaves `model/` (weights and tokenizer), or `hub.json`, which names a model at a pinned revision on a hub.
+
+Tiny models for the demo are made here from a seed; a folder of yours is taken into the store, so that every worker has it.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.errors import BadInput
+from tasks.execution import Run
+from tasks.stage import How, What, stage
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+class Tiny(What):
+    """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
+
+    hidden: int = Field(128, gt=0)
+    layers: int = Field(2, gt=0)
+    steps: int = Field(gt=0)
+    seed: int
+
+    def resolve(self, field: str) -> tuple["Tiny", How]:
+        return self, How()
+
+
+class TinyGenerator(Tiny):
+    """A causal language model that has learned some skills more than others."""
+
+    kind: Literal["tiny"]
+    skills: dict[str, float] = Field(description="how often each skill stands in its training; 0 or absent: never")
+    noise: float = Field(0.0, ge=0, le=1, description="share of its training examples that show another skill's answer")
+
+
+class TinyReward(Tiny):
+    """A one-logit classifier that has learned to tell good answers from bad ones."""
+
+    kind: Literal["tiny-reward"]
+
+
+class FolderIdentity(What):
+    """A folder's model is its files, wherever they lie."""
+
+    kind: Literal["folder"]
+    files: dict[str, str]  # name -> sha256
+
+
+class FolderAt(How):
+    path: str
+
+
+class Folder(BaseModel):
+    """A model in a local folder, as `save_pretrained` writes it: safetensors, config and tokenizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["folder"]
+    path: str
+
+    def resolve(self, field: str) -> tuple[FolderIdentity, FolderAt]:
+        folder = Path(self.path)
+        check_folder(field, folder)
+        files = {file.relative_to(folder).as_posix(): sha256(file) for file in model_files(folder)}
+        return FolderIdentity(kind="folder", files=files), FolderAt(path=str(folder.absolute()))
+
+
+class Hub(What):
+    """A model on a hub, at a pinned revision."""
+
+    kind: Literal["hub"]
+    id: str
+    revision: str = Field(pattern="^[0-9a-f]{40}$", description="the commit, not a branch")
+
+    def resolve(self, field: str) -> tuple["Hub", How]:
+        return self, How()
+
+
+GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
+RewardSource = Annotated[TinyReward | Folder | Hub, Field(discriminator="kind")]
+
+
+@stage("model", version="1")
+def obtain_model(run: Run, what: TinyGenerator | TinyReward | FolderIdentity | Hub, how: How) -> None:
+    match what:
+        case TinyGenerator() | TinyReward():
+            run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
+        case Hub():
+            (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
+        case FolderIdentity():
+            take_folder(Path(how.path), what, run.folder / "model")
+
+
+def take_folder(source: Path, what: FolderIdentity, target: Path) -> None:
+    for name, expected in what.files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+        if sha256(target / name) != expected:
+            raise BadInput(f"{source / name} changed while the run was being prepared; run it again")
+
+
+def check_folder(field: str, folder: Path) -> None:
+    """Everything that can be known of a folder before it is loaded; the first thing missing is named."""
+    if not folder.is_dir():
+        raise BadInput(f"{field}.path: there is no folder {str(folder)!r}")
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
+
+
+def model_files(folder: Path) -> list[Path]:
+    """What belongs to a model: never a pickle, nothing hidden, no subfolders."""
+    return sorted(file for file in folder.iterdir()
+                  if file.is_file() and re.fullmatch(r"[^.].*\.(json|safetensors|model|txt|jinja)", file.name))
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -1,0 +1,33 @@
+"""How a program leaves rows: in parts, each whole or absent, so that what is finished survives whatever comes next."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.program import Progress
+
+Rows = list[dict]
+
+
+def write_in_parts(rows: Rows, how: dict, schema: pa.Schema, out: Path, progress: Progress, work: Callable[[Rows], Rows]) -> int:
+    """Runs `work` over the rows in batches and writes a part every few batches; returns the tokens made."""
+    size, tokens, part = how["batch_size"], 0, []
+    for number, start in enumerate(range(0, len(rows), size), 1):
+        part += work(rows[start:start + size])
+        done = min(start + size, len(rows))
+        if done == len(rows) or number % how["batches_per_part"] == 0:
+            tokens += sum(row["tokens"] for row in part)
+            write_part(part, schema, out / f"part-{start:09d}.parquet")
+            part = []
+        progress(done, len(rows))
+    return tokens
+
+
+def write_part(rows: Rows, schema: pa.Schema, file: Path) -> None:
+    """Written beside, then renamed."""
+    draft = file.with_name(f"draft-{file.name}")
+    pq.write_table(pa.Table.from_pylist(rows, schema), draft, compression="zstd")
+    os.replace(draft, file)

@@ -1,0 +1,229 @@
+"""Inline SVG charts of the report: intervals, bars, distributions, curves. No plotting library, no page layout.
+
+Colours come from the classes target, sft, wrpo and source of style.css; marks also differ by shape and dash.
+"""
+
+import html
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+WIDTH = 440
+LEFT = 136
+ROLES = ("target", "sft", "wrpo", "source")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Html(str):
+    """Markup of our own making: the only strings that `text` leaves alone."""
+
+
+class Scale(NamedTuple):
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+
+def text(value: object) -> Html:
+    """Any value as safe markup: what a model or a recipe wrote is shown, never interpreted."""
+    if isinstance(value, Html):
+        return value
+    return Html("–" if value is None else html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
+
+
+def finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def decimal(value: float | None, digits: int = 0, sign: str = "") -> str:
+    return f"{value:{sign},.{digits}f}".replace("-", "−") if finite(value) else "–"
+
+
+def percent(value: float | None) -> str:
+    return decimal(value * 100, 1) + " %" if finite(value) else "–"
+
+
+def compact(value: float | None, style: str = ",.3g") -> str:
+    """Three significant digits at most: for values whose size is not known beforehand."""
+    if not finite(value):
+        return "–"
+    digits, _, power = f"{value:{style}}".rstrip(".").partition("e")
+    return digits.replace("-", "−") + ("×10" + str(int(power)).translate(SUPERSCRIPTS) if power else "")
+
+
+def measured(value: float | None) -> str:
+    """Three significant digits, zeros included; zero itself is plain."""
+    return compact(value, "#,.3g") if value else compact(value)
+
+
+def role(name: str) -> str:
+    return name if name in ROLES else "source"
+
+
+def shorten(name: str, length: int) -> str:
+    kept = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:length - 1 - kept]}…{name[-kept:]}"
+
+
+def ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """At most about `count` round values (1, 2 or 5 times a power of ten) between low and high."""
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= count)
+    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def scale(values: list[float], start: float, end: float, margin: float = 0.06) -> Scale:
+    low, high = min(values), max(values)
+    room = (high - low) * margin or abs(high) * 0.1 or 1.0
+    return Scale(low - room, high + room, start, end)
+
+
+def label(x: float, y: float, words: object, kind: str = "", anchor: str = "start") -> str:
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{text(words)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}"/>'
+
+
+def svg(height: float, title: str, parts: list[str]) -> Html:
+    return Html(f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{text(title)}">{"".join(parts)}</svg>')
+
+
+def bottom_axis(across: Scale, top: float, bottom: float, title: str, show: Callable[[float], str]) -> list[str]:
+    parts = []
+    for tick in ticks(across.low, across.high):
+        parts += [line(across.at(tick), top, across.at(tick), bottom, "grid"),
+                  label(across.at(tick), bottom + 16, show(tick), "tick", "middle")]
+    return [*parts, label((across.start + across.end) / 2, bottom + 34, title, "axis", "middle")]
+
+
+def mark(x: float, y: float, kind: str) -> str:
+    """Target: disc; SFT: square; WRPO: diamond; source: ring."""
+    match kind:
+        case "sft":
+            return f'<rect x="{x - 4.5:g}" y="{y - 4.5:g}" width="9" height="9" class="fill"/>'
+        case "wrpo":
+            return f'<path d="M{x:g} {y - 6.5:g}l6.5 6.5l-6.5 6.5l-6.5 -6.5z" class="fill"/>'
+        case "source":
+            return f'<circle cx="{x:g}" cy="{y:g}" r="4.2" class="ring"/>'
+    return f'<circle cx="{x:g}" cy="{y:g}" r="5" class="fill"/>'
+
+
+def forest(rows: list[tuple[str, str, dict | None]], title: str, reference: float | None,
+           show: Callable[[float], str], show_tick: Callable[[float], str]) -> Html:
+    """A point and its interval per row (name, role, {value, low, high}); a dashed line at the reference."""
+    known = [estimate[end] for _, _, estimate in rows if estimate for end in ("value", "low", "high")]
+    values = [value for value in [*known, reference] if finite(value)]
+    across = scale(values or [0.0, 1.0], LEFT, WIDTH - 66)
+    bottom = 6 + 28 * len(rows)
+    parts = bottom_axis(across, 6, bottom, title, show_tick)
+    if finite(reference):
+        parts.append(line(across.at(reference), 6, across.at(reference), bottom, "reference"))
+    for index, (name, kind, estimate) in enumerate(rows):
+        y, value = 20 + 28 * index, (estimate or {}).get("value")
+        drawn = [f"<title>{text(name)}</title>", label(0, y + 4, shorten(name, 16), "name"),
+                 label(WIDTH, y + 4, show(value), "value", "end")]
+        if estimate and finite(estimate["low"]) and finite(estimate["high"]):
+            low, high = across.at(estimate["low"]), across.at(estimate["high"])
+            drawn += [line(low, y, high, y, "whisker"), line(low, y - 4, low, y + 4, "whisker"),
+                      line(high, y - 4, high, y + 4, "whisker")]
+        if finite(value):
+            drawn.append(mark(across.at(value), y, role(kind)))
+        parts.append(f'<g class="{role(kind)}">{"".join(drawn)}</g>')
+    return svg(bottom + 40, title, parts)
+
+
+def bars(rows: list[tuple[str, float | None, float | None, str]], title: str) -> Html:
+    """A bar per row (name, share, expected share, note); a tick where the expected share would end the bar."""
+    values = [value for _, share, expected, _ in rows for value in (share, expected) if finite(value)]
+    across = Scale(0.0, max([*values, 0.01]) * 1.02, LEFT, WIDTH - 96)
+    bottom = 6 + 28 * len(rows)
+    parts = bottom_axis(across, 6, bottom, title, lambda tick: f"{tick * 100:g} %")
+    for index, (name, share, expected, note) in enumerate(rows):
+        y = 20 + 28 * index
+        parts += [label(0, y + 4, shorten(name, 16), "name"), label(WIDTH, y + 4, note, "value", "end")]
+        if finite(share):
+            parts.append(f'<rect x="{across.start:g}" y="{y - 8}" width="{across.at(share) - across.start:.1f}" '
+                         f'height="16" class="source soft"><title>{text(name)}</title></rect>')
+        if finite(expected):
+            parts.append(line(across.at(expected), y - 11, across.at(expected), y + 11, "expected"))
+    return svg(bottom + 40, title, parts)
+
+
+def ridges(edges: list[float], series: list[dict], title: str) -> Html:
+    """One density histogram per series over shared axes, so that areas are equal and heights compare."""
+    across = Scale(edges[0], edges[-1], LEFT, WIDTH - 66)
+    bins = list(itertools.pairwise(edges))
+    densities = [[count / (sum(one["counts"]) or 1) / (right - left)
+                  for count, (left, right) in zip(one["counts"], bins, strict=True)] for one in series]
+    tallest = max([max(density, default=0.0) for density in densities], default=0.0) or 1.0
+    bottom = 4 + 50 * len(series)
+    parts = bottom_axis(across, 4, bottom, title, compact)
+    for index, (one, density) in enumerate(zip(series, densities, strict=True)):
+        base = 50 * (index + 1)
+        steps = "".join(f"V{base - 42 * height / tallest:.1f}H{across.at(right)}"
+                        for height, (_, right) in zip(density, bins, strict=True))
+        drawn = [f'<path d="M{across.start} {base}{steps}V{base}z" class="ridge"/>',
+                 line(across.start, base, across.end, base, "base"), label(0, base - 5, shorten(one["name"], 16), "name"),
+                 label(WIDTH, base - 5, measured(one["mean"]), "value", "end")]
+        if finite(one["mean"]) and edges[0] <= one["mean"] <= edges[-1]:
+            drawn.append(line(across.at(one["mean"]), base - 46, across.at(one["mean"]), base, "mean"))
+        parts.append(f'<g class="{role(one["role"])}"><title>{text(one["name"])}</title>{"".join(drawn)}</g>')
+    return svg(bottom + 40, title, parts)
+
+
+def spread(wanted: list[float], gap: float, top: float, bottom: float) -> list[float]:
+    """Positions near the wanted ones, at least a gap apart: labels at the ends of lines must not overlap."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    placed, limit = list(wanted), top
+    for index in order:
+        placed[index] = max(wanted[index], limit)
+        limit = placed[index] + gap
+    limit = bottom
+    for index in reversed(order):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - gap
+    return placed
+
+
+def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, zero: bool = False) -> Html:
+    """Lines over the optimiser step, one per (field, name, role), each labelled with its name at its end."""
+    lines = [(name, kind, [(row["step"], row[field]) for row in records]) for field, name, kind in series]
+    values = [value for _, _, points in lines for _, value in points if finite(value)] + [0.0] * zero
+    if not any(finite(value) for _, _, points in lines for _, value in points):
+        return Html(f'<p class="absent">{text(title)}: no values were logged.</p>')
+    up, bottom = scale(values, 196, 28), 200
+    steps = [row["step"] for row in records]
+    across = Scale(min(steps), max(max(steps), min(steps) + 1), 52, WIDTH - (138 if len(lines) > 1 else 56))
+    parts = [label(0, 12, title, "axis")] + bottom_axis(across, bottom, bottom, "optimiser step", compact)
+    for tick in ticks(up.low, up.high):
+        parts += [line(across.start, up.at(tick), across.end, up.at(tick), "grid"),
+                  label(across.start - 6, up.at(tick) + 4, compact(tick), "tick", "end")]
+    if up.low < 0 < up.high:
+        parts.append(line(across.start, up.at(0), across.end, up.at(0), "base"))
+    known = [(name, kind, points) for name, kind, points in lines if any(finite(value) for _, value in points)]
+    last = [next((step, value) for step, value in reversed(points) if finite(value)) for _, _, points in known]
+    heights = spread([up.at(value) + 4 for _, value in last], 15, 36, bottom)
+    for (name, kind, points), (step, value), height in zip(known, last, heights, strict=True):
+        words = f"{name} {measured(value)}".strip()
+        parts.append(f'<g class="{kind}"><title>{text(words)}</title><path d="{trace(points, across, up)}" class="curve"/>'
+                     f'<circle cx="{across.at(step)}" cy="{up.at(value)}" r="2.6" class="fill"/>'
+                     f'{label(across.end + 8, height, words, "end")}</g>')
+    return svg(bottom + 40, title, parts)
+
+
+def trace(points: list[tuple[float, float | None]], across: Scale, up: Scale) -> str:
+    """The path through the finite points; a missing value leaves a gap."""
+    path, pen = "", "M"
+    for step, value in points:
+        if finite(value):
+            path, pen = f"{path}{pen}{across.at(step)} {up.at(value)}", "L"
+        else:
+            pen = "M"
+    return path

@@ -1,0 +1,32 @@
+"""The report: leaves `report.html` (one file, no network) and its numbers as `numbers.json`."""
+
+import json
+from datetime import UTC, datetime
+
+from pydantic import Field
+
+from infra.store import Manifest
+from tasks.execution import Run
+from tasks.report import numbers, page
+from tasks.stage import How, What, stage
+
+Manifests = tuple[Manifest, ...]
+
+
+class Report(What):
+    sources: tuple[str, ...] = Field(description="the sources' names")
+    recipe: dict = Field(description="all decisions of the run")
+
+
+@stage("report", version="1")
+def write_report(run: Run, what: Report, how: How, **inputs: Manifests) -> None:
+    found = {
+        "recipe": what.recipe["name"],
+        "fingerprint": run.step.fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "recipe_text": json.dumps(what.recipe, indent=2, ensure_ascii=False),
+        **numbers.collect(run, what.sources, inputs),
+    }
+    (run.folder / "numbers.json").write_text(json.dumps(found, indent=1, allow_nan=False))
+    (run.folder / "report.html").write_text(page.render(found), encoding="utf-8")
+    run.count(rows=len(found["results"]))

@@ -1,0 +1,18 @@
+"""SFT: leaves `model/`, the target fine-tuned on the best source responses, and `steps.parquet`."""
+
+from infra.store import Manifest
+from tasks.execution import Run
+from tasks.stage import stage
+from tasks.training import Training, TrainingHow
+
+
+class SFT(Training):
+    """Completion-only cross-entropy on the best source responses."""
+
+
+@stage("SFT", version="1")
+def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
+    out = run.program("tasks.sft.train", {
+        "model": str(run.model(model[0])), "records": [str(run.file(records[0], "records.parquet"))],
+        "what": what.model_dump(mode="json", exclude={"seed"}), "how": how.model_dump(mode="json"), "seed": what.seed})
+    run.keep(out, "model", "steps.parquet")

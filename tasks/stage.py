@@ -1,0 +1,125 @@
+"""What it means for a stage to be done: its identity (What and inputs, hashed), and the step that a recipe makes of it.
+
+Calling a stage runs nothing: it returns a Step, whose address is known at once. `flows/fusion.py` writes the chain down as
+such calls; `flows/plan.py` asks the store which addresses exist; `tasks/execution.py` brings a step to its manifest.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+class What(BaseModel):
+    """Everything that changes the result. Hashed: fields at their defaults are left out, so that a new field with a
+    default keeps old fingerprints; therefore a default never changes its meaning (bump the stage's version instead)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class How(BaseModel):
+    """Everything that changes only speed or place. Never hashed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Addressed(Protocol):
+    """A Step before it ran, or the Manifest after: both know their address."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def canonical(value: Any) -> Any:
+    """The one JSON form of a value that is hashed; raises for anything that has none."""
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"{value} has no canonical form")
+            return value
+        case What():
+            kept = {name: getattr(value, name) for name, info in type(value).model_fields.items()
+                    if info.is_required() or getattr(value, name) != info.get_default(call_default_factory=True)}
+            return canonical(kept)
+        case Mapping():
+            return {str(key): canonical(value[key]) for key in sorted(value)}
+        case list() | tuple():
+            return [canonical(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form: {value!r}")
+
+
+def digest(value: Any) -> str:
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the method: a title that users know, a version that its author bumps, and the work itself."""
+
+    title: str
+    version: str
+    work: Callable[..., None]
+    pool: Callable[[Any, Mapping[str, tuple[Addressed, ...]]], str] | None = None  # where its rows live, if it has rows
+
+    @property
+    def name(self) -> str:
+        return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+    def __call__(self, label: str = "", *, what: What, how: How | None = None, **inputs: "Step | Sequence[Step]") -> "Step":
+        given = {name: (steps,) if isinstance(steps, Step) else tuple(steps) for name, steps in inputs.items()}
+        return Step(self, label or self.title, what, how or How(), given)
+
+
+def stage(title: str, version: str, pool: Callable | None = None) -> Callable[[Callable[..., None]], Stage]:
+    return lambda work: Stage(title, version, work, pool)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One stage with its settings and inputs, not run yet. The part of the label before ` · ` is its name in the UI."""
+
+    stage: Stage
+    label: str
+    what: What
+    how: How
+    inputs: Mapping[str, tuple["Step", ...]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return self.label.split(" · ")[0]
+
+    @property
+    def address(self) -> str:
+        return f"{self.stage.name}/{self.fingerprint}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        upstream = {name: [step.fingerprint for step in steps] for name, steps in self.inputs.items()}
+        return digest({"stage": self.stage.name, "version": self.stage.version, "what": self.what, "inputs": upstream})
+
+    @property
+    def pool(self) -> str | None:
+        return self.stage.pool and self.stage.pool(self.what, self.inputs)
+
+
+def lineage(step: Step) -> list[Step]:
+    """Every step that `step` needs, itself last, each once, inputs before their users."""
+    seen: dict[str, Step] = {}
+
+    def visit(current: Step) -> Iterator[None]:
+        for upstream in (item for items in current.inputs.values() for item in items):
+            if upstream.address not in seen:
+                yield from visit(upstream)
+        seen.setdefault(current.address, current)
+
+    list(visit(step))
+    return list(seen.values())

@@ -1,0 +1,73 @@
+"""Token ids of prompts and responses, built apart and then joined: the prompt is a prefix of the whole by construction.
+
+Sampling, SFT and WRPO all take their ids from here, so they see the very same tokens.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from infra.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; with fewer there is nothing to learn from
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """The messages and the opening of the assistant's turn, with one BOS where the model has one."""
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return with_one_bos(tokenizer, list(ids))
+
+
+def with_one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+    """Templates write BOS, tokenizers add BOS, some do both and some neither: one where either does, else none."""
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return ids
+    leading = next((place for place, token in enumerate(ids) if token != bos), len(ids))
+    return [bos] * (leading > 0 or adds_bos(tokenizer)) + ids[leading:]
+
+
+@lru_cache(maxsize=4)
+def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+
+
+def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The text and one end token. Words that spell a special token stay words: no second end can hide in the text."""
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [*ids, end_id(tokenizer)]
+
+
+@lru_cache(maxsize=4)
+def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that the chat template puts after an assistant's turn, where generation stops.
+
+    Not simply `eos_token`: Gemma ends turns with <end_of_turn> and Phi-3 with <|end|>, and neither is its eos.
+    """
+    mark = "the answer"
+    turns = [{"role": "user", "content": "the question"}, {"role": "assistant", "content": mark}]
+    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(mark)[2]
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    end = next((token for token in ids if token in tokenizer.added_tokens_decoder), tokenizer.eos_token_id)
+    if end is None:
+        raise BadInput(f"{tokenizer.name_or_path}: no end token after an assistant's turn in the chat template, no eos")
+    return end
+
+
+def fit(
+    prompt: list[int], responses: list[list[int]], max_length: int, prompt_id: str, min_response: int = MIN_RESPONSE
+) -> tuple[list[list[int]], int]:
+    """Each response cut to what the prompt leaves of `max_length`, on its own; and how many were cut.
+
+    A cut response keeps no end token: it did not end there. The prompt is never cut.
+    """
+    budget = max_length - len(prompt)
+    if budget < min_response:
+        raise BadInput(
+            f"prompt {prompt_id}: {len(prompt)} tokens leave no {min_response} for a response (max_length {max_length})"
+        )
+    return [response[:budget] for response in responses], sum(len(response) > budget for response in responses)

@@ -1,0 +1,165 @@
+"""WRPO on transformers.Trainer: triples are padded, scored against stored reference log-probabilities, and logged.
+
+The one file that knows Trainer and TRL; the mathematics is in objectives.py. TRL's fused LM head gives the
+log-probability of each response token without holding the log-softmax over the vocabulary.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+
+from tasks.wrpo.objectives import linear_alpha, reward_metrics, wrpo_dpo
+
+RESPONSES = ("source_best", "own_best", "own_worst")
+MEANS = (
+    *("reward_source_best", "reward_own_best", "reward_own_worst", "margin"),
+    *("accuracy_weighted", "accuracy_source", "accuracy_own"),
+    *("log_prob_source_best", "log_prob_own_best", "log_prob_own_worst"),
+)
+STEP = pa.schema(
+    [
+        ("step", pa.int32()),  # optimizer steps done, this one included
+        ("loss", pa.float64()),
+        ("alpha", pa.float64()),
+        *[(name, pa.float64()) for name in MEANS],
+        ("grad_norm", pa.float64()),  # before clipping
+        ("learning_rate", pa.float64()),
+        ("examples", pa.int64()),
+        ("tokens", pa.int64()),  # fed to the policy, prompts counted once per response
+    ]
+)
+
+
+def pad_triples(rows: list[dict], pad_id: int) -> dict:
+    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed."""
+    pairs = [(row["prompt"], row[name]) for name in RESPONSES for row in rows]
+    shape = len(pairs), max(len(prompt) + len(response) for prompt, response in pairs) - 1
+    input_ids, shift_labels = torch.full(shape, pad_id), torch.full(shape, -100)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    for line, (prompt, response) in enumerate(pairs):
+        end = len(prompt) + len(response) - 1
+        input_ids[line, :end] = torch.cat([prompt, response])[:-1]
+        attention_mask[line, :end] = 1
+        shift_labels[line, len(prompt) - 1 : end] = response
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
+
+
+def collate(rows: list[dict], pad_id: int) -> dict:
+    """A training batch: the padded triples, their stored reference (3, B), and the names to blame."""
+    reference = torch.stack([row["reference"] for row in rows], dim=1)
+    return pad_triples(rows, pad_id) | {"reference": reference, "prompt_ids": [row["prompt_id"] for row in rows]}
+
+
+def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
+    """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
+    return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view(len(RESPONSES), -1)
+
+
+def reference_log_probs(
+    model: PreTrainedModel, rows: list[dict], size: int, pad_id: int
+) -> Iterator[tuple[int, Tensor]]:
+    """(place, log pi_ref (3,)) of every row, `size` rows of like length at a time."""
+    order = sorted(range(len(rows)), key=lambda place: sum(len(rows[place][name]) for name in ("prompt", *RESPONSES)))
+    model.eval()
+    for start in range(0, len(order), size):
+        places = order[start : start + size]
+        batch = pad_triples([rows[place] for place in places], pad_id)
+        with torch.no_grad():
+            found = response_log_probs(model, {name: value.to(model.device) for name, value in batch.items()})
+        yield from zip(places, found.T.cpu(), strict=True)
+
+
+def disable_dropout(model: PreTrainedModel) -> None:
+    """In modules of its own and where a layer keeps the rate as a number, as Llama's attention does."""
+    disable_dropout_in_model(model)
+    for module in model.modules():
+        for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
+            setattr(module, name, 0.0)
+
+
+class WrpoTrainer(Trainer):
+    """Trains on rows of token tensors (prompt_id, prompt, source_best, own_best, own_worst)."""
+
+    loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
+
+    def __init__(
+        self, model: PreTrainedModel, args: TrainingArguments, rows: list[dict], beta: float, alpha: float, pad_id: int
+    ):
+        disable_dropout(model)
+        add_fused_lm_head(model)
+        super().__init__(model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad_id=pad_id))
+        self.beta, self.maximum_alpha, self.pad_id = beta, alpha, pad_id
+        self.window: list[dict[str, Tensor]] = []
+        self.window_prompts: list[str] = []
+
+    def store_reference(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """The policy before its first step is the reference: its log-probabilities become a column of the rows."""
+        rows, rank, world = self.train_dataset, self.args.process_index, self.args.world_size
+        mine, found = rows[rank::world], []
+        with self.accelerator.autocast():
+            for place, values in reference_log_probs(self.model, mine, self.args.train_batch_size, self.pad_id):
+                found.append((rank + place * world, values))
+                report(len(found), len(mine))
+        for place, values in gather_object(found):
+            rows[place]["reference"] = values
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """One accumulation window and its number of examples over all processes: every example weighs the same."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        examples = torch.tensor(sum(len(batch["prompt_ids"]) for batch in batches), device=device)
+        return batches, self.accelerator.reduce(examples).item()
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The batch's share of the window's mean loss; what it saw is kept for the log."""
+        log_probs = response_log_probs(model, inputs)
+        ratios, alpha = log_probs - inputs["reference"], self.alpha()
+        losses = wrpo_dpo(*ratios, alpha=alpha, beta=self.beta)
+        if not torch.isfinite(losses).all():
+            raise FloatingPointError(self.blame("loss", losses.tolist(), inputs["prompt_ids"]))
+        self.remember(log_probs.detach(), ratios.detach(), inputs)
+        # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
+        loss = losses.sum() * self.args.world_size / num_items_in_batch
+        return (loss, {"log_probs": log_probs}) if return_outputs else loss
+
+    def alpha(self) -> float:
+        return linear_alpha(self.state.global_step, self.state.max_steps, self.maximum_alpha)
+
+    def blame(self, name: str, value: object, prompts: list[str]) -> str:
+        return f"{name} {value} at optimizer step {self.state.global_step}; prompt ids: {', '.join(prompts)}"
+
+    def remember(self, log_probs: Tensor, ratios: Tensor, inputs: dict) -> None:
+        found = reward_metrics(*ratios, alpha=self.alpha(), beta=self.beta)
+        found |= {f"log_prob_{name}": values for name, values in zip(RESPONSES, log_probs, strict=True)}
+        sums = [found[name].sum() for name in MEANS]
+        self.window.append(torch.stack([*sums, inputs["attention_mask"].sum(), sums[0].new_tensor(ratios.shape[1])]))
+        self.window_prompts += inputs["prompt_ids"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the window's means over all processes to what Trainer logs of an optimizer step."""
+        if "loss" in logs:
+            totals = self.accelerator.reduce(torch.stack(self.window).double().sum(dim=0)).tolist()
+            *sums, tokens, examples = totals
+            logs |= {name: value / examples for name, value in zip(MEANS, sums, strict=True)}
+            # Trainer logs after the step: alpha belongs to the step before.
+            alpha = linear_alpha(self.state.global_step - 1, self.state.max_steps, self.maximum_alpha)
+            logs |= {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
+            if not torch.isfinite(torch.tensor(logs["grad_norm"])):
+                raise FloatingPointError(self.blame("gradient norm", logs["grad_norm"], self.window_prompts))
+            self.window, self.window_prompts = [], []
+        super().log(logs, start_time)
+
+
+def write_steps(trainer: Trainer, file: Path) -> list[dict]:
+    """One row per optimizer step, from what the trainer logged."""
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
+    return steps

@@ -1,0 +1,130 @@
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from infra.blobs import StoreUnreachable
+from infra.errors import CorruptArtifact
+from infra.lease import Holder, lease
+
+fork = multiprocessing.get_context("fork")
+PATH = "_leases/work.json"
+
+
+def holder(**changes) -> Holder:
+    fields = {"owner": "them", "host": "elsewhere", "boot": "b", "pid": 1, "started": "1", "epoch": 4}
+    return Holder(**fields | {"expires": time.time() + 60} | changes)
+
+
+def stored(place) -> Holder:
+    return Holder.model_validate_json(place.blobs().read(PATH))
+
+
+def test_the_second_waits_says_for_whom_and_comes_next(place):
+    order, messages = [], []
+
+    def second() -> None:
+        with lease(place.blobs(), "work", poll=0.05, on_wait=messages.append) as mine:
+            order.append(("second", mine.held()))
+
+    with lease(place.blobs(), "work") as mine:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        while not messages:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        order.append(("first", mine.held()))
+    waiting.join(10)
+    assert order == [("first", True), ("second", True)]
+    assert len(messages) == 1 and f"process {os.getpid()}" in messages[0]
+    assert stored(place).epoch == 2 and not mine.held()
+
+
+def test_a_killed_process_of_this_host_is_replaced_at_once(place):
+    ready = fork.Event()
+
+    def hold() -> None:
+        with lease(place.blobs(), "work"):
+            ready.set()
+            time.sleep(60)
+
+    child = fork.Process(target=hold)
+    child.start()
+    assert ready.wait(20)
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: True) as other:
+        assert other is None, "the holder lives, so its lease must stand"
+    os.kill(child.pid, signal.SIGKILL)
+    began = time.monotonic()
+    with lease(place.blobs(), "work", poll=0.05) as mine:  # the child is not reaped yet: a zombie counts as dead
+        assert mine.held() and time.monotonic() - began < 5
+        assert stored(place).epoch == 2
+    child.join()
+
+
+def test_another_process_with_the_same_id_is_not_the_holder(tmp_path):
+    from infra import lease as room
+
+    host, boot = room.socket.gethostname(), room._boot()
+    running = holder(host=host, boot=boot, pid=os.getpid(), started=room._started(os.getpid()))
+    assert not running.gone()
+    assert running.model_copy(update={"started": "1"}).gone()
+    assert not running.model_copy(update={"started": "1", "boot": "an earlier boot"}).gone()
+    assert not running.model_copy(update={"started": "1", "host": "elsewhere"}).gone()
+    assert running.model_copy(update={"expires": time.time() - 1}).gone()
+
+
+def test_another_host_is_waited_for_until_its_lease_expires(place):
+    expires = time.time() + 1
+    place.blobs().create(PATH, holder(expires=expires).bytes())
+    with lease(place.blobs(), "work", poll=0.05) as mine:
+        assert expires < time.time() < expires + 3
+        assert mine.held() and stored(place).epoch == 5
+
+
+def test_done_elsewhere_ends_the_wait(place):
+    place.blobs().create(PATH, holder().bytes())
+    answers = iter([False, False, True])
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: next(answers)) as mine:
+        assert mine is None
+    assert stored(place).owner == "them"
+
+
+def test_a_lease_outlives_its_time_by_renewal_and_is_free_at_the_end(place):
+    with lease(place.blobs(), "work", ttl=0.9) as mine:
+        until = time.monotonic() + 2
+        with lease(place.blobs(), "work", poll=0.1, done=lambda: time.monotonic() > until) as other:
+            assert other is None and mine.held()
+    assert stored(place).expires == 0 and stored(place).epoch == 1
+
+
+def test_a_lost_lease_is_noticed_and_the_new_holder_left_alone(place):
+    with lease(place.blobs(), "work", ttl=0.9) as mine:
+        assert mine.held()
+        place.blobs().delete(PATH)
+        place.blobs().create(PATH, holder().bytes())
+        time.sleep(0.8)
+        assert not mine.held()
+    assert stored(place).owner == "them" and stored(place).expires > time.time()
+
+
+def test_a_store_out_of_reach_ends_the_lease_at_its_time(place, monkeypatch):
+    blobs = place.blobs()
+
+    def unreachable(path: str) -> bytes:
+        raise StoreUnreachable("gone")
+
+    with lease(blobs, "work", ttl=0.9) as mine:
+        monkeypatch.setattr(blobs, "read", unreachable)
+        time.sleep(0.5)
+        assert mine.held(), "one failed renewal is not the end"
+        time.sleep(0.6)
+        assert not mine.held()
+
+
+def test_a_spoilt_lease_is_named(place):
+    place.blobs().create(PATH, b"{")
+    with pytest.raises(CorruptArtifact, match=r"_leases/work\.json: not a lease"), lease(place.blobs(), "work"):
+        pass

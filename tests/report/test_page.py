@@ -1,0 +1,207 @@
+"""The report page: what it must show, what it must never run, and what it says when something is missing."""
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tasks.report import charts, page
+
+HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
+
+
+def estimate(value: float, half: float = 0.05) -> dict:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def result(model: str, role: str, accuracy: float, win_rate: float | None, tokens: float) -> dict:
+    return {"model": model, "role": role, "accuracy": estimate(accuracy),
+            "win_rate": None if win_rate is None else estimate(win_rate, 0.04), "tokens": tokens}
+
+
+def log(step: int) -> dict:
+    part = step / 40
+    return {"step": step, "alpha": 0.1 * part, "loss": 0.693 - 0.3 * part, "reward_source_best": 0.4 * part + 0.03 * math.sin(step),
+            "reward_own_best": 0.2 * part, "reward_own_worst": -0.8 * part, "margin": 1.1 * part + 0.05 * math.cos(3 * step),
+            "accuracy": 0.5 + 0.4 * part, "source_accuracy": 0.45 + 0.4 * part, "own_accuracy": 0.5 + 0.3 * part,
+            "learning_rate": 5e-7 * (1 - part), "grad_norm": 3 + math.sin(step)}
+
+
+def bell(name: str, role: str, mean: float) -> dict:
+    middles = [-0.95 + 0.1 * index for index in range(20)]
+    return {"name": name, "role": role, "counts": [round(400 * math.exp(-((x - mean) / 0.3) ** 2)) for x in middles], "mean": mean}
+
+
+def numbers() -> dict:
+    """A whole run with round, recognisable numbers."""
+    said = [("target", "dlrow", False), ("SFT", "the answer is ‘world’", None), ("WRPO", "world\nbecause it reads so", True)]
+    return {
+        "recipe": "demo", "fingerprint": "ab12cd34ef56", "created": "2026-01-31T12:00:00Z",
+        "summary": "Three source models fused into one target on 4,000 prompts, measured on prompts that no stage trained on.",
+        "held_out": 300, "judge": "tiny-judge", "confidence": 0.95,
+        "results": [result("target", "target", 0.413, 0.301, 6.9), result("SFT", "sft", 0.531, 0.452, 7.4),
+                    result("WRPO", "wrpo", 0.622, 0.557, 7.1), result("reverser", "source", 0.704, 0.61, 8.2),
+                    result("sorter", "source", 0.357, None, 5.5), result("gemma-2-27b-it-with-a-long-name", "source", 0.66, 0.58, 12.4)],
+        "differences": [{"from": "target", "to": "SFT", "metric": "accuracy", "value": 0.118, "low": 0.081, "high": 0.156},
+                        {"from": "SFT", "to": "WRPO", "metric": "accuracy", "value": 0.091, "low": 0.052, "high": 0.127},
+                        {"from": "target", "to": "SFT", "metric": "win_rate", "value": 0.151, "low": 0.101, "high": 0.2},
+                        {"from": "SFT", "to": "WRPO", "metric": "win_rate", "value": 0.021, "low": -0.012, "high": 0.054}],
+        "shares": [{"source": "reverser", "count": 640, "share": 0.533, "mean_score": 0.81, "responses": 4000},
+                   {"source": "sorter", "count": 180, "share": 0.15, "mean_score": 0.34, "responses": 4000},
+                   {"source": "gemma-2-27b-it-with-a-long-name", "count": 380, "share": 0.317, "mean_score": 0.7, "responses": 4000}],
+        "rewards": {"edges": [-1 + 0.1 * index for index in range(21)],
+                    "series": [bell("reverser", "source", 0.5), bell("sorter", "source", 0.1), bell("target", "target", -0.3),
+                               bell("SFT", "sft", 0.2)]},
+        "dynamics": [log(step) for step in range(1, 41)],
+        "sft_dynamics": [{"step": step, "loss": 0.6 + 1.7 * math.exp(-step / 12), "learning_rate": 2e-5 * (1 - step / 50)}
+                         for step in range(1, 51)],
+        "counts": [{"stage": "splitting", "label": "preference", "what": "kept", "value": 1200},
+                   {"stage": "splitting", "label": "preference", "what": "dropped: no margin", "value": 12}],
+        "costs": [{"label": "per-model sampling · reverser", "rows": 6000, "tokens": 41000, "seconds": 12.3},
+                  {"label": "SFT", "rows": 1300, "tokens": None, "seconds": 145.0}, {"label": "WRPO", "rows": 1200, "tokens": 9000, "seconds": 4000.0}],
+        "examples": [{"prompt": "Reverse: dlrow", "gold": "world",
+                      "answers": [{"model": model, "text": words, "correct": correct} for model, words, correct in said]}] * 2,
+        "changes": "beta 0.01 → 0.1", "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
+        "versions": {"torch": "2.13.0", "commit": "0123abcd"}}
+
+
+EMPTY = {key: type(value)() if isinstance(value, list | str | dict) else value for key, value in numbers().items()}
+
+
+def hostile(value: object) -> object:
+    """The same numbers with every free text replaced; roles and metrics are words of ours, not of a model."""
+    match value:
+        case dict():
+            return {key: one if key == "metric" else hostile(one) for key, one in value.items()}
+        case list():
+            return [hostile(one) for one in value]
+        case str():
+            return HOSTILE
+    return value
+
+
+class Elements(HTMLParser):
+    def __init__(self, html: str):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list):
+        self.found.append((tag, dict(attrs)))
+
+
+def visible(html: str) -> str:
+    return re.sub(r"<[^>]*>", " ", html.split("</style>")[1])
+
+
+def test_every_foreign_text_is_shown_and_none_becomes_markup():
+    written = page.render(hostile({**numbers(), "versions": {HOSTILE: HOSTILE}}))
+    tags = {tag for tag, _ in Elements(written).found}
+    names = {name for _, attributes in Elements(written).found for name in attributes}
+    assert not tags & {"script", "img", "iframe", "object", "link"}
+    assert not [name for name in names if name.startswith("on")]
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in written
+    written.encode("utf-8")
+
+
+@pytest.mark.parametrize("values", [numbers(), EMPTY, hostile(numbers())])
+def test_nothing_is_loaded_from_anywhere(values):
+    written = page.render(values)
+    for _, attributes in Elements(written).found:
+        assert "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+    style = written.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_every_result_stands_with_its_interval():
+    shown = page.results(numbers())
+    for words in ("41.3 %", "36.3 to 46.3 %", "30.1 %", "26.1 to 34.1 %", "62.2 %", "57.2 to 67.2 %", "35.7 %", "30.7 to 40.7 %"):
+        assert words in shown
+    for one in numbers()["results"]:
+        assert one["model"] in visible("</style>" + shown)
+
+
+def test_the_headline_shows_the_three_models_in_order():
+    shown = visible("</style>" + page.headline(numbers()))
+    assert re.search(r"target.*41\.3 %.*SFT.*53\.1 %.*WRPO.*62\.2 %", shown)
+    assert re.search(r"accuracy\s+\+11\.8 pp", shown)
+
+
+@pytest.mark.parametrize(("low", "high", "reading"), [
+    (-0.01, 0.05, "within noise"), (0.0, 0.05, "within noise"), (-0.05, 0.0, "within noise"),
+    (0.001, 0.05, "higher"), (-0.05, -0.001, "lower"), (None, None, "–"), (math.nan, math.nan, "–")])
+def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
+    one = {"from": "SFT", "to": "WRPO", "metric": "accuracy", "value": 0.02, "low": low, "high": high}
+    assert f"<td>{reading}</td>" in page.differences({**numbers(), "differences": [one]})
+    assert ("within noise" in page.headline({**numbers(), "differences": [one]})) == (reading == "within noise")
+
+
+def test_what_is_absent_is_said_in_words():
+    written = page.render(EMPTY)
+    assert written.count('class="absent"') == len(page.SECTIONS)
+    assert "No preference records were left" in written
+    assert "<svg" not in written
+
+
+def test_a_missing_number_is_a_dash_and_never_none_or_nan():
+    values = numbers()
+    values["results"][0].update(accuracy=None, win_rate=None, tokens=None)
+    values["results"][1]["accuracy"] = {"value": 0.5, "low": None, "high": math.nan}
+    values["dynamics"] = [{key: one if key == "step" else None for key, one in log(step).items()} for step in (1, 2)]
+    values["dynamics"][0]["loss"] = math.nan
+    values["sft_dynamics"][3]["loss"] = None
+    for rows in (values["shares"], values["costs"]):
+        rows[0].update({key: None for key, one in rows[0].items() if not isinstance(one, str)})
+    values["rewards"]["series"][0].update(mean=None, counts=[0] * 20)
+    written = page.render(values)
+    assert not re.search(r"\b(None|nan|inf)\b", visible(written).replace("default-src", ""))
+    assert not re.search(r'"[^"]*\b(nan|None)\b[^"]*"', written.split("</head>")[1])
+    assert "WRPO loss: no values were logged." in written
+
+
+def test_a_missing_step_leaves_a_gap_in_the_curve():
+    flat = charts.Scale(0.0, 10.0, 0.0, 10.0)
+    assert charts.trace([(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)], flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
+
+
+def test_a_whisker_spans_exactly_its_interval():
+    drawn = charts.forest([("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}), ("two", "sft", {"value": 0.0, "low": 0.0, "high": 0.0})],
+                          "rate", None, charts.percent, str)
+    left, right = (float(found) for found in re.search(r'x1="([\d.]+)" y1="20" x2="([\d.]+)" y2="20" class="whisker"', drawn).groups())
+    across = charts.scale([0.0, 1.0], 128, charts.WIDTH - 66)
+    assert (left, right) == (across.at(0.25), across.at(1.0))
+
+
+@pytest.mark.parametrize(("low", "high", "wanted"), [
+    (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-0.7, 1.2, [-0.5, 0.0, 0.5, 1.0]), (3, 47, [10, 20, 30, 40]), (0, 5e-7, [0, 1e-7, 2e-7, 3e-7, 4e-7, 5e-7])])
+def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
+    assert charts.ticks(low, high) == pytest.approx(wanted)
+
+
+def test_labels_at_the_ends_of_lines_never_overlap():
+    placed = charts.spread([100.0, 101.0, 99.0, 198.0], 15, 36, 200)
+    ordered = sorted(placed)
+    assert all(after - before >= 15 for before, after in zip(ordered[:-1], ordered[1:], strict=True))
+    assert placed[2] < placed[0] < placed[1] < placed[3] <= 200
+
+
+def test_times_and_totals_of_costs_are_summed_over_what_is_known():
+    shown = visible("</style>" + page.costs(numbers()))
+    for words in ("12.3 s", "2 min 25 s", "1 h 06 min", "8,500", "50,000"):
+        assert words in shown
+    assert re.search(r"Total\s+8,500\s+50,000\s+1 h 09 min", shown)
+
+
+def test_one_step_and_one_model_are_enough_for_a_page():
+    values = {**numbers(), "dynamics": [log(1)], "sft_dynamics": [{"step": 7, "loss": 2.0, "learning_rate": 0.0}],
+              "results": [result("only", "wrpo", 0.0, None, 1.0)], "differences": []}
+    assert page.render(values).count('class="curve"') == 13
+
+
+def test_sections_are_reached_from_the_contents():
+    found = Elements(page.render(numbers())).found
+    anchors = {attributes["href"][1:] for tag, attributes in found if tag == "a"}
+    assert anchors == {attributes["id"] for tag, attributes in found if tag == "section"}

@@ -1,0 +1,124 @@
+"""The SFT program: the loss sees the response alone, and a job means one set of weights."""
+
+import hashlib
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from infra.errors import BadInput
+from tasks.program import Progress
+from tasks.records import SFT_RECORD
+from tasks.sft.train import main
+from tasks.tokens import prompt_ids, response_ids
+
+TEXTS = [("sort: cab", "abc"), ("copy: q", "q"), ("shift: hello there", "ifmmp"), ("reverse: xyz", "zyx, I think so")]
+MORE = [*TEXTS, ("copy: ab", "ab"), ("sort: ba", "ab"), ("copy: long words", "long words"), ("reverse: 12", "21")]
+
+
+def record(prompt: str, response: str) -> dict:
+    messages = [{"role": "user", "content": prompt}]
+    return {"prompt_id": prompt, "messages": messages, "response": response, "source": "s", "score": 1.0}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("start"))
+
+
+def job(start, folder, texts=TEXTS, seed=7, device_batch_size=2, **what) -> dict:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([record(*text) for text in texts], schema=SFT_RECORD), folder / "sft.parquet")
+    what = {
+        "learning_rate": 1e-3, "epochs": 1, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None
+    } | what  # fmt: skip
+    how = {
+        "device_batch_size": device_batch_size, "gradient_checkpointing": False, "precision": "fp32"
+    }  # fmt: skip
+    records = [str(folder / "sft.parquet")]
+    return {"model": str(start), "records": records, "what": what, "how": how, "seed": seed, "threads": 1}
+
+
+def trained(start, folder, **change) -> dict:
+    settings = job(start, folder, **change)
+    (folder / "out").mkdir()
+    return main(settings, folder / "out", Progress(folder / "out"))
+
+
+def weights(folder) -> str:
+    return hashlib.sha256((folder / "out/model/model.safetensors").read_bytes()).hexdigest()
+
+
+def cross_entropy_over_responses(start, texts) -> float:
+    """Mean over all response tokens of the batch, from one plain forward per example."""
+    model = AutoModelForCausalLM.from_pretrained(start)
+    tokenizer = AutoTokenizer.from_pretrained(start)
+    nats, tokens = 0.0, 0
+    for prompt, response in texts:
+        before = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
+        after = response_ids(tokenizer, response)
+        with torch.no_grad():
+            log_probs = model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
+        nats -= sum(log_probs[len(before) - 1 + place, token].item() for place, token in enumerate(after))
+        tokens += len(after)
+    return nats / tokens
+
+
+def test_the_first_loss_is_the_cross_entropy_over_the_response_tokens_of_the_batch(start, tmp_path):
+    summary = trained(start, tmp_path)
+    assert summary["steps"] == 1 and summary["rows"] == 4
+    assert summary["loss_first"] == pytest.approx(cross_entropy_over_responses(start, TEXTS), rel=1e-5)
+
+
+def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start, tmp_path):
+    for name, change in {"one": {}, "two": {}, "other seed": {"seed": 8}}.items():
+        trained(start, tmp_path / name, texts=MORE, **change)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+    assert weights(tmp_path / "one") != weights(tmp_path / "other seed")
+    split = trained(start, tmp_path / "split", texts=MORE, device_batch_size=1)
+    steps = pq.read_table(tmp_path / "one/out/steps.parquet").to_pylist()
+    assert split["loss_last"] == pytest.approx(steps[-1]["loss"], rel=1e-5)
+
+
+def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
+    summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
+    assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
+    assert steps[0]["learning_rate"] == 1e-3 > steps[2]["learning_rate"] > 0
+    assert sum(step["tokens"] for step in steps[:2]) == sum(
+        len(prompt) + 4 + len(response) + 1 for prompt, response in TEXTS  # four tokens of the template, one end
+    )
+    kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
+    assert kept == json.loads((start / "generation_config.json").read_text())
+    assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == tiny.TEMPLATE
+    assert json.loads((tmp_path / "out/progress.json").read_text()) == {"done": 3, "total": 3, "unit": "steps"}
+
+
+def test_more_steps_than_the_epochs_hold_are_not_made_up(start, tmp_path):
+    assert trained(start, tmp_path, batch_size=128, device_batch_size=2, epochs=2, max_steps=9)["steps"] == 2
+
+
+def test_truncations_are_counted_and_a_prompt_too_long_is_named(start, tmp_path):
+    assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
+    with pytest.raises(BadInput, match="shift: hello there"):
+        trained(start, tmp_path / "long", max_length=29)
+
+
+def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
+    with pytest.raises(BadInput, match=r"what.batch_size 3 .* how.device_batch_size 2"):
+        trained(start, tmp_path, batch_size=3)
+
+
+def test_a_model_that_yields_no_number_stops_the_run(start, tmp_path):
+    broken = AutoModelForCausalLM.from_pretrained(start)
+    broken.model.norm.weight.data.fill_(float("nan"))
+    broken.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "broken")
+    with pytest.raises(FloatingPointError, match="loss nan at optimizer step 1"):
+        trained(tmp_path / "broken", tmp_path)
+    assert not (tmp_path / "out/model").exists()

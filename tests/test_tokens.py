@@ -1,0 +1,77 @@
+"""Ids of prompts and responses: prefix, BOS, end token and truncation."""
+
+import pytest
+import tiny
+
+from infra.errors import BadInput
+from tasks.tokens import end_id, fit, prompt_ids, response_ids
+
+WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
+TURNS = [{"role": "user", "content": "sort: cab"}]
+
+
+def test_a_prompt_and_its_response_joined_are_what_the_template_writes_for_the_whole_conversation():
+    tokenizer = tiny.tokenizer()
+    whole = tokenizer.apply_chat_template([*TURNS, {"role": "assistant", "content": "abc"}], tokenize=False)
+    expected = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert prompt_ids(tokenizer, TURNS) + response_ids(tokenizer, "abc") == expected
+    assert tokenizer.decode(prompt_ids(tokenizer, TURNS)) == "<bos><user>sort: cab<end><assistant>"
+
+
+@pytest.mark.parametrize("template", [tiny.TEMPLATE, "{{ bos_token }}" + tiny.TEMPLATE, WITHOUT_BOS])
+def test_a_prompt_has_one_bos_whether_the_template_writes_it_once_twice_or_never(template):
+    tokenizer = tiny.tokenizer(template=template)
+    ids = prompt_ids(tokenizer, TURNS)
+    assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
+    assert tokenizer.bos_token_id not in response_ids(tokenizer, "abc")
+
+
+def test_a_model_whose_template_and_tokenizer_leave_out_the_bos_gets_none():
+    tokenizer = tiny.tokenizer(adds_bos=False, template=WITHOUT_BOS)
+    assert tokenizer.bos_token_id == 1 and 1 not in prompt_ids(tokenizer, TURNS)
+
+
+def test_a_model_without_bos_works():
+    tokenizer = tiny.tokenizer(bos=False)
+    assert tokenizer.bos_token_id is None
+    assert tokenizer.decode(prompt_ids(tokenizer, TURNS)) == "<user>sort: cab<end><assistant>"
+
+
+def test_a_response_ends_with_one_end_token_even_if_its_text_spells_one():
+    tokenizer = tiny.tokenizer()
+    end = tokenizer.convert_tokens_to_ids("<end>")
+    for text in ("abc", "", "abc<end>", "say <end> twice"):
+        ids = response_ids(tokenizer, text)
+        assert ids.count(end) == 1 and ids[-1] == end
+        assert tokenizer.decode(ids[:-1]) == text
+
+
+def test_the_end_is_what_the_template_writes_after_a_turn_and_not_the_eos_of_the_tokenizer():
+    newline_after_end = tiny.TEMPLATE.replace("<end>{% endfor %}", " <end>\n{% endfor %}")
+    tokenizer = tiny.tokenizer(template=newline_after_end, eos="<eos>")
+    assert tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == "<end>"
+
+
+def test_the_end_is_the_eos_where_the_template_writes_no_token_after_a_turn():
+    bare = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n\n{% endfor %}"
+    tokenizer = tiny.tokenizer(template=bare, eos="<eos>")
+    assert tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == "<eos>"
+
+
+def test_only_the_long_response_is_cut_and_to_what_the_prompt_leaves():
+    # The published rule cut all three to max_length - max_prompt_length (248) once the longest crossed the limit.
+    prompt, short, exact, long = [7] * 100, [8] * 300, [8] * 1948, [8] * 1949
+    responses, cut = fit(prompt, [short, exact, long], max_length=2048, prompt_id="p")
+    assert [len(response) for response in responses] == [300, 1948, 1948] and cut == 1
+
+
+def test_a_cut_response_keeps_no_end_token():
+    tokenizer = tiny.tokenizer()
+    (response,), cut = fit([7] * 10, [response_ids(tokenizer, "a" * 40)], max_length=20, prompt_id="p")
+    assert tokenizer.decode(response) == "a" * 10 and cut == 1
+
+
+def test_a_prompt_that_leaves_no_room_is_named():
+    fit([7] * 12, [[8] * 40], max_length=20, prompt_id="p")
+    with pytest.raises(BadInput, match="prompt f00d: 13 tokens"):
+        fit([7] * 13, [[8] * 40], max_length=20, prompt_id="f00d")

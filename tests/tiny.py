@@ -1,0 +1,71 @@
+"""Models small enough for a test: a random Llama of two layers, a tokenizer of single characters, a chat template."""
+
+import string
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, processors
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl.trainer.utils import add_fused_lm_head
+
+SPECIAL = ["<pad>", "<bos>", "<eos>", "<user>", "<assistant>", "<end>", "<unk>"]
+TEMPLATE = (
+    "{{ bos_token }}{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tokenizer(bos: bool = True, adds_bos: bool = True, template: str = TEMPLATE, eos: str = "<end>"):
+    """`bos`: the model has one. `adds_bos`: the tokenizer, too, puts it in front of a text."""
+    letters = string.ascii_letters + string.digits + string.punctuation + " \n"
+    vocabulary = {token: place for place, token in enumerate([*SPECIAL, *letters])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    backend.normalizer = normalizers.NFC()
+    backend.decoder = decoders.Fuse()
+    if bos and adds_bos:
+        backend.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<bos>" if bos else None,
+        eos_token=eos,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens=["<user>", "<assistant>", "<end>"],
+        chat_template=template,
+    )
+
+
+def llama(seed: int = 0, scale: float = 0.2) -> LlamaForCausalLM:
+    """Random weights large enough that log-probabilities differ visibly between responses."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(SPECIAL) + len(string.ascii_letters + string.digits + string.punctuation) + 2,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=scale,
+        bos_token_id=1,
+        eos_token_id=5,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config)
+
+
+def fuse(model: LlamaForCausalLM) -> None:
+    """What the trainer does to a model before it asks for log-probabilities."""
+    add_fused_lm_head(model.eval())
+
+
+def folder(path: Path, seed: int = 0) -> Path:
+    model = llama(seed)
+    model.generation_config = GenerationConfig(
+        bos_token_id=1, eos_token_id=[5], pad_token_id=0, do_sample=True, temperature=0.6
+    )
+    model.save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path

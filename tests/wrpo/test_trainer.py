@@ -1,0 +1,261 @@
+"""The WRPO trainer and program against TRL's own DPO trainer, against hand arithmetic, and at their edges."""
+
+import hashlib
+import json
+import math
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
+
+from infra.errors import BadInput
+from tasks.program import Progress
+from tasks.records import PREFERENCE_RECORD
+from tasks.wrpo.objectives import wrpo_dpo
+from tasks.wrpo.train import encode, main
+from tasks.wrpo.trainer import RESPONSES, collate, reference_log_probs, response_log_probs
+
+BETA = 0.3
+RECORDS = [
+    {"prompt_id": f"{number:04x}", "messages": [{"role": "user", "content": prompt}], "source": "s",
+     "source_best": source_best, "own_best": own_best, "own_worst": own_worst,
+     "source_best_score": 3.0, "own_best_score": 2.0, "own_worst_score": 1.0}
+    for number, (prompt, source_best, own_best, own_worst) in enumerate(
+        [("sort: cab", "abc", "acb", "no, I will not do that"), ("copy: q", "q and only q", "q", "p"),
+         ("shift: hello", "ifmmp", "ifmmp?", "hello"), ("reverse: xyz", "zyx", "zy", ""),
+         ("copy: ab", "ab", "ba", "b"), ("sort: ba", "ab", "a, then b", "ba"), ("shift: a", "b", "bb", "a")]
+    )
+]  # fmt: skip
+
+
+def rows(records=RECORDS) -> list[dict]:
+    """Encoded rows whose reference is another model than the policy, as after some steps of training."""
+    encoded, _ = encode(records, tiny.tokenizer(), max_length=64)
+    reference = tiny.llama(seed=1)
+    tiny.fuse(reference)
+    for place, values in reference_log_probs(reference, encoded, size=2, pad_id=0):
+        encoded[place]["reference"] = values
+    return encoded
+
+
+def gradient(model) -> torch.Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+
+def wrpo(alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    policy, batch = tiny.llama(seed=0), collate(rows(), pad_id=0)
+    tiny.fuse(policy)
+    loss = wrpo_dpo(*(response_log_probs(policy, batch) - batch["reference"]), alpha=alpha, beta=BETA).mean()
+    loss.backward()
+    return loss.detach(), gradient(policy)
+
+
+def dpo(chosen: str, folder) -> tuple[torch.Tensor, torch.Tensor]:
+    """TRL's own trainer, tokens, loss and live reference, on (chosen, own_worst)."""
+    answer = lambda record, name: [{"role": "assistant", "content": record[name]}]  # noqa: E731
+    pairs = [
+        {"prompt": record["messages"], "chosen": answer(record, chosen), "rejected": answer(record, "own_worst")}
+        for record in RECORDS
+    ]
+    policy = tiny.llama(seed=0)
+    trainer = DPOTrainer(
+        model=policy,
+        ref_model=tiny.llama(seed=1),
+        args=DPOConfig(
+            str(folder),
+            beta=BETA,
+            max_length=None,
+            per_device_train_batch_size=len(RECORDS),
+            bf16=False,
+            report_to="none",
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        processing_class=tiny.tokenizer(),
+    )
+    loss = trainer.compute_loss(policy, next(iter(trainer.get_train_dataloader())))
+    loss.backward()
+    return loss.detach(), gradient(policy)
+
+
+@pytest.mark.parametrize(("alpha", "chosen"), [(0.0, "own_best"), (1.0, "source_best")])
+def test_the_ends_of_alpha_are_dpo_as_trl_has_it_in_loss_and_gradient(alpha, chosen, tmp_path):
+    (loss, ours), (expected, theirs) = wrpo(alpha), dpo(chosen, tmp_path)
+    assert abs(loss - expected) < 1e-5 and abs(loss - math.log(2)) > 0.01
+    assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_log_probs_are_sums_over_the_response_and_its_end_by_one_plain_forward_each():
+    model, plain, encoded = tiny.llama(), tiny.llama(), rows()
+    tiny.fuse(model)
+    with torch.no_grad():
+        found = response_log_probs(model, collate(encoded, pad_id=0))
+        for line, name in enumerate(RESPONSES):
+            for place, row in enumerate(encoded):
+                ids = torch.cat([row["prompt"], row[name]]).long()
+                log_probs = plain(ids[None]).logits[0].log_softmax(-1)
+                start = len(row["prompt"])
+                expected = sum(log_probs[at - 1, ids[at]] for at in range(start, len(ids)))
+                assert found[line, place].item() == pytest.approx(expected.item(), rel=1e-5)
+                assert tiny.tokenizer().decode(ids[-1:]) == "<end>"
+
+
+def test_the_reference_does_not_depend_on_how_many_rows_are_scored_at_once():
+    model, encoded = tiny.llama(), rows()
+    tiny.fuse(model)
+    alone = dict(reference_log_probs(model, encoded, size=1, pad_id=0))
+    together = dict(reference_log_probs(model, encoded, size=5, pad_id=0))
+    assert sorted(alone) == list(range(len(RECORDS)))
+    for place, values in alone.items():
+        torch.testing.assert_close(values, together[place], rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("start"))
+
+
+def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=None, **what) -> tuple[dict, list[dict]]:
+    (folder / "out").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(records, schema=PREFERENCE_RECORD), folder / "pairs.parquet")
+    job = {
+        "model": str(start),
+        "pairs": [str(folder / "pairs.parquet")],
+        "what": {
+            "objective": {"kind": "wrpo", "beta": BETA, "alpha": 0.5}, "learning_rate": 1e-3, "epochs": 1,
+            "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None} | what,
+        "how": {
+            "device_batch_size": device_batch_size, "gradient_checkpointing": False, "precision": "fp32"} | (how or {}),
+        "seed": seed,
+        "threads": 1,
+    }  # fmt: skip
+    summary = main(job, folder / "out", Progress(folder / "out"))
+    return summary, pq.read_table(folder / "out/steps.parquet").to_pylist()
+
+
+def weights(folder) -> str:
+    return hashlib.sha256((folder / "out/model/model.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_first_step_sees_alpha_0_and_a_policy_that_equals_its_reference(start, tmp_path):
+    _, steps = trained(start, tmp_path)
+    assert steps[0]["alpha"] == 0.0
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert steps[0]["margin"] == pytest.approx(0, abs=1e-5)
+
+
+def test_training_on_seven_rows_learns_them(start, tmp_path):
+    summary, steps = trained(start, tmp_path, batch_size=8, epochs=12)
+    assert summary["loss_last"] < 0.3 and steps[-1]["accuracy_weighted"] == 1
+
+
+def test_alpha_follows_the_optimizer_steps_whatever_the_accumulation(start, tmp_path):
+    for device_batch_size in (1, 2, 4):
+        _, steps = trained(start, tmp_path / str(device_batch_size), device_batch_size=device_batch_size, epochs=2)
+        assert [step["alpha"] for step in steps] == [0.0, 0.125, 0.25, 0.375]
+        assert [step["step"] for step in steps] == [1, 2, 3, 4]
+
+
+def test_alpha_is_constant_inside_an_accumulation_window(start, tmp_path):
+    _, steps = trained(start, tmp_path, device_batch_size=1, epochs=2)
+    for step in steps:  # were alpha to move between micro-batches, the mean margin would not fit one alpha
+        preferred = step["alpha"] * step["reward_source_best"] + (1 - step["alpha"]) * step["reward_own_best"]
+        assert step["margin"] == pytest.approx(preferred - step["reward_own_worst"], abs=1e-6)
+
+
+def test_fewer_rows_than_a_batch_are_one_step(start, tmp_path):
+    summary, steps = trained(start, tmp_path, records=RECORDS[:3], batch_size=128)
+    assert summary["steps"] == 1 and steps[0]["examples"] == 3
+    assert steps[0]["grad_norm"] > 0 and math.isfinite(steps[0]["loss"])
+
+
+def test_max_steps_ends_the_run_and_the_schedules_with_it(start, tmp_path):
+    _, steps = trained(start, tmp_path / "short", epochs=9, max_steps=2)
+    assert [step["alpha"] for step in steps] == [0.0, 0.25]
+    assert [step["learning_rate"] for step in steps] == [1e-3, pytest.approx(5e-4)]
+    summary, _ = trained(start, tmp_path / "enough", epochs=1, max_steps=50)
+    assert summary["steps"] == 2
+
+
+def test_every_example_weighs_the_same_however_it_falls_into_micro_batches(start, tmp_path):
+    _, expected = trained(start, tmp_path / "4", device_batch_size=4, epochs=2)
+    for device_batch_size in (1, 2):  # 7 rows: the last window holds 3, in micro-batches of 2 and 1
+        _, steps = trained(start, tmp_path / str(device_batch_size), device_batch_size=device_batch_size, epochs=2)
+        assert [step["examples"] for step in steps] == [4, 3, 4, 3]
+        for step, same in zip(steps, expected, strict=True):
+            if step["step"] == 1:  # nobody is ahead yet: the accuracies of a policy that is its reference are rounding
+                step, same = ({key: of[key] for key in of if "accuracy" not in key} for of in (step, same))
+            assert step == pytest.approx(same, rel=1e-4, abs=1e-5)
+
+
+def test_a_job_done_twice_gives_the_same_weights_and_another_seed_others(start, tmp_path):
+    for name, seed in {"one": 7, "two": 7, "other": 8}.items():
+        trained(start, tmp_path / name, seed=seed)
+    assert weights(tmp_path / "one") == weights(tmp_path / "two") != weights(tmp_path / "other")
+
+
+def test_bf16_and_gradient_checkpointing_change_the_first_steps_only_a_little(start, tmp_path):
+    _, expected = trained(start, tmp_path / "plain")
+    _, steps = trained(start, tmp_path / "checkpointing", how={"gradient_checkpointing": True})
+    assert [step["loss"] for step in steps] == pytest.approx([step["loss"] for step in expected], abs=1e-6)
+    _, steps = trained(start, tmp_path / "bf16", how={"precision": "bf16"})
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=0.02)
+    assert steps[1]["loss"] == pytest.approx(expected[1]["loss"], abs=0.05)
+
+
+def test_dropout_is_off(start, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(start, attention_dropout=0.5)
+    model.save_pretrained(tmp_path / "dropping")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "dropping")
+    _, steps = trained(tmp_path / "dropping", tmp_path / "run")
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp_path):
+    summary, steps = trained(start, tmp_path)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
+    assert kept == json.loads((start / "generation_config.json").read_text())
+    before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (start, tmp_path / "out/model"))
+    assert any((a != b).any() for a, b in zip(before.parameters(), after.parameters(), strict=True))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == tiny.TEMPLATE
+    fed = sum(  # four tokens of the template; the end token is predicted but never fed
+        4 + len(record["messages"][0]["content"]) + len(record[name]) for record in RECORDS for name in RESPONSES
+    )
+    assert summary["tokens"] == sum(step["tokens"] for step in steps) == fed
+    assert (summary["rows"], summary["loss_first"], summary["loss_last"]) == (7, steps[0]["loss"], steps[1]["loss"])
+    assert json.loads((tmp_path / "out/progress.json").read_text()) == {"done": 2, "total": 2, "unit": "steps"}
+
+
+def test_truncation_cuts_one_response_and_counts_it(start, tmp_path):
+    summary, _ = trained(start, tmp_path, max_length=24)
+    assert summary["truncated"] == 1 and summary["rows"] == 7
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp_path):
+    broken = AutoModelForCausalLM.from_pretrained(start)
+    broken.model.embed_tokens.weight.data[tiny.tokenizer().convert_tokens_to_ids("w")] = float("nan")
+    broken.save_pretrained(tmp_path / "broken")
+    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "broken")
+    with pytest.raises(FloatingPointError, match=r"loss .*nan.* at optimizer step 0; prompt ids: 0000$"):
+        trained(tmp_path / "broken", tmp_path, device_batch_size=1)  # only prompt 0000 has a w, in its worst answer
+    assert not (tmp_path / "out/model").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 3}, "what.batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
+        ({"objective": {"kind": "kto"}}, "what.objective.kind: 'kto'"),
+        ({"records": []}, "pairs: no rows"),
+        ({"max_length": 16}, "prompt 0000: 13 tokens"),
+    ],
+)
+def test_input_at_fault_is_named(change, message, start, tmp_path):
+    with pytest.raises(BadInput, match=message):
+        trained(start, tmp_path, **change)
