@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -20,6 +21,7 @@ from uuid import uuid4
 from infra.errors import BadInput
 
 BLOCK = 2**20
+PART = 32 * BLOCK
 DRAFT = ".draft-"
 
 
@@ -161,13 +163,9 @@ class Bucket:
 
     def __init__(self, url: str, options: dict):
         import fsspec
-        from aiobotocore.session import AioSession
 
         self.url = url
         self.bucket, _, self.folder = url.removeprefix("s3://").partition("/")
-        session = AioSession(profile=options.get("profile"))
-        # botocore announces PUT bodies with Expect: 100-continue and aiohttp waits for the answer without a limit.
-        session.register("before-sign.s3", _no_expect)
         connection = {
             "s3": {"addressing_style": "path"},
             "signature_version": "s3v4",
@@ -177,13 +175,13 @@ class Bucket:
         }
         settings = {"use_listings_cache": False, "skip_instance_cache": True, "max_concurrency": 4, **options}
         settings["config_kwargs"] = connection | options.get("config_kwargs", {})
-        self.files = fsspec.filesystem("s3", session=session, **settings)
+        self.files = fsspec.filesystem("s3", session=_session(options.get("profile")), **settings)
 
     def local(self, path: str) -> None:
         return None
 
     def read(self, path: str) -> bytes:
-        return self._call("cat_file", self._full(path))
+        return self._call("cat_file", self._full(path), max_concurrency=1)  # one GET: ranges of two versions never mix
 
     def digest(self, path: str) -> tuple[int, str]:
         def whole(full: str) -> tuple[int, str]:
@@ -209,12 +207,12 @@ class Bucket:
                 return
         except FileNotFoundError:
             pass
-        part = max(32 * BLOCK, -(-size // 10_000))  # an upload has at most 10 000 parts
+        part = max(PART, -(-size // 10_000))  # an upload has at most 10 000 parts
         self._call("put_file", str(local), self._full(path), chunksize=part)
 
     def get_file(self, path: str, local: Path) -> None:
         with draft_of(local) as draft:
-            self._call("get_file", self._full(path), str(draft), chunksize=32 * BLOCK)
+            self._call("get_file", self._full(path), str(draft), chunksize=PART)
             os.replace(draft, local)
 
     def list(self, prefix: str) -> dict[str, int]:
@@ -243,8 +241,7 @@ class Bucket:
         self._call("call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
 
     def probe(self, path: str) -> None:
-        """The bucket is there, though some servers would make it on the first write; and If-Match is honoured."""
-        self._call("call_s3", "list_objects_v2", Bucket=self.bucket, MaxKeys=1)
+        """`compare_and_swap` itself would notice a wrong `old` without the server's help; this does not."""
         if self._put(path, b"overwritten", IfMatch='"00000000000000000000000000000000"'):
             raise BadInput(f"{self.url}: this store ignores If-Match, so two runs could overwrite each other")
 
@@ -308,6 +305,16 @@ def _code(error: OSError) -> str:
     return response.get("Error", {}).get("Code", "")
 
 
+@cache  # the first client of a session reads megabytes of service descriptions
+def _session(profile: str | None) -> Any:
+    from aiobotocore.session import AioSession
+
+    session = AioSession(profile=profile)
+    # botocore announces PUT bodies with Expect: 100-continue, and aiohttp waits for the answer without a limit.
+    session.register("before-sign.s3", _no_expect)
+    return session
+
+
 def _no_expect(request: Any, **_: Any) -> None:
     if "Expect" in request.headers:
         del request.headers["Expect"]
@@ -364,6 +371,7 @@ class Blobs:
         """Raise BadInput unless this store can be written and really refuses a second writer."""
         path = f"_probe/{uuid4().hex}"
         try:
+            self.list("_probe")  # before any write: some servers make a missing bucket on the first one
             first, second = self.create(path, b"first"), self.create(path, b"second")
             if not first or second or self.read(path) != b"first":
                 raise BadInput(f"{self.url}: this store ignores If-None-Match, so two runs could overwrite each other")

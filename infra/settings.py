@@ -48,6 +48,7 @@ def program_environment(threads: int) -> dict[str, str]:
         **os.environ,
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",  # models and rows come to a program as files
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
@@ -70,7 +71,7 @@ def server_environment(home: Path) -> dict[str, str]:
 def quieten_prefect() -> None:
     """Before Prefect is imported: its home is the workspace, its log lines make room for ours."""
     os.environ.setdefault("PREFECT_HOME", str(settings().workspace.absolute() / "prefect"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
 

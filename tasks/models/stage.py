@@ -25,6 +25,8 @@ class Tiny(What):
     hidden: int = Field(128, gt=0)
     layers: int = Field(2, gt=0)
     steps: int = Field(gt=0)
+    batch_size: int = Field(128, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     seed: int
 
     def resolve(self, field: str) -> tuple["Tiny", How]:

@@ -70,7 +70,7 @@ def shorten(name: str, length: int) -> str:
     return name if len(name) <= length else f"{name[:length - 1 - kept]}…{name[-kept:]}"
 
 
-def ticks(low: float, high: float, count: int = 6) -> list[float]:
+def ticks(low: float, high: float, count: int = 7) -> list[float]:
     """At most about `count` round values (1, 2 or 5 times a power of ten) between low and high."""
     power = 10.0 ** math.floor(math.log10((high - low) / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= count)
@@ -170,7 +170,8 @@ def ridges(edges: list[float], series: list[dict], title: str) -> Html:
         steps = "".join(f"V{base - 42 * height / tallest:.1f}H{across.at(right)}"
                         for height, (_, right) in zip(density, bins, strict=True))
         drawn = [f'<path d="M{across.start} {base}{steps}V{base}z" class="ridge"/>',
-                 line(across.start, base, across.end, base, "base"), label(0, base - 5, shorten(one["name"], 16), "name"),
+                 line(across.start, base, across.end, base, "base"),
+                 label(0, base - 5, shorten(one["name"], 16), "name"),
                  label(WIDTH, base - 5, measured(one["mean"]), "value", "end")]
         if finite(one["mean"]) and edges[0] <= one["mean"] <= edges[-1]:
             drawn.append(line(across.at(one["mean"]), base - 46, across.at(one["mean"]), base, "mean"))
@@ -200,7 +201,7 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
         return Html(f'<p class="absent">{text(title)}: no values were logged.</p>')
     up, bottom = scale(values, 196, 28), 200
     steps = [row["step"] for row in records]
-    across = Scale(min(steps), max(max(steps), min(steps) + 1), 52, WIDTH - (138 if len(lines) > 1 else 56))
+    across = Scale(min(steps), max(max(steps), min(steps) + 1), 58, WIDTH - (138 if len(lines) > 1 else 56))
     parts = [label(0, 12, title, "axis")] + bottom_axis(across, bottom, bottom, "optimiser step", compact)
     for tick in ticks(up.low, up.high):
         parts += [line(across.start, up.at(tick), across.end, up.at(tick), "grid"),
@@ -212,7 +213,8 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
     heights = spread([up.at(value) + 4 for _, value in last], 15, 36, bottom)
     for (name, kind, points), (step, value), height in zip(known, last, heights, strict=True):
         words = f"{name} {measured(value)}".strip()
-        parts.append(f'<g class="{kind}"><title>{text(words)}</title><path d="{trace(points, across, up)}" class="curve"/>'
+        parts.append(f'<g class="{kind}"><title>{text(words)}</title>'
+                     f'<path d="{trace(points, across, up)}" class="curve"/>'
                      f'<circle cx="{across.at(step)}" cy="{up.at(value)}" r="2.6" class="fill"/>'
                      f'{label(across.end + 8, height, words, "end")}</g>')
     return svg(bottom + 40, title, parts)

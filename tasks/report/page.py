@@ -3,6 +3,7 @@
 It says in numbers, intervals and charts what the run left behind, and nothing beyond these.
 """
 
+import itertools
 from pathlib import Path
 
 from tasks.report.charts import Html, bars, curves, decimal, finite, forest, measured, percent, ridges, role, text
@@ -13,17 +14,18 @@ METRICS = {"accuracy": "accuracy", "win_rate": "win rate"}
 STAGES = {"target": "target", "sft": "SFT", "wrpo": "WRPO"}
 REWARDS = [("reward_source_best", "best of sources", "source"), ("reward_own_best", "best own", "wrpo"),
            ("reward_own_worst", "worst own", "target")]
-ACCURACIES = [("source_accuracy", "sources", "source"), ("own_accuracy", "own", "target"),
-              ("accuracy", "weighted", "wrpo")]
+ACCURACIES = [("accuracy_source", "sources", "source"), ("accuracy_own", "own", "target"),
+              ("accuracy_weighted", "weighted", "wrpo")]
 
 
 def render(numbers: dict) -> str:
     sections = "".join(f'<section id="{anchor}"><h2>{title}</h2>{content(numbers)}</section>'
                        for anchor, title, content in SECTIONS)
     contents = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _ in SECTIONS)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Fusion report: {text(numbers["recipe"])}'
-            f'</title><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="color-scheme" content="light dark">'
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="color-scheme" content="light dark"><title>Fusion report: {text(numbers["recipe"])}</title>'
             f'<style>{STYLE.read_text(encoding="utf-8")}</style></head><body>{headline(numbers)}'
             f'<nav aria-label="Contents"><ol>{contents}</ol></nav><main>{sections}</main></body></html>\n')
 
@@ -31,18 +33,20 @@ def render(numbers: dict) -> str:
 def headline(numbers: dict) -> str:
     first = {one["role"]: one for one in reversed(numbers["results"])}
     cards = [card(stage, first.get(stage)) for stage in STAGES]
-    steps = [step(numbers, first.get(before), first.get(after)) for before, after in (("target", "sft"), ("sft", "wrpo"))]
+    steps = [step(numbers, first.get(before), first.get(after)) for before, after in itertools.pairwise(STAGES)]
     judge = f"judge: <b>{text(numbers['judge'])}</b>" if numbers["judge"] else "no judge"
     return (f'<header><h1>Fusion report: {text(numbers["recipe"])}</h1><p class="lead">{text(numbers["summary"])}</p>'
             f'<div class="path">{cards[0]}{steps[0]}{cards[1]}{steps[1]}{cards[2]}</div>'
-            f'<p class="meta"><b>{decimal(numbers["held_out"])}</b> held-out prompts · <b>{level(numbers)}</b> intervals · '
-            f'{judge} · created <b>{text(numbers["created"])}</b> · fingerprint <b>{text(numbers["fingerprint"])}</b></p></header>')
+            f'<p class="meta"><b>{decimal(numbers["held_out"])}</b> held-out prompts · '
+            f'<b>{level(numbers)}</b> intervals · {judge} · created <b>{text(numbers["created"])}</b> · '
+            f'fingerprint <b>{text(numbers["fingerprint"])}</b></p></header>')
 
 
 def card(stage: str, one: dict | None) -> str:
-    rates = "".join(f'<div><dt>{METRICS[metric]}</dt><dd><strong>{percent(((one or {}).get(metric) or {}).get("value"))}'
-                    f'</strong><small>{span((one or {}).get(metric))}</small></dd></div>' for metric in METRICS)
-    length = decimal((one or {}).get("tokens"), 1)
+    known = one or {}
+    rates = "".join(f'<div><dt>{METRICS[metric]}</dt><dd><strong>{percent((known.get(metric) or {}).get("value"))}'
+                    f'</strong><small>{span(known.get(metric))}</small></dd></div>' for metric in METRICS)
+    length = decimal(known.get("tokens"), 1)
     return (f'<div class="card {stage}"><h3>{text(one["model"] if one else STAGES[stage])}</h3><dl>{rates}</dl>'
             f'<p class="tokens">mean response {length} tokens</p></div>')
 
@@ -72,7 +76,7 @@ def points(value: float | None) -> str:
 
 
 def level(numbers: dict) -> str:
-    return f"{numbers['confidence'] * 100:g} %"
+    return f"{numbers['confidence'] * 100:g}\u00a0%"
 
 
 def span(estimate: dict | None) -> str:
@@ -95,7 +99,8 @@ def table(heads: list[str], rows: list[list], numeric: int, foot: list | None = 
     """The last `numeric` columns hold numbers. Every cell is escaped unless it is markup of our own."""
     def cells(row: list, tag: str) -> str:
         kinds = [""] * (len(row) - numeric) + [' class="number"'] * numeric
-        return "<tr>" + "".join(f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        inner = (f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
     body = "".join(cells(row, "td") for row in rows)
     end = f"<tfoot>{cells(foot, 'td')}</tfoot>" if foot else ""
     return f'<div class="wide"><table><thead>{cells(heads, "th")}</thead><tbody>{body}</tbody>{end}</table></div>'
@@ -110,10 +115,10 @@ def results(numbers: dict) -> str:
                      0.5 if metric == "win_rate" else None, percent, lambda tick: f"{tick * 100:g}")
               for metric in METRICS if any(one[metric] for one in ranked)]
     caption = (f"Accuracy, and win rate against one response of each source (ties count a half), with {level(numbers)} "
-               "intervals: look for points far apart beside the width of their intervals. Each axis covers only the range "
-               "of its data; the dashed line marks a win rate of 50 %.")
-    rows = [[dotted(one["model"], one["role"]), rate(one["accuracy"]), rate(one["win_rate"]), decimal(one["tokens"], 1)]
-            for one in ranked]
+               "intervals: look for points far apart beside the width of their intervals. Each axis covers only the "
+               "range of its data; the dashed line marks a win rate of 50 %.")
+    rows = [[dotted(one["model"], one["role"]), rate(one["accuracy"]), rate(one["win_rate"]),
+             decimal(one["tokens"], 1)] for one in ranked]
     return figure(caption, charts) + table(["Model", "Accuracy", "Win rate", "Mean tokens"], rows, 3)
 
 
@@ -127,11 +132,11 @@ def differences(numbers: dict) -> str:
         return absent("No differences between models were computed.")
     roles = {one["model"]: one["role"] for one in numbers["results"]}
     charts = [forest([(f"{one['from']} → {one['to']}", roles.get(one["to"], "source"), one)
-                      for one in found if one["metric"] == metric], f"difference in {METRICS[metric]} (percentage points)",
-                     0.0, points, lambda tick: decimal(tick * 100, 0, "+") if tick else "0")
+                      for one in found if one["metric"] == metric], f"change of {METRICS[metric]} (percentage points)",
+                     0.0, points, lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0")
               for metric in METRICS if any(one["metric"] == metric for one in found)]
-    caption = (f"Change from one model to the next on the same prompts, with {level(numbers)} intervals: one that includes 0, "
-               "the dashed line, is called within noise.")
+    caption = (f"Change from one model to the next on the same prompts, with {level(numbers)} intervals: one that "
+               "includes 0, the dashed line, is called within noise.")
     rows = [[f"{one['from']} → {one['to']}", METRICS[one["metric"]], verdict(one),
              Html(f'{points(one["value"])}<span class="interval">{points(one["low"]).removesuffix(" pp")} to '
                   f'{points(one["high"])}</span>')] for one in found]
@@ -141,13 +146,13 @@ def differences(numbers: dict) -> str:
 def shares(numbers: dict) -> str:
     found = numbers["shares"]
     if not found:
-        return absent("No preference records were left, so no source wrote a best response.")
+        return absent("No response of a source was scored, so none is the best.")
     total = sum(one["responses"] or 0 for one in found)
     expected = [one["responses"] / total if total and one["responses"] is not None else None for one in found]
     chart = bars([(one["source"], one["share"], even, f"{percent(one['share'])} · {decimal(one['count'])}")
                   for one, even in zip(found, expected, strict=True)], "share of best responses")
-    caption = ("Which source wrote the best response of a prompt: the upright tick is the source's part of all responses, so "
-               "a bar that passes it won more often than its number of responses would give.")
+    caption = ("Which source wrote the best response of a prompt: the upright tick is the source's part of all "
+               "responses, so a bar that passes it won more often than its number of responses would give.")
     rows = [[one["source"], decimal(one["responses"]), decimal(one["count"]), percent(one["share"]),
              measured(one["mean_score"])] for one in found]
     return figure(caption, [chart, table(["Source", "Responses", "Best", "Share", "Mean score"], rows, 4)])
@@ -157,10 +162,12 @@ def rewards(numbers: dict) -> str:
     found = numbers["rewards"]
     if not found.get("series") or len(found.get("edges") or []) < 2:
         return absent("No scores were left to show as distributions.")
-    rows = [[dotted(one["name"], one["role"]), decimal(sum(one["counts"])), measured(one["mean"])] for one in found["series"]]
-    return figure("Distribution of the scores of each model's responses, every area equal; the upright line and the number at "
-                  "the right are the mean: look for how far the models lie apart, and how much they overlap.",
-                  [ridges(found["edges"], found["series"], "reward score"), table(["Model", "Responses", "Mean"], rows, 2)])
+    rows = [[dotted(one["name"], one["role"]), decimal(sum(one["counts"])), measured(one["mean"])]
+            for one in found["series"]]
+    return figure("Distribution of the scores of each model's responses, every area equal; the upright line and the "
+                  "number at the right are the mean: look for how far the models lie apart, and how much they overlap.",
+                  [ridges(found["edges"], found["series"], "reward score"),
+                   table(["Model", "Responses", "Mean"], rows, 2)])
 
 
 def dynamics(numbers: dict) -> str:
@@ -168,14 +175,17 @@ def dynamics(numbers: dict) -> str:
     if not found:
         return absent("No steps of WRPO training were logged.")
     implicit = figure(
-        "Implicit rewards of the preferred (best of sources, best own) and dispreferred (worst own) responses, and how often "
-        "a preferred one is ahead: look for the preferred curves parting from the dispreferred one. Logged values, unsmoothed.",
+        "Implicit rewards of the preferred (best of sources, best own) and dispreferred (worst own) responses, and how "
+        "often a preferred one is ahead: look for the preferred curves parting from the dispreferred one. Logged "
+        "values, unsmoothed; weighted by α where it says so.",
         [curves(found, REWARDS, "implicit reward (nats)", zero=True),
-         curves(found, ACCURACIES, "ahead of worst own (share of pairs)"), curves(found, [("margin", "", "wrpo")], "weighted margin (nats)", zero=True),
+         curves(found, ACCURACIES, "ahead of worst own (share of pairs)"),
+         curves(found, [("margin", "", "wrpo")], "weighted margin (nats)", zero=True),
          curves(found, [("alpha", "", "source")], "α, weight of the best of sources", zero=True)])
     return implicit + figure(
         "Course of the optimisation: the loss should settle, and the norm of the gradient stay bounded.",
-        [curves(found, [("loss", "", "wrpo")], "WRPO loss"), curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
+        [curves(found, [("loss", "", "wrpo")], "WRPO loss"),
+         curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
          curves(found, [("learning_rate", "", "wrpo")], "learning rate", zero=True)])
 
 
@@ -183,9 +193,10 @@ def tuning(numbers: dict) -> str:
     found = numbers["sft_dynamics"]
     if not found:
         return absent("No steps of SFT were logged.")
-    return figure("Training loss and learning rate of SFT: the loss is on training data, so a low value alone is no sign of "
-                  "quality.", [curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
-                               curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True)])
+    return figure("Training loss and learning rate of SFT: look for a loss that settles; it is on training data, so a "
+                  "low value alone is no sign of quality.",
+                  [curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
+                   curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True)])
 
 
 def counts(numbers: dict) -> str:
@@ -225,9 +236,11 @@ def duration(seconds: float | None) -> str:
 def examples(numbers: dict) -> str:
     if not numbers["examples"]:
         return absent("No examples were left.")
-    return "".join(f'<div class="example"><dl class="asked"><dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}'
-                   f'</dd><dt>Gold</dt><dd class="said" dir="auto">{text(one["gold"])}</dd></dl>'
-                   f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>' for one in numbers["examples"])
+    return "".join(f'<div class="example"><dl class="asked">'
+                   f'<dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd>'
+                   f'<dt>Gold</dt><dd class="said" dir="auto">{text(one["gold"])}</dd></dl>'
+                   f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
+                   for one in numbers["examples"])
 
 
 def answer(one: dict) -> str:
@@ -241,7 +254,8 @@ def changes(numbers: dict) -> str:
 
 
 def recipe(numbers: dict) -> str:
-    return f"<pre>{text(numbers['recipe_text'])}</pre>" if numbers["recipe_text"] else absent("The recipe was not kept.")
+    written = numbers["recipe_text"]
+    return f"<pre>{text(written)}</pre>" if written else absent("The recipe was not kept.")
 
 
 def versions(numbers: dict) -> str:

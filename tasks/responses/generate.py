@@ -26,7 +26,7 @@ class SeededChoice(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
-        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(-1, descending=True, stable=True)
+        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(dim=-1, descending=True, stable=True)
         cumulative = sorted_probabilities.cumsum(-1)
         nucleus = sorted_probabilities.where(cumulative - sorted_probabilities < self.top_p, 0.0).cumsum(-1)
         rank = torch.searchsorted(nucleus, (noise * nucleus[:, -1]).unsqueeze(-1), right=True).clamp_max(scores.shape[-1] - 1)

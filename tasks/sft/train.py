@@ -4,11 +4,6 @@ Reads a model folder and Parquet files of SFT_RECORD; leaves `model/` and `steps
 token ids, not text, so it sees the very same tokens as sampling and WRPO do.
 """
 
-import os
-
-# Before the first import of the hub's client, which reads them once. TRL reports every new trainer without the second.
-os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-
 import math
 import shutil
 from pathlib import Path
@@ -51,7 +46,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     trainer.train()
     if trainer.is_world_process_zero():
         save(model, tokenizer, Path(job["model"]), out / "model")
-    steps = write_steps(trainer.state.log_history, out / "steps.parquet")
+    steps = write_steps(trainer, out / "steps.parquet")
     return {
         "steps": len(steps),
         "rows": len(rows),
@@ -114,6 +109,7 @@ def arguments(what: dict, how: dict, seed: int, rows: int, out: Path) -> SFTConf
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
     args.gradient_accumulation_steps = accumulation(what["batch_size"], how["device_batch_size"], args.world_size)
@@ -152,13 +148,14 @@ class Watch(TrainerCallback):
                 raise FloatingPointError(f"{name} {logs[name]} at optimizer step {state.global_step}")
 
 
-def write_steps(log_history: list[dict], file: Path) -> list[dict]:
+def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
     """One row per optimizer step; TRL counts tokens from the start, here they are the step's own."""
-    steps = [dict(entry) for entry in log_history if "loss" in entry]
+    steps = [dict(entry) for entry in trainer.state.log_history if "loss" in entry]
     totals = [int(step["num_tokens"]) for step in steps]
     for step, total, before in zip(steps, totals, [0, *totals], strict=False):
         step["tokens"] = total - before
-    pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
+    if trainer.is_world_process_zero():
+        pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
     return steps
 
 

@@ -3,11 +3,6 @@
 Reads a model folder and Parquet files of PREFERENCE_RECORD; leaves `model/` and `steps.parquet`.
 """
 
-import os
-
-# Before the first import of the hub's client, which reads them once: weights and data come from folders alone.
-os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-
 import math
 import shutil
 from pathlib import Path
@@ -49,7 +44,9 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     )
     if trainer.is_world_process_zero():
         trainer.add_callback(Report(progress))
-    trainer.store_reference(lambda done, total: progress(done, total, "reference rows"))
+        trainer.store_reference(lambda done, total: progress(done, total, "reference rows"))
+    else:
+        trainer.store_reference()
     trainer.train()
     if trainer.is_world_process_zero():
         save(model, tokenizer, Path(job["model"]), out / "model")
@@ -117,8 +114,11 @@ def arguments(what: dict, how: dict, seed: int, rows: int, out: Path) -> Trainin
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    if args.n_gpu > 1:
+        raise BadInput(f"{args.n_gpu} GPUs are visible to one process: start one process for each, or show it only one")
     args.gradient_accumulation_steps = accumulation(what["batch_size"], how["device_batch_size"], args.world_size)
     return args
 

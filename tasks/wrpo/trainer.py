@@ -98,7 +98,7 @@ class WrpoTrainer(Trainer):
         add_fused_lm_head(model)
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad_id=pad_id))
         self.beta, self.maximum_alpha, self.pad_id = beta, alpha, pad_id
-        self.window: list[dict[str, Tensor]] = []
+        self.window: list[Tensor] = []
         self.window_prompts: list[str] = []
 
     def store_reference(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
@@ -159,7 +159,8 @@ class WrpoTrainer(Trainer):
 
 
 def write_steps(trainer: Trainer, file: Path) -> list[dict]:
-    """One row per optimizer step, from what the trainer logged."""
+    """One row per optimizer step, from what the trainer logged; every process knows them, the first writes them."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
+    if trainer.is_world_process_zero():
+        pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
     return steps

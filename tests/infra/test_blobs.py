@@ -95,12 +95,13 @@ def test_files_go_in_and_come_out_whole_and_equal_sizes_are_not_sent_again(place
     assert sorted(path.name for path in target.parent.iterdir()) == ["out"]
 
 
-def test_a_file_above_the_multipart_threshold_arrives_whole(seaweed, tmp_path):
+def test_a_file_above_the_multipart_threshold_arrives_whole(seaweed, tmp_path, monkeypatch):
+    monkeypatch.setattr("infra.blobs.PART", 5 * 2**20)
     blobs, source, target = Blobs(f"{seaweed.url}/multipart", seaweed.options()), tmp_path / "in", tmp_path / "out"
-    source.write_bytes(b"".join(number.to_bytes(8, "big") * 2**17 for number in range(66)))
+    source.write_bytes(b"".join(number.to_bytes(8, "big") * 2**17 for number in range(12)))
     blobs.put_file(source, "big")
     blobs.get_file("big", target)
-    assert blobs.list("") == {"big": 66 * 2**20}
+    assert blobs.list("") == {"big": 12 * 2**20}
     assert target.read_bytes() == source.read_bytes()
 
 

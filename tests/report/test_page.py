@@ -1,5 +1,6 @@
 """The report page: what it must show, what it must never run, and what it says when something is missing."""
 
+import itertools
 import math
 import re
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ import pytest
 
 from tasks.report import charts, page
 
+LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
 
 
@@ -20,48 +22,54 @@ def result(model: str, role: str, accuracy: float, win_rate: float | None, token
             "win_rate": None if win_rate is None else estimate(win_rate, 0.04), "tokens": tokens}
 
 
+def difference(before: str, after: str, metric: str, value: float, low: float | None, high: float | None) -> dict:
+    return {"from": before, "to": after, "metric": metric, "value": value, "low": low, "high": high}
+
+
 def log(step: int) -> dict:
     part = step / 40
-    return {"step": step, "alpha": 0.1 * part, "loss": 0.693 - 0.3 * part, "reward_source_best": 0.4 * part + 0.03 * math.sin(step),
-            "reward_own_best": 0.2 * part, "reward_own_worst": -0.8 * part, "margin": 1.1 * part + 0.05 * math.cos(3 * step),
-            "accuracy": 0.5 + 0.4 * part, "source_accuracy": 0.45 + 0.4 * part, "own_accuracy": 0.5 + 0.3 * part,
+    return {"step": step, "alpha": 0.1 * part, "loss": 0.693 - 0.3 * part, "reward_own_worst": -0.8 * part,
+            "reward_own_best": 0.2 * part, "reward_source_best": 0.4 * part + 0.03 * math.sin(step),
+            "margin": 1.1 * part + 0.05 * math.cos(3 * step), "accuracy_weighted": 0.5 + 0.4 * part,
+            "accuracy_source": 0.45 + 0.4 * part, "accuracy_own": 0.5 + 0.3 * part,
             "learning_rate": 5e-7 * (1 - part), "grad_norm": 3 + math.sin(step)}
 
 
 def bell(name: str, role: str, mean: float) -> dict:
-    middles = [-0.95 + 0.1 * index for index in range(20)]
-    return {"name": name, "role": role, "counts": [round(400 * math.exp(-((x - mean) / 0.3) ** 2)) for x in middles], "mean": mean}
+    counts = [round(400 * math.exp(-((-0.95 + 0.1 * index - mean) / 0.3) ** 2)) for index in range(20)]
+    return {"name": name, "role": role, "counts": counts, "mean": mean}
 
 
 def numbers() -> dict:
     """A whole run with round, recognisable numbers."""
-    said = [("target", "dlrow", False), ("SFT", "the answer is ‘world’", None), ("WRPO", "world\nbecause it reads so", True)]
+    said = [("target", "dlrow", False), ("SFT", "it is ‘world’", None), ("WRPO", "world\nas it reads so", True)]
     return {
         "recipe": "demo", "fingerprint": "ab12cd34ef56", "created": "2026-01-31T12:00:00Z",
-        "summary": "Three source models fused into one target on 4,000 prompts, measured on prompts that no stage trained on.",
+        "summary": "target to SFT, accuracy: +11.8 points; SFT to WRPO, win rate: within noise.",
         "held_out": 300, "judge": "tiny-judge", "confidence": 0.95,
         "results": [result("target", "target", 0.413, 0.301, 6.9), result("SFT", "sft", 0.531, 0.452, 7.4),
                     result("WRPO", "wrpo", 0.622, 0.557, 7.1), result("reverser", "source", 0.704, 0.61, 8.2),
-                    result("sorter", "source", 0.357, None, 5.5), result("gemma-2-27b-it-with-a-long-name", "source", 0.66, 0.58, 12.4)],
-        "differences": [{"from": "target", "to": "SFT", "metric": "accuracy", "value": 0.118, "low": 0.081, "high": 0.156},
-                        {"from": "SFT", "to": "WRPO", "metric": "accuracy", "value": 0.091, "low": 0.052, "high": 0.127},
-                        {"from": "target", "to": "SFT", "metric": "win_rate", "value": 0.151, "low": 0.101, "high": 0.2},
-                        {"from": "SFT", "to": "WRPO", "metric": "win_rate", "value": 0.021, "low": -0.012, "high": 0.054}],
-        "shares": [{"source": "reverser", "count": 640, "share": 0.533, "mean_score": 0.81, "responses": 4000},
-                   {"source": "sorter", "count": 180, "share": 0.15, "mean_score": 0.34, "responses": 4000},
-                   {"source": "gemma-2-27b-it-with-a-long-name", "count": 380, "share": 0.317, "mean_score": 0.7, "responses": 4000}],
+                    result("sorter", "source", 0.357, None, 5.5), result(LONG, "source", 0.66, 0.58, 12.4)],
+        "differences": [difference("target", "SFT", "accuracy", 0.118, 0.081, 0.156),
+                        difference("SFT", "WRPO", "accuracy", 0.091, 0.052, 0.127),
+                        difference("target", "SFT", "win_rate", 0.151, 0.101, 0.2),
+                        difference("SFT", "WRPO", "win_rate", 0.021, -0.012, 0.054)],
+        "shares": [{"source": name, "count": count, "share": count / 1200, "mean_score": score, "responses": 4000}
+                   for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))],
         "rewards": {"edges": [-1 + 0.1 * index for index in range(21)],
-                    "series": [bell("reverser", "source", 0.5), bell("sorter", "source", 0.1), bell("target", "target", -0.3),
-                               bell("SFT", "sft", 0.2)]},
+                    "series": [bell("reverser", "source", 0.5), bell("sorter", "source", 0.1),
+                               bell("target", "target", -0.3), bell("SFT", "sft", 0.2), bell("WRPO", "wrpo", 0.3)]},
         "dynamics": [log(step) for step in range(1, 41)],
-        "sft_dynamics": [{"step": step, "loss": 0.6 + 1.7 * math.exp(-step / 12), "learning_rate": 2e-5 * (1 - step / 50)}
+        "sft_dynamics": [{"step": step, "loss": 0.6 + 1.7 * math.exp(-step / 12), "learning_rate": 4e-7 * (50 - step)}
                          for step in range(1, 51)],
         "counts": [{"stage": "splitting", "label": "preference", "what": "kept", "value": 1200},
                    {"stage": "splitting", "label": "preference", "what": "dropped: no margin", "value": 12}],
         "costs": [{"label": "per-model sampling · reverser", "rows": 6000, "tokens": 41000, "seconds": 12.3},
-                  {"label": "SFT", "rows": 1300, "tokens": None, "seconds": 145.0}, {"label": "WRPO", "rows": 1200, "tokens": 9000, "seconds": 4000.0}],
+                  {"label": "SFT", "rows": 1300, "tokens": None, "seconds": 145.0},
+                  {"label": "WRPO", "rows": 1200, "tokens": 9000, "seconds": 4000.0}],
         "examples": [{"prompt": "Reverse: dlrow", "gold": "world",
-                      "answers": [{"model": model, "text": words, "correct": correct} for model, words, correct in said]}] * 2,
+                      "answers": [{"model": model, "text": words, "correct": correct}
+                                  for model, words, correct in said]}] * 2,
         "changes": "beta 0.01 → 0.1", "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
         "versions": {"torch": "2.13.0", "commit": "0123abcd"}}
 
@@ -73,7 +81,7 @@ def hostile(value: object) -> object:
     """The same numbers with every free text replaced; roles and metrics are words of ours, not of a model."""
     match value:
         case dict():
-            return {key: one if key == "metric" else hostile(one) for key, one in value.items()}
+            return {key: one if key in ("metric", "role") else hostile(one) for key, one in value.items()}
         case list():
             return [hostile(one) for one in value]
         case str():
@@ -118,8 +126,10 @@ def test_nothing_is_loaded_from_anywhere(values):
 
 def test_every_result_stands_with_its_interval():
     shown = page.results(numbers())
-    for words in ("41.3 %", "36.3 to 46.3 %", "30.1 %", "26.1 to 34.1 %", "62.2 %", "57.2 to 67.2 %", "35.7 %", "30.7 to 40.7 %"):
-        assert words in shown
+    for value, interval in (("41.3 %", "36.3 to 46.3 %"), ("30.1 %", "26.1 to 34.1 %"),
+                            ("35.7 %", "30.7 to 40.7 %"), ("62.2 %", "57.2 to 67.2 %"), ("55.7 %", "51.7 to 59.7 %"),
+                            ("61.0 %", "57.0 to 65.0 %")):
+        assert f'{value}<span class="interval">{interval}</span>' in shown
     for one in numbers()["results"]:
         assert one["model"] in visible("</style>" + shown)
 
@@ -134,15 +144,16 @@ def test_the_headline_shows_the_three_models_in_order():
     (-0.01, 0.05, "within noise"), (0.0, 0.05, "within noise"), (-0.05, 0.0, "within noise"),
     (0.001, 0.05, "higher"), (-0.05, -0.001, "lower"), (None, None, "–"), (math.nan, math.nan, "–")])
 def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
-    one = {"from": "SFT", "to": "WRPO", "metric": "accuracy", "value": 0.02, "low": low, "high": high}
+    one = difference("SFT", "WRPO", "accuracy", 0.02, low, high)
     assert f"<td>{reading}</td>" in page.differences({**numbers(), "differences": [one]})
-    assert ("within noise" in page.headline({**numbers(), "differences": [one]})) == (reading == "within noise")
+    headline = page.headline({**numbers(), "differences": [one], "summary": ""})
+    assert ("within noise" in headline) == (reading == "within noise")
 
 
 def test_what_is_absent_is_said_in_words():
     written = page.render(EMPTY)
     assert written.count('class="absent"') == len(page.SECTIONS)
-    assert "No preference records were left" in written
+    assert "No response of a source was scored" in written
     assert "<svg" not in written
 
 
@@ -164,28 +175,42 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
 
 def test_a_missing_step_leaves_a_gap_in_the_curve():
     flat = charts.Scale(0.0, 10.0, 0.0, 10.0)
-    assert charts.trace([(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)], flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
+    points = [(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)]
+    assert charts.trace(points, flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
 
 
 def test_a_whisker_spans_exactly_its_interval():
-    drawn = charts.forest([("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}), ("two", "sft", {"value": 0.0, "low": 0.0, "high": 0.0})],
-                          "rate", None, charts.percent, str)
-    left, right = (float(found) for found in re.search(r'x1="([\d.]+)" y1="20" x2="([\d.]+)" y2="20" class="whisker"', drawn).groups())
-    across = charts.scale([0.0, 1.0], 128, charts.WIDTH - 66)
-    assert (left, right) == (across.at(0.25), across.at(1.0))
+    rows = [("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
+            ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0})]
+    drawn = charts.forest(rows, "rate", None, charts.percent, str)
+    whisker = r'x1="([\d.]+)" y1="{0}" x2="([\d.]+)" y2="{0}" class="whisker"'
+    first, last = ([float(end) for end in re.search(whisker.format(y), drawn).groups()] for y in (20, 48))
+    assert first[1] == last[1]
+    assert first[0] == pytest.approx(last[0] + (last[1] - last[0]) / 4, abs=0.1)
+    middle = float(re.search(r'<circle cx="([\d.]+)" cy="20"', drawn).group(1))
+    assert middle == pytest.approx((last[0] + last[1]) / 2, abs=0.1)
 
 
 @pytest.mark.parametrize(("low", "high", "wanted"), [
-    (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-0.7, 1.2, [-0.5, 0.0, 0.5, 1.0]), (3, 47, [10, 20, 30, 40]), (0, 5e-7, [0, 1e-7, 2e-7, 3e-7, 4e-7, 5e-7])])
+    (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-0.7, 1.2, [-0.5, 0.0, 0.5, 1.0]), (3, 47, [10, 20, 30, 40]),
+    (0, 5e-7, [0, 1e-7, 2e-7, 3e-7, 4e-7, 5e-7])])
 def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
     assert charts.ticks(low, high) == pytest.approx(wanted)
 
 
-def test_labels_at_the_ends_of_lines_never_overlap():
-    placed = charts.spread([100.0, 101.0, 99.0, 198.0], 15, 36, 200)
-    ordered = sorted(placed)
-    assert all(after - before >= 15 for before, after in zip(ordered[:-1], ordered[1:], strict=True))
-    assert placed[2] < placed[0] < placed[1] < placed[3] <= 200
+@pytest.mark.parametrize(("value", "words"), [
+    (0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")])
+def test_a_measured_value_has_three_significant_digits(value, words):
+    assert charts.measured(value) == words
+
+
+@pytest.mark.parametrize("wanted", [[100.0, 101.0, 99.0], [36.0, 36.5, 37.0], [200.0, 199.0, 198.0]])
+def test_labels_at_the_ends_of_lines_never_overlap_nor_leave_the_chart(wanted):
+    placed = charts.spread(wanted, 15, 36, 200)
+    assert all(after - before >= 15 for before, after in itertools.pairwise(sorted(placed)))
+    assert min(placed) >= 36
+    assert max(placed) <= 200
+    assert sorted(range(3), key=placed.__getitem__) == sorted(range(3), key=wanted.__getitem__)
 
 
 def test_times_and_totals_of_costs_are_summed_over_what_is_known():

@@ -90,9 +90,8 @@ def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
     assert steps[0]["learning_rate"] == 1e-3 > steps[2]["learning_rate"] > 0
-    assert sum(step["tokens"] for step in steps[:2]) == sum(
-        len(prompt) + 4 + len(response) + 1 for prompt, response in TEXTS  # four tokens of the template, one end
-    )
+    fed = sum(4 + len(prompt) + len(response) + 1 for prompt, response in TEXTS)  # four of the template, one end
+    assert sum(step["tokens"] for step in steps[:2]) == fed
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
     assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == tiny.TEMPLATE

@@ -1,0 +1,74 @@
+"""The recipe: overrides, seeds, and complaints that name the field and the value."""
+
+import pytest
+
+from flows.fusion import fusion
+from flows.recipe import SHIPPED, load
+from infra.errors import BadInput
+from tasks.stage import lineage
+
+EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", EVERY_SHIPPED)
+def test_every_shipped_recipe_makes_a_chain(name):
+    assert lineage(fusion(load(name)))[-1].stage.title == "report"
+
+
+def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
+    recipe = load("demo", ["wrpo.alpha=0.3", "sources.0.model.steps=7"])
+    name = recipe.sources[1].name
+    again = load("demo", [f"sources.{name}.model.steps=9"])
+    assert recipe.wrpo.alpha == 0.3 and recipe.sources[0].model.steps == 7 and again.sources[1].model.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("wrpo.gamma=1", "wrpo.gamma: there is no such field (value 1)"),
+        ("wrpo.beta=lots", "wrpo.beta: Input should be a valid number"),
+        ("wrpo.beta=-1", "wrpo.beta: Input should be greater than 0, not -1"),
+        ("wrpo.beta=nan", "wrpo.beta"),
+        ("split.sft=0.9", "not 1"),
+        ("colour='red'", "colour: there is no such field"),
+        ("name='../../etc'", "name: "),
+        ("sources.0.name='../up'", "sources.0.name: "),
+        ("sources.nobody.model.steps=1", "no 'nobody' in the list"),
+        ("wrpo", "write FIELD=VALUE"),
+        ("seed.x=1", "seed is a value"),
+        ("prompts.kind='gold'", "prompts"),
+        ("target={kind='hub', id='a/b', revision='main'}", "revision"),
+        ("target={kind='folder', path='/nowhere'}", "target.path: there is no folder '/nowhere'"),
+        ("prompts={kind='file', path='/nowhere.jsonl'}", "prompts.path: there is no file '/nowhere.jsonl'"),
+        ("sources=[]", "sources: "),
+        ("sampling.n=0", "sampling.n: Input should be greater than 0, not 0"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value(override, message):
+    with pytest.raises(BadInput) as problem:
+        fusion(load("demo", [override]))
+    assert message in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_missing_recipe_names_the_shipped_ones():
+    with pytest.raises(BadInput, match="no shipped recipe.*demo"):
+        load("nosuch")
+
+
+def test_a_recipe_that_is_no_toml_says_where(tmp_path):
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(BadInput, match=r"not TOML.*line 1"):
+        load(str(tmp_path / "broken.toml"))
+
+
+def test_the_seed_changes_every_seeded_stage_and_how_changes_none():
+    addresses = lambda *overrides: {step.address for step in lineage(fusion(load("demo", overrides)))}
+    assert not addresses() & addresses("seed=99")
+    assert addresses() == addresses("how.sampling.batch_size=3", "how.wrpo.device_batch_size=4")
+
+
+def test_two_sources_of_one_name_are_refused():
+    with pytest.raises(BadInput, match="is taken"):
+        recipe = load("demo")
+        load("demo", [f"sources.0.name='{recipe.sources[1].name}'"])
