@@ -23,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(prog="fuse", description="Fuse several source language models into one target model (WRPO).")
+    whole = argparse.ArgumentParser(
+        prog="fuse", description="Fuse several source language models into one target model (WRPO)."
+    )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", run, "run what is missing of a recipe, then print its results"),
@@ -32,11 +34,20 @@ def parser() -> argparse.ArgumentParser:
         ("report", report, "print a finished recipe's results and where its report is"),
     ):
         one = commands.add_parser(name, help=text, description=text)
-        what = "a recipe, or an artifact's address STAGE/FINGERPRINT (a unique beginning is enough)" if name == "show" else \
-            "a recipe: a TOML file, or the name of a shipped one (demo)"
+        what = (
+            "a recipe, or an artifact's address STAGE/FINGERPRINT (a unique beginning is enough)"
+            if name == "show"
+            else "a recipe: a TOML file, or the name of a shipped one (demo)"
+        )
         one.add_argument("recipe", metavar="ARTIFACT|RECIPE" if name == "show" else "RECIPE", help=what)
-        one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides",
-                         help="override a field of the recipe, for example wrpo.alpha=0.3; may be repeated")
+        one.add_argument(
+            "--set",
+            metavar="FIELD=VALUE",
+            action="append",
+            default=[],
+            dest="overrides",
+            help="override a field of the recipe, for example wrpo.alpha=0.3; may be repeated",
+        )
         one.set_defaults(command=command)
     return whole
 
@@ -62,7 +73,11 @@ def run(chosen: argparse.Namespace) -> int:
     console = make_console()
     planned = plan_of(last, place.store)
     runs = [one for one in planned if one.runs]
-    console.print(f"{recipe.name}: {len(runs)} of {len(planned)} steps to do" if runs else f"{recipe.name}: nothing to do, all steps are in place")
+    console.print(
+        f"{recipe.name}: {len(runs)} of {len(planned)} steps to do"
+        if runs
+        else f"{recipe.name}: nothing to do, all steps are in place"
+    )
     if runs:
         place.store.probe()
         if problems := verify_inputs(planned, place.store):
@@ -95,7 +110,9 @@ def show(chosen: argparse.Namespace) -> None:
         _, last, _ = chain(chosen)
         manifest = place.store.manifest(last.stage.name, last.fingerprint)
         if manifest is None:
-            raise BadInput(f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan says what is missing")
+            raise BadInput(
+                f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan says what is missing"
+            )
     show_lineage(make_console(), manifest, place.store)
 
 

@@ -6,13 +6,26 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from flows.plan import Planned
 from tasks.stage import Step
 
-STATES = {"found": "[green]found[/]", "to do": "[yellow]to do[/]", "extends": "[yellow]extends[/]", "not needed": "[dim]not needed[/]"}
+STATES = {
+    "found": "[green]found[/]",
+    "to do": "[yellow]to do[/]",
+    "extends": "[yellow]extends[/]",
+    "not needed": "[dim]not needed[/]",
+}
 PLAIN_EVERY = 10.0  # seconds between two lines of one step where there is no terminal
 
 
@@ -21,9 +34,18 @@ class Watcher:
 
     def __init__(self, console: Console):
         self.console, self.lock = console, threading.Lock()
-        self.live = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(),
-                             TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console,
-                             transient=True, disable=not console.is_terminal)
+        self.live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         self.started: dict[str, float] = {}
         self.first: dict[str, tuple[float, int]] = {}
         self.printed: dict[str, float] = {}
@@ -62,7 +84,10 @@ class Watcher:
         rate = (done - before) / (now - since) if now - since > 0.5 else 0.0
         text = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s" if rate else ""
         self.live.update(self.lines[step.address], completed=done, total=total, rate=text)
-        if not self.console.is_terminal and now - self.printed.get(step.address, self.started[step.address]) > PLAIN_EVERY:
+        if (
+            not self.console.is_terminal
+            and now - self.printed.get(step.address, self.started[step.address]) > PLAIN_EVERY
+        ):
             self.printed[step.address] = now
             left = f", {(total - done) / rate:,.0f} s left" if rate else ""
             self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}{left}", highlight=False)
@@ -79,10 +104,17 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
         table.add_column(name, no_wrap=True)
     table.add_column("why", overflow="fold")
     for one in planned:
-        table.add_row(STATES[one.state], one.step.label, f"[dim]{one.step.stage.name}/{one.step.fingerprint[:12]}[/]", "; ".join(one.reasons))
+        table.add_row(
+            STATES[one.state],
+            one.step.label,
+            f"[dim]{one.step.stage.name}/{one.step.fingerprint[:12]}[/]",
+            "; ".join(one.reasons),
+        )
     console.print(table)
     runs = sum(one.runs for one in planned)
-    console.print(f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are in place")
+    console.print(
+        f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are in place"
+    )
 
 
 def show_results(console: Console, numbers: dict) -> None:
@@ -92,15 +124,25 @@ def show_results(console: Console, numbers: dict) -> None:
         table.add_column(name, justify="right")
     for row in numbers["results"]:
         style = "bold" if row["role"] == "wrpo" else "dim" if row["role"] == "source" else ""
-        table.add_row(row["model"] + (" (source)" if row["role"] == "source" else ""), percent(row["accuracy"]),
-                      percent(row["win_rate"]), f"{row['tokens']:.1f}", style=style)
+        table.add_row(
+            row["model"] + (" (source)" if row["role"] == "source" else ""),
+            percent(row["accuracy"]),
+            percent(row["win_rate"]),
+            f"{row['tokens']:.1f}",
+            style=style,
+        )
     console.print(table)
-    console.print(f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
-                  "win rate against the sources, as the judge scores")
+    console.print(
+        f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
+        "win rate against the sources, as the judge scores"
+    )
     for change in numbers["differences"]:
         verdict = " (within noise)" if change["low"] <= 0 <= change["high"] else ""
-        console.print(f"  {change['from']} → {change['to']}: {change['metric'].replace('_', ' ')} {100 * change['value']:+.1f} points "
-                      f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]{verdict}", markup=False)
+        console.print(
+            f"  {change['from']} → {change['to']}: {change['metric'].replace('_', ' ')} {100 * change['value']:+.1f} points "
+            f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]{verdict}",
+            markup=False,
+        )
 
 
 def percent(rate: dict | None) -> str:

@@ -7,7 +7,12 @@ import time
 from uuid import UUID
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
@@ -31,8 +36,13 @@ def flow_run_name() -> str:
     return f"{recipe.name} · {fusion(recipe).fingerprint[:8]}"
 
 
-@flow(name="fusion", flow_run_name=flow_run_name, task_runner=ThreadPoolTaskRunner(max_workers=64), persist_result=False,
-      validate_parameters=True)
+@flow(
+    name="fusion",
+    flow_run_name=flow_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=64),
+    persist_result=False,
+    validate_parameters=True,
+)
 def fuse(recipe: Recipe) -> dict:
     """Fuses the recipe's sources into its target; returns the address of the report."""
     last, place = fusion(recipe), Place.from_settings()
@@ -49,7 +59,9 @@ def submit(planned: list[Planned], place: Place) -> None:
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
         if one.state != "not needed":
-            inputs = [futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures]
+            inputs = [
+                futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
+            ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
     wait(list(futures.values()))
     for future in futures.values():
@@ -61,11 +73,20 @@ def as_task(planned: Planned, place: Place, storage: str):
     """A step as a Prefect task. A cache record whose manifest is gone from the store does not count."""
     step = planned.step
 
-    @task(name=step.title, task_run_name=step.label, cache_key_fn=lambda *_: step.address.replace("/", "-"), persist_result=True,
-          result_serializer="json", result_storage=storage, refresh_cache=planned.runs)
+    @task(
+        name=step.title,
+        task_run_name=step.label,
+        cache_key_fn=lambda *_: step.address.replace("/", "-"),
+        persist_result=True,
+        result_serializer="json",
+        result_storage=storage,
+        refresh_cache=planned.runs,
+    )
     def bring() -> dict:
         progress = ProgressArtifact(step)
-        manifest = ensure(step, place.store, place.launcher, lambda *seen: [look(*seen) for look in (progress, *observers)])
+        manifest = ensure(
+            step, place.store, place.launcher, lambda *seen: [look(*seen) for look in (progress, *observers)]
+        )
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
 
     return bring
@@ -104,7 +125,13 @@ def result_storage(place: Place) -> str:
 def publish(last: Step, place: Place) -> None:
     """The run's results as artifacts of the run, for those who look into the UI."""
     numbers = place.numbers(last)
-    percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"  # noqa: E731
-    create_table_artifact(key="results", description="on held-out prompts, with intervals", table=[
-        {"model": row["model"], "accuracy": percent(row["accuracy"]), "win rate": percent(row["win_rate"])} for row in numbers["results"]])
+    percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
+    create_table_artifact(
+        key="results",
+        description="on held-out prompts, with intervals",
+        table=[
+            {"model": row["model"], "accuracy": percent(row["accuracy"]), "win rate": percent(row["win_rate"])}
+            for row in numbers["results"]
+        ],
+    )
     create_markdown_artifact(key="report", markdown=f"{numbers['summary']}\n\nThe report: `{place.report(last)}`")

@@ -62,8 +62,10 @@ def why_new(step: Step, known: list[Manifest], planned: dict[str, Planned]) -> l
     same_label = [manifest for manifest in known if manifest.label == step.label]
     if not same_label:
         return ["first of its kind" if not known else f"no {step.label!r} was made before"]
-    nearest = min(sorted(same_label, key=lambda manifest: manifest.started, reverse=True),
-                  key=lambda manifest: len(differences(step, manifest, planned)))
+    nearest = min(
+        sorted(same_label, key=lambda manifest: manifest.started, reverse=True),
+        key=lambda manifest: len(differences(step, manifest, planned)),
+    )
     return differences(step, nearest, planned)
 
 
@@ -71,13 +73,16 @@ def differences(step: Step, manifest: Manifest, planned: dict[str, Planned]) -> 
     found = fields("", manifest.what, step.what.model_dump(mode="json"))
     if manifest.version != step.stage.version:
         found.insert(0, f"version {manifest.version} → {step.stage.version}")
+    new, other = [], []
     for name, steps in step.inputs.items():
         before = {reference.fingerprint for reference in manifest.inputs.get(name, [])}
-        changed = [item for item in steps if item.fingerprint not in before]
-        found += [f"{item.label} {'is new' if planned[item.address].runs else 'is another'}" for item in changed]
-        if not changed and len(before) > len(steps):
-            found.append(f"{name}: fewer than before")
-    return list(dict.fromkeys(found))
+        for item in steps:
+            if item.fingerprint not in before:
+                (new if planned[item.address].runs else other).append(item.label)
+        if len(before) > len(steps):
+            found.append(f"{name}: {len(before)} → {len(steps)}")
+    found += [f"another {label}" for label in dict.fromkeys(other)]
+    return found + ([f"follows {', '.join(dict.fromkeys(new))}"] if new else [])
 
 
 def fields(path: str, before: Any, after: Any) -> list[str]:
@@ -86,7 +91,9 @@ def fields(path: str, before: Any, after: Any) -> list[str]:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
-        return [line for name in names for line in fields(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))]
+        return [
+            line for name in names for line in fields(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))
+        ]
     return [f"{path} {shown(before)} → {shown(after)}"]
 
 
@@ -98,4 +105,9 @@ def shown(value: Any) -> str:
 def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
     """What is wrong with the found artifacts that a step still to be done will read: checked before anything heavy starts."""
     needed = {item.address for one in planned if one.runs for items in one.step.inputs.values() for item in items}
-    return [problem for one in planned if one.manifest and one.step.address in needed for problem in store.verify(one.manifest)]
+    return [
+        problem
+        for one in planned
+        if one.manifest and one.step.address in needed
+        for problem in store.verify(one.manifest)
+    ]

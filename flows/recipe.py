@@ -191,13 +191,18 @@ def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills"))
+        field = ".".join(
+            str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills")
+        )
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")
             case "missing":
                 lines.append(f"{field}: is missing")
             case _:
-                lines.append(f"{field or 'recipe'}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r:.80}"
-                             if field else error["msg"].removeprefix("Value error, "))
+                lines.append(
+                    f"{field or 'recipe'}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r:.80}"
+                    if field
+                    else error["msg"].removeprefix("Value error, ")
+                )
     return "; ".join(lines)

@@ -16,8 +16,10 @@ def find_artifact(address: str, store: Store) -> Manifest | None:
         return None
     found = [manifest for manifest in store.manifests(stage) if manifest.fingerprint.startswith(beginning)]
     if len(found) != 1:
-        raise BadInput(f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "
-                       f"{'begins' if not found else 'begin'} so")
+        raise BadInput(
+            f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "
+            f"{'begins' if not found else 'begin'} so"
+        )
     return found[0]
 
 
@@ -45,12 +47,22 @@ def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
 
 
 def facts(manifest: Manifest) -> list[str]:
-    counts = ", ".join(f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value}"
-                       for name, value in manifest.counts.items())
+    counts = ", ".join(
+        f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value}"
+        for name, value in manifest.counts.items()
+    )
     made = manifest.provenance
     versions = ", ".join(f"{name} {made[name]}" for name in ("python", "torch", "transformers", "trl") if name in made)
     settings = ", ".join(f"{name}={value!r:.60}" for name, value in manifest.what.items())
-    return [line.replace("[", "\\[") for line in (
-        f"made {manifest.started} in {manifest.seconds:.1f} s by version {manifest.version} at commit {str(made.get('commit'))[:12]}",
-        f"with {versions} on {made.get('machine')}, {made.get('cores')} cores",
-        f"settings {settings}", f"counts {counts}", f"content {manifest.content[:12]}, {len(manifest.files)} files") if line]
+    return [
+        line.replace("[", "\\[")
+        for line in (
+            f"made {manifest.started} in {manifest.seconds:.1f} s",
+            f"by version {manifest.version} of the stage, at commit {made['commit'][:12]}",
+            f"with {versions} on {made.get('machine')}, {made.get('cores')} cores",
+            f"settings {settings}",
+            f"counts {counts}",
+            f"content {manifest.content[:12]}, {len(manifest.files)} files",
+        )
+        if line
+    ]

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # weights as safetensors only: a pickle is never loaded
+FILES = [
+    "*.safetensors",
+    "*.json",
+    "*.model",
+    "*.txt",
+    "*.jinja",
+]  # weights as safetensors only: a pickle is never loaded
 
 
 def local_copy(repository: str, revision: str) -> Path:

@@ -1,5 +1,6 @@
 """Runs a program in a process of its own, tied to this one: it ends when we end, however we end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -24,19 +25,27 @@ class Launcher:
         self.threads = threads or settings().threads_per_program
 
     def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None) -> dict:
-        """Runs `python -m MODULE JOB OUT` to its end; `watch` is called while it runs and once after. Returns its summary."""
+        """Runs `python -m MODULE JOB OUT` to its end; `watch` is called while it runs and once after. Returns its summary,
+        with the seconds it took, waiting for its turn not counted."""
         out.mkdir(parents=True, exist_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
         job_file.write_text(json.dumps(job, indent=1))
         with self.slots:
+            started = time.monotonic()
             self._run(module, [str(job_file), str(out), "tethered"], log, watch)
-        return json.loads((out / "summary.json").read_text())
+            seconds = round(time.monotonic() - started, 3)
+        return {**json.loads((out / "summary.json").read_text()), "program_seconds": seconds}
 
     def _run(self, module: str, arguments: list[str], log: Path, watch: Callable[[], None]) -> None:
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=output, stderr=output,
-                start_new_session=True, env=program_environment(self.threads))
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=program_environment(self.threads),
+            )
         try:
             while process.poll() is None:
                 watch()
@@ -50,10 +59,8 @@ class Launcher:
 
 def end_group(process: subprocess.Popen) -> None:
     """The program and whatever it started: gone when this returns."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.stdin.close()
     process.wait()
 

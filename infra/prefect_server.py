@@ -57,8 +57,13 @@ def healthy(address: str) -> bool:
 def start(home: Path) -> str:
     (home / "server.json").unlink(missing_ok=True)
     with open(home / "server.log", "ab") as log:
-        keeper = subprocess.Popen([sys.executable, "-m", "infra.prefect_server", str(home)], start_new_session=True,
-                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "infra.prefect_server", str(home)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if address := running(home):
@@ -77,9 +82,22 @@ def keep(home: Path) -> None:
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}/api"
     server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port),
-         "--no-scheduler", "--no-late-runs"],
-        env=server_environment(home), stdin=subprocess.DEVNULL)
+        [
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-scheduler",
+            "--no-late-runs",
+        ],
+        env=server_environment(home),
+        stdin=subprocess.DEVNULL,
+    )
     try:
         draft = home / "server.json.draft"
         draft.write_text(json.dumps({"api": address, "pid": server.pid}))
@@ -123,7 +141,9 @@ def drain(address: str) -> None:
 
 def finished_task_runs(address: str) -> int:
     wanted = {"task_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}}
-    request = urllib.request.Request(f"{address}/task_runs/count", json.dumps(wanted).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{address}/task_runs/count", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.read())

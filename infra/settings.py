@@ -14,8 +14,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FUSE_", env_file=".env", extra="ignore", frozen=True)
 
-    workspace: Path = Field(Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history")
-    store: str = Field("", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store")
+    workspace: Path = Field(
+        Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history"
+    )
+    store: str = Field(
+        "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
+    )
     programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per GPU-less core up to two")
     threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
     lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")

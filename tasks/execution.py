@@ -89,14 +89,17 @@ class Run:
 
 def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> Manifest:
     """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
+
     def find() -> Manifest | None:
         return store.manifest(step.stage.name, step.fingerprint)
 
     if found := find():
         observe(step, "found", 0, 0, "")
         return found
-    waiting = lambda holder: observe(step, f"waiting for {holder}", 0, 0, "")  # noqa: E731
-    with lease(store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None):
+    waiting = lambda holder: observe(step, f"waiting for {holder}", 0, 0, "")
+    with lease(
+        store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None
+    ):
         if found := find():
             observe(step, "found", 0, 0, "")
             return found
@@ -108,17 +111,33 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
     scratch = settings().workspace / "scratch" / uuid.uuid4().hex
-    inputs = {name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()}
+    inputs = {
+        name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()
+    }
     run = Run(step, store, launcher, scratch.absolute(), observe)
     started, clock = datetime.now(UTC), time.monotonic()
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
-    manifest = store.publish(run.folder, Manifest(
-        stage=step.stage.name, version=step.stage.version, fingerprint=step.fingerprint, label=step.label,
-        what=step.what.model_dump(mode="json"),
-        inputs={name: [Reference(stage=m.stage, fingerprint=m.fingerprint) for m in found] for name, found in inputs.items()},
-        files=(), counts=run.counts, provenance=provenance(), started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 3), attempt=uuid.uuid4().hex))
+    manifest = store.publish(
+        run.folder,
+        Manifest(
+            stage=step.stage.name,
+            version=step.stage.version,
+            fingerprint=step.fingerprint,
+            label=step.label,
+            what=step.what.model_dump(mode="json"),
+            inputs={
+                name: [Reference(stage=m.stage, fingerprint=m.fingerprint) for m in found]
+                for name, found in inputs.items()
+            },
+            files=(),
+            counts=run.counts,
+            provenance=provenance(),
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 3),
+            attempt=uuid.uuid4().hex,
+        ),
+    )
     shutil.rmtree(scratch)
     return manifest
 
@@ -127,14 +146,19 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
 def provenance() -> dict:
     """With what it was made: the commit of this code, the libraries, the machine."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    return {"commit": commit(), "python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}",
-            "cores": cores(), **versions}
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": cores(),
+        **versions,
+    }
 
 
 def commit() -> str:
     """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
     here = Path(__file__).parent
-    ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)  # noqa: E731
+    ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
     head = ask("rev-parse", "HEAD")
     if head.returncode:
         return "unknown"

@@ -12,11 +12,13 @@ from tasks.program import Progress
 Rows = list[dict]
 
 
-def write_in_parts(rows: Rows, how: dict, schema: pa.Schema, out: Path, progress: Progress, work: Callable[[Rows], Rows]) -> int:
+def write_in_parts(
+    rows: Rows, how: dict, schema: pa.Schema, out: Path, progress: Progress, work: Callable[[Rows], Rows]
+) -> int:
     """Runs `work` over the rows in batches and writes a part every few batches; returns the tokens made."""
     size, tokens, part = how["batch_size"], 0, []
     for number, start in enumerate(range(0, len(rows), size), 1):
-        part += work(rows[start:start + size])
+        part += work(rows[start : start + size])
         done = min(start + size, len(rows))
         if done == len(rows) or number % how["batches_per_part"] == 0:
             tokens += sum(row["tokens"] for row in part)

@@ -20,13 +20,19 @@ def fill(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, modu
     """
     pool = run.step.pool
     held = read(run, pool, key)
-    missing = wanted.merge(held[key], on=key, how="left", indicator=True).query("_merge == 'left_only'").drop(columns="_merge")
+    missing = (
+        wanted.merge(held[key], on=key, how="left", indicator=True)
+        .query("_merge == 'left_only'")
+        .drop(columns="_merge")
+    )
     run.count(rows=len(wanted), rows_found=len(wanted) - len(missing), rows_made=len(missing))
     if len(missing):
         rows = run.scratch / "missing.parquet"
         missing.to_parquet(rows, index=False)
         out = run.scratch / "program"
-        run.program(module, {**job, "rows": str(rows)}, lambda: commit(run, pool, out), before=len(wanted) - len(missing))
+        run.program(
+            module, {**job, "rows": str(rows)}, lambda: commit(run, pool, out), before=len(wanted) - len(missing)
+        )
         held = read(run, pool, key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     lost = int((complete["_merge"] == "left_only").sum())

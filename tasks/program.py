@@ -1,7 +1,8 @@
 """What every program shares: it reads a job file, writes a folder, tells how far it is, and dies with whoever started it.
 
-`python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT `progress.json` while
-it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is at fault.
+`python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT
+`progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is
+at fault.
 """
 
 import json

@@ -42,6 +42,7 @@ def prompts(count: int, seed: int) -> list[dict]:
             pass
         seen.add(letters)
         messages = [{"role": "user", "content": f"{skill} {letters}"}]
-        records.append({"prompt_id": prompt_id(messages), "messages": messages, "category": skill,
-                        "gold": SKILLS[skill](letters)})
+        records.append(
+            {"prompt_id": prompt_id(messages), "messages": messages, "category": skill, "gold": SKILLS[skill](letters)}
+        )
     return records

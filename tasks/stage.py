@@ -46,8 +46,11 @@ def canonical(value: Any) -> Any:
                 raise ValueError(f"{value} has no canonical form")
             return value
         case What():
-            kept = {name: getattr(value, name) for name, info in type(value).model_fields.items()
-                    if info.is_required() or getattr(value, name) != info.get_default(call_default_factory=True)}
+            kept = {
+                name: getattr(value, name)
+                for name, info in type(value).model_fields.items()
+                if info.is_required() or getattr(value, name) != info.get_default(call_default_factory=True)
+            }
             return canonical(kept)
         case Mapping():
             return {str(key): canonical(value[key]) for key in sorted(value)}
@@ -74,7 +77,9 @@ class Stage:
     def name(self) -> str:
         return re.sub("[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
-    def __call__(self, label: str = "", *, what: What, how: How | None = None, **inputs: "Step | Sequence[Step]") -> "Step":
+    def __call__(
+        self, label: str = "", *, what: What, how: How | None = None, **inputs: "Step | Sequence[Step]"
+    ) -> "Step":
         given = {name: (steps,) if isinstance(steps, Step) else tuple(steps) for name, steps in inputs.items()}
         return Step(self, label or self.title, what, how or How(), given)
 

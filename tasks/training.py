@@ -11,7 +11,9 @@ class Training(What):
     learning_rate: float = Field(gt=0)
     epochs: int = Field(1, gt=0)
     batch_size: int = Field(128, gt=0, description="rows per optimizer step, over all devices")
-    max_length: int = Field(2048, gt=0, description="tokens of prompt and response; a longer response is cut and counted")
+    max_length: int = Field(
+        2048, gt=0, description="tokens of prompt and response; a longer response is cut and counted"
+    )
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     max_steps: int | None = Field(None, gt=0, description="ends the training early; none: all epochs")
     seed: int

@@ -15,7 +15,9 @@ def test_import_contracts_hold():
     assert answer.returncode == 0, answer.stdout
 
 
-@pytest.mark.parametrize("module", ["flows.cli", "flows.plan", "flows.fusion", "flows.console", "flows.show", "tasks.execution"])
+@pytest.mark.parametrize(
+    "module", ["flows.cli", "flows.plan", "flows.fusion", "flows.console", "flows.show", "tasks.execution"]
+)
 def test_planning_loads_nothing_heavy(module):
     """What import-linter reads as text, seen at run time, libraries included."""
     code = f"import {module}, sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
@@ -25,14 +27,23 @@ def test_planning_loads_nothing_heavy(module):
 
 @pytest.mark.parametrize("package", ["flows", "tasks", "infra"])
 def test_no_stray_package_shadows_ours(package):
-    answer = subprocess.run([sys.executable, "-c", f"import {package}; print({package}.__file__)"], capture_output=True, text=True,
-                            check=True, cwd="/")
+    answer = subprocess.run(
+        [sys.executable, "-c", f"import {package}; print({package}.__file__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
     assert Path(answer.stdout.strip()).parent.parent == ROOT
 
 
 def test_the_environment_is_read_in_one_file():
-    readers = [file.relative_to(ROOT).as_posix() for folder in ("flows", "tasks", "infra") for file in (ROOT / folder).rglob("*.py")
-               if "os.environ" in file.read_text() or "getenv" in file.read_text()]
+    readers = [
+        file.relative_to(ROOT).as_posix()
+        for folder in ("flows", "tasks", "infra")
+        for file in (ROOT / folder).rglob("*.py")
+        if "os.environ" in file.read_text() or "getenv" in file.read_text()
+    ]
     assert readers == ["infra/settings.py"]
 
 

@@ -40,7 +40,9 @@ def test_the_fingerprint_is_pinned_so_that_no_refactoring_moves_it_unseen():
 
 
 def test_how_does_not_change_the_address():
-    assert first(what=Old(rate=0.1), how=Speed(batch=1)).address == first(what=Old(rate=0.1), how=Speed(batch=9)).address
+    assert (
+        first(what=Old(rate=0.1), how=Speed(batch=1)).address == first(what=Old(rate=0.1), how=Speed(batch=9)).address
+    )
 
 
 def test_the_label_does_not_change_the_address():
@@ -73,7 +75,9 @@ def test_key_order_does_not_matter_and_list_order_does():
 
 def test_lineage_lists_each_step_once_inputs_first():
     shared = first(what=Old(rate=0.1))
-    last = second(what=Old(rate=3), before=[second(what=Old(rate=1), before=shared), second(what=Old(rate=2), before=shared)])
+    last = second(
+        what=Old(rate=3), before=[second(what=Old(rate=1), before=shared), second(what=Old(rate=2), before=shared)]
+    )
     order = lineage(last)
     assert len(order) == 4 and order[0] is shared and order[-1] is last
 

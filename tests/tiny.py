@@ -1,5 +1,6 @@
 """Models small enough for a test: a random Llama of two layers, a tokenizer of single characters, a chat template."""
 
+import json
 import string
 from pathlib import Path
 
@@ -62,10 +63,15 @@ def fuse(model: LlamaForCausalLM) -> None:
 
 
 def folder(path: Path, seed: int = 0) -> Path:
-    model = llama(seed)
-    model.generation_config = GenerationConfig(
-        bos_token_id=1, eos_token_id=[5], pad_token_id=0, do_sample=True, temperature=0.6
-    )
+    return save(llama(seed), path)
+
+
+def save(model: LlamaForCausalLM, path: Path) -> Path:
+    """A model folder, with tokenizer and generation config."""
+    model.generation_config = GenerationConfig()
     model.save_pretrained(path)
     tokenizer().save_pretrained(path)
+    # As some published models have it: transformers loads a temperature without sampling, but refuses to save it.
+    generation = {"bos_token_id": 1, "eos_token_id": [5], "pad_token_id": 0, "do_sample": False, "temperature": 0.6}
+    (path / "generation_config.json").write_text(json.dumps(generation))
     return path

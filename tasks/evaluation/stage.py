@@ -19,27 +19,43 @@ Manifests = tuple[Manifest, ...]
 
 
 class Evaluation(What):
-    models: tuple[str, ...] = Field(description="names of the evaluated models, from the weakest claim to the strongest")
+    models: tuple[str, ...] = Field(
+        description="names of the evaluated models, from the weakest claim to the strongest"
+    )
     opponents: tuple[str, ...] = Field(description="names of the sources")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: int
 
 
 @stage("evaluation", version="1")
-def evaluate(run: Run, what: Evaluation, how: How, prompts: Manifests, splits: Manifests, answers: Manifests,
-             opponents: Manifests, scores: Manifests) -> None:
+def evaluate(
+    run: Run,
+    what: Evaluation,
+    how: How,
+    prompts: Manifests,
+    splits: Manifests,
+    answers: Manifests,
+    opponents: Manifests,
+    scores: Manifests,
+) -> None:
     held_out = held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
     names, manifests = (*what.models, *what.opponents), (*answers, *opponents)
-    table = pd.concat([one_answer(run, name, manifest, held_out, values)
-                       for name, manifest in zip(names, manifests, strict=True)], ignore_index=True)
+    table = pd.concat(
+        [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, manifests, strict=True)],
+        ignore_index=True,
+    )
     table["win_rate"] = wins(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
     results = [result(name, table, what) for name in names]
     pairs = zip(what.models, what.models[1:], strict=False)
     changes = [change for before, after in pairs for change in differences(before, after, table, what)]
-    (run.folder / "results.json").write_text(json.dumps({
-        "held_out": len(held_out), "confidence": what.confidence, "results": results, "differences": changes}, indent=1))
+    (run.folder / "results.json").write_text(
+        json.dumps(
+            {"held_out": len(held_out), "confidence": what.confidence, "results": results, "differences": changes},
+            indent=1,
+        )
+    )
     run.count(rows=len(table), prompts=len(held_out))
 
 
@@ -51,13 +67,16 @@ def held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.Data
 
 def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """A model's first sample for each held-out prompt, its judge's score, and whether it is the gold answer."""
-    rows = pd.read_parquet(run.file(manifest, "responses.parquet"),
-                           columns=["prompt_id", "sample_index", "text", "content_id", "tokens"])
+    rows = pd.read_parquet(
+        run.file(manifest, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id", "tokens"]
+    )
     first = rows[rows["sample_index"] == 0].drop(columns="sample_index")
     joined = held_out[["prompt_id", "gold"]].merge(first, on="prompt_id", how="left", validate="one_to_one")
     joined = joined.merge(values, on="content_id", how="left", validate="many_to_one").assign(model=name)
     if joined["score"].isna().any():
-        raise BadInput(f"evaluation: {int(joined['score'].isna().sum())} held-out prompts have no scored answer of {name!r}")
+        raise BadInput(
+            f"evaluation: {int(joined['score'].isna().sum())} held-out prompts have no scored answer of {name!r}"
+        )
     joined["correct"] = (joined["text"].str.strip() == joined["gold"].str.strip()).where(joined["gold"].notna())
     return joined
 
@@ -77,9 +96,13 @@ def wins(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
 
 def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
     mine = table[table["model"] == name].sort_values("prompt_id")
-    return {"model": name, "role": "source" if name in what.opponents else name.lower(),
-            "accuracy": rate(mine["correct"], what), "win_rate": rate(mine["win_rate"], what),
-            "tokens": float(mine["tokens"].mean())}
+    return {
+        "model": name,
+        "role": "source" if name in what.opponents else name.lower(),
+        "accuracy": rate(mine["correct"], what),
+        "win_rate": rate(mine["win_rate"], what),
+        "tokens": float(mine["tokens"].mean()),
+    }
 
 
 def differences(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:

@@ -12,9 +12,19 @@ TEMPLATE = (
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    core = Tokenizer(models.WordLevel({token: place for place, token in enumerate(SPECIAL + CHARACTERS)}, unk_token="<unk>"))
+    core = Tokenizer(
+        models.WordLevel({token: place for place, token in enumerate(SPECIAL + CHARACTERS)}, unk_token="<unk>")
+    )
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token="<bos>", eos_token="<end>", pad_token="<pad>", unk_token="<unk>", chat_template=TEMPLATE,
-        additional_special_tokens=["<user>", "<assistant>"], clean_up_tokenization_spaces=False, model_max_length=128)
+        tokenizer_object=core,
+        bos_token="<bos>",
+        eos_token="<end>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        chat_template=TEMPLATE,
+        additional_special_tokens=["<user>", "<assistant>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=128,
+    )

@@ -44,12 +44,18 @@ def teach_speaking(what: dict, tokenizer, source: random.Random, progress: Progr
         answered = labels[:, 1:] != -100
         return F.cross_entropy(model.lm_head(hidden[answered]), labels[:, 1:][answered]), int(mask.sum())
 
-    tokens = train(model, what, progress, lambda: loss([lessons.speaking(source, what["skills"], what["noise"])
-                                                        for _ in range(what["batch_size"])]))
+    tokens = train(
+        model,
+        what,
+        progress,
+        lambda: loss([lessons.speaking(source, what["skills"], what["noise"]) for _ in range(what["batch_size"])]),
+    )
     return model, tokens
 
 
-def teach_judging(what: dict, tokenizer, source: random.Random, progress: Progress) -> tuple[LlamaForSequenceClassification, int]:
+def teach_judging(
+    what: dict, tokenizer, source: random.Random, progress: Progress
+) -> tuple[LlamaForSequenceClassification, int]:
     """Regression of an answer's worth at its end token. As it starts from nothing it gets two helps: the score head also
     learns at each letter whether it is right, and a throw-away probe on a middle layer names the right letter."""
     model = LlamaForSequenceClassification(shape(what, tokenizer, num_labels=1))
@@ -71,13 +77,15 @@ def teach_judging(what: dict, tokenizer, source: random.Random, progress: Progre
     return model, tokens
 
 
-def letter_targets(tokenizer, batch: list[Lesson], starts: list[int], size: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+def letter_targets(
+    tokenizer, batch: list[Lesson], starts: list[int], size: torch.Size
+) -> tuple[torch.Tensor, torch.Tensor]:
     """At each letter of an answer: 1 or -1 for right or wrong, and the id of the letter that would be right there."""
     right, letter = torch.full(size, float("nan")), torch.full(size, -100)
     vocabulary = tokenizer.get_vocab()
     for row, (lesson, start) in enumerate(zip(batch, starts, strict=True)):
         for place, given in enumerate(lesson.answer):
-            right[row, start + place] = 1.0 if lesson.right[place:place + 1] == given else -1.0
+            right[row, start + place] = 1.0 if lesson.right[place : place + 1] == given else -1.0
         for place in range(len(lesson.answer) + 1):
             letter[row, start + place] = vocabulary[lesson.right[place] if place < len(lesson.right) else "<end>"]
     return right, letter
@@ -85,10 +93,22 @@ def letter_targets(tokenizer, batch: list[Lesson], starts: list[int], size: torc
 
 def shape(what: dict, tokenizer, **more) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=what["hidden"], intermediate_size=2 * what["hidden"], num_hidden_layers=what["layers"],
-        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=128, attention_bias=True, initializer_range=0.08,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0}, tie_word_embeddings=True, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **more)
+        vocab_size=len(tokenizer),
+        hidden_size=what["hidden"],
+        intermediate_size=2 * what["hidden"],
+        num_hidden_layers=what["layers"],
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=128,
+        attention_bias=True,
+        initializer_range=0.08,
+        rope_parameters={"rope_type": "default", "rope_theta": 100.0},
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **more,
+    )
 
 
 def encode(tokenizer, batch: list[Lesson]) -> Batch:
@@ -105,7 +125,9 @@ def encode(tokenizer, batch: list[Lesson]) -> Batch:
 
 def train(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> int:
     """AdamW with linear warm-up and decay; returns the tokens seen."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=what["learning_rate"], weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=what["learning_rate"], weight_decay=0.01, betas=(0.9, 0.98), fused=True
+    )
     warmup, steps, tokens = max(1, int(what["steps"] * WARMUP)), what["steps"], 0
     for step in range(steps):
         for group in optimizer.param_groups:

@@ -29,8 +29,8 @@ class Tiny(What):
     learning_rate: float = Field(3e-3, gt=0)
     seed: int
 
-    def resolve(self, field: str) -> tuple["Tiny", How]:
-        return self, How()
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
 
 
 class TinyGenerator(Tiny):
@@ -66,11 +66,11 @@ class Folder(BaseModel):
     kind: Literal["folder"]
     path: str
 
-    def resolve(self, field: str) -> tuple[FolderIdentity, FolderAt]:
+    def resolve(self, field: str) -> dict:
         folder = Path(self.path)
         check_folder(field, folder)
         files = {file.relative_to(folder).as_posix(): sha256(file) for file in model_files(folder)}
-        return FolderIdentity(kind="folder", files=files), FolderAt(path=str(folder.absolute()))
+        return {"what": FolderIdentity(kind="folder", files=files), "how": FolderAt(path=str(folder.absolute()))}
 
 
 class Hub(What):
@@ -80,8 +80,8 @@ class Hub(What):
     id: str
     revision: str = Field(pattern="^[0-9a-f]{40}$", description="the commit, not a branch")
 
-    def resolve(self, field: str) -> tuple["Hub", How]:
-        return self, How()
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
 
 
 GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
@@ -121,8 +121,11 @@ def check_folder(field: str, folder: Path) -> None:
 
 def model_files(folder: Path) -> list[Path]:
     """What belongs to a model: never a pickle, nothing hidden, no subfolders."""
-    return sorted(file for file in folder.iterdir()
-                  if file.is_file() and re.fullmatch(r"[^.].*\.(json|safetensors|model|txt|jinja)", file.name))
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and re.fullmatch(r"[^.].*\.(json|safetensors|model|txt|jinja)", file.name)
+    )
 
 
 def sha256(file: Path) -> str:

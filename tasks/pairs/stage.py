@@ -33,8 +33,15 @@ Manifests = tuple[Manifest, ...]
 
 
 @stage("SFT records", version="1")
-def build_sft_records(run: Run, what: BestOfSources, how: How, prompts: Manifests, splits: Manifests,
-                      responses: Manifests, scores: Manifests) -> None:
+def build_sft_records(
+    run: Run,
+    what: BestOfSources,
+    how: How,
+    prompts: Manifests,
+    splits: Manifests,
+    responses: Manifests,
+    scores: Manifests,
+) -> None:
     candidates = scored(run, what.sources, responses, scores)
     best = candidates.sort_values(BEST_FIRST, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
     records = part(run, "sft", prompts, splits).merge(best, on="prompt_id", how="left", validate="one_to_one")
@@ -46,18 +53,31 @@ def build_sft_records(run: Run, what: BestOfSources, how: How, prompts: Manifest
 
 
 @stage("pairs", version="1")
-def build_pairs(run: Run, what: Triples, how: How, prompts: Manifests, splits: Manifests, responses: Manifests,
-                scores: Manifests, own_responses: Manifests, own_scores: Manifests) -> None:
+def build_pairs(
+    run: Run,
+    what: Triples,
+    how: How,
+    prompts: Manifests,
+    splits: Manifests,
+    responses: Manifests,
+    scores: Manifests,
+    own_responses: Manifests,
+    own_scores: Manifests,
+) -> None:
     sources = scored(run, what.sources, responses, scores).sort_values(BEST_FIRST, ascending=[False, True, True, True])
     own = scored(run, ("own",), own_responses, own_scores).sort_values(BEST_FIRST, ascending=[False, True, True, True])
-    triples = (part(run, "preference", prompts, splits)
-               .merge(named(sources.drop_duplicates("prompt_id"), "source_best", ["source"]), on="prompt_id", how="left")
-               .merge(named(own.drop_duplicates("prompt_id"), "own_best"), on="prompt_id", how="left")
-               .merge(named(own.drop_duplicates("prompt_id", keep="last"), "own_worst"), on="prompt_id", how="left"))
+    triples = (
+        part(run, "preference", prompts, splits)
+        .merge(named(sources.drop_duplicates("prompt_id"), "source_best", ["source"]), on="prompt_id", how="left")
+        .merge(named(own.drop_duplicates("prompt_id"), "own_best"), on="prompt_id", how="left")
+        .merge(named(own.drop_duplicates("prompt_id", keep="last"), "own_worst"), on="prompt_id", how="left")
+    )
     kept = triples[keep(run, triples, what.margin)]
     if kept.empty:
-        raise BadInput(f"pairs.margin: none of the {len(triples)} prompts of the preference part leaves a triple; "
-                       f"counted {run.counts}")
+        raise BadInput(
+            f"pairs.margin: none of the {len(triples)} prompts of the preference part leaves a triple; "
+            f"counted {run.counts}"
+        )
     run.count(rows=len(kept), source_beats_own=int((kept["source_best_score"] > kept["own_best_score"]).sum()))
     write(run, kept, PREFERENCE_RECORD, "pairs.parquet")
 
@@ -67,8 +87,11 @@ def keep(run: Run, triples: pd.DataFrame, margin: float) -> pd.Series:
     incomplete = triples[["source_best", "own_best", "own_worst"]].isna().any(axis=1)
     equal = ~incomplete & (triples["own_best"] == triples["own_worst"])
     flat = ~incomplete & ~equal & ~(triples["own_best_score"] - triples["own_worst_score"] > margin)
-    run.count(dropped_without_response=int(incomplete.sum()), dropped_own_responses_equal=int(equal.sum()),
-              dropped_no_margin=int(flat.sum()))
+    run.count(
+        dropped_without_response=int(incomplete.sum()),
+        dropped_own_responses_equal=int(equal.sum()),
+        dropped_no_margin=int(flat.sum()),
+    )
     return ~(incomplete | equal | flat)
 
 
@@ -76,9 +99,13 @@ def scored(run: Run, names: tuple[str, ...], responses: Manifests, scores: Manif
     """All responses of the named models with their scores; a model's place in the list is its priority."""
     tables = []
     for priority, (name, made, judged) in enumerate(zip(names, responses, scores, strict=True)):
-        rows = pd.read_parquet(run.file(made, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"])
+        rows = pd.read_parquet(
+            run.file(made, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"]
+        )
         values = pd.read_parquet(run.file(judged, "scores.parquet"), columns=["content_id", "score"])
-        tables.append(rows.merge(values, on="content_id", validate="many_to_one").assign(source=name, priority=priority))
+        tables.append(
+            rows.merge(values, on="content_id", validate="many_to_one").assign(source=name, priority=priority)
+        )
     return pd.concat(tables, ignore_index=True)
 
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.errors import BadInput
+from tasks import skills
 from tasks.execution import Run
 from tasks.pool import write
-from tasks import skills
 from tasks.records import PROMPT, prompt_id
 from tasks.stage import How, What, stage
 
@@ -26,8 +26,8 @@ class Skills(What):
     count: int = Field(gt=0, description="prompts in all, the skills in equal shares")
     seed: int = Field(description="which puzzles; set from the recipe's seed when left out of it")
 
-    def resolve(self) -> tuple["Skills", How]:
-        return self, How()
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
 
 
 class FileIdentity(What):
@@ -49,13 +49,13 @@ class PromptFile(BaseModel):
     kind: Literal["file"]
     path: str = Field(description="JSONL or Parquet, on this machine")
 
-    def resolve(self) -> tuple[FileIdentity, FileAt]:
+    def resolve(self, field: str) -> dict:
         file = Path(self.path)
         if not file.is_file():
-            raise BadInput(f"prompts.path: there is no file {self.path!r}")
+            raise BadInput(f"{field}.path: there is no file {self.path!r}")
         if next(read_prompts(file), None) is None:
-            raise BadInput(f"prompts.path: {self.path!r} holds no prompts")
-        return FileIdentity(kind="file", sha256=sha256(file)), FileAt(path=str(file.absolute()))
+            raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
+        return {"what": FileIdentity(kind="file", sha256=sha256(file)), "how": FileAt(path=str(file.absolute()))}
 
 
 PromptSource = Annotated[Skills | PromptFile, Field(discriminator="kind")]

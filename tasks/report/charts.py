@@ -67,7 +67,7 @@ def role(name: str) -> str:
 
 def shorten(name: str, length: int) -> str:
     kept = (length - 1) // 2
-    return name if len(name) <= length else f"{name[:length - 1 - kept]}…{name[-kept:]}"
+    return name if len(name) <= length else f"{name[: length - 1 - kept]}…{name[-kept:]}"
 
 
 def ticks(low: float, high: float, count: int = 7) -> list[float]:
@@ -98,8 +98,10 @@ def svg(height: float, title: str, parts: list[str]) -> Html:
 def bottom_axis(across: Scale, top: float, bottom: float, title: str, show: Callable[[float], str]) -> list[str]:
     parts = []
     for tick in ticks(across.low, across.high):
-        parts += [line(across.at(tick), top, across.at(tick), bottom, "grid"),
-                  label(across.at(tick), bottom + 16, show(tick), "tick", "middle")]
+        parts += [
+            line(across.at(tick), top, across.at(tick), bottom, "grid"),
+            label(across.at(tick), bottom + 16, show(tick), "tick", "middle"),
+        ]
     return [*parts, label((across.start + across.end) / 2, bottom + 34, title, "axis", "middle")]
 
 
@@ -115,8 +117,13 @@ def mark(x: float, y: float, kind: str) -> str:
     return f'<circle cx="{x:g}" cy="{y:g}" r="5" class="fill"/>'
 
 
-def forest(rows: list[tuple[str, str, dict | None]], title: str, reference: float | None,
-           show: Callable[[float], str], show_tick: Callable[[float], str]) -> Html:
+def forest(
+    rows: list[tuple[str, str, dict | None]],
+    title: str,
+    reference: float | None,
+    show: Callable[[float], str],
+    show_tick: Callable[[float], str],
+) -> Html:
     """A point and its interval per row (name, role, {value, low, high}); a dashed line at the reference."""
     known = [estimate[end] for _, _, estimate in rows if estimate for end in ("value", "low", "high")]
     values = [value for value in [*known, reference] if finite(value)]
@@ -127,12 +134,18 @@ def forest(rows: list[tuple[str, str, dict | None]], title: str, reference: floa
         parts.append(line(across.at(reference), 6, across.at(reference), bottom, "reference"))
     for index, (name, kind, estimate) in enumerate(rows):
         y, value = 20 + 28 * index, (estimate or {}).get("value")
-        drawn = [f"<title>{text(name)}</title>", label(0, y + 4, shorten(name, 16), "name"),
-                 label(WIDTH, y + 4, show(value), "value", "end")]
+        drawn = [
+            f"<title>{text(name)}</title>",
+            label(0, y + 4, shorten(name, 16), "name"),
+            label(WIDTH, y + 4, show(value), "value", "end"),
+        ]
         if estimate and finite(estimate["low"]) and finite(estimate["high"]):
             low, high = across.at(estimate["low"]), across.at(estimate["high"])
-            drawn += [line(low, y, high, y, "whisker"), line(low, y - 4, low, y + 4, "whisker"),
-                      line(high, y - 4, high, y + 4, "whisker")]
+            drawn += [
+                line(low, y, high, y, "whisker"),
+                line(low, y - 4, low, y + 4, "whisker"),
+                line(high, y - 4, high, y + 4, "whisker"),
+            ]
         if finite(value):
             drawn.append(mark(across.at(value), y, role(kind)))
         parts.append(f'<g class="{role(kind)}">{"".join(drawn)}</g>')
@@ -149,8 +162,10 @@ def bars(rows: list[tuple[str, float | None, float | None, str]], title: str) ->
         y = 20 + 28 * index
         parts += [label(0, y + 4, shorten(name, 16), "name"), label(WIDTH, y + 4, note, "value", "end")]
         if finite(share):
-            parts.append(f'<rect x="{across.start:g}" y="{y - 8}" width="{across.at(share) - across.start:.1f}" '
-                         f'height="16" class="source soft"><title>{text(name)}</title></rect>')
+            parts.append(
+                f'<rect x="{across.start:g}" y="{y - 8}" width="{across.at(share) - across.start:.1f}" '
+                f'height="16" class="source soft"><title>{text(name)}</title></rect>'
+            )
         if finite(expected):
             parts.append(line(across.at(expected), y - 11, across.at(expected), y + 11, "expected"))
     return svg(bottom + 40, title, parts)
@@ -160,19 +175,28 @@ def ridges(edges: list[float], series: list[dict], title: str) -> Html:
     """One density histogram per series over shared axes, so that areas are equal and heights compare."""
     across = Scale(edges[0], edges[-1], LEFT, WIDTH - 66)
     bins = list(itertools.pairwise(edges))
-    densities = [[count / (sum(one["counts"]) or 1) / (right - left)
-                  for count, (left, right) in zip(one["counts"], bins, strict=True)] for one in series]
+    densities = [
+        [
+            count / (sum(one["counts"]) or 1) / (right - left)
+            for count, (left, right) in zip(one["counts"], bins, strict=True)
+        ]
+        for one in series
+    ]
     tallest = max([max(density, default=0.0) for density in densities], default=0.0) or 1.0
     bottom = 4 + 50 * len(series)
     parts = bottom_axis(across, 4, bottom, title, compact)
     for index, (one, density) in enumerate(zip(series, densities, strict=True)):
         base = 50 * (index + 1)
-        steps = "".join(f"V{base - 42 * height / tallest:.1f}H{across.at(right)}"
-                        for height, (_, right) in zip(density, bins, strict=True))
-        drawn = [f'<path d="M{across.start} {base}{steps}V{base}z" class="ridge"/>',
-                 line(across.start, base, across.end, base, "base"),
-                 label(0, base - 5, shorten(one["name"], 16), "name"),
-                 label(WIDTH, base - 5, measured(one["mean"]), "value", "end")]
+        steps = "".join(
+            f"V{base - 42 * height / tallest:.1f}H{across.at(right)}"
+            for height, (_, right) in zip(density, bins, strict=True)
+        )
+        drawn = [
+            f'<path d="M{across.start} {base}{steps}V{base}z" class="ridge"/>',
+            line(across.start, base, across.end, base, "base"),
+            label(0, base - 5, shorten(one["name"], 16), "name"),
+            label(WIDTH, base - 5, measured(one["mean"]), "value", "end"),
+        ]
         if finite(one["mean"]) and edges[0] <= one["mean"] <= edges[-1]:
             drawn.append(line(across.at(one["mean"]), base - 46, across.at(one["mean"]), base, "mean"))
         parts.append(f'<g class="{role(one["role"])}"><title>{text(one["name"])}</title>{"".join(drawn)}</g>')
@@ -204,8 +228,10 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
     across = Scale(min(steps), max(max(steps), min(steps) + 1), 58, WIDTH - (138 if len(lines) > 1 else 56))
     parts = [label(0, 12, title, "axis")] + bottom_axis(across, bottom, bottom, "optimiser step", compact)
     for tick in ticks(up.low, up.high):
-        parts += [line(across.start, up.at(tick), across.end, up.at(tick), "grid"),
-                  label(across.start - 6, up.at(tick) + 4, compact(tick), "tick", "end")]
+        parts += [
+            line(across.start, up.at(tick), across.end, up.at(tick), "grid"),
+            label(across.start - 6, up.at(tick) + 4, compact(tick), "tick", "end"),
+        ]
     if up.low < 0 < up.high:
         parts.append(line(across.start, up.at(0), across.end, up.at(0), "base"))
     known = [(name, kind, points) for name, kind, points in lines if any(finite(value) for _, value in points)]
@@ -213,10 +239,12 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
     heights = spread([up.at(value) + 4 for _, value in last], 15, 36, bottom)
     for (name, kind, points), (step, value), height in zip(known, last, heights, strict=True):
         words = f"{name} {measured(value)}".strip()
-        parts.append(f'<g class="{kind}"><title>{text(words)}</title>'
-                     f'<path d="{trace(points, across, up)}" class="curve"/>'
-                     f'<circle cx="{across.at(step)}" cy="{up.at(value)}" r="2.6" class="fill"/>'
-                     f'{label(across.end + 8, height, words, "end")}</g>')
+        parts.append(
+            f'<g class="{kind}"><title>{text(words)}</title>'
+            f'<path d="{trace(points, across, up)}" class="curve"/>'
+            f'<circle cx="{across.at(step)}" cy="{up.at(value)}" r="2.6" class="fill"/>'
+            f"{label(across.end + 8, height, words, 'end')}</g>"
+        )
     return svg(bottom + 40, title, parts)
 
 

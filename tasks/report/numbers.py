@@ -16,8 +16,10 @@ EXAMPLES = 12
 def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
-    candidates = {name: scored(run, made, judged)
-                  for name, made, judged in zip(sources, inputs["responses"], inputs["scores"], strict=True)}
+    candidates = {
+        name: scored(run, made, judged)
+        for name, made, judged in zip(sources, inputs["responses"], inputs["scores"], strict=True)
+    }
     everything = upstream(run, inputs)
     return {
         **evaluation,
@@ -36,8 +38,12 @@ def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) ->
 
 
 def scored(run: Run, responses: Manifest, scores: Manifest) -> pd.DataFrame:
-    rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "content_id"])
-    return rows.merge(pd.read_parquet(run.file(scores, "scores.parquet"), columns=["content_id", "score"]), on="content_id")
+    rows = pd.read_parquet(
+        run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "content_id"]
+    )
+    return rows.merge(
+        pd.read_parquet(run.file(scores, "scores.parquet"), columns=["content_id", "score"]), on="content_id"
+    )
 
 
 def summary(evaluation: dict) -> str:
@@ -52,20 +58,39 @@ def summary(evaluation: dict) -> str:
 
 def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
     """Which source wrote the best response of each prompt: the paper's Table 1."""
-    everyone = pd.concat([rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())])
+    everyone = pd.concat(
+        [rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())]
+    )
     order = ["score", "priority", "sample_index", "content_id"]
     best = everyone.sort_values(order, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
     won = best["source"].value_counts()
-    return [{"source": name, "count": int(won.get(name, 0)), "share": float(won.get(name, 0) / len(best)),
-             "mean_score": float(rows["score"].mean()), "responses": len(rows)} for name, rows in candidates.items()]
+    return [
+        {
+            "source": name,
+            "count": int(won.get(name, 0)),
+            "share": float(won.get(name, 0) / len(best)),
+            "mean_score": float(rows["score"].mean()),
+            "responses": len(rows),
+        }
+        for name, rows in candidates.items()
+    ]
 
 
 def rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
     """How the judge's scores of each model's answers to the same held-out prompts are distributed: the paper's Figure 1."""
     edges = np.histogram_bin_edges(answers["score"], BINS)
-    return {"edges": edges.tolist(), "series": [
-        {"name": name, "role": "source" if name in sources else name.lower(), "mean": float(rows["score"].mean()),
-         "counts": np.histogram(rows["score"], edges)[0].tolist()} for name, rows in answers.groupby("model", sort=False)]}
+    return {
+        "edges": edges.tolist(),
+        "series": [
+            {
+                "name": name,
+                "role": "source" if name in sources else name.lower(),
+                "mean": float(rows["score"].mean()),
+                "counts": np.histogram(rows["score"], edges)[0].tolist(),
+            }
+            for name, rows in answers.groupby("model", sort=False)
+        ],
+    }
 
 
 def steps(run: Run, manifest: Manifest) -> list[dict]:
@@ -92,24 +117,41 @@ def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
 
 
 def counts(manifest: Manifest) -> list[dict]:
-    return [{"stage": manifest.stage, "label": manifest.label, "what": name.replace("_", " "), "value": value}
-            for name, value in manifest.counts.items() if isinstance(value, int)]
+    return [
+        {"stage": manifest.stage, "label": manifest.label, "what": name.replace("_", " "), "value": value}
+        for name, value in manifest.counts.items()
+        if isinstance(value, int)
+    ]
 
 
 def cost(manifest: Manifest) -> dict:
-    return {"label": manifest.label, "rows": manifest.counts.get("rows"), "tokens": manifest.counts.get("tokens"),
-            "seconds": manifest.seconds}
+    return {
+        "label": manifest.label,
+        "rows": manifest.counts.get("rows"),
+        "tokens": manifest.counts.get("tokens"),
+        "seconds": manifest.counts.get("program_seconds", manifest.seconds),
+    }
 
 
 def prompts_of(run: Run, manifest: Manifest) -> dict[str, str]:
     rows = pd.read_parquet(run.file(manifest, "prompts.parquet"), columns=["prompt_id", "messages"])
-    return {prompt: "\n".join(turn["content"] for turn in turns)
-            for prompt, turns in zip(rows["prompt_id"], rows["messages"], strict=True)}
+    return {
+        prompt: "\n".join(turn["content"] for turn in turns)
+        for prompt, turns in zip(rows["prompt_id"], rows["messages"], strict=True)
+    }
 
 
 def examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
     """The first held-out prompts by id, so that nobody chose them."""
     shown = sorted(answers["prompt_id"].unique())[:EXAMPLES]
-    return [{"prompt": prompts[prompt], "gold": rows["gold"].iloc[0], "answers": [
-        {"model": row.model, "text": row.text, "correct": None if row.correct is None else bool(row.correct)}
-        for row in rows.itertuples()]} for prompt, rows in answers[answers["prompt_id"].isin(shown)].groupby("prompt_id")]
+    return [
+        {
+            "prompt": prompts[prompt],
+            "gold": rows["gold"].iloc[0],
+            "answers": [
+                {"model": row.model, "text": row.text, "correct": None if row.correct is None else bool(row.correct)}
+                for row in rows.itertuples()
+            ],
+        }
+        for prompt, rows in answers[answers["prompt_id"].isin(shown)].groupby("prompt_id")
+    ]

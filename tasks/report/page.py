@@ -12,22 +12,31 @@ STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 METRICS = {"accuracy": "accuracy", "win_rate": "win rate"}
 STAGES = {"target": "target", "sft": "SFT", "wrpo": "WRPO"}
-REWARDS = [("reward_source_best", "best of sources", "source"), ("reward_own_best", "best own", "wrpo"),
-           ("reward_own_worst", "worst own", "target")]
-ACCURACIES = [("accuracy_source", "sources", "source"), ("accuracy_own", "own", "target"),
-              ("accuracy_weighted", "weighted", "wrpo")]
+REWARDS = [
+    ("reward_source_best", "best of sources", "source"),
+    ("reward_own_best", "best own", "wrpo"),
+    ("reward_own_worst", "worst own", "target"),
+]
+ACCURACIES = [
+    ("accuracy_source", "sources", "source"),
+    ("accuracy_own", "own", "target"),
+    ("accuracy_weighted", "weighted", "wrpo"),
+]
 
 
 def render(numbers: dict) -> str:
-    sections = "".join(f'<section id="{anchor}"><h2>{title}</h2>{content(numbers)}</section>'
-                       for anchor, title, content in SECTIONS)
+    sections = "".join(
+        f'<section id="{anchor}"><h2>{title}</h2>{content(numbers)}</section>' for anchor, title, content in SECTIONS
+    )
     contents = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _ in SECTIONS)
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<meta name="color-scheme" content="light dark"><title>Fusion report: {text(numbers["recipe"])}</title>'
-            f'<style>{STYLE.read_text(encoding="utf-8")}</style></head><body>{headline(numbers)}'
-            f'<nav aria-label="Contents"><ol>{contents}</ol></nav><main>{sections}</main></body></html>\n')
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>Fusion report: {text(numbers["recipe"])}</title>'
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body>{headline(numbers)}"
+        f'<nav aria-label="Contents"><ol>{contents}</ol></nav><main>{sections}</main></body></html>\n'
+    )
 
 
 def headline(numbers: dict) -> str:
@@ -35,20 +44,27 @@ def headline(numbers: dict) -> str:
     cards = [card(stage, first.get(stage)) for stage in STAGES]
     steps = [step(numbers, first.get(before), first.get(after)) for before, after in itertools.pairwise(STAGES)]
     judge = f"judge: <b>{text(numbers['judge'])}</b>" if numbers["judge"] else "no judge"
-    return (f'<header><h1>Fusion report: {text(numbers["recipe"])}</h1><p class="lead">{text(numbers["summary"])}</p>'
-            f'<div class="path">{cards[0]}{steps[0]}{cards[1]}{steps[1]}{cards[2]}</div>'
-            f'<p class="meta"><b>{decimal(numbers["held_out"])}</b> held-out prompts · '
-            f'<b>{level(numbers)}</b> intervals · {judge} · created <b>{text(numbers["created"])}</b> · '
-            f'fingerprint <b>{text(numbers["fingerprint"])}</b></p></header>')
+    return (
+        f'<header><h1>Fusion report: {text(numbers["recipe"])}</h1><p class="lead">{text(numbers["summary"])}</p>'
+        f'<div class="path">{cards[0]}{steps[0]}{cards[1]}{steps[1]}{cards[2]}</div>'
+        f'<p class="meta"><b>{decimal(numbers["held_out"])}</b> held-out prompts · '
+        f"<b>{level(numbers)}</b> intervals · {judge} · created <b>{text(numbers['created'])}</b> · "
+        f"fingerprint <b>{text(numbers['fingerprint'])}</b></p></header>"
+    )
 
 
 def card(stage: str, one: dict | None) -> str:
     known = one or {}
-    rates = "".join(f'<div><dt>{METRICS[metric]}</dt><dd><strong>{percent((known.get(metric) or {}).get("value"))}'
-                    f'</strong><small>{span(known.get(metric))}</small></dd></div>' for metric in METRICS)
+    rates = "".join(
+        f"<div><dt>{METRICS[metric]}</dt><dd><strong>{percent((known.get(metric) or {}).get('value'))}"
+        f"</strong><small>{span(known.get(metric))}</small></dd></div>"
+        for metric in METRICS
+    )
     length = decimal(known.get("tokens"), 1)
-    return (f'<div class="card {stage}"><h3>{text(one["model"] if one else STAGES[stage])}</h3><dl>{rates}</dl>'
-            f'<p class="tokens">mean response {length} tokens</p></div>')
+    return (
+        f'<div class="card {stage}"><h3>{text(one["model"] if one else STAGES[stage])}</h3><dl>{rates}</dl>'
+        f'<p class="tokens">mean response {length} tokens</p></div>'
+    )
 
 
 def step(numbers: dict, before: dict | None, after: dict | None) -> str:
@@ -97,10 +113,12 @@ def figure(caption: str, charts: list[Html]) -> str:
 
 def table(heads: list[str], rows: list[list], numeric: int, foot: list | None = None) -> str:
     """The last `numeric` columns hold numbers. Every cell is escaped unless it is markup of our own."""
+
     def cells(row: list, tag: str) -> str:
         kinds = [""] * (len(row) - numeric) + [' class="number"'] * numeric
         inner = (f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
         return f"<tr>{''.join(inner)}</tr>"
+
     body = "".join(cells(row, "td") for row in rows)
     end = f"<tfoot>{cells(foot, 'td')}</tfoot>" if foot else ""
     return f'<div class="wide"><table><thead>{cells(heads, "th")}</thead><tbody>{body}</tbody>{end}</table></div>'
@@ -111,14 +129,26 @@ def results(numbers: dict) -> str:
         return absent("No evaluation results were left.")
     order = [*STAGES, "source"]
     ranked = sorted(numbers["results"], key=lambda one: order.index(role(one["role"])))
-    charts = [forest([(one["model"], one["role"], one[metric]) for one in ranked], f"{METRICS[metric]} (%)",
-                     0.5 if metric == "win_rate" else None, percent, lambda tick: f"{tick * 100:g}")
-              for metric in METRICS if any(one[metric] for one in ranked)]
-    caption = (f"Accuracy, and win rate against one response of each source (ties count a half), with {level(numbers)} "
-               "intervals: look for points far apart beside the width of their intervals. Each axis covers only the "
-               "range of its data; the dashed line marks a win rate of 50 %.")
-    rows = [[dotted(one["model"], one["role"]), rate(one["accuracy"]), rate(one["win_rate"]),
-             decimal(one["tokens"], 1)] for one in ranked]
+    charts = [
+        forest(
+            [(one["model"], one["role"], one[metric]) for one in ranked],
+            f"{METRICS[metric]} (%)",
+            0.5 if metric == "win_rate" else None,
+            percent,
+            lambda tick: f"{tick * 100:g}",
+        )
+        for metric in METRICS
+        if any(one[metric] for one in ranked)
+    ]
+    caption = (
+        f"Accuracy, and win rate against one response of each source (ties count a half), with {level(numbers)} "
+        "intervals: look for points far apart beside the width of their intervals. Each axis covers only the "
+        "range of its data; the dashed line marks a win rate of 50 %."
+    )
+    rows = [
+        [dotted(one["model"], one["role"]), rate(one["accuracy"]), rate(one["win_rate"]), decimal(one["tokens"], 1)]
+        for one in ranked
+    ]
     return figure(caption, charts) + table(["Model", "Accuracy", "Win rate", "Mean tokens"], rows, 3)
 
 
@@ -131,15 +161,37 @@ def differences(numbers: dict) -> str:
     if not found:
         return absent("No differences between models were computed.")
     roles = {one["model"]: one["role"] for one in numbers["results"]}
-    charts = [forest([(f"{one['from']} → {one['to']}", roles.get(one["to"], "source"), one)
-                      for one in found if one["metric"] == metric], f"change of {METRICS[metric]} (percentage points)",
-                     0.0, points, lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0")
-              for metric in METRICS if any(one["metric"] == metric for one in found)]
-    caption = (f"Change from one model to the next on the same prompts, with {level(numbers)} intervals: one that "
-               "includes 0, the dashed line, is called within noise.")
-    rows = [[f"{one['from']} → {one['to']}", METRICS[one["metric"]], verdict(one),
-             Html(f'{points(one["value"])}<span class="interval">{points(one["low"]).removesuffix(" pp")} to '
-                  f'{points(one["high"])}</span>')] for one in found]
+    charts = [
+        forest(
+            [
+                (f"{one['from']} → {one['to']}", roles.get(one["to"], "source"), one)
+                for one in found
+                if one["metric"] == metric
+            ],
+            f"change of {METRICS[metric]} (percentage points)",
+            0.0,
+            points,
+            lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0",
+        )
+        for metric in METRICS
+        if any(one["metric"] == metric for one in found)
+    ]
+    caption = (
+        f"Change from one model to the next on the same prompts, with {level(numbers)} intervals: one that "
+        "includes 0, the dashed line, is called within noise."
+    )
+    rows = [
+        [
+            f"{one['from']} → {one['to']}",
+            METRICS[one["metric"]],
+            verdict(one),
+            Html(
+                f'{points(one["value"])}<span class="interval">{points(one["low"]).removesuffix(" pp")} to '
+                f"{points(one['high'])}</span>"
+            ),
+        ]
+        for one in found
+    ]
     return figure(caption, charts) + table(["From → to", "Metric", "Reading", "Difference"], rows, 1)
 
 
@@ -149,12 +201,27 @@ def shares(numbers: dict) -> str:
         return absent("No response of a source was scored, so none is the best.")
     total = sum(one["responses"] or 0 for one in found)
     expected = [one["responses"] / total if total and one["responses"] is not None else None for one in found]
-    chart = bars([(one["source"], one["share"], even, f"{percent(one['share'])} · {decimal(one['count'])}")
-                  for one, even in zip(found, expected, strict=True)], "share of best responses")
-    caption = ("Which source wrote the best response of a prompt: the upright tick is the source's part of all "
-               "responses, so a bar that passes it won more often than its number of responses would give.")
-    rows = [[one["source"], decimal(one["responses"]), decimal(one["count"]), percent(one["share"]),
-             measured(one["mean_score"])] for one in found]
+    chart = bars(
+        [
+            (one["source"], one["share"], even, f"{percent(one['share'])} · {decimal(one['count'])}")
+            for one, even in zip(found, expected, strict=True)
+        ],
+        "share of best responses",
+    )
+    caption = (
+        "Which source wrote the best response of a prompt: the upright tick is the source's part of all "
+        "responses, so a bar that passes it won more often than its number of responses would give."
+    )
+    rows = [
+        [
+            one["source"],
+            decimal(one["responses"]),
+            decimal(one["count"]),
+            percent(one["share"]),
+            measured(one["mean_score"]),
+        ]
+        for one in found
+    ]
     return figure(caption, [chart, table(["Source", "Responses", "Best", "Share", "Mean score"], rows, 4)])
 
 
@@ -162,12 +229,15 @@ def rewards(numbers: dict) -> str:
     found = numbers["rewards"]
     if not found.get("series") or len(found.get("edges") or []) < 2:
         return absent("No scores were left to show as distributions.")
-    rows = [[dotted(one["name"], one["role"]), decimal(sum(one["counts"])), measured(one["mean"])]
-            for one in found["series"]]
-    return figure("Distribution of the scores of each model's responses, every area equal; the upright line and the "
-                  "number at the right are the mean: look for how far the models lie apart, and how much they overlap.",
-                  [ridges(found["edges"], found["series"], "reward score"),
-                   table(["Model", "Responses", "Mean"], rows, 2)])
+    rows = [
+        [dotted(one["name"], one["role"]), decimal(sum(one["counts"])), measured(one["mean"])]
+        for one in found["series"]
+    ]
+    return figure(
+        "Distribution of the scores of each model's responses, every area equal; the upright line and the "
+        "number at the right are the mean: look for how far the models lie apart, and how much they overlap.",
+        [ridges(found["edges"], found["series"], "reward score"), table(["Model", "Responses", "Mean"], rows, 2)],
+    )
 
 
 def dynamics(numbers: dict) -> str:
@@ -178,33 +248,45 @@ def dynamics(numbers: dict) -> str:
         "Implicit rewards of the preferred (best of sources, best own) and dispreferred (worst own) responses, and how "
         "often a preferred one is ahead: look for the preferred curves parting from the dispreferred one. Logged "
         "values, unsmoothed; weighted by α where it says so.",
-        [curves(found, REWARDS, "implicit reward (nats)", zero=True),
-         curves(found, ACCURACIES, "ahead of worst own (share of pairs)"),
-         curves(found, [("margin", "", "wrpo")], "weighted margin (nats)", zero=True),
-         curves(found, [("alpha", "", "source")], "α, weight of the best of sources", zero=True)])
+        [
+            curves(found, REWARDS, "implicit reward (nats)", zero=True),
+            curves(found, ACCURACIES, "ahead of worst own (share of pairs)"),
+            curves(found, [("margin", "", "wrpo")], "weighted margin (nats)", zero=True),
+            curves(found, [("alpha", "", "source")], "α, weight of the best of sources", zero=True),
+        ],
+    )
     return implicit + figure(
         "Course of the optimisation: the loss should settle, and the norm of the gradient stay bounded.",
-        [curves(found, [("loss", "", "wrpo")], "WRPO loss"),
-         curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
-         curves(found, [("learning_rate", "", "wrpo")], "learning rate", zero=True)])
+        [
+            curves(found, [("loss", "", "wrpo")], "WRPO loss"),
+            curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
+            curves(found, [("learning_rate", "", "wrpo")], "learning rate", zero=True),
+        ],
+    )
 
 
 def tuning(numbers: dict) -> str:
     found = numbers["sft_dynamics"]
     if not found:
         return absent("No steps of SFT were logged.")
-    return figure("Training loss and learning rate of SFT: look for a loss that settles; it is on training data, so a "
-                  "low value alone is no sign of quality.",
-                  [curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
-                   curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True)])
+    return figure(
+        "Training loss and learning rate of SFT: look for a loss that settles; it is on training data, so a "
+        "low value alone is no sign of quality.",
+        [
+            curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
+            curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True),
+        ],
+    )
 
 
 def counts(numbers: dict) -> str:
     if not numbers["counts"]:
         return absent("No counts were left by the stages.")
     before = [None, *[one["stage"] for one in numbers["counts"]]]
-    rows = [["" if one["stage"] == stage else one["stage"], one["label"], one["what"], decimal(one["value"])]
-            for one, stage in zip(numbers["counts"], before, strict=False)]
+    rows = [
+        ["" if one["stage"] == stage else one["stage"], one["label"], one["what"], decimal(one["value"])]
+        for one, stage in zip(numbers["counts"], before, strict=False)
+    ]
     return table(["Stage", "Of", "What", "Count"], rows, 1)
 
 
@@ -214,11 +296,20 @@ def costs(numbers: dict) -> str:
         return absent("No costs were recorded.")
     fields = ("rows", "tokens", "seconds")
     totals = {field: sum(one[field] for one in found if finite(one[field])) for field in fields}
-    rows = [[one["label"], meter(one["seconds"], max(other["seconds"] or 0 for other in found)), decimal(one["rows"]),
-             decimal(one["tokens"]), duration(one["seconds"])] for one in found]
+    rows = [
+        [
+            one["label"],
+            meter(one["seconds"], max(other["seconds"] or 0 for other in found)),
+            decimal(one["rows"]),
+            decimal(one["tokens"]),
+            duration(one["seconds"]),
+        ]
+        for one in found
+    ]
     foot = ["Total", "", decimal(totals["rows"]), decimal(totals["tokens"]), duration(totals["seconds"])]
-    return ("<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>"
-            + table(["Stage", "", "Rows", "Tokens", "Time"], rows, 3, foot))
+    return "<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>" + table(
+        ["Stage", "", "Rows", "Tokens", "Time"], rows, 3, foot
+    )
 
 
 def meter(value: float | None, longest: float) -> Html:
@@ -236,17 +327,21 @@ def duration(seconds: float | None) -> str:
 def examples(numbers: dict) -> str:
     if not numbers["examples"]:
         return absent("No examples were left.")
-    return "".join(f'<div class="example"><dl class="asked">'
-                   f'<dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd>'
-                   f'<dt>Gold</dt><dd class="said" dir="auto">{text(one["gold"])}</dd></dl>'
-                   f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
-                   for one in numbers["examples"])
+    return "".join(
+        f'<div class="example"><dl class="asked">'
+        f'<dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd>'
+        f'<dt>Gold</dt><dd class="said" dir="auto">{text(one["gold"])}</dd></dl>'
+        f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
+        for one in numbers["examples"]
+    )
 
 
 def answer(one: dict) -> str:
     kind, words = {True: ("right", "✓ correct"), False: ("wrong", "✗ wrong"), None: ("", "not checked")}[one["correct"]]
-    return (f'<div class="answer"><h4>{text(one["model"])}<span class="verdict {kind}">{words}</span></h4>'
-            f'<p class="said" dir="auto">{text(one["text"])}</p></div>')
+    return (
+        f'<div class="answer"><h4>{text(one["model"])}<span class="verdict {kind}">{words}</span></h4>'
+        f'<p class="said" dir="auto">{text(one["text"])}</p></div>'
+    )
 
 
 def changes(numbers: dict) -> str:
@@ -265,7 +360,16 @@ def versions(numbers: dict) -> str:
 
 
 SECTIONS = [
-    ("results", "Results", results), ("differences", "Differences", differences), ("shares", "Best sources", shares),
-    ("rewards", "Reward distributions", rewards), ("dynamics", "WRPO dynamics", dynamics), ("sft", "SFT", tuning),
-    ("counts", "Counts", counts), ("costs", "Costs", costs), ("examples", "Examples", examples),
-    ("changes", "Changes", changes), ("recipe", "Recipe", recipe), ("versions", "Versions", versions)]
+    ("results", "Results", results),
+    ("differences", "Differences", differences),
+    ("shares", "Best sources", shares),
+    ("rewards", "Reward distributions", rewards),
+    ("dynamics", "WRPO dynamics", dynamics),
+    ("sft", "SFT", tuning),
+    ("counts", "Counts", counts),
+    ("costs", "Costs", costs),
+    ("examples", "Examples", examples),
+    ("changes", "Changes", changes),
+    ("recipe", "Recipe", recipe),
+    ("versions", "Versions", versions),
+]

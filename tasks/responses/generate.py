@@ -21,15 +21,22 @@ class SeededChoice(LogitsProcessor):
     """Turns the scores of the next token into the choice that each row's own noise makes: temperature, then top-p."""
 
     def __init__(self, seeds: list[int], prompt_length: int, temperature: float, top_p: float, max_new_tokens: int):
-        rows = [torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds]
+        rows = [
+            torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            for seed in seeds
+        ]
         self.noise, self.start, self.temperature, self.top_p = torch.stack(rows), prompt_length, temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
-        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(dim=-1, descending=True, stable=True)
+        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
+            dim=-1, descending=True, stable=True
+        )
         cumulative = sorted_probabilities.cumsum(-1)
         nucleus = sorted_probabilities.where(cumulative - sorted_probabilities < self.top_p, 0.0).cumsum(-1)
-        rank = torch.searchsorted(nucleus, (noise * nucleus[:, -1]).unsqueeze(-1), right=True).clamp_max(scores.shape[-1] - 1)
+        rank = torch.searchsorted(nucleus, (noise * nucleus[:, -1]).unsqueeze(-1), right=True).clamp_max(
+            scores.shape[-1] - 1
+        )
         return torch.full_like(scores, float("-inf")).scatter(-1, order.gather(-1, rank), 0.0)
 
 
@@ -51,13 +58,18 @@ def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
     batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
     width = batch["input_ids"].shape[1]
     ends = model.generation_config.eos_token_id
-    config = GenerationConfig(max_new_tokens=what["max_new_tokens"], do_sample=False, eos_token_id=ends,
-                              pad_token_id=tokenizer.pad_token_id)
-    choice = [SeededChoice([row["seed"] for row in rows], width, what["temperature"], what["top_p"], what["max_new_tokens"])]
+    config = GenerationConfig(
+        max_new_tokens=what["max_new_tokens"], do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+    )
+    choice = [
+        SeededChoice([row["seed"] for row in rows], width, what["temperature"], what["top_p"], what["max_new_tokens"])
+    ]
     ids = model.generate(**batch, generation_config=config, logits_processor=choice if what["temperature"] else [])
     ends = set(ends) if isinstance(ends, list) else {ends}
-    return [response(tokenizer, row, len(prompt), new, ends)
-            for row, prompt, new in zip(rows, prompts, ids[:, width:].tolist(), strict=True)]
+    return [
+        response(tokenizer, row, len(prompt), new, ends)
+        for row, prompt, new in zip(rows, prompts, ids[:, width:].tolist(), strict=True)
+    ]
 
 
 def response(tokenizer, row: dict, prompt_tokens: int, ids: list[int], ends: set[int]) -> dict:
@@ -65,10 +77,17 @@ def response(tokenizer, row: dict, prompt_tokens: int, ids: list[int], ends: set
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
     text = tokenizer.decode(kept, skip_special_tokens=True)
-    return {"prompt_id": row["prompt_id"], "sample_index": row["sample_index"], "text": text,
-            "content_id": content_id(row["prompt_id"], text), "prompt_tokens": prompt_tokens,
-            "tokens": len(kept) + (stop is not None), "finish_reason": "length" if stop is None else "stop",
-            "seed": row["seed"], "engine": f"transformers {transformers.__version__}"}
+    return {
+        "prompt_id": row["prompt_id"],
+        "sample_index": row["sample_index"],
+        "text": text,
+        "content_id": content_id(row["prompt_id"], text),
+        "prompt_tokens": prompt_tokens,
+        "tokens": len(kept) + (stop is not None),
+        "finish_reason": "length" if stop is None else "stop",
+        "seed": row["seed"],
+        "engine": f"transformers {transformers.__version__}",
+    }
 
 
 if __name__ == "__main__":

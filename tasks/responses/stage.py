@@ -24,6 +24,10 @@ class Sampling(What):
     seed: int
     parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
 
+    def on(self, part: str, **changes: float) -> "Sampling":
+        """The same, on one part of the prompts."""
+        return self.model_copy(update={"parts": (part,), **changes})
+
 
 class SamplingHow(How):
     batch_size: int = Field(64, gt=0, description="responses generated at once")
@@ -36,31 +40,46 @@ def pool_of(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> str:
 
 
 @stage("per-model sampling", version="1", pool=pool_of)
-def sample_responses(run: Run, what: Sampling, how: SamplingHow, prompts: tuple[Manifest], model: tuple[Manifest],
-                     splits: tuple[Manifest, ...] = ()) -> None:
+def sample_responses(
+    run: Run,
+    what: Sampling,
+    how: SamplingHow,
+    prompts: tuple[Manifest],
+    model: tuple[Manifest],
+    splits: tuple[Manifest, ...] = (),
+) -> None:
     chosen = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
     if what.parts:
         parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
         chosen = chosen[chosen["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if chosen.empty:
         raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    rows = fill(run, wanted(chosen, what), ["prompt_id", "sample_index"], RESPONSE, "tasks.responses.generate", {
-        "model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")})
+    rows = fill(
+        run,
+        wanted(chosen, what, model[0].fingerprint),
+        ["prompt_id", "sample_index"],
+        RESPONSE,
+        "tasks.responses.generate",
+        {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
+    )
     rows = rows.sort_values(["prompt_id", "sample_index"])
     run.count(tokens=int(rows["tokens"].sum()), cut_at_length=int((rows["finish_reason"] == "length").sum()))
     write(run, rows, RESPONSE, "responses.parquet")
 
 
-def wanted(prompts: pd.DataFrame, what: Sampling) -> pd.DataFrame:
+def wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFrame:
     """One row per response to be had, prompts of like length together, the samples of a prompt side by side."""
     length = prompts["messages"].map(lambda turns: sum(len(turn["content"]) for turn in turns))
     ordered = prompts.assign(length=length).sort_values(["length", "prompt_id"]).drop(columns="length")
     rows = ordered.loc[ordered.index.repeat(what.n)].reset_index(drop=True)
     rows["sample_index"] = rows.groupby("prompt_id", sort=False).cumcount().astype("int32")
-    rows["seed"] = [row_seed(what.seed, prompt, index) for prompt, index in zip(rows["prompt_id"], rows["sample_index"], strict=True)]
+    rows["seed"] = [
+        row_seed(what.seed, model, prompt, index)
+        for prompt, index in zip(rows["prompt_id"], rows["sample_index"], strict=True)
+    ]
     return rows
 
 
-def row_seed(seed: int, prompt: str, index: int) -> int:
-    """Each response has noise of its own: no two prompts share it, and n = 8 extends n = 5."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}\0{prompt}\0{index}".encode(), digest_size=6).digest())
+def row_seed(seed: int, model: str, prompt: str, index: int) -> int:
+    """Each response has noise of its own: no two models or prompts share it, and n = 8 extends n = 5."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{model}\0{prompt}\0{index}".encode(), digest_size=6).digest())

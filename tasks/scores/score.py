@@ -26,8 +26,9 @@ def score(job: dict, out: Path, progress: Progress) -> dict:
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     model.score.float()
     rows = pq.read_table(job["rows"]).to_pylist()
-    tokens = write_in_parts(rows, how, SCORE, out, progress,
-                            lambda batch: score_batch(model, tokenizer, batch, what["max_length"]))
+    tokens = write_in_parts(
+        rows, how, SCORE, out, progress, lambda batch: score_batch(model, tokenizer, batch, what["max_length"])
+    )
     return {"tokens_made": tokens}
 
 
@@ -40,8 +41,10 @@ def score_batch(model, tokenizer, rows: list[dict], max_length: int) -> list[dic
     hidden = model.base_model(**batch).last_hidden_state
     last = torch.tensor([len(row) - 1 for row in ids], device=model.device)
     scores = model.score(hidden[torch.arange(len(ids), device=model.device), last].float()).squeeze(-1).tolist()
-    return [{"content_id": row["content_id"], "score": value, "tokens": len(kept), "truncated": len(kept) < len(all_ids)}
-            for row, value, kept, all_ids in zip(rows, scores, ids, whole, strict=True)]
+    return [
+        {"content_id": row["content_id"], "score": value, "tokens": len(kept), "truncated": len(kept) < len(all_ids)}
+        for row, value, kept, all_ids in zip(rows, scores, ids, whole, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from tasks.pool import fill, write
 from tasks.records import SCORE
 from tasks.stage import Addressed, How, What, digest, stage
 
-
 Manifests = tuple[Manifest, ...]
 
 
@@ -22,8 +21,14 @@ class Scoring(What):
 
     kind: Literal["sequence-classifier"]
     max_length: int = Field(4096, gt=0, description="a longer response is cut at its end and its row says truncated")
-    parts: tuple[str, ...] = Field((), description="only responses to prompts of these parts of the split; empty: to all")
+    parts: tuple[str, ...] = Field(
+        (), description="only responses to prompts of these parts of the split; empty: to all"
+    )
     samples: int | None = Field(None, gt=0, description="only the first so many samples of a prompt; none: all")
+
+    def on(self, part: str) -> "Scoring":
+        """The same, for the first response to each prompt of one part."""
+        return self.model_copy(update={"parts": (part,), "samples": 1})
 
 
 class ScoringHow(How):
@@ -39,14 +44,28 @@ def pool_of(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> str:
 
 
 @stage("reward annotation", version="1", pool=pool_of)
-def annotate_rewards(run: Run, what: Scoring, how: ScoringHow, prompts: Manifests, reward: Manifests, responses: Manifests,
-                     model: Manifests = (), splits: Manifests = ()) -> None:
+def annotate_rewards(
+    run: Run,
+    what: Scoring,
+    how: ScoringHow,
+    prompts: Manifests,
+    reward: Manifests,
+    responses: Manifests,
+    model: Manifests = (),
+    splits: Manifests = (),
+) -> None:
     texts = pd.concat([chosen(run, what, made, splits) for made in responses]).drop_duplicates("content_id")
     messages = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
     wanted = texts.merge(messages, on="prompt_id", validate="many_to_one")
     wanted = wanted.assign(length=wanted["text"].str.len()).sort_values(["length", "content_id"]).drop(columns="length")
-    rows = fill(run, wanted, ["content_id"], SCORE, "tasks.scores.score", {
-        "model": str(run.model(reward[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")})
+    rows = fill(
+        run,
+        wanted,
+        ["content_id"],
+        SCORE,
+        "tasks.scores.score",
+        {"model": str(run.model(reward[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
+    )
     refuse_bad(rows)
     run.count(tokens=int(rows["tokens"].sum()), truncated=int(rows["truncated"].sum()))
     write(run, rows.sort_values("content_id"), SCORE, "scores.parquet")
@@ -54,7 +73,9 @@ def annotate_rewards(run: Run, what: Scoring, how: ScoringHow, prompts: Manifest
 
 def chosen(run: Run, what: Scoring, responses: Manifest, splits: Manifests) -> pd.DataFrame:
     """The responses that are to be scored."""
-    rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"])
+    rows = pd.read_parquet(
+        run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"]
+    )
     if what.samples is not None:
         rows = rows[rows["sample_index"] < what.samples]
     if what.parts:

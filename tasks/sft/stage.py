@@ -12,7 +12,14 @@ class SFT(Training):
 
 @stage("SFT", version="1")
 def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
-    out = run.program("tasks.sft.train", {
-        "model": str(run.model(model[0])), "records": [str(run.file(records[0], "records.parquet"))],
-        "what": what.model_dump(mode="json", exclude={"seed"}), "how": how.model_dump(mode="json"), "seed": what.seed})
+    out = run.program(
+        "tasks.sft.train",
+        {
+            "model": str(run.model(model[0])),
+            "records": [str(run.file(records[0], "records.parquet"))],
+            "what": what.model_dump(mode="json", exclude={"seed"}),
+            "how": how.model_dump(mode="json"),
+            "seed": what.seed,
+        },
+    )
     run.keep(out, "model", "steps.parquet")

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+)
 from trl import SFTConfig, SFTTrainer
 
 from infra.errors import BadInput
@@ -161,10 +168,13 @@ def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
     """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
+    kept = source / "generation_config.json"
+    if kept.is_file():
+        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if (source / "generation_config.json").is_file():
-        shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
+    if kept.is_file():
+        shutil.copyfile(kept, folder / kept.name)
 
 
 if __name__ == "__main__":

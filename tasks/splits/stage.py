@@ -18,7 +18,9 @@ PARTS = ("sft", "preference", "held_out")
 class Split(What):
     """Shares of the prompts. A prompt's part follows from its id and the seed alone: new prompts never move old ones."""
 
-    sft: float = Field(gt=0, lt=1, description="share of the prompts whose best source response the target is fine-tuned on")
+    sft: float = Field(
+        gt=0, lt=1, description="share of the prompts whose best source response the target is fine-tuned on"
+    )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
     held_out: float = Field(gt=0, lt=1, description="share that only the evaluation sees")
     seed: int

@@ -15,14 +15,23 @@ class WRPO(Training):
 
     objective: Literal["wrpo"]
     beta: float = Field(0.01, gt=0)
-    alpha: float = Field(0.1, ge=0, le=1, description="weight of the source's response at the end; rises linearly from 0")
+    alpha: float = Field(
+        0.1, ge=0, le=1, description="weight of the source's response at the end; rises linearly from 0"
+    )
 
 
 @stage("WRPO", version="1")
 def train_wrpo(run: Run, what: WRPO, how: TrainingHow, model: tuple[Manifest], pairs: tuple[Manifest]) -> None:
     settings = what.model_dump(mode="json", exclude={"seed", "objective", "beta", "alpha"})
     objective = {"kind": what.objective, "beta": what.beta, "alpha": what.alpha}
-    out = run.program("tasks.wrpo.train", {
-        "model": str(run.model(model[0])), "pairs": [str(run.file(pairs[0], "pairs.parquet"))],
-        "what": {**settings, "objective": objective}, "how": how.model_dump(mode="json"), "seed": what.seed})
+    out = run.program(
+        "tasks.wrpo.train",
+        {
+            "model": str(run.model(model[0])),
+            "pairs": [str(run.file(pairs[0], "pairs.parquet"))],
+            "what": {**settings, "objective": objective},
+            "how": how.model_dump(mode="json"),
+            "seed": what.seed,
+        },
+    )
     run.keep(out, "model", "steps.parquet")

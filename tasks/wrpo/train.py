@@ -13,6 +13,7 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
@@ -149,10 +150,13 @@ class Report(TrainerCallback):
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
     """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
+    kept = source / "generation_config.json"
+    if kept.is_file():
+        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if (source / "generation_config.json").is_file():
-        shutil.copyfile(source / "generation_config.json", folder / "generation_config.json")
+    if kept.is_file():
+        shutil.copyfile(kept, folder / kept.name)
 
 
 if __name__ == "__main__":

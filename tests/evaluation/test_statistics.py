@@ -25,8 +25,11 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 
 def table(**scores):
-    rows = [{"prompt_id": f"p{place}", "model": name, "score": value, "correct": value > 0.5}
-            for name, values in scores.items() for place, value in enumerate(values)]
+    rows = [
+        {"prompt_id": f"p{place}", "model": name, "score": value, "correct": value > 0.5}
+        for name, values in scores.items()
+        for place, value in enumerate(values)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -34,8 +37,14 @@ def test_a_win_counts_one_a_tie_a_half_and_no_model_meets_itself():
     found = table(mine=[1.0, 0.5], north=[0.0, 0.5], south=[1.0, 0.9])
     found["win_rate"] = wins(found, ("north", "south"))
     rates = found.set_index(["model", "prompt_id"])["win_rate"].to_dict()
-    assert rates == {("mine", "p0"): 0.75, ("mine", "p1"): 0.25, ("north", "p0"): 0.0, ("north", "p1"): 0.0,
-                     ("south", "p0"): 1.0, ("south", "p1"): 1.0}
+    assert rates == {
+        ("mine", "p0"): 0.75,
+        ("mine", "p1"): 0.25,
+        ("north", "p0"): 0.0,
+        ("north", "p1"): 0.0,
+        ("south", "p0"): 1.0,
+        ("south", "p1"): 1.0,
+    }
 
 
 def test_two_models_with_the_same_answers_differ_by_exactly_nothing():

@@ -31,6 +31,8 @@ def test_create_keeps_the_first_value_and_knows_its_own_bytes_again(place):
     assert not blobs.create("x", b"two")
     assert blobs.create("x", b"one")
     assert blobs.read("x") == b"one"
+    if not place.remote:
+        assert [path.name for path in blobs.local("x").parent.iterdir()] == ["x"], "no draft stays behind"
 
 
 def test_create_has_one_winner_among_eight_processes(place):
@@ -203,12 +205,6 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
     assert "cannot be used" in refusal(blobs)
 
 
-def drop_condition(request, **_) -> None:
-    for header in ("If-Match", "If-None-Match"):
-        if header in request.headers:
-            del request.headers[header]
-
-
 @pytest.mark.parametrize("condition", ["If-None-Match", "If-Match"])
 def test_a_server_that_ignores_preconditions_is_refused(seaweed, condition):
     blobs = Blobs(f"{seaweed.url}/lying", seaweed.options())
@@ -221,8 +217,13 @@ def test_a_server_that_ignores_preconditions_is_refused(seaweed, condition):
     assert f"ignores {condition}," in refusal(blobs)
 
 
-def test_a_folder_without_exclusive_links_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("infra.blobs.os.link", lambda draft, target: shutil.copyfile(draft, target))
+@pytest.mark.parametrize("keeps_first", [False, True])
+def test_a_folder_without_exclusive_links_is_refused(tmp_path, monkeypatch, keeps_first):
+    def link(draft: Path, target: Path) -> None:
+        if not (keeps_first and target.exists()):
+            shutil.copyfile(draft, target)
+
+    monkeypatch.setattr("infra.blobs.os.link", link)
     assert "two runs could overwrite" in refusal(Blobs(str(tmp_path)))
 
 

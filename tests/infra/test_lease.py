@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import infra.lease as room
 from infra.blobs import StoreUnreachable
 from infra.errors import CorruptArtifact
 from infra.lease import Holder, lease
@@ -58,15 +59,14 @@ def test_a_killed_process_of_this_host_is_replaced_at_once(place):
         assert other is None, "the holder lives, so its lease must stand"
     os.kill(child.pid, signal.SIGKILL)
     began = time.monotonic()
-    with lease(place.blobs(), "work", poll=0.05) as mine:  # the child is not reaped yet: a zombie counts as dead
-        assert mine.held() and time.monotonic() - began < 5
+    # the child is not reaped yet: a zombie counts as dead
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 5) as mine:
+        assert mine and mine.held(), "a dead holder is waited for"
         assert stored(place).epoch == 2
     child.join()
 
 
-def test_another_process_with_the_same_id_is_not_the_holder(tmp_path):
-    from infra import lease as room
-
+def test_another_process_with_the_same_id_is_not_the_holder():
     host, boot = room.socket.gethostname(), room._boot()
     running = holder(host=host, boot=boot, pid=os.getpid(), started=room._started(os.getpid()))
     assert not running.gone()
@@ -79,7 +79,8 @@ def test_another_process_with_the_same_id_is_not_the_holder(tmp_path):
 def test_another_host_is_waited_for_until_its_lease_expires(place):
     expires = time.time() + 1
     place.blobs().create(PATH, holder(expires=expires).bytes())
-    with lease(place.blobs(), "work", poll=0.05) as mine:
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.time() > expires + 5) as mine:
+        assert mine, "an expired lease still stands"
         assert expires < time.time() < expires + 3
         assert mine.held() and stored(place).epoch == 5
 

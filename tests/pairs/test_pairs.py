@@ -39,14 +39,22 @@ def world(tmp_path):
     source, run = random.Random(5), Files(tmp_path)
     messages = [[{"role": "user", "content": f"question {number}"}] for number in range(PROMPTS)]
     ids = [prompt_id(turns) for turns in messages]
-    prompts = run.put("prompts", "prompts.parquet", pd.DataFrame(
-        {"prompt_id": ids, "messages": messages, "category": "", "gold": None}))
+    prompts = run.put(
+        "prompts",
+        "prompts.parquet",
+        pd.DataFrame({"prompt_id": ids, "messages": messages, "category": "", "gold": None}),
+    )
     part = {prompt: source.choice(("sft", "preference", "preference", "held_out")) for prompt in ids}
     splits = run.put("splits", "splits.parquet", pd.DataFrame({"prompt_id": ids, "part": list(part.values())}))
-    tables, silent = {}, next(prompt for prompt in ids if part[prompt] == "preference")
+    tables, (silent, stubborn) = {}, [prompt for prompt in ids if part[prompt] == "preference"][:2]
     for name in (*SOURCES, "own"):
-        rows = [{"prompt_id": prompt, "sample_index": index, "text": source.choice(("yes", "no", f"{name} {index}"))}
-                for prompt in ids for index in range(4) if source.random() > 0.05 and not (name == "own" and prompt == silent)]
+        rows = [
+            {"prompt_id": prompt, "sample_index": index, "text": source.choice(("yes", "no", f"{name} {index}"))}
+            for prompt in ids
+            for index in range(4)
+            if source.random() > 0.05 and not (name == "own" and prompt == silent)
+        ]
+        rows = [{**row, "text": "the same"} if name == "own" and row["prompt_id"] == stubborn else row for row in rows]
         table = pd.DataFrame(rows).sample(frac=1, random_state=1)
         table["content_id"] = [content_id(row.prompt_id, row.text) for row in table.itertuples()]
         scores = table[["content_id"]].drop_duplicates()
@@ -62,35 +70,56 @@ def hash_score(content: str) -> float:
 
 
 def source_inputs():
-    return {"responses": tuple(f"{name}-responses" for name in SOURCES), "scores": tuple(f"{name}-scores" for name in SOURCES)}
+    return {
+        "responses": tuple(f"{name}-responses" for name in SOURCES),
+        "scores": tuple(f"{name}-scores" for name in SOURCES),
+    }
 
 
 def naive_best(tables, names, prompt):
     """The written rule, spelled out: highest score, then the order of the sources, sample index, content id."""
-    candidates = [(-row.score, place, row.sample_index, row.content_id, row.text, name)
-                  for place, name in enumerate(names) for row in tables[name].itertuples() if row.prompt_id == prompt]
+    candidates = [
+        (-row.score, place, row.sample_index, row.content_id, row.text, name)
+        for place, name in enumerate(names)
+        for row in tables[name].itertuples()
+        if row.prompt_id == prompt
+    ]
     return min(candidates) if candidates else None
 
 
 def test_sft_records_are_the_best_source_responses(world):
     run, prompts, splits, part, tables = world
-    build_sft_records.work(run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs())
+    build_sft_records.work(
+        run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs()
+    )
     found = pd.read_parquet(run.folder / "records.parquet").set_index("prompt_id")
     expected = {prompt: naive_best(tables, SOURCES, prompt) for prompt in part if part[prompt] == "sft"}
     assert {prompt: (row.response, row.source) for prompt, row in found.iterrows()} == {
-        prompt: (best[4], best[5]) for prompt, best in expected.items() if best}
+        prompt: (best[4], best[5]) for prompt, best in expected.items() if best
+    }
 
 
 def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
     run, prompts, splits, part, tables = world
-    build_pairs.work(run, Triples(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs(),
-                     own_responses=("own-responses",), own_scores=("own-scores",))
+    build_pairs.work(
+        run,
+        Triples(sources=SOURCES),
+        How(),
+        prompts=prompts,
+        splits=splits,
+        **source_inputs(),
+        own_responses=("own-responses",),
+        own_scores=("own-scores",),
+    )
     found = pd.read_parquet(run.folder / "pairs.parquet").set_index("prompt_id")
     expected, dropped = {}, {"dropped_without_response": 0, "dropped_own_responses_equal": 0, "dropped_no_margin": 0}
     for prompt in (prompt for prompt in part if part[prompt] == "preference"):
         best = naive_best(tables, SOURCES, prompt)
-        own = sorted((-row.score, row.sample_index, row.content_id, row.text) for row in tables["own"].itertuples()
-                     if row.prompt_id == prompt)
+        own = sorted(
+            (-row.score, row.sample_index, row.content_id, row.text)
+            for row in tables["own"].itertuples()
+            if row.prompt_id == prompt
+        )
         if best is None or not own:
             dropped["dropped_without_response"] += 1
         elif own[0][3] == own[-1][3]:
@@ -99,23 +128,43 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
             dropped["dropped_no_margin"] += 1
         else:
             expected[prompt] = (best[4], best[5], own[0][3], own[-1][3])
-    assert {prompt: (row.source_best, row.source, row.own_best, row.own_worst) for prompt, row in found.iterrows()} == expected
+    assert {
+        prompt: (row.source_best, row.source, row.own_best, row.own_worst) for prompt, row in found.iterrows()
+    } == expected
     assert {name: run.counts[name] for name in dropped} == dropped and all(dropped.values())
 
 
 def test_sft_and_preference_prompts_are_disjoint(world):
     run, prompts, splits, _, _ = world
-    build_sft_records.work(run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs())
-    build_pairs.work(run, Triples(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs(),
-                     own_responses=("own-responses",), own_scores=("own-scores",))
-    records, pairs = (set(pd.read_parquet(run.folder / name)["prompt_id"]) for name in ("records.parquet", "pairs.parquet"))
+    build_sft_records.work(
+        run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs()
+    )
+    build_pairs.work(
+        run,
+        Triples(sources=SOURCES),
+        How(),
+        prompts=prompts,
+        splits=splits,
+        **source_inputs(),
+        own_responses=("own-responses",),
+        own_scores=("own-scores",),
+    )
+    records, pairs = (
+        set(pd.read_parquet(run.folder / name)["prompt_id"]) for name in ("records.parquet", "pairs.parquet")
+    )
     assert records and pairs and not records & pairs
 
 
 def test_a_margin_that_nothing_reaches_is_refused_with_the_counts(world):
     run, prompts, splits, _, _ = world
-    with pytest.raises(BadInput, match="none of the .* leaves a triple.*dropped_no_margin"):
-        build_pairs.work(run, Triples(sources=SOURCES, margin=5), How(), prompts=prompts, splits=splits, **source_inputs(),
-                         own_responses=("own-responses",), own_scores=("own-scores",))
-
-
+    with pytest.raises(BadInput, match=r"none of the .* leaves a triple.*dropped_no_margin"):
+        build_pairs.work(
+            run,
+            Triples(sources=SOURCES, margin=5),
+            How(),
+            prompts=prompts,
+            splits=splits,
+            **source_inputs(),
+            own_responses=("own-responses",),
+            own_scores=("own-scores",),
+        )

@@ -18,8 +18,13 @@ def estimate(value: float, half: float = 0.05) -> dict:
 
 
 def result(model: str, role: str, accuracy: float, win_rate: float | None, tokens: float) -> dict:
-    return {"model": model, "role": role, "accuracy": estimate(accuracy),
-            "win_rate": None if win_rate is None else estimate(win_rate, 0.04), "tokens": tokens}
+    return {
+        "model": model,
+        "role": role,
+        "accuracy": estimate(accuracy),
+        "win_rate": None if win_rate is None else estimate(win_rate, 0.04),
+        "tokens": tokens,
+    }
 
 
 def difference(before: str, after: str, metric: str, value: float, low: float | None, high: float | None) -> dict:
@@ -28,15 +33,24 @@ def difference(before: str, after: str, metric: str, value: float, low: float | 
 
 def log(step: int) -> dict:
     part = step / 40
-    return {"step": step, "alpha": 0.1 * part, "loss": 0.693 - 0.3 * part, "reward_own_worst": -0.8 * part,
-            "reward_own_best": 0.2 * part, "reward_source_best": 0.4 * part + 0.03 * math.sin(step),
-            "margin": 1.1 * part + 0.05 * math.cos(3 * step), "accuracy_weighted": 0.5 + 0.4 * part,
-            "accuracy_source": 0.45 + 0.4 * part, "accuracy_own": 0.5 + 0.3 * part,
-            "learning_rate": 5e-7 * (1 - part), "grad_norm": 3 + math.sin(step)}
+    return {
+        "step": step,
+        "alpha": 0.1 * part,
+        "loss": 0.693 - 0.3 * part,
+        "reward_own_worst": -0.8 * part,
+        "reward_own_best": 0.2 * part,
+        "reward_source_best": 0.4 * part + 0.03 * math.sin(step),
+        "margin": 1.1 * part + 0.05 * math.cos(3 * step),
+        "accuracy_weighted": 0.5 + 0.4 * part,
+        "accuracy_source": 0.45 + 0.4 * part,
+        "accuracy_own": 0.5 + 0.3 * part,
+        "learning_rate": 5e-7 * (1 - part),
+        "grad_norm": 3 + math.sin(step),
+    }
 
 
 def bell(name: str, role: str, mean: float) -> dict:
-    counts = [round(400 * math.exp(-((-0.95 + 0.1 * index - mean) / 0.3) ** 2)) for index in range(20)]
+    counts = [round(400 * math.exp(-(((-0.95 + 0.1 * index - mean) / 0.3) ** 2))) for index in range(20)]
     return {"name": name, "role": role, "counts": counts, "mean": mean}
 
 
@@ -44,34 +58,67 @@ def numbers() -> dict:
     """A whole run with round, recognisable numbers."""
     said = [("target", "dlrow", False), ("SFT", "it is ‘world’", None), ("WRPO", "world\nas it reads so", True)]
     return {
-        "recipe": "demo", "fingerprint": "ab12cd34ef56", "created": "2026-01-31T12:00:00Z",
+        "recipe": "demo",
+        "fingerprint": "ab12cd34ef56",
+        "created": "2026-01-31T12:00:00Z",
         "summary": "target to SFT, accuracy: +11.8 points; SFT to WRPO, win rate: within noise.",
-        "held_out": 300, "judge": "tiny-judge", "confidence": 0.95,
-        "results": [result("target", "target", 0.413, 0.301, 6.9), result("SFT", "sft", 0.531, 0.452, 7.4),
-                    result("WRPO", "wrpo", 0.622, 0.557, 7.1), result("reverser", "source", 0.704, 0.61, 8.2),
-                    result("sorter", "source", 0.357, None, 5.5), result(LONG, "source", 0.66, 0.58, 12.4)],
-        "differences": [difference("target", "SFT", "accuracy", 0.118, 0.081, 0.156),
-                        difference("SFT", "WRPO", "accuracy", 0.091, 0.052, 0.127),
-                        difference("target", "SFT", "win_rate", 0.151, 0.101, 0.2),
-                        difference("SFT", "WRPO", "win_rate", 0.021, -0.012, 0.054)],
-        "shares": [{"source": name, "count": count, "share": count / 1200, "mean_score": score, "responses": 4000}
-                   for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))],
-        "rewards": {"edges": [-1 + 0.1 * index for index in range(21)],
-                    "series": [bell("reverser", "source", 0.5), bell("sorter", "source", 0.1),
-                               bell("target", "target", -0.3), bell("SFT", "sft", 0.2), bell("WRPO", "wrpo", 0.3)]},
+        "held_out": 300,
+        "judge": "tiny-judge",
+        "confidence": 0.95,
+        "results": [
+            result("target", "target", 0.413, 0.301, 6.9),
+            result("SFT", "sft", 0.531, 0.452, 7.4),
+            result("WRPO", "wrpo", 0.622, 0.557, 7.1),
+            result("reverser", "source", 0.704, 0.61, 8.2),
+            result("sorter", "source", 0.357, None, 5.5),
+            result(LONG, "source", 0.66, 0.58, 12.4),
+        ],
+        "differences": [
+            difference("target", "SFT", "accuracy", 0.118, 0.081, 0.156),
+            difference("SFT", "WRPO", "accuracy", 0.091, 0.052, 0.127),
+            difference("target", "SFT", "win_rate", 0.151, 0.101, 0.2),
+            difference("SFT", "WRPO", "win_rate", 0.021, -0.012, 0.054),
+        ],
+        "shares": [
+            {"source": name, "count": count, "share": count / 1200, "mean_score": score, "responses": 4000}
+            for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))
+        ],
+        "rewards": {
+            "edges": [-1 + 0.1 * index for index in range(21)],
+            "series": [
+                bell("reverser", "source", 0.5),
+                bell("sorter", "source", 0.1),
+                bell("target", "target", -0.3),
+                bell("SFT", "sft", 0.2),
+                bell("WRPO", "wrpo", 0.3),
+            ],
+        },
         "dynamics": [log(step) for step in range(1, 41)],
-        "sft_dynamics": [{"step": step, "loss": 0.6 + 1.7 * math.exp(-step / 12), "learning_rate": 4e-7 * (50 - step)}
-                         for step in range(1, 51)],
-        "counts": [{"stage": "splitting", "label": "preference", "what": "kept", "value": 1200},
-                   {"stage": "splitting", "label": "preference", "what": "dropped: no margin", "value": 12}],
-        "costs": [{"label": "per-model sampling · reverser", "rows": 6000, "tokens": 41000, "seconds": 12.3},
-                  {"label": "SFT", "rows": 1300, "tokens": None, "seconds": 145.0},
-                  {"label": "WRPO", "rows": 1200, "tokens": 9000, "seconds": 4000.0}],
-        "examples": [{"prompt": "Reverse: dlrow", "gold": "world",
-                      "answers": [{"model": model, "text": words, "correct": correct}
-                                  for model, words, correct in said]}] * 2,
-        "changes": "beta 0.01 → 0.1", "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
-        "versions": {"torch": "2.13.0", "commit": "0123abcd"}}
+        "sft_dynamics": [
+            {"step": step, "loss": 0.6 + 1.7 * math.exp(-step / 12), "learning_rate": 4e-7 * (50 - step)}
+            for step in range(1, 51)
+        ],
+        "counts": [
+            {"stage": "splitting", "label": "preference", "what": "kept", "value": 1200},
+            {"stage": "splitting", "label": "preference", "what": "dropped: no margin", "value": 12},
+        ],
+        "costs": [
+            {"label": "per-model sampling · reverser", "rows": 6000, "tokens": 41000, "seconds": 12.3},
+            {"label": "SFT", "rows": 1300, "tokens": None, "seconds": 145.0},
+            {"label": "WRPO", "rows": 1200, "tokens": 9000, "seconds": 4000.0},
+        ],
+        "examples": [
+            {
+                "prompt": "Reverse: dlrow",
+                "gold": "world",
+                "answers": [{"model": model, "text": words, "correct": correct} for model, words, correct in said],
+            }
+        ]
+        * 2,
+        "changes": "beta 0.01 → 0.1",
+        "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
+        "versions": {"torch": "2.13.0", "commit": "0123abcd"},
+    }
 
 
 EMPTY = {key: type(value)() if isinstance(value, list | str | dict) else value for key, value in numbers().items()}
@@ -126,9 +173,14 @@ def test_nothing_is_loaded_from_anywhere(values):
 
 def test_every_result_stands_with_its_interval():
     shown = page.results(numbers())
-    for value, interval in (("41.3 %", "36.3 to 46.3 %"), ("30.1 %", "26.1 to 34.1 %"),
-                            ("35.7 %", "30.7 to 40.7 %"), ("62.2 %", "57.2 to 67.2 %"), ("55.7 %", "51.7 to 59.7 %"),
-                            ("61.0 %", "57.0 to 65.0 %")):
+    for value, interval in (
+        ("41.3 %", "36.3 to 46.3 %"),
+        ("30.1 %", "26.1 to 34.1 %"),
+        ("35.7 %", "30.7 to 40.7 %"),
+        ("62.2 %", "57.2 to 67.2 %"),
+        ("55.7 %", "51.7 to 59.7 %"),
+        ("61.0 %", "57.0 to 65.0 %"),
+    ):
         assert f'{value}<span class="interval">{interval}</span>' in shown
     for one in numbers()["results"]:
         assert one["model"] in visible("</style>" + shown)
@@ -140,9 +192,18 @@ def test_the_headline_shows_the_three_models_in_order():
     assert re.search(r"accuracy\s+\+11\.8 pp", shown)
 
 
-@pytest.mark.parametrize(("low", "high", "reading"), [
-    (-0.01, 0.05, "within noise"), (0.0, 0.05, "within noise"), (-0.05, 0.0, "within noise"),
-    (0.001, 0.05, "higher"), (-0.05, -0.001, "lower"), (None, None, "–"), (math.nan, math.nan, "–")])
+@pytest.mark.parametrize(
+    ("low", "high", "reading"),
+    [
+        (-0.01, 0.05, "within noise"),
+        (0.0, 0.05, "within noise"),
+        (-0.05, 0.0, "within noise"),
+        (0.001, 0.05, "higher"),
+        (-0.05, -0.001, "lower"),
+        (None, None, "–"),
+        (math.nan, math.nan, "–"),
+    ],
+)
 def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
     one = difference("SFT", "WRPO", "accuracy", 0.02, low, high)
     assert f"<td>{reading}</td>" in page.differences({**numbers(), "differences": [one]})
@@ -180,8 +241,10 @@ def test_a_missing_step_leaves_a_gap_in_the_curve():
 
 
 def test_a_whisker_spans_exactly_its_interval():
-    rows = [("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
-            ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0})]
+    rows = [
+        ("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
+        ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0}),
+    ]
     drawn = charts.forest(rows, "rate", None, charts.percent, str)
     whisker = r'x1="([\d.]+)" y1="{0}" x2="([\d.]+)" y2="{0}" class="whisker"'
     first, last = ([float(end) for end in re.search(whisker.format(y), drawn).groups()] for y in (20, 48))
@@ -191,15 +254,23 @@ def test_a_whisker_spans_exactly_its_interval():
     assert middle == pytest.approx((last[0] + last[1]) / 2, abs=0.1)
 
 
-@pytest.mark.parametrize(("low", "high", "wanted"), [
-    (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]), (-0.7, 1.2, [-0.5, 0.0, 0.5, 1.0]), (3, 47, [10, 20, 30, 40]),
-    (0, 5e-7, [0, 1e-7, 2e-7, 3e-7, 4e-7, 5e-7])])
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (-0.7, 1.2, [-0.5, 0.0, 0.5, 1.0]),
+        (3, 47, [10, 20, 30, 40]),
+        (0, 5e-7, [0, 1e-7, 2e-7, 3e-7, 4e-7, 5e-7]),
+    ],
+)
 def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
     assert charts.ticks(low, high) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(("value", "words"), [
-    (0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")],
+)
 def test_a_measured_value_has_three_significant_digits(value, words):
     assert charts.measured(value) == words
 
@@ -221,8 +292,13 @@ def test_times_and_totals_of_costs_are_summed_over_what_is_known():
 
 
 def test_one_step_and_one_model_are_enough_for_a_page():
-    values = {**numbers(), "dynamics": [log(1)], "sft_dynamics": [{"step": 7, "loss": 2.0, "learning_rate": 0.0}],
-              "results": [result("only", "wrpo", 0.0, None, 1.0)], "differences": []}
+    values = {
+        **numbers(),
+        "dynamics": [log(1)],
+        "sft_dynamics": [{"step": 7, "loss": 2.0, "learning_rate": 0.0}],
+        "results": [result("only", "wrpo", 0.0, None, 1.0)],
+        "differences": [],
+    }
     assert page.render(values).count('class="curve"') == 13
 
 

@@ -57,7 +57,10 @@ def wrpo(alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def dpo(chosen: str, folder) -> tuple[torch.Tensor, torch.Tensor]:
     """TRL's own trainer, tokens, loss and live reference, on (chosen, own_worst)."""
-    answer = lambda record, name: [{"role": "assistant", "content": record[name]}]  # noqa: E731
+
+    def answer(record, name):
+        return [{"role": "assistant", "content": record[name]}]
+
     pairs = [
         {"prompt": record["messages"], "chosen": answer(record, chosen), "rejected": answer(record, "own_worst")}
         for record in RECORDS
@@ -210,9 +213,7 @@ def test_bf16_and_gradient_checkpointing_change_the_first_steps_only_a_little(st
 
 def test_dropout_is_off(start, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(start, attention_dropout=0.5)
-    model.save_pretrained(tmp_path / "dropping")
-    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "dropping")
-    _, steps = trained(tmp_path / "dropping", tmp_path / "run")
+    _, steps = trained(tiny.save(model, tmp_path / "dropping"), tmp_path / "run")
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
@@ -240,8 +241,7 @@ def test_truncation_cuts_one_response_and_counts_it(start, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp_path):
     broken = AutoModelForCausalLM.from_pretrained(start)
     broken.model.embed_tokens.weight.data[tiny.tokenizer().convert_tokens_to_ids("w")] = float("nan")
-    broken.save_pretrained(tmp_path / "broken")
-    AutoTokenizer.from_pretrained(start).save_pretrained(tmp_path / "broken")
+    tiny.save(broken, tmp_path / "broken")
     with pytest.raises(FloatingPointError, match=r"loss .*nan.* at optimizer step 0; prompt ids: 0000$"):
         trained(tmp_path / "broken", tmp_path, device_batch_size=1)  # only prompt 0000 has a w, in its worst answer
     assert not (tmp_path / "out/model").exists()

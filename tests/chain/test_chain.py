@@ -1,0 +1,254 @@
+"""The whole chain for real, in small: run, run again, plan, extend, show, refuse. Every test runs `fuse` as a user does."""
+
+import json
+import shutil
+
+import pytest
+from chain.small import fuse, kill_everything, manifests, start, states, wait_until, write_recipe
+
+from tasks.records import content_id
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A workspace in which the small recipe has run once."""
+    folder = tmp_path_factory.mktemp("chain")
+    recipe = write_recipe(folder)
+    answer = fuse(folder / "space", "run", str(recipe))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return folder / "space", recipe, answer.stdout
+
+
+@pytest.fixture
+def copied(done, tmp_path):
+    """The same, to be spoilt."""
+    shutil.copytree(done[0] / "store", tmp_path / "space" / "store")
+    return tmp_path / "space", done[1]
+
+
+def test_a_run_ends_with_results_and_a_report(done):
+    space, _, printed = done
+    (report,) = (space / "reports").iterdir()
+    assert str(report) in printed and "WRPO" in printed and "win rate" in printed
+    page = report.read_text()
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    assert "source-1" in page and "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_run_again_executes_nothing_and_starts_neither_prefect_nor_torch(done):
+    space, recipe, _ = done
+    before = manifests(space / "store")
+    answer = fuse(space, "run", str(recipe), PYTHONPROFILEIMPORTTIME="1")
+    assert answer.returncode == 0 and "nothing to do" in answer.stdout
+    imported = {
+        line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert "pydantic" in imported and not imported & {"prefect", "torch", "transformers"}
+    assert manifests(space / "store") == before
+
+
+def test_a_changed_beta_makes_wrpo_evaluation_and_report_new_and_says_why(done):
+    space, recipe, _ = done
+    answer = fuse(space, "plan", str(recipe), "--set", "wrpo.beta=0.2")
+    new = {label for label, state in states(answer.stdout).items() if state != "found"}
+    assert new == {"WRPO", "evaluation · answers of WRPO", "evaluation · judging", "evaluation · results", "report"}
+    (line,) = [
+        line
+        for line in answer.stdout.splitlines()
+        if line.startswith("to do") and " WRPO " in line and "answers" not in line
+    ]
+    assert "beta 0.1 → 0.2" in line
+    assert "5 of" in answer.stdout
+
+
+def test_a_change_of_speed_alone_makes_nothing_new(done):
+    space, recipe, _ = done
+    assert "nothing to do" in fuse(space, "plan", str(recipe), "--set", "how.wrpo.device_batch_size=4").stdout
+
+
+def test_a_fourth_source_samples_and_scores_only_itself(copied):
+    space, recipe = copied
+    four = write_recipe(recipe.parent, sources=4)
+    planned = states(fuse(space, "plan", str(four)).stdout)
+    for number in (1, 2, 3):
+        assert (
+            planned[f"per-model sampling · source-{number}"]
+            == planned[f"reward annotation · source-{number}"]
+            == "found"
+        )
+    assert planned["per-model sampling · source-4"] == planned["reward annotation · source-4"] == "to do"
+
+
+def test_more_samples_extend_the_rows_that_are_there(copied):
+    space, recipe = copied
+    more = ("--set", "sampling.n=4")
+    assert states(fuse(space, "plan", str(recipe), *more).stdout)["per-model sampling · source-1"] == "extends"
+    before = rows_of(space, "source-1")
+    answer = fuse(space, "run", str(recipe), *more)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    made = [json.loads(text) for text in manifests(space / "store").values()]
+    counts = [m["counts"] for m in made if m["label"] == "per-model sampling · source-1" and m["what"]["n"] == 4]
+    assert counts[0]["rows"] == 240 and counts[0]["rows_found"] == 180 and counts[0]["rows_made"] == 60
+    assert before <= rows_of(space, "source-1")
+
+
+def rows_of(space, label) -> set:
+    import pandas as pd
+
+    tables = [
+        pd.read_parquet(file)
+        for address, text in manifests(space / "store").items()
+        if json.loads(text)["label"] == f"per-model sampling · {label}"
+        for file in (space / "store" / address).rglob("responses.parquet")
+    ]
+    rows = pd.concat(tables)
+    assert (rows["content_id"] == [content_id(row.prompt_id, row.text) for row in rows.itertuples()]).all()
+    return set(zip(rows["prompt_id"], rows["sample_index"], rows["text"], strict=True))
+
+
+def test_show_leads_from_the_report_to_the_prompts(done):
+    space, recipe, _ = done
+    whole = fuse(space, "show", str(recipe)).stdout
+    for word in ("report", "WRPO", "pairs", "SFT", "splitting", "prompt selection", "torch 2.13.0", "commit"):
+        assert word in whole
+    address = next(address for address in manifests(space / "store") if address.startswith("wrpo/"))
+    assert "WRPO" in fuse(space, "show", address[:12]).stdout
+    missing = fuse(space, "show", "wrpo/000000")
+    assert missing.returncode == 2 and "no artifact of stage 'wrpo'" in missing.stderr
+
+
+def test_report_prints_the_results_of_a_finished_recipe_and_refuses_an_unfinished_one(done):
+    space, recipe, _ = done
+    assert "WRPO" in fuse(space, "report", str(recipe)).stdout
+    unfinished = fuse(space, "report", str(recipe), "--set", "wrpo.beta=0.7")
+    assert unfinished.returncode == 2 and "fuse run makes it" in unfinished.stderr
+
+
+def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
+    import sqlite3
+
+    space, _, _ = done
+    wait_until(lambda: not (space / "prefect" / "server.json").exists(), 60)
+    with sqlite3.connect(space / "prefect" / "prefect.db") as history:
+        runs = history.execute("select name, state_name from task_run").fetchall()
+        (flow,) = history.execute("select name, state_name from flow_run").fetchall()
+    assert {state for _, state in runs} == {"Completed"} and len(runs) == 26
+    assert {name.split(" · ")[0] for name, _ in runs} == {
+        "prompt selection",
+        "per-model sampling",
+        "reward annotation",
+        "splitting",
+        "SFT records",
+        "SFT",
+        "pairs",
+        "WRPO",
+        "evaluation",
+        "report",
+        "model",
+    }
+    assert flow[0].startswith("small · ") and flow[1] == "Completed"
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_corrupt_artifact_is_named_before_anything_heavy_starts(copied, damage):
+    space, recipe = copied
+    (file,) = (space / "store" / "pairs").rglob("pairs.parquet")
+    raw = bytearray(file.read_bytes())
+    file.chmod(0o644)
+    match damage:
+        case "flip":
+            raw[len(raw) // 2] ^= 1
+            file.write_bytes(raw)
+        case "truncate":
+            file.write_bytes(raw[:-10])
+        case "remove":
+            file.unlink()
+    answer = fuse(space, "run", str(recipe), "--set", "wrpo.beta=0.2")
+    assert answer.returncode == 2 and "pairs.parquet" in answer.stderr and len(answer.stderr.splitlines()) == 1, (
+        answer.stderr
+    )
+    assert not (space / "scratch").exists() and not (space / "prefect").exists()
+
+
+def test_a_corrupt_manifest_is_named(copied):
+    space, recipe = copied
+    (file,) = (space / "store" / "wrpo").rglob("MANIFEST.json")
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace('"seconds"', '"secondz"'))
+    answer = fuse(space, "plan", str(recipe))
+    assert answer.returncode == 2 and "MANIFEST.json" in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_an_unwritable_store_is_refused_in_a_line(tmp_path):
+    recipe = write_recipe(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    answer = fuse(tmp_path / "space", "run", str(recipe), FUSE_STORE=str(tmp_path / "file"))
+    assert answer.returncode == 2 and str(tmp_path / "file") in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_an_empty_prompt_file_is_refused_in_a_line(tmp_path):
+    recipe = write_recipe(tmp_path)
+    (tmp_path / "none.jsonl").write_text("")
+    answer = fuse(
+        tmp_path / "space", "run", str(recipe), "--set", f"prompts={{kind='file', path='{tmp_path / 'none.jsonl'}'}}"
+    )
+    assert answer.returncode == 2 and "holds no prompts" in answer.stderr and len(answer.stderr.splitlines()) == 1
+    assert not (tmp_path / "space").exists()
+
+
+def test_a_model_folder_without_tokenizer_is_refused_in_a_line(done, tmp_path):
+    _, recipe, _ = done
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "model" / name).write_text("{}")
+    answer = fuse(
+        tmp_path / "space", "run", str(recipe), "--set", f"target={{kind='folder', path='{tmp_path / 'model'}'}}"
+    )
+    assert answer.returncode == 2 and "target.path" in answer.stderr and "no tokenizer" in answer.stderr
+    assert not (tmp_path / "space").exists()
+
+
+def test_a_run_killed_at_several_moments_continues_where_it_was(done, tmp_path):
+    """SIGKILL of the flow while programs run: they end with it, and what was finished is found, not made again."""
+    reference, recipe, _ = done
+    space = tmp_path / "space"
+    moments = [
+        lambda: list((space / "store").glob("pools/responses/*/*.parquet")),
+        lambda: list((space / "store").glob("pools/scores/*/*.parquet")),
+        lambda: list((space / "store").glob("sft/*/MANIFEST.json")),
+    ]
+    finished: dict[str, str] = {}
+    for reached in moments:
+        process = start(space, "run", str(recipe))
+        wait_until(reached)
+        kill_everything(process, space)
+        now = manifests(space / "store")
+        assert finished.items() <= now.items()
+        finished = now
+    answer = fuse(space, "run", str(recipe))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert finished.items() <= manifests(space / "store").items()
+    assert contents(space) == contents(reference)
+
+
+def contents(space) -> dict:
+    """address -> the files' digests. Reports aside: they tell the time."""
+    made = {address: json.loads(text) for address, text in manifests(space / "store").items()}
+    return {
+        address: [(file["name"], file["sha256"]) for file in m["files"]]
+        for address, m in made.items()
+        if m["stage"] != "report" and m["what"].get("n") != 4
+    }
+
+
+def test_two_runs_at_once_make_everything_once(done, tmp_path):
+    reference, recipe, _ = done
+    space = tmp_path / "space"
+    processes = [start(space, "run", str(recipe)) for _ in range(2)]
+    printed = [process.communicate(timeout=540)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    ticks = [
+        line.split("✓")[1].rsplit(" ", 2)[0].strip() for text in printed for line in text.splitlines() if "✓" in line
+    ]
+    assert len(ticks) == len(set(ticks)) == 26, sorted(ticks)
+    assert contents(space) == contents(reference)

@@ -1,0 +1,28 @@
+"""A program for the launcher's tests: starts a child of its own, says so, and sleeps; or fails as its job says."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from infra.errors import BadInput
+from tasks.program import run
+
+
+def sleep(job: dict, out: Path, progress) -> dict:
+    match job["kind"]:
+        case "bad input":
+            raise BadInput("rows: there are none")
+        case "bug":
+            raise ZeroDivisionError("a bug of ours")
+        case "quick":
+            return {"rows": 3}
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
+    (out / "pids.draft").write_text(f"{child.pid}")
+    (out / "pids.draft").rename(out / "pids")
+    time.sleep(120)
+    return {}
+
+
+if __name__ == "__main__":
+    run(sleep)
