@@ -10,17 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from infra.errors import BadInput
 from tasks.models.stage import GeneratorSource, RewardSource
+from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
-from tasks.splits.stage import Split
-from tasks.stage import What
+from tasks.splits.stage import ByCategory, SplitRule
 from tasks.training import TrainingHow
 from tasks.wrpo.stage import WRPO
 
 SHIPPED = Path(__file__).with_name("recipes")
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
+UNSEEDED = ("file", "given")  # kinds of these sections that draw nothing
+
+KINDS = {
+    *("tiny", "tiny-reward", "folder", "hub", "file", "skills", "shares", "by-category", "given"),
+    *("wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct"),
+}
 
 
 class Section(BaseModel):
@@ -40,10 +46,6 @@ class Reward(Section):
 
     model: RewardSource
     scoring: Scoring = Scoring(kind="sequence-classifier")
-
-
-class Pairing(What):
-    margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
 
 
 class Evaluating(Section):
@@ -73,10 +75,11 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
-    split: Split
+    split: SplitRule
     sampling: Sampling
     sft: SFT
-    pairs: Pairing = Pairing()
+    records: RecordRule = Best(kind="best")
+    pairs: PairRule = Wrpo(kind="wrpo")
     wrpo: WRPO
     evaluation: Evaluating
     how: Hows = Hows()
@@ -89,7 +92,7 @@ class Recipe(Section):
             return values
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
-            if isinstance(section := values.get(name), dict) and section.get("kind") != "file":
+            if isinstance(section := values.get(name), dict) and section.get("kind") not in UNSEEDED:
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -105,6 +108,29 @@ class Recipe(Section):
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
         return self
+
+    @model_validator(mode="after")
+    def answerable(self) -> "Recipe":
+        """The rules ask for nothing that the chain does not make."""
+        names = {source.name for source in self.sources}
+        for field, rule in (("records", self.records), ("pairs", self.pairs)):
+            for one in rule.each():
+                if unknown := set(getattr(one, "sources", ())) - names:
+                    raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
+                if one.reads_checks:
+                    raise ValueError(
+                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                    )
+        if self.pairs_first and self.pairs.reads_own:
+            raise ValueError(
+                f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
+            )
+        return self
+
+    @property
+    def pairs_first(self) -> bool:
+        """Whether the split counts only prompts that leave a pair."""
+        return isinstance(self.split, ByCategory) and bool(self.split.pairable)
 
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
@@ -187,13 +213,21 @@ def step_into(place: Any, part: str, override: str) -> Any:
     return found
 
 
+def path(place: tuple) -> list[str]:
+    """Where a complaint is, in the words of the recipe: without the kinds that unions put into it."""
+    kept, above = [], ""
+    for number, part in enumerate(place):
+        if number == 0 or part not in KINDS or above == "rules":
+            kept.append(str(part))
+        above = part
+    return kept
+
+
 def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(
-            str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills")
-        )
+        field = ".".join(path(error["loc"]))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")

@@ -13,6 +13,8 @@ PROMPT = pa.schema(
         ("messages", MESSAGES),  # ends with a user turn
         ("category", pa.string()),
         ("gold", pa.string()),  # the answer that a program can check; null where there is none
+        ("part", pa.string()),  # the part of the split that it was given for; null where it names none
+        ("response", pa.string()),  # the response that it came with; null where there is none
     ]
 )
 
@@ -51,6 +53,7 @@ SFT_RECORD = pa.schema(
     ]
 )
 
+# A column per role. A rule fills the roles it is about, the others are null: an objective names the roles that it needs.
 PREFERENCE_RECORD = pa.schema(
     [
         ("prompt_id", pa.string()),
@@ -62,6 +65,9 @@ PREFERENCE_RECORD = pa.schema(
         ("source_best_score", pa.float64()),
         ("own_best_score", pa.float64()),
         ("own_worst_score", pa.float64()),
+        ("worst_source", pa.string()),  # who wrote source_worst
+        ("source_worst", pa.string()),  # y_ls; or the rejected response of the same source
+        ("source_worst_score", pa.float64()),
     ]
 )
 

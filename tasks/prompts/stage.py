@@ -42,7 +42,8 @@ class FileAt(How):
 
 
 class PromptFile(BaseModel):
-    """A JSONL or Parquet file whose rows hold `messages` (or `prompt`, a single user turn), and maybe `category`, `gold`."""
+    """A JSONL or Parquet file whose rows hold `messages` (or `prompt`, a single user turn), and maybe `category`, `gold`,
+    `part` (of the split) or `response`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,15 +71,18 @@ class PromptRow(BaseModel):
     prompt: str | None = None
     category: str = ""
     gold: str | None = None
+    part: Literal["sft", "preference", "held_out"] | None = None
+    response: str | None = None
 
     def record(self) -> dict:
         messages = self.messages or [{"role": "user", "content": self.prompt}]
         if messages[-1].get("role") != "user" or not (messages[-1].get("content") or "").strip():
             raise ValueError("the last message must be a user turn with some text")
-        return {"prompt_id": prompt_id(messages), "messages": messages, "category": self.category, "gold": self.gold}
+        kept = self.model_dump(include={"category", "gold", "part", "response"})
+        return {"prompt_id": prompt_id(messages), "messages": messages, **kept}
 
 
-@stage("prompt selection", version="1")
+@stage("prompt selection", version="2")
 def select_prompts(run: Run, what: Skills | FileIdentity, how: How) -> None:
     records = skills.prompts(what.count, what.seed) if isinstance(what, Skills) else read_prompts(Path(how.path))
     if isinstance(what, FileIdentity) and sha256(Path(how.path)) != what.sha256:
