@@ -1,6 +1,7 @@
 """Scored responses as columns of numbers, and what stands in a few of them: text is read at the end, for winners only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
+from infra.settings import cores
 
 BATCH = 8192  # rows of text in memory at once, beside those that are wanted
 NONE = pd.DataFrame(
@@ -20,38 +22,50 @@ NONE = pd.DataFrame(
 )
 
 
-def read(responses: Path, scores: Path, checks: Path | None, prompts: pa.Array, source: int) -> pd.DataFrame:
+def read(responses: Path, scores: Path, checks: Path | None, source: int, prompts: pa.Array) -> pd.DataFrame:
     """One model's responses to these prompts: the prompt's place in `prompts`, the row in the file, score and check;
     NaN where a response has none."""
-    rows = pq.read_table(responses, columns=["prompt_id", "sample_index", "content_id", "tokens"])
-    prompt = pc.index_in(rows["prompt_id"].combine_chunks(), value_set=prompts)
-    asked = np.flatnonzero(prompt.is_valid().to_numpy(zero_copy_only=False))
-    rows, prompt = rows.take(asked), prompt.take(asked)
+    columns = ["prompt_id", "sample_index", "content_id", "tokens"]
+    rows = pq.read_table(responses, columns=columns, read_dictionary=["prompt_id"])
+    prompt = places(rows["prompt_id"], prompts)
+    asked = np.flatnonzero(prompt >= 0)
+    if len(asked) < len(rows):
+        rows, prompt = rows.take(asked), prompt[asked]
     content = rows["content_id"].combine_chunks()
     table = {
-        "prompt": prompt.to_numpy().astype("int32"),
+        "prompt": prompt.astype("int32"),
         "source": np.full(len(rows), source, "int16"),
         "sample": rows["sample_index"].to_numpy(),
         "row": asked.astype("int32"),
         "tokens": rows["tokens"].to_numpy(),
         "score": looked_up(content, scores),
     }
-    if checks is not None:
-        table["check"] = looked_up(content, checks)
-        refuse_unclear(table["check"], content, checks)
+    table["check"] = looked_up(content, checks) if checks else np.full(len(rows), np.nan)
+    refuse_unclear(table["check"], content, checks)
     return pd.DataFrame(table, copy=False)
+
+
+def places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
+    """The place of each id in `prompts`, -1 where it is not there. A dictionary, so that every id is looked up once."""
+    found = ids.unify_dictionaries().combine_chunks()
+    if not len(found):
+        return np.array([], "int32")
+    known = pc.index_in(found.dictionary, value_set=prompts).fill_null(-1).to_numpy()
+    return known[found.indices.to_numpy()]
 
 
 def looked_up(content: pa.Array, file: Path) -> np.ndarray:
     """The score of each content id in a file of scores; NaN where there is none."""
     table = pq.read_table(file, columns=["content_id", "score"])
-    if pc.count_distinct(table["content_id"]).as_py() != len(table):
+    known = table["content_id"].combine_chunks()
+    ascending = pc.all(pc.less(known[:-1], known[1:])).as_py()  # as the stages leave them, and told in no time
+    if not ascending and pc.count_distinct(known).as_py() != len(known):
         raise RuntimeError(f"{file}: a content id stands there twice")
-    place = pc.index_in(content, value_set=table["content_id"].combine_chunks())
+    place = pc.index_in(content, value_set=known)
     return pc.take(table["score"], place).to_numpy().astype("float64")
 
 
-def refuse_unclear(checks: np.ndarray, content: pa.Array, file: Path) -> None:
+def refuse_unclear(checks: np.ndarray, content: pa.Array, file: Path | None) -> None:
     unclear = np.flatnonzero(~np.isnan(checks) & (checks != 0) & (checks != 1))
     if len(unclear):
         raise BadInput(
@@ -64,25 +78,28 @@ def fetch(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarra
 
     Every file is read once, in batches, however many rows are wanted of it.
     """
-    found, place, taken = [pa.array([], pa.large_string())], np.full(len(row), -1), 0
-    for number, file in enumerate(files):
-        here = np.flatnonzero(source == number)
-        if len(here):
-            ordered = here[np.argsort(row[here], kind="stable")]
-            found += picked(file, column, row[ordered])
-            place[ordered] = np.arange(taken, taken + len(ordered))
-            taken += len(ordered)
-    return pa.chunked_array(found).take(pa.array(place, mask=place < 0))
+    order = np.lexsort((row, source))
+    order = order[source[order] >= 0]
+    wanted = [row[order[source[order] == number]] for number in range(len(files))]
+    with ThreadPoolExecutor(cores()) as pool:
+        found = list(pool.map(picked, files, [column] * len(files), wanted))
+    place = np.full(len(row), -1)
+    place[order] = np.arange(len(order))
+    chunks = [chunk for chunks in found for chunk in chunks]
+    return pa.chunked_array(chunks, pa.large_string()).take(pa.array(place, mask=place < 0))
 
 
-def picked(file: Path, column: str, rows: np.ndarray) -> Iterable[pa.Array]:
-    """The column at these ascending rows, batch by batch."""
-    start = 0
+def picked(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
+    """The column at these ascending rows."""
+    if not len(rows):
+        return []
+    found, start = [], 0
     for batch in pq.ParquetFile(file, memory_map=True).iter_batches(BATCH, columns=[column]):
         low, high = np.searchsorted(rows, [start, start + len(batch)])
         if high > low:
-            yield batch.column(0).take(pa.array(rows[low:high] - start)).cast(pa.large_string())
+            found.append(batch.column(0).take(pa.array(rows[low:high] - start)).cast(pa.large_string()))
         start += len(batch)
+    return found
 
 
 def write(table: pa.Table, schema: pa.Schema, file: Path) -> None:

@@ -1,5 +1,6 @@
 """All that is known of one part's prompts, gathered from artifacts; and a recipe's rule applied to it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.settings import cores
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pairs import candidates
@@ -58,12 +60,15 @@ def gather(
     files: list[Path] = []
 
     def read(responses: Manifests, scores: Manifests, checks: Manifests = ()) -> pd.DataFrame:
-        tables = [candidates.NONE]
-        for made, judged, checked in zip(responses, scores, checks or [None] * len(responses), strict=True):
-            check = checked and run.file(checked, "scores.parquet")
-            files.append(run.file(made, "responses.parquet"))
-            tables.append(candidates.read(files[-1], run.file(judged, "scores.parquet"), check, ids, len(files) - 1))
-        return pd.concat(tables[1:] or tables, ignore_index=True)
+        given = [run.file(made, "responses.parquet") for made in responses]
+        score = [run.file(judged, "scores.parquet") for judged in scores]
+        check = [run.file(checked, "scores.parquet") for checked in checks] or [None] * len(given)
+        number = range(len(files), len(files) + len(given))
+        files.extend(given)
+        with ThreadPoolExecutor(cores()) as pool:
+            models = zip(given, score, check, number, strict=True)
+            tables = list(pool.map(lambda model: candidates.read(*model, ids), models))
+        return pd.concat(tables or [candidates.NONE], ignore_index=True)
 
     return Evidence(prompts, names, sources=read(*sources), own=read(*own), files=files)
 
@@ -103,7 +108,8 @@ def shares(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tupl
 
 
 def chosen_by(rule: Rule, asked: np.ndarray, evidence: Evidence) -> Selection:
-    return select(rule, asked, evidence.of(rule), evidence.own, evidence.same)
+    own = evidence.own if rule.reads_own else candidates.NONE
+    return select(rule, asked, evidence.of(rule), own, evidence.same)
 
 
 def given(asked: np.ndarray, evidence: Evidence) -> Selection:
