@@ -148,3 +148,17 @@ def agree(counts, expected, records, prompts):
     assert reasons == {name: value for name, value in expected.items() if value}
     assert counts["prompts"] == prompts and counts["rows"] == records
     assert records + sum(value for name, value in reasons.items() if name.startswith("dropped_")) == prompts
+
+
+@pytest.mark.parametrize("rule", [rules.Math(kind="math"), rules.Code(kind="code")])
+def test_a_rule_about_correctness_is_refused_without_checks(tmp_path, rule):
+    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' asks which responses are correct"):
+        build_pairs.work(None, Pairs(sources=SOURCES, rule=rule), How(), prompts=(), splits=())
+
+
+def test_a_check_that_is_neither_right_nor_wrong_is_refused(tmp_path):
+    said = [{"text": "x", "tokens": 1, "sample_index": 0, "score": 0.5, "check": 0.5}]
+    one = {"messages": [], "category": "", "response": None, "part": "preference"}
+    run, inputs = write({"p": {**one, "said": {**dict.fromkeys((*SOURCES, "own"), ()), "south": said}}}, tmp_path)
+    with pytest.raises(BadInput, match=r"1 \(correct\) or 0 \(incorrect\).*has 0\.5"):
+        build_pairs.work(run, Pairs(sources=SOURCES, rule=rules.Math(kind="math")), How(), **inputs)
