@@ -12,7 +12,7 @@ from pairs import naive
 from pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 from infra.errors import BadInput
-from tasks.pairs import rules
+from tasks.pairs import candidates, rules
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.stage import How
 
@@ -50,7 +50,8 @@ thorough = settings(max_examples=80, deadline=None)
 
 def made(stage, what, world, inputs_too=()):
     """The records that a stage makes of a world by prompt, and what it counted; no records where it refuses."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "BATCH", 3)  # so that even these few rows are read and written in several batches
         run, inputs = write(world, Path(folder))
         try:
             stage.work(run, what, How(), **{**inputs, **dict(inputs_too)})

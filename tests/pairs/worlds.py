@@ -1,5 +1,6 @@
 """Small worlds of prompts and scored responses, full of ties and holes, as files that the stages read; and a Run's stand-in."""
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,38 +32,34 @@ class Files:
 
 @st.composite
 def worlds(draw):
-    """prompt id -> category, response given with it, and what each model said: at most three samples of a few words."""
-    prompts = {}
-    for number in range(draw(st.integers(1, 7))):
-        words = draw(st.lists(st.sampled_from("abcde\r\n"), min_size=2, max_size=4, unique=True))
-        score = {word: draw(st.sampled_from([None, 0.0, 0.25, 0.3, 1.0])) for word in words}
-        check = {word: draw(st.sampled_from([None, 0.0, 1.0, 1.0, 0.0])) for word in words}
-        said = {
-            name: [
-                {
-                    "text": word,
-                    "tokens": ord(word[0]) % 4,
-                    "sample_index": index,
-                    "score": score[word],
-                    "check": check[word],
-                }
-                for index, word in draw(
-                    st.lists(
-                        st.tuples(st.integers(0, 3), st.sampled_from(words)), max_size=3, unique_by=lambda one: one[0]
-                    )
-                )
-            ]
-            for name in (*SOURCES, "own")
-        }
+    """prompt id -> category, part, the response given with it, and what each model said. Hypothesis chooses the size and a
+    seed: choosing every word itself it would try poorer worlds, ten times slower."""
+    source, prompts = random.Random(draw(st.integers(0, 2**32))), {}
+    for number in range(draw(st.integers(1, 12))):
         messages = [{"role": "user", "content": f"question {number}"}]
         prompts[prompt_id(messages)] = {
             "messages": messages,
-            "category": draw(st.sampled_from(CATEGORIES)),
-            "response": draw(st.sampled_from([None, "given\n"])),
-            "part": draw(st.sampled_from(["preference", "preference", "sft", "sft", "held_out"])),
-            "said": said,
+            "category": source.choice(CATEGORIES),
+            "response": source.choice([None, "given\n"]),
+            "part": source.choice(["preference", "preference", "preference", "sft", "sft", "held_out"]),
+            "said": said(source),
         }
     return prompts
+
+
+def said(source: random.Random) -> dict:
+    """What each model said to one prompt: up to four samples, from a few words, whose scores are fewer still."""
+    words = source.sample("abcdefgh\r\n", source.randint(2, 8))
+    score = {word: source.choice([None, 0.0, 0.1, 0.25, 0.25, 0.3, 0.6, 1.0]) for word in words}
+    check = {word: source.choice([None, 0.0, 0.0, 1.0, 1.0, 1.0]) for word in words}
+    return {
+        name: [
+            {"text": word, "tokens": ord(word) % 4, "sample_index": index, "score": score[word], "check": check[word]}
+            for index in source.sample(range(4), source.choice([0, 1, 2, 3, 3, 4]))
+            for word in [source.choice(words)]
+        ]
+        for name in (*SOURCES, "own")
+    }
 
 
 def responses(world, part):
