@@ -6,6 +6,7 @@ import shutil
 import pytest
 from chain.small import fuse, kill_everything, manifests, start, states, wait_until, write_recipe
 
+from infra.prefect_server import local_server
 from tasks.records import content_id
 
 
@@ -17,6 +18,13 @@ def done(tmp_path_factory):
     answer = fuse(folder / "space", "run", str(recipe))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return folder / "space", recipe, answer.stdout
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A Prefect server as a user may have one; `done` starts one of its own instead."""
+    with local_server(tmp_path_factory.mktemp("prefect")) as address:
+        yield {"PREFECT_API_URL": address}
 
 
 @pytest.fixture
@@ -79,12 +87,12 @@ def test_a_fourth_source_samples_and_scores_only_itself(copied):
     assert planned["per-model sampling · source-4"] == planned["reward annotation · source-4"] == "to do"
 
 
-def test_more_samples_extend_the_rows_that_are_there(copied):
+def test_more_samples_extend_the_rows_that_are_there(copied, server):
     space, recipe = copied
     more = ("--set", "sampling.n=4")
     assert states(fuse(space, "plan", str(recipe), *more).stdout)["per-model sampling · source-1"] == "extends"
     before = rows_of(space, "source-1")
-    answer = fuse(space, "run", str(recipe), *more)
+    answer = fuse(space, "run", str(recipe), *more, **server)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     made = [json.loads(text) for text in manifests(space / "store").values()]
     counts = [m["counts"] for m in made if m["label"] == "per-model sampling · source-1" and m["what"]["n"] == 4]
@@ -208,7 +216,7 @@ def test_a_model_folder_without_tokenizer_is_refused_in_a_line(done, tmp_path):
     assert not (tmp_path / "space").exists()
 
 
-def test_a_run_killed_at_several_moments_continues_where_it_was(done, tmp_path):
+def test_a_run_killed_at_several_moments_continues_where_it_was(done, server, tmp_path):
     """SIGKILL of the flow while programs run: they end with it, and what was finished is found, not made again."""
     reference, recipe, _ = done
     space = tmp_path / "space"
@@ -219,13 +227,13 @@ def test_a_run_killed_at_several_moments_continues_where_it_was(done, tmp_path):
     ]
     finished: dict[str, str] = {}
     for reached in moments:
-        process = start(space, "run", str(recipe))
+        process = start(space, "run", str(recipe), **server)
         wait_until(reached)
         kill_everything(process, space)
         now = manifests(space / "store")
         assert finished.items() <= now.items()
         finished = now
-    answer = fuse(space, "run", str(recipe))
+    answer = fuse(space, "run", str(recipe), **server)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert finished.items() <= manifests(space / "store").items()
     assert contents(space) == contents(reference)
@@ -241,10 +249,10 @@ def contents(space) -> dict:
     }
 
 
-def test_two_runs_at_once_make_everything_once(done, tmp_path):
+def test_two_runs_at_once_make_everything_once(done, server, tmp_path):
     reference, recipe, _ = done
     space = tmp_path / "space"
-    processes = [start(space, "run", str(recipe)) for _ in range(2)]
+    processes = [start(space, "run", str(recipe), **server) for _ in range(2)]
     printed = [process.communicate(timeout=540)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     ticks = [

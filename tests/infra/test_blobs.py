@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.blobs import Blobs, Bucket, Folder, StoreUnreachable
+from infra.blobs import Blobs, Bucket, Folder, StoreUnreachable, _session
 from infra.errors import BadInput
 
 fork = multiprocessing.get_context("fork")
@@ -177,8 +177,15 @@ def test_wrong_credentials_a_reader_and_a_missing_bucket_are_refused(seaweed):
         Blobs(seaweed.url, options | {"secret": "wrong-secret"}).read("x")
 
 
-def test_address_and_credentials_come_from_the_usual_variables(seaweed, monkeypatch):
+def test_address_and_credentials_come_from_the_usual_variables(seaweed, monkeypatch, tmp_path):
+    monkeypatch.setattr("infra.blobs._session", _session.__wrapped__)  # it remembers credentials
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed.endpoint)
+    assert "Unable to locate credentials" in refusal(Blobs(f"{seaweed.url}/from-environment"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "worker")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "worker-secret")
     Blobs(f"{seaweed.url}/from-environment").probe()

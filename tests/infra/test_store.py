@@ -133,6 +133,7 @@ def test_bytes_that_change_after_a_fetch_are_noticed_by_the_next(tmp_path):
     file = (store.fetch(manifest) / "rows").resolve()
     assert not file.stat().st_mode & 0o222, "a program could write into the store through the link"
     file.chmod(0o644)
+    time.sleep(0.02)  # some kernels count file times in ticks of 4 ms
     file.write_bytes(b"same rowz")
     with pytest.raises(CorruptArtifact):
         store.fetch(manifest)
@@ -152,6 +153,7 @@ def test_the_cache_saves_downloads_and_a_spoilt_copy_in_it_is_replaced(seaweed, 
     store.fetch(manifest)
     assert len(downloads) == 1
     copy.chmod(0o644)
+    time.sleep(0.02)
     copy.write_bytes(b"some rowz")
     assert (store.fetch(manifest) / "rows").read_bytes() == b"some rows"
     assert len(downloads) == 2
