@@ -63,6 +63,8 @@ class Watcher:
             match doing:
                 case "found":
                     return
+                case "queued":
+                    self.started.pop(step.address, None)
                 case "done":
                     seconds = time.monotonic() - self.started[step.address]
                     self.console.print(f"  [green]✓[/] {step.label} [dim]{seconds:.1f} s[/]", highlight=False)
@@ -85,12 +87,13 @@ class Watcher:
         text = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s" if rate else ""
         self.live.update(self.lines[step.address], completed=done, total=total, rate=text)
         if (
-            not self.console.is_terminal
+            rate
+            and not self.console.is_terminal
             and now - self.printed.get(step.address, self.started[step.address]) > PLAIN_EVERY
         ):
             self.printed[step.address] = now
-            left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-            self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}{left}", highlight=False)
+            left = f"{(total - done) / rate:,.0f} s left"
+            self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}, {left}", highlight=False)
 
 
 def make_console() -> Console:

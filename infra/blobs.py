@@ -274,6 +274,8 @@ class Bucket:
         from botocore import exceptions as boto
         from fsspec.exceptions import FSTimeoutError
 
+        identity = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+        sign_in = (boto.ProfileNotFound, boto.TokenRetrievalError, boto.SSOError)
         function = operation if callable(operation) else getattr(self.files, operation)
         for last in (False, True):
             try:
@@ -281,7 +283,7 @@ class Bucket:
             except boto.FlexibleChecksumError:
                 if last:
                     raise
-            except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
+            except (*identity, *sign_in) as error:
                 raise BadInput(f"{self.url}: {error}") from error
             except (boto.ConnectionError, boto.HTTPClientError, ClientPayloadError, FSTimeoutError) as error:
                 raise StoreUnreachable(f"{self.url}: {error or type(error).__name__}") from error

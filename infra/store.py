@@ -140,7 +140,7 @@ class Store:
         entries = [entry for entry in manifest.files if names is None or entry.name in names]
         if missing := set(names or ()) - {entry.name for entry in entries}:
             raise KeyError(f"{manifest.stage}/{manifest.fingerprint} has no file {sorted(missing)}")
-        folder = self.cache / "folders" / manifest.stage / _content(entries)[:20]
+        folder = self.cache / "folders" / _stage(manifest.stage) / _content(entries)[:20]
         folder.mkdir(parents=True, exist_ok=True)
         for entry in entries:
             _link(folder / entry.name, self._verified_file(entry))

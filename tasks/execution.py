@@ -68,8 +68,14 @@ class Run:
     def program(self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0) -> Path:
         """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already."""
         out = self.scratch / "program"
+        self.observe(self.step, "queued", 0, 0, "")
+        started = False
 
         def look() -> None:
+            nonlocal started
+            if not started:
+                self.observe(self.step, "running", 0, 0, "")
+                started = True
             watch()
             self._relay(out / "progress.json", before)
 

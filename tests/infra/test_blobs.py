@@ -46,7 +46,7 @@ def test_create_has_one_winner_among_eight_processes(place):
             barrier.wait(30)
             results.put((key, me, blobs.create(key, b"%d" % me)))
 
-    children = [fork.Process(target=contend, args=(me,)) for me in range(8)]
+    children = [fork.Process(target=contend, args=(me,), daemon=True) for me in range(8)]
     for child in children:
         child.start()
     outcome = [results.get(timeout=60) for _ in range(8 * len(keys))]
