@@ -13,8 +13,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel
 
-from infra.blobs import Blobs, draft_of, is_name, measure, seal
+from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
+from infra.folder import draft_of, seal
+from infra.names import is_name, measure
 
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
 

@@ -57,17 +57,20 @@ def summary(evaluation: dict) -> str:
 
 
 def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
-    """Which source wrote the best response of each prompt: the paper's Table 1."""
+    """Which source wrote the best response of each prompt, the paper's Table 1; a tie goes to the first in the recipe."""
     everyone = pd.concat(
         [rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())]
     )
     order = ["score", "priority", "sample_index", "content_id"]
     best = everyone.sort_values(order, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
-    won = best["source"].value_counts()
+    top = everyone["score"] == everyone.groupby("prompt_id")["score"].transform("max")
+    tied = everyone[top].groupby("prompt_id")["source"].nunique() > 1
+    won, shared = best["source"].value_counts(), best[best["prompt_id"].map(tied)]["source"].value_counts()
     return [
         {
             "source": name,
             "count": int(won.get(name, 0)),
+            "tied": int(shared.get(name, 0)),
             "share": float(won.get(name, 0) / len(best)),
             "mean_score": float(rows["score"].mean()),
             "responses": len(rows),

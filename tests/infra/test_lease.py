@@ -7,8 +7,7 @@ import time
 import pytest
 
 import infra.lease as room
-from infra.blobs import StoreUnreachable
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, StoreUnreachable
 from infra.lease import Holder, lease
 
 fork = multiprocessing.get_context("fork")

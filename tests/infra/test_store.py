@@ -248,7 +248,8 @@ def publish_for_ever(place, number: int, started) -> None:
     for turn in range(10_000):
         files = {f"shard-{index}": os.urandom(200_000) for index in range(3)}
         folder_of(out, files)
-        store.append("pool", out / "shard-0", rows=1)
+        for name in files:
+            store.append("pool", out / name, rows=1)
         store.publish(out, draft(f"{number:04x}{turn:04x}", attempt=str(turn)))
         started.set()
 
