@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, ProgramFailed
+    from infra.errors import BadInput, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 2
-    except ProgramFailed as problem:
+    except (ProgramFailed, StoreUnreachable, PermissionError) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

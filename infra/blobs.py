@@ -20,7 +20,10 @@ class Blobs:
         rest = rest.rstrip("/")
         self.url = scheme + separator + rest
         if rest and (not separator or scheme == "file"):
-            self._place: Folder | Bucket = Folder(Path(rest).expanduser().absolute())
+            root = Path(rest).expanduser().absolute()
+            if root.exists() and not root.is_dir():
+                raise BadInput(f"{self.url}: the store must be a folder, this is a file")
+            self._place: Folder | Bucket = Folder(root)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
             self._place = Bucket(self.url, options or {})
         else:  # the address is not repeated: someone may have written a password into it

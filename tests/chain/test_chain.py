@@ -7,6 +7,7 @@ import pytest
 from chain.small import fuse, kill_everything, manifests, start, states, wait_until, write_recipe
 
 from infra.prefect_server import local_server
+from infra.store import Store
 from tasks.records import content_id
 
 
@@ -260,3 +261,21 @@ def test_two_runs_at_once_make_everything_once(done, server, tmp_path):
     ]
     assert len(ticks) == len(set(ticks)) == 26, sorted(ticks)
     assert contents(space) == contents(reference)
+
+
+def test_the_chain_runs_the_same_on_a_real_s3_server(done, server, seaweed, tmp_path):
+    reference, recipe, _ = done
+    place = {
+        "FUSE_STORE": f"{seaweed.url}/chain",
+        "AWS_ENDPOINT_URL": seaweed.endpoint,
+        "AWS_ACCESS_KEY_ID": "worker",
+        "AWS_SECRET_ACCESS_KEY": "worker-secret",
+    }
+    answer = fuse(tmp_path / "space", "run", str(recipe), **server, **place)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    again = fuse(tmp_path / "other", "run", str(recipe), **server, **place)
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    store = Store(place["FUSE_STORE"], tmp_path / "cache", seaweed.options())
+    for address, files in contents(reference).items():
+        stored = store.manifest(*address.split("/"))
+        assert stored and [(entry.name, entry.sha256) for entry in stored.files] == files
