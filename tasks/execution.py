@@ -102,7 +102,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
     if found := find():
         observe(step, "found", 0, 0, "")
         return found
-    waiting = lambda holder: observe(step, f"waiting for {holder}", 0, 0, "")
+    waiting = lambda message: observe(step, message, 0, 0, "")
     with lease(
         store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None
     ):
