@@ -47,7 +47,7 @@ class Watcher:
             disable=not console.is_terminal,
         )
         self.started: dict[str, float] = {}
-        self.first: dict[str, tuple[float, int]] = {}
+        self.first: dict[tuple[str, str], tuple[float, int]] = {}
         self.printed: dict[str, float] = {}
         self.lines: dict = {}
 
@@ -82,7 +82,7 @@ class Watcher:
             self.lines[step.address] = self.live.add_task(step.label, total=None, rate="")
         if not total:
             return
-        since, before = self.first.setdefault(step.address, (now, done))
+        since, before = self.first.setdefault((step.address, unit), (now, done))
         rate = (done - before) / (now - since) if now - since > 0.5 else 0.0
         text = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s" if rate else ""
         self.live.update(self.lines[step.address], completed=done, total=total, rate=text)

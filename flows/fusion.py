@@ -26,12 +26,14 @@ def fusion(recipe: Recipe) -> Step:
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
 
-    # 1. Every source answers every prompt n times, and the reward model scores every answer.
-    responses, scores = [], []
+    # 1. Every source answers every prompt that is not held out n times, and the reward model scores every answer.
+    responses, scores, opponents = [], [], {}
     for source in recipe.sources:
         model = obtain_model(f"model · {source.name}", **source.model.resolve(f"sources.{source.name}.model"))
-        responses += [sample_responses(f"per-model sampling · {source.name}", prompts=prompts, model=model,
-                                       what=source.sampling or recipe.sampling, how=how.sampling)]
+        sampling = source.sampling or recipe.sampling
+        responses += [sample_responses(f"per-model sampling · {source.name}", **on, model=model,
+                                       what=sampling.on("sft", "preference"), how=how.sampling)]
+        opponents[source.name] = model, sampling
         scores += [annotate_rewards(f"reward annotation · {source.name}", prompts=prompts, model=model, reward=reward,
                                     responses=responses[-1], what=recipe.reward.scoring, how=how.scoring)]
     sources = {"responses": responses, "scores": scores}
@@ -51,13 +53,14 @@ def fusion(recipe: Recipe) -> Step:
     wrpo = train_wrpo(model=sft, pairs=pairs, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
-    once = recipe.sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature)
-    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, what=once, how=how.sampling)
-               for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))]
+    models = {name: (model, recipe.sampling) for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))}
+    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.sampling,
+                                what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
+               for name, (model, sampling) in (models | opponents).items()]
     judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
-    judged = annotate_rewards("evaluation · judging", **on, responses=[*answers, *responses], reward=judging,
-                              what=judge.scoring.on("held_out"), how=how.scoring)
-    evaluation = evaluate("evaluation · results", **on, answers=answers, opponents=responses, scores=judged, what=Evaluation(
-        models=("target", "SFT", "WRPO"), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo,
-                        what=Report(sources=names, recipe=recipe.decisions()))
+    judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
+                              what=judge.scoring, how=how.scoring)
+    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
+        models=tuple(models), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo, reward=reward,
+                        judge=judging, what=Report(sources=names, recipe=recipe.decisions()))

@@ -3,16 +3,19 @@
 The cache record lets the UI say *Cached* and a retry skip what is done; whether it is done the manifest alone decides.
 """
 
+import hashlib
 import time
 from uuid import UUID
 
-from prefect import flow, task
+import httpx
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
@@ -25,7 +28,6 @@ from flows.recipe import Recipe
 from tasks.execution import Observer, ensure
 from tasks.stage import Step
 
-RESULTS = "fusion-results"
 observers: list[Observer] = []  # who looks on besides Prefect: the terminal of a run started by hand
 PROGRESS_EVERY = 2.0  # seconds between two updates of a progress artifact
 
@@ -104,7 +106,17 @@ class ProgressArtifact:
         if not total or (time.monotonic() - self.last < PROGRESS_EVERY and done < total):
             return
         self.last = time.monotonic()
-        text, share = f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total
+        try:
+            self.tell(f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+        except (
+            httpx.HTTPError,
+            OSError,
+            RuntimeError,
+            PrefectException,
+        ) as problem:  # a number unseen is no reason to stop
+            get_run_logger().warning("progress not reported: %s", problem)
+
+    def tell(self, text: str, share: float) -> None:
         if self.artifact is None:
             self.artifact = create_progress_artifact(share, key=self.key, description=text)
         else:
@@ -118,8 +130,9 @@ def result_storage(place: Place) -> str:
         block, kind = RemoteFileSystem(basepath=where, settings={"use_listings_cache": False}), "remote-file-system"
     else:
         block, kind = LocalFileSystem(basepath=where), "local-file-system"
-    block.save(RESULTS, overwrite=True)
-    return f"{kind}/{RESULTS}"
+    name = f"fusion-results-{hashlib.sha256(where.encode()).hexdigest()[:10]}"  # one server may serve several stores
+    block.save(name, overwrite=True)
+    return f"{kind}/{name}"
 
 
 def publish(last: Step, place: Place) -> None:

@@ -1,5 +1,6 @@
 """Recipe: every decision of a run, typed and frozen. A TOML file holds its values; `--set a.b=c` overrides them."""
 
+import contextlib
 import hashlib
 import tomllib
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
 from tasks.splits.stage import Split
-from tasks.stage import What
+from tasks.stage import Seed, What
 from tasks.training import TrainingHow
 from tasks.wrpo.stage import WRPO
 
@@ -24,7 +25,7 @@ SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Source(Section):
@@ -52,7 +53,7 @@ class Evaluating(Section):
     judge: Reward
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int
+    seed: Seed
 
 
 class Hows(Section):
@@ -68,10 +69,10 @@ class Recipe(Section):
     """A run, from the prompts to the report."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
-    seed: int = Field(description="seeds every stage that states none of its own")
+    seed: Seed = Field(description="seeds every stage that states none of its own")
     prompts: PromptSource
     target: GeneratorSource
-    sources: tuple[Source, ...] = Field(min_length=1)
+    sources: tuple[Source, ...] = Field(min_length=1, strict=False)
     reward: Reward
     split: Split
     sampling: Sampling
@@ -85,8 +86,8 @@ class Recipe(Section):
     @classmethod
     def sow(cls, values: Any) -> Any:
         """Gives every section that takes a seed and states none one that follows from the recipe's."""
-        if not isinstance(values, dict) or not isinstance(values.get("seed"), int):
-            return values
+        if not isinstance(values, dict) or type(values.get("seed")) is not int:
+            return {"seed": None, **values} if isinstance(values, dict) else values
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             if isinstance(section := values.get(name), dict) and section.get("kind") != "file":
@@ -104,11 +105,17 @@ class Recipe(Section):
         names = [source.name for source in self.sources]
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
+        for stage in ("sft", "wrpo"):
+            batch, device = getattr(self, stage).batch_size, getattr(self.how, stage).device_batch_size
+            if batch % device:
+                raise ValueError(
+                    f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size {device}"
+                )
         return self
 
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
-        return self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True)
+        return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
 
 
 def derived(seed: int, name: str) -> int:
@@ -130,8 +137,16 @@ def sown_source(values: dict, source: Any) -> Any:
         return source
     grown = {**source, "model": sown_model(values, source.get("model"), f"source {source.get('name')}")}
     if isinstance(sampling := grown.get("sampling"), dict):
-        grown["sampling"] = {**values.get("sampling", {}), **sampling}
+        shared = values.get("sampling")
+        grown["sampling"] = {**shared, **sampling} if isinstance(shared, dict) else sampling
     return grown
+
+
+def without_paths(value: Any) -> Any:
+    """Where a file lies decides nothing: what stands in it is in the addresses of the stages that read it."""
+    if isinstance(value, dict):
+        return {name: without_paths(item) for name, item in value.items() if name != "path"}
+    return [without_paths(item) for item in value] if isinstance(value, list) else value
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -139,7 +154,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     file = find(name)
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
         raise BadInput(f"{file}: not TOML: {problem}") from problem
     for override in overrides:
         apply(values, override)
@@ -151,10 +166,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def find(name: str) -> Path:
     for file in (Path(name), SHIPPED / f"{name}.toml"):
-        if file.is_file():
-            return file
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                return file
     shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
-    raise BadInput(f"recipe: there is no file {name!r}, and no shipped recipe of that name ({shipped})")
+    raise BadInput(f"recipe: there is no file {name!r:.80}, and no shipped recipe of that name ({shipped})")
 
 
 def apply(values: dict, override: str) -> None:
@@ -165,7 +181,7 @@ def apply(values: dict, override: str) -> None:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text
     place: Any = values
     for part in parents:

@@ -1,6 +1,7 @@
 """Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -116,7 +117,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 
 
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
-    scratch = settings().workspace / "scratch" / uuid.uuid4().hex
+    scratch = settings().workspace / "scratch" / f"{os.getpid()}-{uuid.uuid4().hex}"
     inputs = {
         name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()
     }
@@ -148,6 +149,29 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
     return manifest
 
 
+def sweep_scratch(folder: Path) -> None:
+    """Removes what killed and failed runs on this machine left behind, but for the logs of the last day."""
+    for left in folder.glob("[0-9]*-*"):
+        owner = left.name.partition("-")[0]
+        old = time.time() - left.stat().st_mtime > 86_400
+        if old or not alive(int(owner)):
+            for entry in left.rglob("*"):
+                if entry.is_file() and (old or entry.name != "log.txt"):
+                    entry.unlink()
+            if old:
+                shutil.rmtree(left)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, and there
+    return True
+
+
 @cache
 def provenance() -> dict:
     """With what it was made: the commit of this code, the libraries, the machine."""
@@ -165,6 +189,8 @@ def commit() -> str:
     """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
     here = Path(__file__).parent
     ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
+    if shutil.which("git") is None:
+        return "unknown"
     head = ask("rev-parse", "HEAD")
     if head.returncode:
         return "unknown"

@@ -11,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -22,13 +20,6 @@ from transformers import (
 
 from infra.errors import BadInput
 from tasks.program import Progress
-
-
-def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if not (folder / "config.json").is_file():
-        raise BadInput(f"model: {folder} holds no config.json")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
@@ -67,7 +58,7 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         weight_decay=0.0,
         max_grad_norm=1.0,
         use_cpu=not torch.cuda.is_available(),
-        bf16=how["precision"] == "bf16",
+        bf16=what["precision"] == "bf16",
         gradient_checkpointing=how["gradient_checkpointing"],
         seed=job["seed"],
         logging_steps=1,

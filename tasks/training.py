@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.stage import How, What
+from tasks.stage import How, Seed, What
 
 
 class Training(What):
@@ -16,10 +16,10 @@ class Training(What):
     )
     warmup_ratio: float = Field(0.1, ge=0, lt=1)
     max_steps: int | None = Field(None, gt=0, description="ends the training early; none: all epochs")
-    seed: int
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: weights in fp32, arithmetic in bf16")
+    seed: Seed
 
 
 class TrainingHow(How):
     device_batch_size: int = Field(8, gt=0, description="rows at once on a device; must divide the batch size")
     gradient_checkpointing: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"

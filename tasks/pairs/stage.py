@@ -11,7 +11,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.stage import How, What, stage
+from tasks.stage import How, Names, What, stage
 
 BEST_FIRST = ["score", "priority", "sample_index", "content_id"]
 
@@ -19,13 +19,13 @@ BEST_FIRST = ["score", "priority", "sample_index", "content_id"]
 class BestOfSources(What):
     """SFT records: of each prompt of the SFT part, the response with the highest reward over all sources."""
 
-    sources: tuple[str, ...] = Field(min_length=1, description="the sources' names, in the order that breaks ties")
+    sources: Names = Field(min_length=1, description="the sources' names, in the order that breaks ties")
 
 
 class Triples(What):
     """WRPO's triples: y_ws the best response of all sources, y_wt and y_l the best and the worst of the SFT model's own."""
 
-    sources: tuple[str, ...] = Field(min_length=1)
+    sources: Names = Field(min_length=1)
     margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
 
 
@@ -96,13 +96,17 @@ def keep(run: Run, triples: pd.DataFrame, margin: float) -> pd.Series:
 
 
 def scored(run: Run, names: tuple[str, ...], responses: Manifests, scores: Manifests) -> pd.DataFrame:
-    """All responses of the named models with their scores; a model's place in the list is its priority."""
-    tables = []
-    for priority, (name, made, judged) in enumerate(zip(names, responses, scores, strict=True)):
+    """All responses of the named models with their scores; a model's place in the list is its priority.
+
+    The same words have one score, the first: two batches may differ in the last bits, and ties must not depend on them.
+    """
+    columns = ["content_id", "score"]
+    values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet"), columns=columns) for judged in scores])
+    values, tables = values.drop_duplicates("content_id"), []
+    for priority, (name, made) in enumerate(zip(names, responses, strict=True)):
         rows = pd.read_parquet(
             run.file(made, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"]
         )
-        values = pd.read_parquet(run.file(judged, "scores.parquet"), columns=["content_id", "score"])
         tables.append(
             rows.merge(values, on="content_id", validate="many_to_one").assign(source=name, priority=priority)
         )

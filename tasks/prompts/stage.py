@@ -1,6 +1,5 @@
 """Prompt selection: leaves `prompts.parquet`, unique prompts sorted by id."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks import skills
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import PROMPT, prompt_id
-from tasks.stage import How, What, stage
+from tasks.stage import How, Seed, What, stage
 
 
 class Skills(What):
     """Puzzles over letters whose answers a program can check: the demo's task."""
 
     kind: Literal["skills"]
-    count: int = Field(gt=0, description="prompts in all, the skills in equal shares")
-    seed: int = Field(description="which puzzles; set from the recipe's seed when left out of it")
+    count: int = Field(gt=0, le=20_000, description="prompts in all, the skills in equal shares")
+    seed: Seed = Field(description="which puzzles; set from the recipe's seed when left out of it")
 
     def resolve(self, field: str) -> dict:
         return {"what": self}
@@ -55,7 +55,7 @@ class PromptFile(BaseModel):
             raise BadInput(f"{field}.path: there is no file {self.path!r}")
         if next(read_prompts(file), None) is None:
             raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
-        return {"what": FileIdentity(kind="file", sha256=sha256(file)), "how": FileAt(path=str(file.absolute()))}
+        return {"what": FileIdentity(kind="file", sha256=file_digest(file)), "how": FileAt(path=str(file.absolute()))}
 
 
 PromptSource = Annotated[Skills | PromptFile, Field(discriminator="kind")]
@@ -81,7 +81,7 @@ class PromptRow(BaseModel):
 @stage("prompt selection", version="1")
 def select_prompts(run: Run, what: Skills | FileIdentity, how: How) -> None:
     records = skills.prompts(what.count, what.seed) if isinstance(what, Skills) else read_prompts(Path(how.path))
-    if isinstance(what, FileIdentity) and sha256(Path(how.path)) != what.sha256:
+    if isinstance(what, FileIdentity) and file_digest(Path(how.path)) != what.sha256:
         raise BadInput(f"prompts.path: {how.path!r} changed while the run was being prepared; run it again")
     rows = pd.DataFrame(records)
     unique = rows.drop_duplicates("prompt_id").sort_values("prompt_id")
@@ -116,8 +116,3 @@ def raw_rows(file: Path) -> Iterator[dict]:
                 yield json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError) as problem:
                 raise BadInput(f"{file}, line {number}: not JSON: {problem}") from problem
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

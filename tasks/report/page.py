@@ -224,7 +224,9 @@ def shares(numbers: dict) -> str:
         ]
         for one in found
     ]
-    return figure(caption, [chart, table(["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"], rows, 5)])
+    return figure(
+        caption, [chart, table(["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"], rows, 5)]
+    )
 
 
 def rewards(numbers: dict) -> str:
@@ -344,10 +346,6 @@ def answer(one: dict) -> str:
     )
 
 
-def changes(numbers: dict) -> str:
-    return f'<p class="said">{text(numbers["changes"])}</p>' if numbers["changes"] else absent("No changes were noted.")
-
-
 def recipe(numbers: dict) -> str:
     written = numbers["recipe_text"]
     return f"<pre>{text(written)}</pre>" if written else absent("The recipe was not kept.")
@@ -369,7 +367,6 @@ SECTIONS = [
     ("counts", "Counts", counts),
     ("costs", "Costs", costs),
     ("examples", "Examples", examples),
-    ("changes", "Changes", changes),
     ("recipe", "Recipe", recipe),
     ("versions", "Versions", versions),
 ]

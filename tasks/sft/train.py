@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, load, read, save, summary
+from tasks.trainer import StepCount, arguments, read, save, summary
 
 STEP = pa.schema(
     [
@@ -33,7 +34,7 @@ STEP = pa.schema(
 def main(job: dict, out: Path, progress: Progress) -> dict:
     what = job["what"]
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load(Path(job["model"]))
+    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
     rows, truncated = encode(read("records", job["records"], SFT_RECORD), tokenizer, what["max_length"])
     trainer = SFTTrainer(
         model=model,

@@ -10,7 +10,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import SPLIT
-from tasks.stage import How, What, stage
+from tasks.stage import How, Seed, What, stage
 
 PARTS = ("sft", "preference", "held_out")
 
@@ -23,7 +23,7 @@ class Split(What):
     )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
     held_out: float = Field(gt=0, lt=1, description="share that only the evaluation sees")
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def whole(self) -> "Split":

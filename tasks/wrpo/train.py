@@ -6,13 +6,14 @@ Reads a model folder and Parquet files of PREFERENCE_RECORD; leaves `model/` and
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
 
 from infra.errors import BadInput
+from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, load, read, save, summary
+from tasks.trainer import StepCount, arguments, read, save, summary
 from tasks.wrpo.trainer import RESPONSES, WrpoTrainer, write_steps
 
 
@@ -22,7 +23,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     if objective["kind"] != "wrpo":
         raise BadInput(f"what.objective.kind: {objective['kind']!r} is not one of: 'wrpo'")
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load(Path(job["model"]))
+    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
     records = read("pairs", job["pairs"], PREFERENCE_RECORD)
     rows, truncated = encode(records, tokenizer, what["max_length"])
     trainer = WrpoTrainer(

@@ -115,7 +115,6 @@ def numbers() -> dict:
             }
         ]
         * 2,
-        "changes": "beta 0.01 → 0.1",
         "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
         "versions": {"torch": "2.13.0", "commit": "0123abcd"},
     }
