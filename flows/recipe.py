@@ -20,6 +20,10 @@ from tasks.training import TrainingHow
 from tasks.wrpo.stage import WRPO
 
 SHIPPED = Path(__file__).with_name("recipes")
+MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+PROMPTS = {"skills", "file", "hub", "sets", "selection"}
+FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
+KINDS = MODELS | PROMPTS | FILTERS
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 
 
@@ -89,7 +93,9 @@ class Recipe(Section):
             return values
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
-            if isinstance(section := values.get(name), dict) and section.get("kind") != "file":
+            section = values.get(name)
+            given = name == "prompts" and isinstance(section, dict) and section.get("kind", "skills") != "skills"
+            if isinstance(section, dict) and not given:
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -187,13 +193,21 @@ def step_into(place: Any, part: str, override: str) -> Any:
     return found
 
 
+def field_path(place: Sequence[str | int]) -> list[str]:
+    """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
+    too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
+    path, kind = [], True
+    for part in place:
+        kind = part in KINDS and not kind
+        path += [] if kind else [str(part)]
+    return path
+
+
 def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(
-            str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills")
-        )
+        field = ".".join(field_path(error["loc"]))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")
