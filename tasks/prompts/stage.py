@@ -15,7 +15,8 @@ from tasks import skills
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.prompts.identity import FileIdentity, HubIdentity, SelectionIdentity, SetIdentity
-from tasks.prompts.sources import FilesAt, PromptSource, Skills
+from tasks.prompts.sets import PromptSource
+from tasks.prompts.sources import FilesAt, Skills
 from tasks.records import PROMPT
 from tasks.stage import How, stage
 
