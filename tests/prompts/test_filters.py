@@ -16,7 +16,7 @@ PLAIN = [
     "Translate 'good morning' to Spanish.",
     "My class starts at 9. Write me an excuse for being late.",
     "请写一首关于春天的诗。",
-    "计算机是谁发明的?",
+    "计算机的3个组成部分是什么?",
 ]
 CODE = [
     "Write a Python function that reverses a list.",
@@ -66,6 +66,7 @@ def test_mathematics_is_recognised(text):
         ("请介绍一下你自己。", "zh"),
         ("请用 Transformer 架构解释 attention 机制", "zh"),
         ("東京タワーはどこにありますか。", "other"),
+        ("日本経済新聞の社説要約", "other"),
         ("서울의 인구는 얼마입니까?", "other"),
         ("Quelle est la capitale de la France et pourquoi ?", "other"),
         ("Wie hoch ist der Eiffelturm und wo steht er?", "other"),
@@ -101,7 +102,11 @@ def test_gold_and_tests():
 
 
 def test_the_first_filter_that_refuses_gives_the_reason():
-    filters = (InLanguage(kind="language", languages=("zh",)), NoCode(kind="no-code"), NoMathematics(kind="no-mathematics"))
+    filters = (
+        InLanguage(kind="language", languages=("zh",)),
+        NoCode(kind="no-code"),
+        NoMathematics(kind="no-mathematics"),
+    )
     assert refused_by(filters, prompt(CODE[0])) == "language"
     assert refused_by(filters[1:], prompt(CODE[0])) == "no-code"
     assert refused_by(filters, prompt(PLAIN[-2])) == refused_by((), prompt(CODE[0])) == ""

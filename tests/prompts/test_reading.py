@@ -116,6 +116,12 @@ def test_columns_are_mapped(row, columns, messages, response):
     assert (found["messages"], found["response"]) == (messages, response)
 
 
+def test_turns_and_answers_come_through_exactly():
+    row = {"chat": [{"from": "human", "value": ODD}, {"from": "gpt", "value": ODD}]}
+    found = record(row, Columns(messages="chat", answered="cut"))
+    assert found["messages"] == user(ODD) and found["response"] == ODD
+
+
 def test_gold_is_text_as_it_is_or_json():
     tests = ["assert f(1) == 2", "assert f('é')"]
     assert record({"prompt": "a", "gold": "1/2"}, Columns())["gold"] == "1/2"

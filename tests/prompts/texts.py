@@ -10,12 +10,27 @@ more often than the one in 400 that was measured on real prompts.
 
 import random
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from math import log
 
 LETTERS = "etaoinshrdlcumwfgypbvk"
 WORDS = 30_000
+
+
+@cache
+def vocabulary(world: int) -> tuple[list[str], list[float], list[list[str]], list[list[str]]]:
+    """Words, their cumulated weights, openings and stock phrases."""
+    making = random.Random(f"world {world}")
+    likely = [1 / (place + 1.5) for place in range(len(LETTERS))]
+    seen: dict[str, None] = {}
+    while len(seen) < WORDS:
+        size = min(12, 2 + int(len(seen) ** 0.2) + making.randrange(4))
+        seen.setdefault("".join(making.choices(LETTERS, likely, k=size)))
+    words, weights = list(seen), list(accumulate(1 / (place + 2.7) for place in range(WORDS)))
+    phrases = [making.choices(words, cum_weights=weights, k=4 + making.randrange(4)) for _ in range(340)]
+    return words, weights, phrases[:40], phrases[40:]
 
 
 @dataclass
@@ -26,23 +41,9 @@ class Writer:
     world: int = 0
     median: float = 28
     spread: float = 0.69
-    words: list[str] = field(init=False)
 
     def __post_init__(self):
-        making = random.Random(f"world {self.world}")
-        weights = [1 / (place + 1.5) for place in range(len(LETTERS))]
-        seen: dict[str, None] = {}
-        while len(seen) < WORDS:
-            size = min(12, 2 + int(len(seen) ** 0.2) + making.randrange(4))
-            seen.setdefault("".join(making.choices(LETTERS, weights, k=size)))
-        self.words = list(seen)
-        self.weights = list(accumulate(1 / (place + 2.7) for place in range(WORDS)))
-        self.openings = [
-            making.choices(self.words, cum_weights=self.weights, k=4 + making.randrange(4)) for _ in range(40)
-        ]
-        self.stock = [
-            making.choices(self.words, cum_weights=self.weights, k=4 + making.randrange(4)) for _ in range(300)
-        ]
+        self.words, self.weights, self.openings, self.stock = vocabulary(self.world)
         self.source = random.Random(f"writer {self.seed}")
 
     def draw(self, count: int) -> list[str]:
