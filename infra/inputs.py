@@ -32,8 +32,17 @@ def local_file(field: str, location: str) -> Path:
         return copy
     except FileNotFoundError as problem:
         raise BadInput(f"{field}: there is no object {location!r}") from problem
-    except (ValueError, ImportError, PermissionError) as problem:
+    except (ValueError, ImportError, PermissionError, *unreachable(scheme)) as problem:
         raise BadInput(f"{field}: {location!r} cannot be read: {problem}") from problem
+
+
+def unreachable(scheme: str) -> tuple[type[Exception], ...]:
+    """What s3fs lets through of its client's complaints: no credentials, no server."""
+    if scheme != "s3":
+        return ()
+    from botocore.exceptions import BotoCoreError
+
+    return (BotoCoreError,)
 
 
 def fetch(files, path: str, copy: Path) -> None:

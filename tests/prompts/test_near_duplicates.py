@@ -100,5 +100,7 @@ def test_grams_of_a_text_do_not_depend_on_its_neighbours():
     together = grams([hashed(text) for text in texts], 3)
     assert together.owner.tolist() == [0, 0, 3, 3, 3]
     apart = [grams([hashed(text)], 3).hashes.tolist() for text in texts]
-    assert together.hashes.tolist() == [one for some in apart for one in some] and len(set(together.hashes.tolist())) == 5
+    assert (
+        together.hashes.tolist() == [one for some in apart for one in some] and len(set(together.hashes.tolist())) == 5
+    )
     assert grams([hashed("x")], 3, pad=True).owner.tolist() == [0]
