@@ -17,7 +17,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -25,6 +25,7 @@ from flows.fusion import fusion
 from flows.place import Place
 from flows.plan import Planned, plan
 from flows.recipe import Recipe
+from infra.errors import BadInput
 from tasks.execution import Observer, ensure
 from tasks.stage import Step
 
@@ -56,7 +57,7 @@ def fuse(recipe: Recipe) -> dict:
 
 def submit(planned: list[Planned], place: Place) -> None:
     """Submits every step that is found or needed; each starts when its inputs are there. The first failure is raised
-    when all that can be done beside it is done."""
+    when all that can be done beside it is done; bad input stops everything at once."""
     storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
@@ -65,10 +66,14 @@ def submit(planned: list[Planned], place: Place) -> None:
                 futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
             ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
-    wait(list(futures.values()))
-    for future in futures.values():
+    failed = []
+    for future in as_completed(list(futures.values())):
         if future.state.is_failed() or future.state.is_crashed():
-            future.result()
+            failed.append(future)
+            if isinstance(future.result(raise_on_failure=False), BadInput):
+                place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+    for future in failed:
+        future.result()
 
 
 def as_task(planned: Planned, place: Place, storage: str):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from tasks.models.stage import GeneratorSource, RewardSource
@@ -16,16 +16,20 @@ from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
 from tasks.splits.stage import Split
-from tasks.stage import Seed, What
+from tasks.stage import Exact, Seed, What
 from tasks.training import TrainingHow
 from tasks.wrpo.stage import WRPO
 
 SHIPPED = Path(__file__).with_name("recipes")
+MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+PROMPTS = {"skills", "file", "hub", "sets", "selection"}
+FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
+KINDS = MODELS | PROMPTS | FILTERS
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Section(Exact):
+    """A part of the recipe that is not a stage's settings as it stands."""
 
 
 class Source(Section):
@@ -72,7 +76,7 @@ class Recipe(Section):
     seed: Seed = Field(description="seeds every stage that states none of its own")
     prompts: PromptSource
     target: GeneratorSource
-    sources: tuple[Source, ...] = Field(min_length=1, strict=False)
+    sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
     split: Split
     sampling: Sampling
@@ -90,7 +94,9 @@ class Recipe(Section):
             return {"seed": None, **values} if isinstance(values, dict) else values
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
-            if isinstance(section := values.get(name), dict) and section.get("kind") != "file":
+            section = values.get(name)
+            given = name == "prompts" and isinstance(section, dict) and section.get("kind", "skills") != "skills"
+            if isinstance(section, dict) and not given:
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -203,13 +209,21 @@ def step_into(place: Any, part: str, override: str) -> Any:
     return found
 
 
+def field_path(place: Sequence[str | int]) -> list[str]:
+    """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
+    too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
+    path, kind = [], True
+    for part in place:
+        kind = part in KINDS and not kind
+        path += [] if kind else [str(part)]
+    return path
+
+
 def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(
-            str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills")
-        )
+        field = ".".join(field_path(error["loc"]))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")

@@ -12,7 +12,7 @@ PROMPT = pa.schema(
         ("prompt_id", pa.string()),  # sha256 of the canonical form of the messages
         ("messages", MESSAGES),  # ends with a user turn
         ("category", pa.string()),
-        ("gold", pa.string()),  # the answer that a program can check; null where there is none
+        ("gold", pa.string()),  # what a program checks answers with: the right one, or tests; null where there is none
     ]
 )
 

@@ -13,24 +13,33 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class What(BaseModel):
+class Exact(BaseModel):
+    """Values are taken as they are or refused: no text becomes a number, no unknown field is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def sequences(cls, values: Any) -> Any:
+        """TOML and JSON know lists only; a frozen value has tuples."""
+        if not isinstance(values, dict):
+            return values
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+class What(Exact):
     """Everything that changes the result. Hashed: fields at their defaults are left out, so that a new field with a
     default keeps old fingerprints; therefore a default never changes its meaning (bump the stage's version instead)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-
-class How(BaseModel):
+class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Names = Annotated[tuple[str, ...], Field(strict=False)]  # JSON and TOML know lists only
 
 
 class Addressed(Protocol):

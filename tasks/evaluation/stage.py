@@ -13,14 +13,16 @@ from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.evaluation.statistics import interval
 from tasks.execution import Run
-from tasks.stage import How, Names, Seed, What, stage
+from tasks.stage import How, Seed, What, stage
 
 Manifests = tuple[Manifest, ...]
 
 
 class Evaluation(What):
-    models: Names = Field(description="names of the evaluated models, from the weakest claim to the strongest")
-    opponents: Names = Field(description="names of the sources")
+    models: tuple[str, ...] = Field(
+        description="names of the evaluated models, from the weakest claim to the strongest"
+    )
+    opponents: tuple[str, ...] = Field(description="names of the sources")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 

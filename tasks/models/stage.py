@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.stage import How, Seed, What, stage
+from tasks.stage import Exact, How, Seed, What, stage
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
@@ -60,10 +60,8 @@ class FolderAt(How):
     path: str
 
 
-class Folder(BaseModel):
+class Folder(Exact):
     """A model in a local folder, as `save_pretrained` writes it: safetensors, config and tokenizer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["folder"]
     path: str

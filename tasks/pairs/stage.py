@@ -11,7 +11,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.stage import How, Names, What, stage
+from tasks.stage import How, What, stage
 
 BEST_FIRST = ["score", "priority", "sample_index", "content_id"]
 
@@ -19,13 +19,13 @@ BEST_FIRST = ["score", "priority", "sample_index", "content_id"]
 class BestOfSources(What):
     """SFT records: of each prompt of the SFT part, the response with the highest reward over all sources."""
 
-    sources: Names = Field(min_length=1, description="the sources' names, in the order that breaks ties")
+    sources: tuple[str, ...] = Field(min_length=1, description="the sources' names, in the order that breaks ties")
 
 
 class Triples(What):
     """WRPO's triples: y_ws the best response of all sources, y_wt and y_l the best and the worst of the SFT model's own."""
 
-    sources: Names = Field(min_length=1)
+    sources: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
 
 

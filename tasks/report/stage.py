@@ -8,13 +8,13 @@ from pydantic import Field
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.report import numbers, page
-from tasks.stage import How, Names, What, stage
+from tasks.stage import How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
 
 class Report(What):
-    sources: Names = Field(description="the sources' names")
+    sources: tuple[str, ...] = Field(description="the sources' names")
     recipe: dict = Field(description="all decisions of the run")
 
 

@@ -11,7 +11,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import RESPONSE
-from tasks.stage import Addressed, How, Names, Seed, What, stage
+from tasks.stage import Addressed, How, Seed, What, stage
 
 
 class Sampling(What):
@@ -22,7 +22,7 @@ class Sampling(What):
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(4096, gt=0)
     seed: Seed
-    parts: Names = Field((), description="only prompts of these parts of the split; empty: all prompts")
+    parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
 
     def on(self, *parts: str, **changes: float) -> "Sampling":
         """The same, on some parts of the prompts."""
