@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import BadInput
-from tasks.models.stage import GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, GeneratorSource, RewardSource
 from tasks.prompts.stage import PromptSource
 from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
@@ -17,9 +17,14 @@ from tasks.sft.stage import SFT
 from tasks.splits.stage import Split
 from tasks.stage import What
 from tasks.training import TrainingHow
-from tasks.wrpo.stage import WRPO
+from tasks.wrpo.settings import Objective
+from tasks.wrpo.settings import names as objectives
 
 SHIPPED = Path(__file__).with_name("recipes")
+MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+PROMPTS = {"skills", "file"}
+SCHEDULES = {"linear", "static", "cosine", "gap"}
+KINDS = MODELS | PROMPTS | SCHEDULES | set(objectives())
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 
 
@@ -77,7 +82,7 @@ class Recipe(Section):
     sampling: Sampling
     sft: SFT
     pairs: Pairing = Pairing()
-    wrpo: WRPO
+    wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
 
@@ -106,9 +111,29 @@ class Recipe(Section):
             raise ValueError(f"sources: the name {name!r} is taken")
         return self
 
+    def refuse_open_slots(self) -> None:
+        """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
+        if fields := slots(self.model_dump(mode="json")):
+            raise BadInput(
+                f"{', '.join(fields)}: open ({SLOT!r}); decide with --set FIELD=VALUE, a revision is a commit"
+            )
+
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
         return self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True)
+
+
+def slots(value: Any, path: str = "") -> list[str]:
+    """The fields that are open, as `--set` names them."""
+    match value:
+        case dict():
+            return [slot for name, part in value.items() for slot in slots(part, f"{path}.{name}".lstrip("."))]
+        case list():
+            named = [
+                (part.get("name", place) if isinstance(part, dict) else place, part) for place, part in enumerate(value)
+            ]
+            return [slot for name, part in named for slot in slots(part, f"{path}.{name}")]
+    return [path] if value == SLOT else []
 
 
 def derived(seed: int, name: str) -> int:
@@ -187,13 +212,21 @@ def step_into(place: Any, part: str, override: str) -> Any:
     return found
 
 
+def field_path(place: Sequence[str | int]) -> list[str]:
+    """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
+    too (`wrpo` in `wrpo`), so it is taken out only where it does not follow a kind or begin the path."""
+    path, kind = [], True
+    for part in place:
+        kind = part in KINDS and not kind
+        path += [] if kind else [str(part)]
+    return path
+
+
 def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(
-            str(part) for part in error["loc"] if part not in ("tiny", "tiny-reward", "folder", "hub", "file", "skills")
-        )
+        field = ".".join(field_path(error["loc"]))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")

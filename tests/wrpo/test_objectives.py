@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from tasks.wrpo.objectives import linear_alpha, reward_metrics, wrpo_dpo
+from tasks.wrpo.objectives import reward_metrics, wrpo_dpo
+from tasks.wrpo.schedules import linear_alpha
 
 RATIOS = [torch.tensor(values) for values in ([3.0, -1.0, 0.5], [1.0, 0.0, -2.0], [-1.0, 2.0, 0.25])]
 
