@@ -19,6 +19,7 @@ from tasks.wrpo.stage import train_wrpo
 
 def fusion(recipe: Recipe) -> Step:
     """The whole chain of a recipe; its last step is the report."""
+    recipe.refuse_open_slots()
     how, judge, names = recipe.how, recipe.evaluation.judge, tuple(source.name for source in recipe.sources)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
     splits = split_prompts(what=recipe.split, prompts=prompts)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
-from tasks.models.stage import GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, GeneratorSource, RewardSource
 from tasks.prompts.stage import PromptSource
 from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
@@ -18,13 +18,15 @@ from tasks.sft.stage import SFT
 from tasks.splits.stage import Split
 from tasks.stage import Exact, Seed, What
 from tasks.training import TrainingHow
-from tasks.wrpo.stage import WRPO
+from tasks.wrpo.settings import Objective
+from tasks.wrpo.settings import names as objectives
 
 SHIPPED = Path(__file__).with_name("recipes")
 MODELS = {"tiny", "tiny-reward", "folder", "hub"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
-KINDS = MODELS | PROMPTS | FILTERS
+SCHEDULES = {"linear", "static", "cosine", "gap"}
+KINDS = MODELS | PROMPTS | FILTERS | SCHEDULES | set(objectives())
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 
 
@@ -82,7 +84,7 @@ class Recipe(Section):
     sampling: Sampling
     sft: SFT
     pairs: Pairing = Pairing()
-    wrpo: WRPO
+    wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
 
@@ -119,9 +121,29 @@ class Recipe(Section):
                 )
         return self
 
+    def refuse_open_slots(self) -> None:
+        """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
+        if fields := slots(self.model_dump(mode="json")):
+            raise BadInput(
+                f"{', '.join(fields)}: open ({SLOT!r}); decide with --set FIELD=VALUE, a revision is a commit"
+            )
+
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
         return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
+
+
+def slots(value: Any, path: str = "") -> list[str]:
+    """The fields that are open, as `--set` names them."""
+    match value:
+        case dict():
+            return [slot for name, part in value.items() for slot in slots(part, f"{path}.{name}".lstrip("."))]
+        case list():
+            named = [
+                (part.get("name", place) if isinstance(part, dict) else place, part) for place, part in enumerate(value)
+            ]
+            return [slot for name, part in named for slot in slots(part, f"{path}.{name}")]
+    return [path] if value == SLOT else []
 
 
 def derived(seed: int, name: str) -> int:

@@ -62,6 +62,12 @@ PREFERENCE_RECORD = pa.schema(
         ("source_best_score", pa.float64()),
         ("own_best_score", pa.float64()),
         ("own_worst_score", pa.float64()),
+        ("worst_source", pa.string()),  # who wrote source_worst
+        (
+            "source_worst",
+            pa.string(),
+        ),  # y_ls, or the rejected response of the same source; null where a rule makes none
+        ("source_worst_score", pa.float64()),
     ]
 )
 

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from infra.errors import BadInput
+from tasks.adapters import merged
 from tasks.program import Progress
 
 
@@ -28,6 +29,12 @@ def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
     if not rows:
         raise BadInput(f"{name}: no rows in {files}")
     return rows
+
+
+def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
+    """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
+    whole = merged(model)
+    return whole.to(torch.bfloat16) if precision == "bf16" else whole
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
@@ -103,13 +110,13 @@ class StepCount(TrainerCallback):
             self.progress(state.global_step, state.max_steps, "steps")
 
 
-def summary(steps: list[dict], rows: int, truncated: int) -> dict:
+def summary(steps: list[dict], rows: int, **counts: int) -> dict:
     """The numbers of a training for its manifest."""
     return {
         "steps": len(steps),
         "rows": rows,
         "tokens": sum(step["tokens"] for step in steps),
-        "truncated": truncated,
+        **counts,
         "loss_first": steps[0]["loss"],
         "loss_last": steps[-1]["loss"],
     }

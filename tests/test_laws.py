@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "vllm", "transformers", "trl", "deepspeed", "accelerate", "prefect", "datasets")
+HEAVY = ("torch", "vllm", "transformers", "trl", "peft", "deepspeed", "accelerate", "prefect", "datasets")
 
 
 def test_import_contracts_hold():

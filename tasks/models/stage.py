@@ -16,6 +16,7 @@ from infra.errors import BadInput
 from tasks.execution import Run
 from tasks.stage import Exact, How, Seed, What, stage
 
+SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -78,9 +79,12 @@ class Hub(What):
 
     kind: Literal["hub"]
     id: str
-    revision: str = Field(pattern="^[0-9a-f]{40}$", description="the commit, not a branch")
+    revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
 
     def resolve(self, field: str) -> dict:
+        for name, value in (("id", self.id), ("revision", self.revision)):
+            if value == SLOT:
+                raise BadInput(f"{field}.{name}: {SLOT!r} is an open slot; --set {field}.{name}=…")
         return {"what": self}
 
 

@@ -79,7 +79,8 @@ def build_pairs(
             f"counted {run.counts}"
         )
     run.count(rows=len(kept), source_beats_own=int((kept["source_best_score"] > kept["own_best_score"]).sum()))
-    write(run, kept, PREFERENCE_RECORD, "pairs.parquet")
+    absent = {"worst_source": None, "source_worst": None, "source_worst_score": None}
+    write(run, kept.assign(**absent), PREFERENCE_RECORD, "pairs.parquet")
 
 
 def keep(run: Run, triples: pd.DataFrame, margin: float) -> pd.Series:

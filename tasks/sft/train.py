@@ -1,4 +1,4 @@
-"""Program: supervised fine-tuning on chosen responses, loss on the response alone. `python -m tasks.sft.train JOB OUT`.
+"""Program: supervised fine-tuning on chosen responses. `python -m tasks.sft.train JOB OUT`.
 
 Reads a model folder and Parquet files of SFT_RECORD; leaves `model/` and `steps.parquet`. TRL's SFTTrainer is given
 token ids, not text, so it sees the very same tokens as sampling and WRPO do.
@@ -14,11 +14,13 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from tasks.adapters import adapted
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
+from tasks.sft.packing import pack
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, read, save, summary
+from tasks.trainer import StepCount, arguments, finished, read, save, summary
 
 STEP = pa.schema(
     [
@@ -35,19 +37,25 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     what = job["what"]
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
-    rows, truncated = encode(read("records", job["records"], SFT_RECORD), tokenizer, what["max_length"])
+    records = read("records", job["records"], SFT_RECORD)
+    packed = what.get("form") == "packed"
+    if packed:
+        rows, counts = blocks(records, tokenizer, what["max_length"], job["seed"])
+    else:
+        rows, truncated = encode(records, tokenizer, what["max_length"])
+        counts = {"truncated": truncated}
     trainer = SFTTrainer(
-        model=model,
-        args=arguments(SFTConfig, job, len(rows), out, completion_only_loss=True, packing=False, max_length=None),
+        model=adapted(model, what.get("lora"), job["seed"]),
+        args=arguments(SFTConfig, job, len(rows), out, completion_only_loss=not packed, packing=False, max_length=None),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         callbacks=[StepCount(progress), StopAtNonsense()],
     )
     trainer.train()
     if trainer.is_world_process_zero():
-        save(model, tokenizer, Path(job["model"]), out / "model")
+        save(finished(trainer.model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated)
+    return summary(steps, len(rows), **counts)
 
 
 def encode(records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[dict], int]:
@@ -59,6 +67,17 @@ def encode(records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: 
         truncated += cut
         rows.append({"input_ids": prompt + response, "completion_mask": [0] * len(prompt) + [1] * len(response)})
     return rows, truncated
+
+
+def blocks(
+    records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[list[dict], dict]:
+    """The published form: blocks of whole records in a chain, without masks, and what was left over."""
+    samples = [
+        prompt_ids(tokenizer, record["messages"]) + response_ids(tokenizer, record["response"]) for record in records
+    ]
+    packed, left_over = pack(samples, max_length, seed)
+    return [{"input_ids": block} for block in packed], {"packed_records": len(records), "left_over_tokens": left_over}
 
 
 class StopAtNonsense(TrainerCallback):
