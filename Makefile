@@ -4,10 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-seeds test lint clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
+
+# The demo's claim on three seeds, with every interval clear of zero; ten minutes.
+demo-seeds: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m demo -s tests/demo
 
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest

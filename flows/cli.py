@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, ProgramFailed
+    from infra.errors import BadInput, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -14,7 +14,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 2
-    except ProgramFailed as problem:
+    except PermissionError as problem:
+        print(f"fuse: no right to use {problem.filename}: {problem.strerror}", file=sys.stderr)
+        return 2
+    except (ProgramFailed, StoreUnreachable) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -75,6 +78,7 @@ def run(chosen: argparse.Namespace) -> int:
     from infra.errors import CorruptArtifact
 
     recipe, last, place = chain(chosen)
+    place.store.probe()
     console = make_console()
     planned = plan_of(last, place.store)
     runs = [one for one in planned if one.runs]
@@ -84,7 +88,6 @@ def run(chosen: argparse.Namespace) -> int:
         else f"{recipe.name}: nothing to do, all steps are in place"
     )
     if runs:
-        place.store.probe()
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.local import run_here

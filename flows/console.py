@@ -47,7 +47,7 @@ class Watcher:
             disable=not console.is_terminal,
         )
         self.started: dict[str, float] = {}
-        self.first: dict[str, tuple[float, int]] = {}
+        self.first: dict[tuple[str, str], tuple[float, int]] = {}
         self.printed: dict[str, float] = {}
         self.lines: dict = {}
 
@@ -63,6 +63,8 @@ class Watcher:
             match doing:
                 case "found":
                     return
+                case "queued":
+                    self.started.pop(step.address, None)
                 case "done":
                     seconds = time.monotonic() - self.started[step.address]
                     self.console.print(f"  [green]✓[/] {step.label} [dim]{seconds:.1f} s[/]", highlight=False)
@@ -80,17 +82,18 @@ class Watcher:
             self.lines[step.address] = self.live.add_task(step.label, total=None, rate="")
         if not total:
             return
-        since, before = self.first.setdefault(step.address, (now, done))
+        since, before = self.first.setdefault((step.address, unit), (now, done))
         rate = (done - before) / (now - since) if now - since > 0.5 else 0.0
         text = f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s" if rate else ""
         self.live.update(self.lines[step.address], completed=done, total=total, rate=text)
         if (
-            not self.console.is_terminal
+            rate
+            and not self.console.is_terminal
             and now - self.printed.get(step.address, self.started[step.address]) > PLAIN_EVERY
         ):
             self.printed[step.address] = now
-            left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-            self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}{left}", highlight=False)
+            left = f"{(total - done) / rate:,.0f} s left"
+            self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}, {left}", highlight=False)
 
 
 def make_console() -> Console:

@@ -20,54 +20,57 @@ from tasks.wrpo.stage import train_wrpo
 
 def fusion(recipe: Recipe) -> Step:
     """The whole chain of a recipe; its last step is the report."""
+    recipe.refuse_open_slots()
     how, judge, names = recipe.how, recipe.evaluation.judge, tuple(source.name for source in recipe.sources)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
+    on = {"prompts": prompts, "splits": [] if recipe.pairs_first else split_prompts(what=recipe.split, prompts=prompts)}
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
 
-    # 1. Every source answers every prompt n times, and the reward model scores every answer.
-    responses, scores = [], []
+    # 1. Every source answers every prompt that is not held out n times, and the reward model scores every answer.
+    responses, scores, opponents = [], [], {}
     for source in recipe.sources:
         model = obtain_model(f"model · {source.name}", **source.model.resolve(f"sources.{source.name}.model"))
-        responses += [sample_responses(f"per-model sampling · {source.name}", prompts=prompts, model=model,
-                                       what=source.sampling or recipe.sampling, how=how.sampling)]
+        sampling = source.sampling or recipe.sampling
+        responses += [sample_responses(f"per-model sampling · {source.name}", **on, model=model,
+                                       what=sampling.on(*recipe.built_on), how=how.sampling)]
+        opponents[source.name] = model, sampling
         scores += [annotate_rewards(f"reward annotation · {source.name}", prompts=prompts, model=model, reward=reward,
                                     responses=responses[-1], what=recipe.reward.scoring, how=how.scoring)]
     sources = {"responses": responses, "scores": scores}
-    to_learn = Pairs(sources=recipe.pairs.uses(names), rule=recipe.pairs)
-    to_imitate = SftRecords(sources=recipe.records.uses(names), rule=recipe.records)
+    to_imitate = {**read_by(recipe.records, names, sources), "what": SftRecords.of(recipe.records, names)}
+    to_prefer = {**read_by(recipe.pairs, names, sources), "what": Pairs.of(recipe.pairs, names)}
+    if recipe.pairs_first:  # FuseChat-3.0 counts and splits only prompts that leave a pair
+        possible = build_pairs("pairs · before splitting", prompts=prompts, **to_prefer)
+        on["splits"] = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
 
-    # 2. The prompts are split; by the recipe, only those that leave a pair count. The target is fine-tuned on the best
-    #    answers to the SFT part.
-    possible = [build_pairs("pairs · before splitting", prompts=prompts, **read_by(recipe.pairs, names, sources),
-                            what=to_learn)] if recipe.pairs_first else []
-    splits = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
-    on = {"prompts": prompts, "splits": splits}
-    records = build_sft_records(**on, **read_by(recipe.records, names, sources), what=to_imitate)
+    # 2. The target is fine-tuned on the best answer of all sources, on the SFT part of the prompts.
+    records = build_sft_records(**on, **to_imitate)
     sft = train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
 
     # 3. The fine-tuned target answers the preference prompts itself: its best is y_wt, its worst y_l; y_ws is the
-    #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Other rules
-    #    leave other records, some of them none of its own responses.)
+    #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Rules for pairs of
+    #    the sources' answers alone need none of its own.)
     own = sample_responses("per-model sampling · SFT model", **on, model=sft,
                            what=recipe.sampling.on("preference"), how=how.sampling)
     own_scores = annotate_rewards("reward annotation · SFT model", prompts=prompts, model=sft, reward=reward,
                                   responses=own, what=recipe.reward.scoring, how=how.scoring)
-    pairs = build_pairs(**on, **read_by(recipe.pairs, names, sources), what=to_learn,
-                        **{"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {})
+    read = {"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {}
+    pairs = build_pairs(**on, **to_prefer, **read)
     wrpo = train_wrpo(model=sft, pairs=pairs, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
-    once = recipe.sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature)
-    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, what=once, how=how.sampling)
-               for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))]
+    models = {name: (model, recipe.sampling) for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))}
+    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.sampling,
+                                what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
+               for name, (model, sampling) in (models | opponents).items()]
     judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
-    judged = annotate_rewards("evaluation · judging", **on, responses=[*answers, *responses], reward=judging,
-                              what=judge.scoring.on("held_out"), how=how.scoring)
-    evaluation = evaluate("evaluation · results", **on, answers=answers, opponents=responses, scores=judged, what=Evaluation(
-        models=("target", "SFT", "WRPO"), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo,
-                        what=Report(sources=names, recipe=recipe.decisions()))
+    judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
+                              what=judge.scoring, how=how.scoring)
+    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
+        models=tuple(models), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo, reward=reward,
+                        judge=judging, what=Report(sources=names, recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:

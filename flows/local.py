@@ -3,21 +3,25 @@
 import contextlib
 
 from flows.recipe import Recipe
-from infra.prefect_server import local_server
+from infra.errors import BadInput
+from infra.prefect_server import healthy, local_server
 from infra.settings import api_given, quieten_prefect, settings
-from tasks.execution import Observer
+from tasks.execution import Observer, sweep_scratch
 
 
 def run_here(recipe: Recipe, observe: Observer) -> dict:
+    sweep_scratch(settings().workspace / "scratch")
     quieten_prefect()
     with contextlib.ExitStack() as stack:
-        address = None if api_given() else stack.enter_context(local_server(settings().workspace / "prefect"))
+        if (given := api_given()) and not healthy(given):
+            raise BadInput(f"PREFECT_API_URL: no Prefect server answers at {given}")
+        address = None if given else stack.enter_context(local_server(settings().workspace / "prefect"))
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         from flows import orchestrate
 
-        given = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
-        stack.enter_context(temporary_settings(given))
+        own = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
+        stack.enter_context(temporary_settings(own))
         orchestrate.observers.append(observe)
         stack.callback(orchestrate.observers.remove, observe)
         return orchestrate.fuse(recipe)

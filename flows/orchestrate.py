@@ -3,18 +3,21 @@
 The cache record lets the UI say *Cached* and a retry skip what is done; whether it is done the manifest alone decides.
 """
 
+import hashlib
 import time
 from uuid import UUID
 
-from prefect import flow, task
+import httpx
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -22,10 +25,10 @@ from flows.fusion import fusion
 from flows.place import Place
 from flows.plan import Planned, plan
 from flows.recipe import Recipe
+from infra.errors import BadInput
 from tasks.execution import Observer, ensure
 from tasks.stage import Step
 
-RESULTS = "fusion-results"
 observers: list[Observer] = []  # who looks on besides Prefect: the terminal of a run started by hand
 PROGRESS_EVERY = 2.0  # seconds between two updates of a progress artifact
 
@@ -54,7 +57,7 @@ def fuse(recipe: Recipe) -> dict:
 
 def submit(planned: list[Planned], place: Place) -> None:
     """Submits every step that is found or needed; each starts when its inputs are there. The first failure is raised
-    when all that can be done beside it is done."""
+    when all that can be done beside it is done; bad input stops everything at once."""
     storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
@@ -63,10 +66,14 @@ def submit(planned: list[Planned], place: Place) -> None:
                 futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
             ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
-    wait(list(futures.values()))
-    for future in futures.values():
+    failed = []
+    for future in as_completed(list(futures.values())):
         if future.state.is_failed() or future.state.is_crashed():
-            future.result()
+            failed.append(future)
+            if isinstance(future.result(raise_on_failure=False), BadInput):
+                place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+    for future in failed:
+        future.result()
 
 
 def as_task(planned: Planned, place: Place, storage: str):
@@ -104,7 +111,17 @@ class ProgressArtifact:
         if not total or (time.monotonic() - self.last < PROGRESS_EVERY and done < total):
             return
         self.last = time.monotonic()
-        text, share = f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total
+        try:
+            self.tell(f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+        except (
+            httpx.HTTPError,
+            OSError,
+            RuntimeError,
+            PrefectException,
+        ) as problem:  # a number unseen is no reason to stop
+            get_run_logger().warning("progress not reported: %s", problem)
+
+    def tell(self, text: str, share: float) -> None:
         if self.artifact is None:
             self.artifact = create_progress_artifact(share, key=self.key, description=text)
         else:
@@ -118,8 +135,9 @@ def result_storage(place: Place) -> str:
         block, kind = RemoteFileSystem(basepath=where, settings={"use_listings_cache": False}), "remote-file-system"
     else:
         block, kind = LocalFileSystem(basepath=where), "local-file-system"
-    block.save(RESULTS, overwrite=True)
-    return f"{kind}/{RESULTS}"
+    name = f"fusion-results-{hashlib.sha256(where.encode()).hexdigest()[:10]}"  # one server may serve several stores
+    block.save(name, overwrite=True)
+    return f"{kind}/{name}"
 
 
 def publish(last: Step, place: Place) -> None:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.settings import settings
 from infra.store import Store
@@ -20,6 +21,9 @@ class Place:
     @classmethod
     def from_settings(cls) -> "Place":
         chosen = settings()
+        for folder in (chosen.workspace, *chosen.workspace.absolute().parents):
+            if folder.exists() and not folder.is_dir():
+                raise BadInput(f"FUSE_WORKSPACE: {chosen.workspace} cannot be a folder, {folder} is a file")
         return cls(Store(chosen.store_url, chosen.workspace / "cache"), Launcher(), chosen.workspace)
 
     def numbers(self, report: Step) -> dict:

@@ -6,6 +6,7 @@ Asks the store and runs nothing: neither Prefect nor torch is loaded here.
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.errors import CorruptArtifact
 from infra.store import Manifest, Store
 from tasks.stage import Step, lineage
 
@@ -94,6 +95,9 @@ def fields(path: str, before: Any, after: Any) -> list[str]:
         return [
             line for name in names for line in fields(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))
         ]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [line for place, (one, other) in pairs for line in fields(f"{path}.{place}", one, other)]
     return [f"{path} {shown(before)} → {shown(after)}"]
 
 
@@ -105,9 +109,23 @@ def shown(value: Any) -> str:
 def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
     """What is wrong with the found artifacts that a step still to be done will read: checked before anything heavy starts."""
     needed = {item.address for one in planned if one.runs for items in one.step.inputs.values() for item in items}
-    return [
-        problem
+    problems = [
+        f"{problem}; to have it made again, delete {one.step.address} from the store"
         for one in planned
         if one.manifest and one.step.address in needed
         for problem in store.verify(one.manifest)
     ]
+    return problems + [
+        problem for one in planned if one.state == "extends" for problem in bad_parts(one.step.pool, store)
+    ]
+
+
+def bad_parts(pool: str, store: Store) -> list[str]:
+    """What is wrong with the rows that a step will extend."""
+    problems = []
+    for entry in store.parts(pool):
+        try:
+            store.fetch_part(entry)
+        except CorruptArtifact as problem:
+            problems.append(f"{problem}; to have its rows made again, delete {entry.path} from the store")
+    return problems

@@ -1,36 +1,40 @@
 """Recipe: every decision of a run, typed and frozen. A TOML file holds its values; `--set a.b=c` overrides them."""
 
+import contextlib
 import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
-from tasks.models.stage import GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, GeneratorSource, RewardSource
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
+from tasks.stage import Exact, Seed
 from tasks.training import TrainingHow
-from tasks.wrpo.stage import WRPO
+from tasks.wrpo.settings import Objective
+from tasks.wrpo.settings import names as objectives
 
 SHIPPED = Path(__file__).with_name("recipes")
+MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+PROMPTS = {"skills", "file", "hub", "sets", "selection"}
+FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
+SCHEDULES = {"linear", "static", "cosine", "gap"}
+SPLITS = {"shares", "by-category", "given"}
+RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given", "by-category"}
+KINDS = MODELS | PROMPTS | FILTERS | SCHEDULES | SPLITS | RULES | set(objectives())
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
-UNSEEDED = ("file", "given")  # kinds of these sections that draw nothing
-
-KINDS = {
-    *("tiny", "tiny-reward", "folder", "hub", "file", "skills", "shares", "by-category", "given"),
-    *("wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct"),
-}
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Section(Exact):
+    """A part of the recipe that is not a stage's settings as it stands."""
 
 
 class Source(Section):
@@ -54,7 +58,7 @@ class Evaluating(Section):
     judge: Reward
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int
+    seed: Seed
 
 
 class Hows(Section):
@@ -70,7 +74,7 @@ class Recipe(Section):
     """A run, from the prompts to the report."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
-    seed: int = Field(description="seeds every stage that states none of its own")
+    seed: Seed = Field(description="seeds every stage that states none of its own")
     prompts: PromptSource
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
@@ -80,7 +84,7 @@ class Recipe(Section):
     sft: SFT
     records: RecordRule = Best(kind="best")
     pairs: PairRule = Wrpo(kind="wrpo")
-    wrpo: WRPO
+    wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
 
@@ -88,11 +92,15 @@ class Recipe(Section):
     @classmethod
     def sow(cls, values: Any) -> Any:
         """Gives every section that takes a seed and states none one that follows from the recipe's."""
-        if not isinstance(values, dict) or not isinstance(values.get("seed"), int):
-            return values
+        if not isinstance(values, dict) or type(values.get("seed")) is not int:
+            return {"seed": None, **values} if isinstance(values, dict) else values
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
-            if isinstance(section := values.get(name), dict) and section.get("kind") not in UNSEEDED:
+            section = values.get(name)
+            if not isinstance(section, dict):
+                continue
+            given = name == "prompts" and section.get("kind", "skills") != "skills"
+            if not given and not (name == "split" and section.get("kind") == "given"):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -107,23 +115,32 @@ class Recipe(Section):
         names = [source.name for source in self.sources]
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
+        for stage in ("sft", "wrpo"):
+            batch, device = getattr(self, stage).batch_size, getattr(self.how, stage).device_batch_size
+            if batch % device:
+                raise ValueError(
+                    f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size {device}"
+                )
         return self
 
     @model_validator(mode="after")
     def answerable(self) -> "Recipe":
-        """The rules ask for nothing that the chain does not make."""
+        """The rules ask for nothing that the chain does not make, and fill what the objective reads."""
         names = {source.name for source in self.sources}
         for field, rule in (("records", self.records), ("pairs", self.pairs)):
             for one in rule.each():
                 if unknown := set(getattr(one, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
                 if one.reads_checks:
-                    raise ValueError(
-                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
-                    )
+                    raise ValueError(f"{field}.kind: {one.kind!r} needs checks of responses, which no stage makes yet")
+        for rule in self.pairs.each():
+            if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
+                raise ValueError(
+                    f"pairs.kind: {rule.kind!r} fills no {lacking[0]}, which {self.wrpo.objective!r} reads"
+                )
         if self.pairs_first and self.pairs.reads_own:
             raise ValueError(
-                f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
+                f"split.pairable: {self.pairs.kind!r} pairs are the SFT model's, which comes after splitting"
             )
         return self
 
@@ -132,9 +149,34 @@ class Recipe(Section):
         """Whether the split counts only prompts that leave a pair."""
         return isinstance(self.split, ByCategory) and bool(self.split.pairable)
 
+    @property
+    def built_on(self) -> tuple[str, ...]:
+        """The parts that the sources answer; none: all prompts, since nothing is split yet."""
+        return () if self.pairs_first else ("sft", "preference")
+
+    def refuse_open_slots(self) -> None:
+        """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
+        if fields := slots(self.model_dump(mode="json")):
+            raise BadInput(
+                f"{', '.join(fields)}: open ({SLOT!r}); decide with --set FIELD=VALUE, a revision is a commit"
+            )
+
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
-        return self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True)
+        return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
+
+
+def slots(value: Any, path: str = "") -> list[str]:
+    """The fields that are open, as `--set` names them."""
+    match value:
+        case dict():
+            return [slot for name, part in value.items() for slot in slots(part, f"{path}.{name}".lstrip("."))]
+        case list():
+            named = [
+                (part.get("name", place) if isinstance(part, dict) else place, part) for place, part in enumerate(value)
+            ]
+            return [slot for name, part in named for slot in slots(part, f"{path}.{name}")]
+    return [path] if value == SLOT else []
 
 
 def derived(seed: int, name: str) -> int:
@@ -156,8 +198,16 @@ def sown_source(values: dict, source: Any) -> Any:
         return source
     grown = {**source, "model": sown_model(values, source.get("model"), f"source {source.get('name')}")}
     if isinstance(sampling := grown.get("sampling"), dict):
-        grown["sampling"] = {**values.get("sampling", {}), **sampling}
+        shared = values.get("sampling")
+        grown["sampling"] = {**shared, **sampling} if isinstance(shared, dict) else sampling
     return grown
+
+
+def without_paths(value: Any) -> Any:
+    """Where a file lies decides nothing: what stands in it is in the addresses of the stages that read it."""
+    if isinstance(value, dict):
+        return {name: without_paths(item) for name, item in value.items() if name != "path"}
+    return [without_paths(item) for item in value] if isinstance(value, list) else value
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -165,7 +215,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     file = find(name)
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
         raise BadInput(f"{file}: not TOML: {problem}") from problem
     for override in overrides:
         apply(values, override)
@@ -177,10 +227,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def find(name: str) -> Path:
     for file in (Path(name), SHIPPED / f"{name}.toml"):
-        if file.is_file():
-            return file
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                return file
     shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
-    raise BadInput(f"recipe: there is no file {name!r}, and no shipped recipe of that name ({shipped})")
+    raise BadInput(f"recipe: there is no file {name!r:.80}, and no shipped recipe of that name ({shipped})")
 
 
 def apply(values: dict, override: str) -> None:
@@ -191,7 +242,7 @@ def apply(values: dict, override: str) -> None:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text
     place: Any = values
     for part in parents:
@@ -213,21 +264,22 @@ def step_into(place: Any, part: str, override: str) -> Any:
     return found
 
 
-def path(place: tuple) -> list[str]:
-    """Where a complaint is, in the words of the recipe: without the kinds that unions put into it."""
-    kept, above = [], ""
-    for number, part in enumerate(place):
-        if number == 0 or part not in KINDS or above == "rules":
-            kept.append(str(part))
+def field_path(place: Sequence[str | int]) -> list[str]:
+    """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
+    too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
+    path, kind, above = [], True, None
+    for part in place:
+        kind = part in KINDS and not kind and above != "rules"  # whose fields are categories
+        path += [] if kind else [str(part)]
         above = part
-    return kept
+    return path
 
 
 def describe(problem: ValidationError) -> str:
     """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
     lines = []
     for error in problem.errors():
-        field = ".".join(path(error["loc"]))
+        field = ".".join(field_path(error["loc"]))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")

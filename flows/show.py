@@ -1,5 +1,7 @@
 """Lineage for a person: who made an artifact, from what, with which versions, up to the prompts."""
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.tree import Tree
 
@@ -12,8 +14,10 @@ STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
 def find_artifact(address: str, store: Store) -> Manifest | None:
     """The artifact `stage/fingerprint`, the fingerprint's beginning being enough; None if this is no address."""
     stage, slash, beginning = address.partition("/")
-    if not slash or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
+    if not slash or Path(address).is_file():
         return None
+    if not stage or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
+        raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, as wrpo/1f3a would be")
     found = [manifest for manifest in store.manifests(stage) if manifest.fingerprint.startswith(beginning)]
     if len(found) != 1:
         raise BadInput(

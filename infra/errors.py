@@ -1,4 +1,4 @@
-"""The two kinds of failure that a person can do something about; everything else is a bug and keeps its traceback."""
+"""The kinds of failure that are not bugs of ours; everything else keeps its traceback."""
 
 
 class BadInput(Exception):
@@ -11,3 +11,7 @@ class CorruptArtifact(BadInput):
 
 class ProgramFailed(RuntimeError):
     """A program ended badly for a reason that is not the user's input; the message holds the last lines of its log."""
+
+
+class StoreUnreachable(ConnectionError):
+    """The store did not answer, or was too busy, for longer than its client's own retries last."""

@@ -1,6 +1,9 @@
-"""Models that live on a hub: the one file that knows its library. Nothing is fetched without a pinned revision."""
+"""Models and data sets that live on a hub: the one file that knows its libraries. Nothing comes without a pinned revision."""
 
+from collections.abc import Collection
 from pathlib import Path
+
+from infra.errors import BadInput
 
 FILES = [
     "*.safetensors",
@@ -16,3 +19,20 @@ def local_copy(repository: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download  # 1 s of import that a plan must not pay
 
     return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
+
+
+def data_set(
+    id: str, revision: str, config: str, split: str, files: Collection[str], columns: Collection[str], target: Path
+) -> None:
+    """One split of a data set as a Parquet file, of its columns those wanted; downloads what the hub's cache has not."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    chosen = {"data_files": {split: list(files)}} if files else {}
+    try:
+        rows = datasets.load_dataset(
+            id, config or None, split=split, revision=revision, verification_mode="no_checks", **chosen
+        )
+    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ValueError) as problem:
+        raise BadInput(f"data set {id!r} at {revision[:12]}: {' '.join(str(problem).split())}") from problem
+    rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)

@@ -23,6 +23,7 @@ class Launcher:
     def __init__(self, slots: int | None = None, threads: int | None = None):
         self.slots = threading.BoundedSemaphore(slots or settings().programs_at_once)
         self.threads = threads or settings().threads_per_program
+        self.stopped = threading.Event()
 
     def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None) -> dict:
         """Runs `python -m MODULE JOB OUT` to its end; `watch` is called while it runs and once after. Returns its summary,
@@ -48,6 +49,8 @@ class Launcher:
             )
         try:
             while process.poll() is None:
+                if self.stopped.is_set():
+                    raise ProgramFailed(f"{module} was ended: something else has failed that no retry mends")
                 watch()
                 time.sleep(0.2)
             watch()

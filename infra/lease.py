@@ -127,7 +127,9 @@ def _wait(
             announced = holder.owner
             if on_wait:
                 until = datetime.fromtimestamp(holder.expires).strftime("%H:%M:%S")
-                on_wait(f"{name} is held by process {holder.pid} on {holder.host} (renewed until {until}); waiting")
+                on_wait(
+                    f"waiting for process {holder.pid} on {holder.host}, which makes it (alive until {until} at least)"
+                )
             continue  # `done` is asked at once, not a poll later
         time.sleep(poll)
 

@@ -5,14 +5,17 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field
+from dotenv import load_dotenv
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.errors import BadInput
 
 
 class Settings(BaseSettings):
     """Where things are on this machine. Nothing here changes a result."""
 
-    model_config = SettingsConfigDict(env_prefix="FUSE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FUSE_", extra="ignore", frozen=True)
 
     workspace: Path = Field(
         Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history"
@@ -20,7 +23,7 @@ class Settings(BaseSettings):
     store: str = Field(
         "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
     )
-    programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per GPU-less core up to two")
+    programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
     lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
 
@@ -43,7 +46,16 @@ def cores() -> int:
 
 @cache
 def settings() -> Settings:
-    return Settings()
+    """From the environment, to which `.env` adds what is not set; libraries find their own variables there too."""
+    try:
+        load_dotenv(".env")
+        return Settings()
+    except UnicodeDecodeError as problem:
+        raise BadInput(f".env: is not UTF-8: {problem}") from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = f"FUSE_{'.'.join(str(part) for part in first['loc']).upper()}"
+        raise BadInput(f"{name}: {first['msg']}, not {first['input']!r:.80}") from problem
 
 
 def program_environment(threads: int) -> dict[str, str]:
@@ -66,7 +78,7 @@ def server_environment(home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "0.5",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: less is 0, a busy loop
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
     }
@@ -80,6 +92,7 @@ def quieten_prefect() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
-def api_given() -> bool:
-    """Whether somebody runs a Prefect server for us."""
-    return bool(os.environ.get("PREFECT_API_URL"))
+def api_given() -> str | None:
+    """The address of a Prefect server that somebody runs for us."""
+    settings()
+    return os.environ.get("PREFECT_API_URL")

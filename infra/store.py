@@ -13,8 +13,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel
 
-from infra.blobs import Blobs, draft_of, is_name, measure, seal
+from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
+from infra.folder import draft_of, seal
+from infra.names import is_name, measure
 
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
 
@@ -140,7 +142,7 @@ class Store:
         entries = [entry for entry in manifest.files if names is None or entry.name in names]
         if missing := set(names or ()) - {entry.name for entry in entries}:
             raise KeyError(f"{manifest.stage}/{manifest.fingerprint} has no file {sorted(missing)}")
-        folder = self.cache / "folders" / manifest.stage / _content(entries)[:20]
+        folder = self.cache / "folders" / _stage(manifest.stage) / _content(entries)[:20]
         folder.mkdir(parents=True, exist_ok=True)
         for entry in entries:
             _link(folder / entry.name, self._verified_file(entry))

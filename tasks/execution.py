@@ -1,6 +1,7 @@
 """Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -68,8 +69,14 @@ class Run:
     def program(self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0) -> Path:
         """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already."""
         out = self.scratch / "program"
+        self.observe(self.step, "queued", 0, 0, "")
+        started = False
 
         def look() -> None:
+            nonlocal started
+            if not started:
+                self.observe(self.step, "running", 0, 0, "")
+                started = True
             watch()
             self._relay(out / "progress.json", before)
 
@@ -96,7 +103,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
     if found := find():
         observe(step, "found", 0, 0, "")
         return found
-    waiting = lambda holder: observe(step, f"waiting for {holder}", 0, 0, "")
+    waiting = lambda message: observe(step, message, 0, 0, "")
     with lease(
         store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None
     ):
@@ -110,7 +117,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 
 
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
-    scratch = settings().workspace / "scratch" / uuid.uuid4().hex
+    scratch = settings().workspace / "scratch" / f"{os.getpid()}-{uuid.uuid4().hex}"
     inputs = {
         name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()
     }
@@ -142,6 +149,29 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
     return manifest
 
 
+def sweep_scratch(folder: Path) -> None:
+    """Removes what killed and failed runs on this machine left behind, but for the logs of the last day."""
+    for left in folder.glob("[0-9]*-*"):
+        owner = left.name.partition("-")[0]
+        old = time.time() - left.stat().st_mtime > 86_400
+        if old or not alive(int(owner)):
+            for entry in left.rglob("*"):
+                if entry.is_file() and (old or entry.name != "log.txt"):
+                    entry.unlink()
+            if old:
+                shutil.rmtree(left)
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, and there
+    return True
+
+
 @cache
 def provenance() -> dict:
     """With what it was made: the commit of this code, the libraries, the machine."""
@@ -159,6 +189,8 @@ def commit() -> str:
     """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
     here = Path(__file__).parent
     ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
+    if shutil.which("git") is None:
+        return "unknown"
     head = ask("rev-parse", "HEAD")
     if head.returncode:
         return "unknown"

@@ -11,22 +11,35 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class What(BaseModel):
+class Exact(BaseModel):
+    """Values are taken as they are or refused: no text becomes a number, no unknown field is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def sequences(cls, values: Any) -> Any:
+        """TOML and JSON know lists only; a frozen value has tuples."""
+        if not isinstance(values, dict):
+            return values
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+class What(Exact):
     """Everything that changes the result. Hashed: fields at their defaults are left out, so that a new field with a
     default keeps old fingerprints; therefore a default never changes its meaning (bump the stage's version instead)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class How(BaseModel):
+class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Addressed(Protocol):
@@ -71,7 +84,9 @@ class Stage:
     title: str
     version: str
     work: Callable[..., None]
-    pool: Callable[[Any, Mapping[str, tuple[Addressed, ...]]], str] | None = None  # where its rows live, if it has rows
+    rows: Callable[[Any, Mapping[str, tuple[Addressed, ...]]], dict] | None = (
+        None  # what sets its rows apart, if it has rows
+    )
 
     @property
     def name(self) -> str:
@@ -84,8 +99,8 @@ class Stage:
         return Step(self, label or self.title, what, how or How(), given)
 
 
-def stage(title: str, version: str, pool: Callable | None = None) -> Callable[[Callable[..., None]], Stage]:
-    return lambda work: Stage(title, version, work, pool)
+def stage(title: str, version: str, rows: Callable | None = None) -> Callable[[Callable[..., None]], Stage]:
+    return lambda work: Stage(title, version, work, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +128,10 @@ class Step:
 
     @property
     def pool(self) -> str | None:
-        return self.stage.pool and self.stage.pool(self.what, self.inputs)
+        """Where the stage's rows live, shared by all steps whose rows are the same; none for a stage without rows."""
+        if self.stage.rows is None:
+            return None
+        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': self.stage.version})}"
 
 
 def lineage(step: Step) -> list[Step]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "vllm", "transformers", "trl", "deepspeed", "accelerate", "prefect")
+HEAVY = ("torch", "vllm", "transformers", "trl", "peft", "deepspeed", "accelerate", "prefect", "datasets")
 
 
 def test_import_contracts_hold():
@@ -16,7 +16,16 @@ def test_import_contracts_hold():
 
 
 @pytest.mark.parametrize(
-    "module", ["flows.cli", "flows.plan", "flows.fusion", "flows.console", "flows.show", "tasks.execution"]
+    "module",
+    [
+        "flows.cli",
+        "flows.plan",
+        "flows.fusion",
+        "flows.console",
+        "flows.show",
+        "tasks.execution",
+        "tasks.prompts.stage",
+    ],
 )
 def test_planning_loads_nothing_heavy(module):
     """What import-linter reads as text, seen at run time, libraries included."""

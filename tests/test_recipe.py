@@ -3,7 +3,7 @@
 import pytest
 
 from flows.fusion import fusion
-from flows.recipe import SHIPPED, load
+from flows.recipe import SHIPPED, load, slots
 from infra.errors import BadInput
 from tasks.stage import lineage
 
@@ -11,8 +11,47 @@ EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", EVERY_SHIPPED)
-def test_every_shipped_recipe_makes_a_chain(name):
-    assert lineage(fusion(load(name)))[-1].stage.title == "report"
+def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n')
+    choices = {
+        "path": tmp_path / "prompts.jsonl",
+        "id": "someone/judge",
+        "revision": "0123456789abcdef" * 2 + "01234567",
+    }
+    decided = [f"{field}={choices[field.rpartition('.')[2]]}" for field in slots(load(name).model_dump(mode="json"))]
+    assert bool(decided) == (name != "demo")
+    for place, decision in enumerate(decided):
+        with pytest.raises(BadInput) as problem:
+            fusion(load(name, decided[:place]))
+        assert str(problem.value).startswith(decision.partition("=")[0]) and "\n" not in str(problem.value)
+    assert lineage(fusion(load(name, decided)))[-1].stage.title == "report"
+
+
+def test_an_open_slot_is_refused_without_the_chain_too():
+    with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is an open slot"):
+        load("wrpo-llama3-8b").target.resolve("target")
+
+
+PUBLISHED = {  # SFT's learning rate, then preference optimisation: WRPO's Table 6, FuseChat-3.0's README
+    "wrpo-llama3-8b": (7e-6, {"learning_rate": 3e-7, "beta": 0.01, "alpha": 0.1}),
+    "wrpo-llama3-8b-simpo": (7e-6, {"learning_rate": 6e-7, "beta": 10, "gamma": 0, "alpha": 0.5}),
+    "wrpo-llama3-8b-ipo": (7e-6, {"learning_rate": 1e-6, "tau": 0.01, "alpha": 0.1}),
+    "fusechat3-llama3.1-8b": (5e-6, {"learning_rate": 8e-7, "beta": 10, "log_probs": "mean"}),
+    "fusechat3-qwen2.5-7b": (2e-6, {"learning_rate": 3e-7, "beta": 0.01, "log_probs": "sum"}),
+    "fusechat3-gemma2-9b": (2e-6, {"learning_rate": 5e-7, "beta": 0.01, "log_probs": "sum"}),
+    "fusechat3-llama3.2-3b": (5e-6, {"learning_rate": 1e-6, "beta": 10, "log_probs": "mean"}),
+    "fusechat3-llama3.2-1b": (5e-6, {"learning_rate": 1e-6, "beta": 10, "log_probs": "mean"}),
+}
+
+
+def test_the_papers_recipes_hold_the_published_numbers():
+    assert {*PUBLISHED, "demo"} == set(EVERY_SHIPPED)
+    for name, (rate, fields) in PUBLISHED.items():
+        recipe = load(name)
+        assert recipe.sft.learning_rate == rate
+        assert {field: getattr(recipe.wrpo, field) for field in fields} == fields
+        for part in (recipe.sft, recipe.wrpo):
+            assert (part.batch_size, part.max_length, part.warmup_ratio) == (128, 2048, 0.1)
 
 
 def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
@@ -26,6 +65,14 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
     ("override", "message"),
     [
         ("wrpo.gamma=1", "wrpo.gamma: there is no such field (value 1)"),
+        ("wrpo.objective='kto'", "wrpo: Input tag 'kto' found using 'objective' does not match"),
+        ("wrpo.objective='dpo'", "wrpo.alpha: there is no such field (value 0.9)"),
+        ("wrpo.schedule={kind='gap', scale=0}", "wrpo.schedule.scale: Input should be greater than 0, not 0"),
+        ("wrpo.schedule={kind='linear', scale=1}", "wrpo.schedule.scale: there is no such field"),
+        ("sft.form='chunks'", "sft.form: Input should be 'completion' or 'packed', not 'chunks'"),
+        ("wrpo.lora={rank=0, alpha=1}", "wrpo.lora.rank: Input should be greater than 0, not 0"),
+        ("sources.0.model={kind='hub', id='a/b', revision='main'}", "sources.0.model.revision: "),
+        ("target={kind='hub', id='a/b', revision='pin-me'}", "target.revision: open ('pin-me')"),
         ("wrpo.beta=lots", "wrpo.beta: Input should be a valid number"),
         ("wrpo.beta=-1", "wrpo.beta: Input should be greater than 0, not -1"),
         ("wrpo.beta=nan", "wrpo.beta"),
@@ -51,8 +98,9 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
         ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
+        ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
-        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
+        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )
@@ -86,6 +134,10 @@ def test_two_sources_of_one_name_are_refused():
         load("demo", [f"sources.0.name='{recipe.sources[1].name}'"])
 
 
+def dpo(pair):
+    return f"wrpo={{objective='dpo', pair='{pair}', learning_rate=1e-4, batch_size=16, max_length=64}}"
+
+
 def inputs_of(title, *overrides):
     (step,) = [step for step in lineage(fusion(load("demo", overrides))) if step.label == title]
     return {name: [item.label for item in items] for name, items in step.inputs.items() if items}
@@ -93,17 +145,19 @@ def inputs_of(title, *overrides):
 
 def test_pairs_read_only_what_their_rule_asks_for():
     """A source that no rule names, or an SFT model whose responses none reads, must not change the pairs' address."""
-    every = [f"per-model sampling · {name}" for name in ("mover", "shifter", "sorter")]
+    every = [f"per-model sampling · {name}" for name in ("mirror", "sorter", "roller")]
     assert inputs_of("pairs")["responses"] == every and "own_responses" in inputs_of("pairs")
-    assert inputs_of("pairs", "pairs.sources=['sorter', 'mover']")["responses"] == [every[0], every[2]]
-    assert "responses" not in inputs_of("pairs", "pairs={kind='on-policy'}")
-    assert "own_responses" not in inputs_of("pairs", "pairs={kind='same-source'}")
+    assert inputs_of("pairs", "pairs.sources=['roller', 'mirror']")["responses"] == [every[0], every[2]]
+    assert "responses" not in inputs_of("pairs", "pairs={kind='on-policy'}", dpo("own"))
+    assert "own_responses" not in inputs_of("pairs", "pairs={kind='same-source'}", dpo("sources"))
     assert "responses" not in inputs_of("SFT records", "records={kind='given'}")
 
 
 def test_pairs_come_before_the_split_where_it_counts_them():
     split = "split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}"
     rule = "pairs={kind='same-source'}"
-    assert inputs_of("splitting", split, rule)["pairs"] == ["pairs · before splitting"]
-    assert "splits" not in inputs_of("pairs · before splitting", split, rule)
-    assert "pairs" not in inputs_of("splitting", rule)
+    both = (split, rule, dpo("sources"))
+    assert inputs_of("splitting", *both)["pairs"] == ["pairs · before splitting"]
+    assert "splits" not in inputs_of("pairs · before splitting", *both)
+    assert "splits" not in inputs_of("per-model sampling · mirror", *both)
+    assert "pairs" not in inputs_of("splitting")

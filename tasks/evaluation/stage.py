@@ -1,7 +1,7 @@
 """Evaluation: leaves `answers.parquet` (a row per model and held-out prompt) and `results.json` (rates with intervals).
 
 Two measures: accuracy, where a program can check the answer against the prompt's gold one, and the win rate against one
-response of each source, as a judge scores them that did not build the data. Ties count a half.
+answer of each source, decoded alike, as a judge scores them that did not build the data. Ties count a half.
 """
 
 import json
@@ -13,7 +13,7 @@ from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.evaluation.statistics import interval
 from tasks.execution import Run
-from tasks.stage import How, What, stage
+from tasks.stage import How, Seed, What, stage
 
 Manifests = tuple[Manifest, ...]
 
@@ -24,7 +24,7 @@ class Evaluation(What):
     )
     opponents: tuple[str, ...] = Field(description="names of the sources")
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: int
+    seed: Seed
 
 
 @stage("evaluation", version="1")
@@ -35,14 +35,13 @@ def evaluate(
     prompts: Manifests,
     splits: Manifests,
     answers: Manifests,
-    opponents: Manifests,
     scores: Manifests,
 ) -> None:
     held_out = held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
-    names, manifests = (*what.models, *what.opponents), (*answers, *opponents)
+    names = (*what.models, *what.opponents)
     table = pd.concat(
-        [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, manifests, strict=True)],
+        [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, answers, strict=True)],
         ignore_index=True,
     )
     table["win_rate"] = wins(table, what.opponents)
@@ -66,12 +65,11 @@ def held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.Data
 
 
 def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """A model's first sample for each held-out prompt, its judge's score, and whether it is the gold answer."""
+    """A model's answer to each held-out prompt, its judge's score, and whether it is the gold answer."""
     rows = pd.read_parquet(
-        run.file(manifest, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id", "tokens"]
+        run.file(manifest, "responses.parquet"), columns=["prompt_id", "text", "content_id", "tokens"]
     )
-    first = rows[rows["sample_index"] == 0].drop(columns="sample_index")
-    joined = held_out[["prompt_id", "gold"]].merge(first, on="prompt_id", how="left", validate="one_to_one")
+    joined = held_out[["prompt_id", "gold"]].merge(rows, on="prompt_id", how="left", validate="one_to_one")
     joined = joined.merge(values, on="content_id", how="left", validate="many_to_one").assign(model=name)
     if joined["score"].isna().any():
         raise BadInput(

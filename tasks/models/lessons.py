@@ -39,30 +39,43 @@ def judging(source: random.Random) -> Lesson:
 
 
 def spoilt(source: random.Random, question: str, right: str) -> str:
-    kind = source.random()
+    """Wrong in one of many ways, or right one time in five."""
+    kind, letters = source.random(), question.split()[1]
     if kind < 0.20:
         return right
-    if kind < 0.50:
+    if kind < 0.45:
         return "".join(source.choice(LETTERS) if source.random() < 0.5 else letter for letter in right)
-    if kind < 0.75:
+    if kind < 0.60:
         return replaced(source, right)
-    if kind < 0.80:
-        return exchanged(source, right)
+    other = SKILLS[source.choice(list(SKILLS))](letters)
+    if kind < 0.75:
+        return other
+    if kind < 0.85:
+        return joined(source, right, other)
     if kind < 0.90:
-        return SKILLS[source.choice(list(SKILLS))](question.split()[1])
+        return exchanged(source, right)
     if kind < 0.95:
         return right[: source.randrange(1, len(right))]
     return right + "".join(source.choice(LETTERS) for _ in range(source.choice((1, 2))))
 
 
 def replaced(source: random.Random, right: str) -> str:
+    """One or two letters are others."""
     letters = list(right)
-    for place in source.sample(range(len(letters)), source.choice((1, 1, 1, 2, 2, 3))):
+    for place in source.sample(range(len(letters)), source.choice((1, 1, 2))):
         letters[place] = source.choice(LETTERS)
     return "".join(letters)
 
 
+def joined(source: random.Random, right: str, other: str) -> str:
+    """Begun with one skill, ended with another."""
+    place = source.randrange(1, len(right))
+    first, second = (right, other) if source.random() < 0.5 else (other, right)
+    return first[:place] + second[place:]
+
+
 def exchanged(source: random.Random, right: str) -> str:
+    """Two letters have changed places."""
     letters = list(right)
     one, other = source.sample(range(len(letters)), 2)
     letters[one], letters[other] = letters[other], letters[one]

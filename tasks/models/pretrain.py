@@ -56,10 +56,11 @@ def teach_speaking(what: dict, tokenizer, source: random.Random, progress: Progr
 def teach_judging(
     what: dict, tokenizer, source: random.Random, progress: Progress
 ) -> tuple[LlamaForSequenceClassification, int]:
-    """Regression of an answer's worth at its end token. As it starts from nothing it gets two helps: the score head also
-    learns at each letter whether it is right, and a throw-away probe on a middle layer names the right letter."""
+    """Regression of an answer's worth at its end token. As it starts from nothing, two throw-away probes help: one on a
+    middle layer names the right letter of each place, one on the last layer but one says whether the letter there is
+    right; the last layer then only has to sum up."""
     model = LlamaForSequenceClassification(shape(what, tokenizer, num_labels=1))
-    probe = torch.nn.Linear(what["hidden"], len(tokenizer))
+    name, judge = torch.nn.Linear(what["hidden"], len(tokenizer)), torch.nn.Linear(what["hidden"], 1)
 
     def loss(batch: list[Lesson]) -> tuple[torch.Tensor, int]:
         ids, mask, starts = encode(tokenizer, batch)
@@ -68,13 +69,13 @@ def teach_judging(
         last = seen.last_hidden_state[torch.arange(len(batch)), mask.sum(1) - 1]
         worth = F.mse_loss(model.score(last).squeeze(-1), torch.tensor([lessons.worth(lesson) for lesson in batch]))
         judged, named = ~right.isnan(), letter != -100
-        each = F.mse_loss(model.score(seen.last_hidden_state[judged]).squeeze(-1), right[judged])
+        each = F.mse_loss(judge(seen.hidden_states[-2][judged]).squeeze(-1), right[judged])
         middle = seen.hidden_states[what["layers"] // 2]
-        return worth + each + F.cross_entropy(probe(middle[named]), letter[named]), int(mask.sum())
+        return worth + each + F.cross_entropy(name(middle[named]), letter[named]), int(mask.sum())
 
-    both = torch.nn.ModuleList([model, probe])
-    tokens = train(both, what, progress, lambda: loss([lessons.judging(source) for _ in range(what["batch_size"])]))
-    return model, tokens
+    everything = torch.nn.ModuleList([model, name, judge])
+    draw = lambda: loss([lessons.judging(source) for _ in range(what["batch_size"])])
+    return model, train(everything, what, progress, draw)
 
 
 def letter_targets(

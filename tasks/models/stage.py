@@ -3,31 +3,32 @@
 Tiny models for the demo are made here from a seed; a folder of yours is taken into the store, so that every worker has it.
 """
 
-import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.stage import How, What, stage
+from tasks.stage import Exact, How, Seed, What, stage
 
+SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 class Tiny(What):
     """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
 
-    hidden: int = Field(128, gt=0)
-    layers: int = Field(2, gt=0)
+    hidden: int = Field(128, gt=0, multiple_of=8)
+    layers: int = Field(2, gt=0, le=64)
     steps: int = Field(gt=0)
     batch_size: int = Field(128, gt=0)
     learning_rate: float = Field(3e-3, gt=0)
-    seed: int
+    seed: Seed
 
     def resolve(self, field: str) -> dict:
         return {"what": self}
@@ -37,7 +38,9 @@ class TinyGenerator(Tiny):
     """A causal language model that has learned some skills more than others."""
 
     kind: Literal["tiny"]
-    skills: dict[str, float] = Field(description="how often each skill stands in its training; 0 or absent: never")
+    skills: dict[Literal["copy", "flip", "sort", "next", "back", "roll"], Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="how often each skill stands in its training; 0 or absent: never"
+    )
     noise: float = Field(0.0, ge=0, le=1, description="share of its training examples that show another skill's answer")
 
 
@@ -58,10 +61,8 @@ class FolderAt(How):
     path: str
 
 
-class Folder(BaseModel):
+class Folder(Exact):
     """A model in a local folder, as `save_pretrained` writes it: safetensors, config and tokenizer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["folder"]
     path: str
@@ -69,7 +70,7 @@ class Folder(BaseModel):
     def resolve(self, field: str) -> dict:
         folder = Path(self.path)
         check_folder(field, folder)
-        files = {file.relative_to(folder).as_posix(): sha256(file) for file in model_files(folder)}
+        files = {file.relative_to(folder).as_posix(): file_digest(file) for file in model_files(folder)}
         return {"what": FolderIdentity(kind="folder", files=files), "how": FolderAt(path=str(folder.absolute()))}
 
 
@@ -78,9 +79,12 @@ class Hub(What):
 
     kind: Literal["hub"]
     id: str
-    revision: str = Field(pattern="^[0-9a-f]{40}$", description="the commit, not a branch")
+    revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
 
     def resolve(self, field: str) -> dict:
+        for name, value in (("id", self.id), ("revision", self.revision)):
+            if value == SLOT:
+                raise BadInput(f"{field}.{name}: {SLOT!r} is an open slot; --set {field}.{name}=…")
         return {"what": self}
 
 
@@ -103,7 +107,7 @@ def take_folder(source: Path, what: FolderIdentity, target: Path) -> None:
     for name, expected in what.files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
-        if sha256(target / name) != expected:
+        if file_digest(target / name) != expected:
             raise BadInput(f"{source / name} changed while the run was being prepared; run it again")
 
 
@@ -126,8 +130,3 @@ def model_files(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if file.is_file() and re.fullmatch(r"[^.].*\.(json|safetensors|model|txt|jinja)", file.name)
     )
-
-
-def sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()

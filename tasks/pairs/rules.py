@@ -39,6 +39,7 @@ class Rule(What):
 
     reads_own: ClassVar[bool] = False  # responses of the SFT model
     reads_checks: ClassVar[bool] = False  # which responses are correct
+    fills: ClassVar[tuple[str, ...]] = ()  # the roles of a preference record
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Of these sources, those whose responses the rule reads."""
@@ -67,11 +68,16 @@ class Wrpo(FromSources):
     source_worst: bool = Field(False, description="also y_ls, the worst response of all sources")
     margin: float = MARGIN
 
+    @property
+    def fills(self) -> tuple[str, ...]:
+        return ("source_best", "own_best", "own_worst") + ("source_worst",) * self.source_worst
+
 
 class OnPolicy(Rule):
     """y_wt over y_l: best over worst of the SFT model's own responses."""
 
     reads_own: ClassVar[bool] = True
+    fills: ClassVar[tuple[str, ...]] = ("own_best", "own_worst")
     kind: Literal["on-policy"]
     min_tokens: int = Field(0, ge=0, description="a shorter response takes no part")
     margin: float = MARGIN
@@ -81,6 +87,7 @@ class Hybrid(FromSources):
     """y_ws over y_l: the sources' best over the SFT model's own worst."""
 
     reads_own: ClassVar[bool] = True
+    fills: ClassVar[tuple[str, ...]] = ("source_best", "own_worst")
     kind: Literal["hybrid"]
     margin: float = MARGIN
 
@@ -89,6 +96,7 @@ class SameSource(FromSources):
     """FuseChat-3.0: best over worst of one source, the one that owns the best response of all. Equal scores make no
     pair. Where its gap lies outside of the window the prompt is dropped; no other source takes its place."""
 
+    fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["same-source"]
     gap: Gap = Gap()
 
@@ -98,6 +106,7 @@ class Math(FromSources):
     both, the one that owns the best correct response. Without a gap the check alone decides, whatever the scores."""
 
     reads_checks: ClassVar[bool] = True
+    fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     same_source: ClassVar[bool] = True
     kind: Literal["math"]
     gap: Gap | None = None
@@ -107,6 +116,7 @@ class Code(FromSources):
     """FuseChat-3.0: the best response that passed over the worst that failed. Prompts that all fail are dropped."""
 
     reads_checks: ClassVar[bool] = True
+    fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["code"]
     same_source: bool = Field(False, description="as for math; else both are taken over all sources")
     gap: Gap | None = None
@@ -126,7 +136,7 @@ class BestCorrect(FromSources):
 
 
 class Given(Rule):
-    """SFT records: the response that came with the prompt (the field `response` of the prompts)."""
+    """SFT records: the response that came with the prompt (of several the first, in the order of sets and rows)."""
 
     kind: Literal["given"]
 

@@ -3,6 +3,8 @@
 The rules stand in `rules.py`, what they choose in `selection.py`, where it is read in `evidence.py`.
 """
 
+from typing import Self
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -22,17 +24,24 @@ from tasks.stage import How, What, stage
 Manifests = tuple[Manifest, ...]
 
 
-class SftRecords(What):
+class Choice(What):
+    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
+
+    @classmethod
+    def of(cls, rule: Rule, names: tuple[str, ...]) -> Self:
+        """A rule and those of the sources that it reads."""
+        return cls(sources=rule.uses(names), rule=rule)
+
+
+class SftRecords(Choice):
     """SFT records of the SFT part of the prompts."""
 
-    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
     rule: RecordRule
 
 
-class Pairs(What):
+class Pairs(Choice):
     """Preference records of the preference part of the prompts."""
 
-    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
     rule: PairRule
 
 

@@ -1,127 +1,66 @@
-"""Prompt selection: leaves `prompts.parquet`, unique prompts sorted by id."""
+"""Prompt selection: leaves `prompts.parquet`, unique prompts sorted by id, and beside it the evidence of how it came about.
 
-import hashlib
-import json
-from collections.abc import Iterator
+`origins.parquet`: from which set and row; `dropped.parquet`: every row that is not a prompt here, and why;
+`contamination.parquet`: what stands in a benchmark; `given_responses.parquet`: answers that the sets brought along.
+"""
+
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from infra import hub
+from infra.digests import file_digest
 from infra.errors import BadInput
+from infra.inputs import local_file
 from tasks import skills
 from tasks.execution import Run
 from tasks.pool import write
-from tasks.records import PROMPT, prompt_id
-from tasks.stage import How, What, stage
+from tasks.prompts.identity import FileIdentity, HubIdentity, SelectionIdentity, SetIdentity
+from tasks.prompts.sets import PromptSource
+from tasks.prompts.sources import FilesAt, Skills
+from tasks.records import PROMPT
+from tasks.stage import How, stage
 
+__all__ = ["PromptSource", "select_prompts"]
 
-class Skills(What):
-    """Puzzles over letters whose answers a program can check: the demo's task."""
-
-    kind: Literal["skills"]
-    count: int = Field(gt=0, description="prompts in all, the skills in equal shares")
-    seed: int = Field(description="which puzzles; set from the recipe's seed when left out of it")
-
-    def resolve(self, field: str) -> dict:
-        return {"what": self}
-
-
-class FileIdentity(What):
-    """A file of prompts is what stands in it, wherever it lies."""
-
-    kind: Literal["file"]
-    sha256: str
-
-
-class FileAt(How):
-    path: str
-
-
-class PromptFile(BaseModel):
-    """A JSONL or Parquet file whose rows hold `messages` (or `prompt`, a single user turn), and maybe `category`, `gold`,
-    `part` (of the split) or `response`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["file"]
-    path: str = Field(description="JSONL or Parquet, on this machine")
-
-    def resolve(self, field: str) -> dict:
-        file = Path(self.path)
-        if not file.is_file():
-            raise BadInput(f"{field}.path: there is no file {self.path!r}")
-        if next(read_prompts(file), None) is None:
-            raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
-        return {"what": FileIdentity(kind="file", sha256=sha256(file)), "how": FileAt(path=str(file.absolute()))}
-
-
-PromptSource = Annotated[Skills | PromptFile, Field(discriminator="kind")]
-
-
-class PromptRow(BaseModel):
-    """A row of a user's file, before it becomes a prompt."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    messages: list[dict[Literal["role", "content"], str]] | None = None
-    prompt: str | None = None
-    category: str = ""
-    gold: str | None = None
-    part: Literal["sft", "preference", "held_out"] | None = None
-    response: str | None = None
-
-    def record(self) -> dict:
-        messages = self.messages or [{"role": "user", "content": self.prompt}]
-        if messages[-1].get("role") != "user" or not (messages[-1].get("content") or "").strip():
-            raise ValueError("the last message must be a user turn with some text")
-        kept = self.model_dump(include={"category", "gold", "part", "response"})
-        return {"prompt_id": prompt_id(messages), "messages": messages, **kept}
+Selected = Skills | FileIdentity | HubIdentity | SelectionIdentity
 
 
 @stage("prompt selection", version="2")
-def select_prompts(run: Run, what: Skills | FileIdentity, how: How) -> None:
-    records = skills.prompts(what.count, what.seed) if isinstance(what, Skills) else read_prompts(Path(how.path))
-    if isinstance(what, FileIdentity) and sha256(Path(how.path)) != what.sha256:
-        raise BadInput(f"prompts.path: {how.path!r} changed while the run was being prepared; run it again")
-    rows = pd.DataFrame(records)
-    unique = rows.drop_duplicates("prompt_id").sort_values("prompt_id")
-    run.count(rows=len(unique), dropped_duplicates=len(rows) - len(unique))
-    write(run, unique, PROMPT, "prompts.parquet")
-
-
-def read_prompts(file: Path) -> Iterator[dict]:
-    """The file's prompts; the first bad row ends it with its number."""
-    for number, row in enumerate(raw_rows(file), 1):
-        try:
-            yield PromptRow.model_validate(row).record()
-        except ValidationError as problem:
-            first = problem.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "row"
-            raise BadInput(f"{file}, row {number}: {where}: {first['msg']}, not {first['input']!r:.80}") from problem
-        except ValueError as problem:
-            raise BadInput(f"{file}, row {number}: {problem}") from problem
-
-
-def raw_rows(file: Path) -> Iterator[dict]:
-    if file.suffix == ".parquet":
-        try:
-            for batch in pq.ParquetFile(file).iter_batches():
-                yield from batch.to_pylist()
-        except pa.ArrowInvalid as problem:
-            raise BadInput(f"{file}: not a Parquet file: {problem}") from problem
+def select_prompts(run: Run, what: Selected, how: How) -> None:
+    if isinstance(what, Skills):
+        rows = pd.DataFrame(skills.prompts(what.count, what.seed)).drop_duplicates("prompt_id").sort_values("prompt_id")
+        run.count(rows=len(rows))
+        write(run, rows, PROMPT, "prompts.parquet")
         return
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-                raise BadInput(f"{file}, line {number}: not JSON: {problem}") from problem
+    whole = what if isinstance(what, SelectionIdentity) else alone(what)
+    at = how if isinstance(how, FilesAt) else FilesAt()
+    checked = whole.decontamination.benchmarks if whole.decontamination else ()
+    job = {
+        "what": whole.model_dump(mode="json"),
+        "sets": {one.name: str(brought(run, one, at)) for one in whole.sets},
+        "benchmarks": {one.name: str(unchanged(at.benchmarks[one.name], one.sha256)) for one in checked},
+    }
+    out = run.program("tasks.prompts.select", job)
+    run.keep(out, *sorted(file.name for file in out.glob("*.parquet")))
 
 
-def sha256(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
+def alone(source: FileIdentity | HubIdentity) -> SelectionIdentity:
+    return SelectionIdentity(kind="sets", sets=(SetIdentity(name="prompts", source=source),))
+
+
+def brought(run: Run, one: SetIdentity, at: FilesAt) -> Path:
+    """The set as a file on this machine."""
+    if isinstance(one.source, FileIdentity):
+        return unchanged(at.sets[one.name], one.source.sha256)
+    target = run.scratch / f"{one.name}.parquet"
+    named = one.source.model_dump(include={"id", "revision", "config", "split", "files"})
+    hub.data_set(**named, columns=one.source.columns.wanted(), target=target)
+    return target
+
+
+def unchanged(location: str, expected: str) -> Path:
+    file = local_file("prompts", location)
+    if file_digest(file) != expected:
+        raise BadInput(f"prompts: {location!r} changed while the run was being prepared; run it again")
+    return file

@@ -226,7 +226,7 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
     up, bottom = scale(values, 196, 28), 200
     steps = [row["step"] for row in records]
     across = Scale(min(steps), max(max(steps), min(steps) + 1), 58, WIDTH - (138 if len(lines) > 1 else 56))
-    parts = [label(0, 12, title, "axis")] + bottom_axis(across, bottom, bottom, "optimiser step", compact)
+    parts = [label(0, 12, title, "axis"), *bottom_axis(across, bottom, bottom, "optimiser step", compact)]
     for tick in ticks(up.low, up.high):
         parts += [
             line(across.start, up.at(tick), across.end, up.at(tick), "grid"),

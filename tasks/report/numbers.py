@@ -16,14 +16,11 @@ EXAMPLES = 12
 def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
-    candidates = {
-        name: scored(run, made, judged)
-        for name, made, judged in zip(sources, inputs["responses"], inputs["scores"], strict=True)
-    }
+    candidates = scored(run, sources, inputs["responses"], inputs["scores"])
     everything = upstream(run, inputs)
     return {
         **evaluation,
-        "judge": "a reward model of its own, that did not build the data",
+        "judge": judge(inputs["judge"][0], inputs["reward"][0]),
         "summary": summary(evaluation),
         "shares": shares(candidates),
         "rewards": rewards(answers, sources),
@@ -32,18 +29,26 @@ def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) ->
         "counts": [row for manifest in everything for row in counts(manifest)],
         "costs": [cost(manifest) for manifest in everything],
         "examples": examples(answers, prompts_of(run, inputs["prompts"][0])),
-        "changes": "",
         "versions": {**inputs["evaluation"][0].provenance},
     }
 
 
-def scored(run: Run, responses: Manifest, scores: Manifest) -> pd.DataFrame:
-    rows = pd.read_parquet(
-        run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "content_id"]
-    )
-    return rows.merge(
-        pd.read_parquet(run.file(scores, "scores.parquet"), columns=["content_id", "score"]), on="content_id"
-    )
+def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Manifests) -> dict[str, pd.DataFrame]:
+    """Each source's responses with their scores; the same words have one score, as the pairs have it."""
+    values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet")) for judged in scores])
+    values = values.drop_duplicates("content_id")[["content_id", "score"]]
+    columns = ["prompt_id", "sample_index", "content_id"]
+    return {
+        name: pd.read_parquet(run.file(made, "responses.parquet"), columns=columns).merge(values, on="content_id")
+        for name, made in zip(sources, responses, strict=True)
+    }
+
+
+def judge(judge: Manifest, reward: Manifest) -> str:
+    """Who judged, and whether it also chose the training data."""
+    if judge.fingerprint == reward.fingerprint:
+        return "the reward model that chose the training data (its own work is not judged independently)"
+    return f"{judge.label.removeprefix('model · ')} {judge.fingerprint[:8]}, not the reward model that chose the data"
 
 
 def summary(evaluation: dict) -> str:
@@ -57,17 +62,20 @@ def summary(evaluation: dict) -> str:
 
 
 def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
-    """Which source wrote the best response of each prompt: the paper's Table 1."""
+    """Which source wrote the best response of each prompt, the paper's Table 1; a tie goes to the first in the recipe."""
     everyone = pd.concat(
         [rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())]
     )
     order = ["score", "priority", "sample_index", "content_id"]
     best = everyone.sort_values(order, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
-    won = best["source"].value_counts()
+    top = everyone["score"] == everyone.groupby("prompt_id")["score"].transform("max")
+    tied = everyone[top].groupby("prompt_id")["source"].nunique() > 1
+    won, shared = best["source"].value_counts(), best[best["prompt_id"].map(tied)]["source"].value_counts()
     return [
         {
             "source": name,
             "count": int(won.get(name, 0)),
+            "tied": int(shared.get(name, 0)),
             "share": float(won.get(name, 0) / len(best)),
             "mean_score": float(rows["score"].mean()),
             "responses": len(rows),
@@ -107,7 +115,10 @@ def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
             return
         for references in manifest.inputs.values():
             for reference in references:
-                visit(run.store.manifest(reference.stage, reference.fingerprint))
+                if found := run.store.manifest(
+                    reference.stage, reference.fingerprint
+                ):  # swept ones are no cost any more
+                    visit(found)
         seen[manifest.fingerprint] = manifest
 
     for manifests in inputs.values():

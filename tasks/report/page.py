@@ -210,19 +210,23 @@ def shares(numbers: dict) -> str:
     )
     caption = (
         "Which source wrote the best response of a prompt: the upright tick is the source's part of all "
-        "responses, so a bar that passes it won more often than its number of responses would give."
+        "responses, so a bar that passes it won more often than its number of responses would give. Where sources "
+        "tie for the best, the first in the recipe has it."
     )
     rows = [
         [
             one["source"],
             decimal(one["responses"]),
             decimal(one["count"]),
+            decimal(one["tied"]),
             percent(one["share"]),
             measured(one["mean_score"]),
         ]
         for one in found
     ]
-    return figure(caption, [chart, table(["Source", "Responses", "Best", "Share", "Mean score"], rows, 4)])
+    return figure(
+        caption, [chart, table(["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"], rows, 5)]
+    )
 
 
 def rewards(numbers: dict) -> str:
@@ -282,12 +286,10 @@ def tuning(numbers: dict) -> str:
 def counts(numbers: dict) -> str:
     if not numbers["counts"]:
         return absent("No counts were left by the stages.")
-    before = [None, *[one["stage"] for one in numbers["counts"]]]
-    rows = [
-        ["" if one["stage"] == stage else one["stage"], one["label"], one["what"], decimal(one["value"])]
-        for one, stage in zip(numbers["counts"], before, strict=False)
-    ]
-    return table(["Stage", "Of", "What", "Count"], rows, 1)
+    of: dict[str, list[str]] = {}
+    for one in numbers["counts"]:
+        of.setdefault(one["label"], []).append(f"{one['what']} {decimal(one['value'])}")
+    return table(["Stage", "Counts"], [[label, " · ".join(found)] for label, found in of.items()], 0)
 
 
 def costs(numbers: dict) -> str:
@@ -344,10 +346,6 @@ def answer(one: dict) -> str:
     )
 
 
-def changes(numbers: dict) -> str:
-    return f'<p class="said">{text(numbers["changes"])}</p>' if numbers["changes"] else absent("No changes were noted.")
-
-
 def recipe(numbers: dict) -> str:
     written = numbers["recipe_text"]
     return f"<pre>{text(written)}</pre>" if written else absent("The recipe was not kept.")
@@ -369,7 +367,6 @@ SECTIONS = [
     ("counts", "Counts", counts),
     ("costs", "Costs", costs),
     ("examples", "Examples", examples),
-    ("changes", "Changes", changes),
     ("recipe", "Recipe", recipe),
     ("versions", "Versions", versions),
 ]

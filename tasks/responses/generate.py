@@ -9,12 +9,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 
+from tasks.loading import load_model, load_tokenizer, pad
 from tasks.parts import write_in_parts
 from tasks.program import Progress, run
 from tasks.records import RESPONSE, content_id
-from tasks.tokens import prompt_ids
+from tasks.tokens import end_id, prompt_ids
 
 
 class SeededChoice(LogitsProcessor):
@@ -28,6 +29,8 @@ class SeededChoice(LogitsProcessor):
         self.noise, self.start, self.temperature, self.top_p = torch.stack(rows), prompt_length, temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
+            raise FloatingPointError("the model's scores of the next token are not numbers")
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
         sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
             dim=-1, descending=True, stable=True
@@ -44,8 +47,8 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, how = job["what"], job["how"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(job["model"], padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype="auto").to(device).eval()
+    tokenizer = load_tokenizer(job["model"])
+    model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()
     rows = pq.read_table(job["rows"]).to_pylist()
     tokens = write_in_parts(rows, how, RESPONSE, out, progress, lambda batch: sample(model, tokenizer, batch, what))
     return {"tokens_made": tokens}
@@ -55,21 +58,29 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
 def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
     """One batch, left-padded: the responses to its rows."""
     prompts = [prompt_ids(tokenizer, row["messages"]) for row in rows]
-    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
+    batch = {name: ids.to(model.device) for name, ids in pad(prompts, tokenizer.pad_token_id, "left").items()}
     width = batch["input_ids"].shape[1]
-    ends = model.generation_config.eos_token_id
+    ends = end_tokens(model, tokenizer)
     config = GenerationConfig(
-        max_new_tokens=what["max_new_tokens"], do_sample=False, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+        max_new_tokens=what["max_new_tokens"],
+        do_sample=False,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id or 0,
     )
     choice = [
         SeededChoice([row["seed"] for row in rows], width, what["temperature"], what["top_p"], what["max_new_tokens"])
     ]
     ids = model.generate(**batch, generation_config=config, logits_processor=choice if what["temperature"] else [])
-    ends = set(ends) if isinstance(ends, list) else {ends}
     return [
         response(tokenizer, row, len(prompt), new, ends)
         for row, prompt, new in zip(rows, prompts, ids[:, width:].tolist(), strict=True)
     ]
+
+
+def end_tokens(model, tokenizer) -> set[int]:
+    """Where an answer ends: the token that the chat template puts there, as in training, and the model's own."""
+    own = model.generation_config.eos_token_id
+    return {end_id(tokenizer), *(own if isinstance(own, list) else [] if own is None else [own])}
 
 
 def response(tokenizer, row: dict, prompt_tokens: int, ids: list[int], ends: set[int]) -> dict:

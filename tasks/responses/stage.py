@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import RESPONSE
-from tasks.stage import Addressed, How, What, digest, stage
+from tasks.stage import Addressed, How, Seed, What, stage
 
 
 class Sampling(What):
@@ -21,12 +21,18 @@ class Sampling(What):
     temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
     top_p: float = Field(0.95, gt=0, le=1)
     max_new_tokens: int = Field(4096, gt=0)
-    seed: int
+    seed: Seed
     parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
 
-    def on(self, part: str, **changes: float) -> "Sampling":
-        """The same, on one part of the prompts."""
-        return self.model_copy(update={"parts": (part,), **changes})
+    def on(self, *parts: str, **changes: float) -> "Sampling":
+        """The same, on some parts of the prompts."""
+        return self.model_copy(update={"parts": parts, **changes})
+
+    @model_validator(mode="after")
+    def sensible(self) -> "Sampling":
+        if 0 < self.temperature < 0.01:
+            raise ValueError(f"temperature: {self.temperature} is neither 0 (greedy) nor at least 0.01")
+        return self
 
 
 class SamplingHow(How):
@@ -34,12 +40,12 @@ class SamplingHow(How):
     batches_per_part: int = Field(8, gt=0, description="batches between two commits: what a kill may cost")
 
 
-def pool_of(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> str:
-    rows = what.model_dump(exclude={"n", "parts"})
-    return f"responses/{digest({'model': inputs['model'][0].fingerprint, 'sampling': rows, 'version': '1'})}"
+def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+    """Rows do not know how many there are: `n` and `parts` at their defaults leave no trace in the identity."""
+    return {"model": inputs["model"][0].fingerprint, "sampling": what.model_copy(update={"n": 5, "parts": ()})}
 
 
-@stage("per-model sampling", version="1", pool=pool_of)
+@stage("per-model sampling", version="1", rows=same_rows)
 def sample_responses(
     run: Run,
     what: Sampling,

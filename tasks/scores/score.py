@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from infra.errors import BadInput
+from tasks.loading import load_model, load_tokenizer, pad
 from tasks.parts import write_in_parts
 from tasks.program import Progress, run
 from tasks.records import SCORE
@@ -19,8 +20,8 @@ from tasks.tokens import prompt_ids, response_ids
 def score(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, how = job["what"], job["how"]
-    tokenizer = AutoTokenizer.from_pretrained(job["model"], padding_side="right")
-    model = AutoModelForSequenceClassification.from_pretrained(job["model"], dtype="auto")
+    tokenizer = load_tokenizer(job["model"])
+    model = load_model(AutoModelForSequenceClassification, job["model"])
     if model.config.num_labels != 1:
         raise BadInput(f"reward.model: {job['model']} has {model.config.num_labels} labels, a reward model has 1")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -37,7 +38,7 @@ def score_batch(model, tokenizer, rows: list[dict], max_length: int) -> list[dic
     """The score is read at the last token of each row, in fp32."""
     whole = [prompt_ids(tokenizer, row["messages"]) + response_ids(tokenizer, row["text"]) for row in rows]
     ids = [row[:max_length] for row in whole]
-    batch = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(model.device)
+    batch = {name: each.to(model.device) for name, each in pad(ids, tokenizer.pad_token_id, "right").items()}
     hidden = model.base_model(**batch).last_hidden_state
     last = torch.tensor([len(row) - 1 for row in ids], device=model.device)
     scores = model.score(hidden[torch.arange(len(ids), device=model.device), last].float()).squeeze(-1).tolist()

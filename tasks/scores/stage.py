@@ -11,7 +11,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import SCORE
-from tasks.stage import Addressed, How, What, digest, stage
+from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
@@ -21,14 +21,6 @@ class Scoring(What):
 
     kind: Literal["sequence-classifier"]
     max_length: int = Field(4096, gt=0, description="a longer response is cut at its end and its row says truncated")
-    parts: tuple[str, ...] = Field(
-        (), description="only responses to prompts of these parts of the split; empty: to all"
-    )
-    samples: int | None = Field(None, gt=0, description="only the first so many samples of a prompt; none: all")
-
-    def on(self, part: str) -> "Scoring":
-        """The same, for the first response to each prompt of one part."""
-        return self.model_copy(update={"parts": (part,), "samples": 1})
 
 
 class ScoringHow(How):
@@ -36,14 +28,13 @@ class ScoringHow(How):
     batches_per_part: int = Field(8, gt=0)
 
 
-def pool_of(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> str:
+def same_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """Rows of one sampled model stand apart, so that several can be scored at once; those of many models together."""
     alone = [item.fingerprint for item in inputs.get("model", ())]
-    scoring = what.model_dump(exclude={"parts", "samples"})
-    return f"scores/{digest({'reward': inputs['reward'][0].fingerprint, 'scoring': scoring, 'model': alone, 'version': '1'})}"
+    return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
-@stage("reward annotation", version="1", pool=pool_of)
+@stage("reward annotation", version="1", rows=same_rows)
 def annotate_rewards(
     run: Run,
     what: Scoring,
@@ -52,9 +43,10 @@ def annotate_rewards(
     reward: Manifests,
     responses: Manifests,
     model: Manifests = (),
-    splits: Manifests = (),
 ) -> None:
-    texts = pd.concat([chosen(run, what, made, splits) for made in responses]).drop_duplicates("content_id")
+    columns = ["prompt_id", "text", "content_id"]
+    said = [pd.read_parquet(run.file(made, "responses.parquet"), columns=columns) for made in responses]
+    texts = pd.concat(said).drop_duplicates("content_id")
     messages = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
     wanted = texts.merge(messages, on="prompt_id", validate="many_to_one")
     wanted = wanted.assign(length=wanted["text"].str.len()).sort_values(["length", "content_id"]).drop(columns="length")
@@ -69,19 +61,6 @@ def annotate_rewards(
     refuse_bad(rows)
     run.count(tokens=int(rows["tokens"].sum()), truncated=int(rows["truncated"].sum()))
     write(run, rows.sort_values("content_id"), SCORE, "scores.parquet")
-
-
-def chosen(run: Run, what: Scoring, responses: Manifest, splits: Manifests) -> pd.DataFrame:
-    """The responses that are to be scored."""
-    rows = pd.read_parquet(
-        run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"]
-    )
-    if what.samples is not None:
-        rows = rows[rows["sample_index"] < what.samples]
-    if what.parts:
-        parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
-        rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
-    return rows.drop(columns="sample_index")
 
 
 def refuse_bad(rows: pd.DataFrame) -> None:

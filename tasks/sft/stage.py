@@ -1,5 +1,9 @@
 """SFT: leaves `model/`, the target fine-tuned on the best source responses, and `steps.parquet`."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.stage import stage
@@ -7,7 +11,13 @@ from tasks.training import Training, TrainingHow
 
 
 class SFT(Training):
-    """Completion-only cross-entropy on the best source responses."""
+    """Cross-entropy on the best source responses."""
+
+    form: Literal["completion", "packed"] = Field(
+        "completion",
+        description="completion: a row is a record, the loss is on its response; packed: as WRPO was published, a row is a "
+        "block of max_length tokens of records in a chain, the loss is on all of them",
+    )
 
 
 @stage("SFT", version="1")

@@ -15,7 +15,7 @@ from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import SPLIT
-from tasks.stage import How, What, stage
+from tasks.stage import How, Seed, What, stage
 
 PARTS = ("sft", "preference", "held_out")
 Manifests = tuple[Manifest, ...]
@@ -33,7 +33,7 @@ class Shares(What):
     )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
     held_out: float = Field(gt=0, lt=1, description="share that only the evaluation sees")
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def whole(self) -> "Shares":
@@ -58,7 +58,7 @@ class ByCategory(What):
     pairable: tuple[str, ...] = Field(
         (), description="categories of which only prompts are counted and used whose source responses leave a pair"
     )
-    seed: int
+    seed: Seed
 
 
 class Given(What):

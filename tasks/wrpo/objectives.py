@@ -1,7 +1,8 @@
-"""The WRPO objective as functions of tensors: Weighted-Reward Preference Optimization, arXiv 2412.03187, section 3.
+"""Preference objectives as functions of tensors: WRPO (arXiv 2412.03187, section 3 and Table 5) and what it grew from.
 
-Every response enters as one number per example: its log-ratio h(y) = log pi(y|x) - log pi_ref(y|x), summed over the
-response's tokens. All tensors have the shape (B,); nothing here knows of a model, a trainer or a config.
+Every response enters as one number per example, and what that number is, is the caller's choice: the log-ratio
+h(y) = log pi(y|x) - log pi_ref(y|x) for the DPO and IPO forms, log pi(y|x) for SimPO; summed over the response's tokens or
+their mean. All tensors have the shape (B,); nothing here knows of a model, a trainer or a config.
 """
 
 import torch
@@ -9,35 +10,88 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 
-def weighted(source_best: Tensor, own_best: Tensor, alpha: float) -> Tensor:
-    """alpha h(y_ws) + (1 - alpha) h(y_wt): the preferred side of the pair, part source and part own."""
-    return alpha * source_best + (1 - alpha) * own_best
+def dpo(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
+    """-log sigma(beta (h(y_w) - h(y_l))), arXiv 2305.18290; of means over tokens it is FuseChat-3.0's LN-DPO."""
+    return -logsigmoid(beta * (chosen - rejected))
 
 
-def wrpo_dpo(source_best: Tensor, own_best: Tensor, own_worst: Tensor, alpha: float, beta: float) -> Tensor:
+def simpo(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor:
+    """-log sigma(beta (m(y_w) - m(y_l)) - gamma), arXiv 2405.14734; m is the mean of log pi over the response's tokens.
+
+    gamma is the margin itself, as in the papers; SimPO's code has `gamma_beta_ratio` = gamma / beta instead.
+    """
+    return -logsigmoid(beta * (chosen - rejected) - gamma)
+
+
+def ipo(chosen: Tensor, rejected: Tensor, tau: float) -> Tensor:
+    """(h(y_w) - h(y_l) - 1 / (2 tau))^2, arXiv 2310.12036."""
+    return (chosen - rejected - 1 / (2 * tau)) ** 2
+
+
+def wrpo_dpo(
+    source_best: Tensor,
+    own_best: Tensor,
+    own_worst: Tensor,
+    alpha: float,
+    beta: float,
+    source_worst: Tensor | None = None,
+) -> Tensor:
     """-log sigma(beta (alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l))), equation 7; alpha = 0 is DPO on (y_wt, y_l)."""
-    return -logsigmoid(beta * (weighted(source_best, own_best, alpha) - own_worst))
+    return dpo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), beta)
 
 
-def linear_alpha(step: int, steps: int, maximum: float) -> float:
-    """alpha(s) = maximum s / N of the optimizer step that follows `step` completed ones: exactly 0 at the first."""
-    return maximum * step / max(steps, 1)
+def wrpo_simpo(
+    source_best: Tensor,
+    own_best: Tensor,
+    own_worst: Tensor,
+    alpha: float,
+    beta: float,
+    gamma: float,
+    source_worst: Tensor | None = None,
+) -> Tensor:
+    """-log sigma(beta (alpha m(y_ws) + (1 - alpha) m(y_wt) - m(y_l)) - gamma), Table 5."""
+    return simpo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), beta, gamma)
+
+
+def wrpo_ipo(
+    source_best: Tensor,
+    own_best: Tensor,
+    own_worst: Tensor,
+    alpha: float,
+    tau: float,
+    source_worst: Tensor | None = None,
+) -> Tensor:
+    """(alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l) - 1 / (2 tau))^2, Table 5."""
+    return ipo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), tau)
+
+
+def weighted(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
+    """alpha h(source's) + (1 - alpha) h(own): one side of a comparison; where only one of the two stands there, that one.
+
+    On the rejected side this is Table 10's variant with y_ls: its formula is not published, this is the symmetric one.
+    """
+    if source is None or own is None:
+        return own if source is None else source
+    return alpha * source + (1 - alpha) * own
 
 
 def reward_metrics(
-    source_best: Tensor, own_best: Tensor, own_worst: Tensor, alpha: float, beta: float
+    source_best: Tensor | None = None,
+    own_best: Tensor | None = None,
+    own_worst: Tensor | None = None,
+    alpha: float = 0.0,
+    beta: float = 1.0,
+    source_worst: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Implicit rewards r(y) = beta h(y), the margin that the loss sees, and who beats y_l; each of the shape (B,).
+    """Implicit rewards r(y) = beta h(y) of the responses that are there, their margin, and who beats y_l; each (B,).
 
     `accuracy_source` is the paper's hybrid-policy reward accuracy, `accuracy_own` its on-policy counterpart.
     """
-    margin = beta * (weighted(source_best, own_best, alpha) - own_worst)
-    return {
-        "reward_source_best": beta * source_best,
-        "reward_own_best": beta * own_best,
-        "reward_own_worst": beta * own_worst,
-        "margin": margin,
-        "accuracy_weighted": (margin > 0).to(torch.float32),
-        "accuracy_source": (source_best > own_worst).to(torch.float32),
-        "accuracy_own": (own_best > own_worst).to(torch.float32),
-    }
+    given = {"source_best": source_best, "own_best": own_best, "own_worst": own_worst, "source_worst": source_worst}
+    found = {f"reward_{name}": beta * values for name, values in given.items() if values is not None}
+    margin = beta * (weighted(source_best, own_best, alpha) - weighted(source_worst, own_worst, alpha))
+    found |= {"margin": margin, "accuracy_weighted": (margin > 0).to(torch.float32)}
+    for name, best in (("accuracy_source", source_best), ("accuracy_own", own_best)):
+        if best is not None and own_worst is not None:
+            found[name] = (best > own_worst).to(torch.float32)
+    return found

@@ -16,20 +16,23 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from tasks.wrpo.objectives import linear_alpha, reward_metrics, wrpo_dpo
+from tasks.adapters import adapter_off, without_adapter
+from tasks.wrpo.preference import Preference
+from tasks.wrpo.settings import TRIPLE as RESPONSES
 
-RESPONSES = ("source_best", "own_best", "own_worst")
+ROLES = (*RESPONSES, "source_worst")
 MEANS = (
-    *("reward_source_best", "reward_own_best", "reward_own_worst", "margin"),
-    *("accuracy_weighted", "accuracy_source", "accuracy_own"),
-    *("log_prob_source_best", "log_prob_own_best", "log_prob_own_worst"),
+    *(f"reward_{role}" for role in ROLES),
+    *("margin", "accuracy_weighted", "accuracy_source", "accuracy_own"),
+    *(f"log_prob_{role}" for role in ROLES),
+    "gap",  # nats per token by which the policy prefers y_wt to y_ws
 )
 STEP = pa.schema(
     [
         ("step", pa.int32()),  # optimizer steps done, this one included
         ("loss", pa.float64()),
-        ("alpha", pa.float64()),
-        *[(name, pa.float64()) for name in MEANS],
+        ("alpha", pa.float64()),  # null where the objective weighs nothing
+        *[(name, pa.float64()) for name in MEANS],  # null where the objective has no such response
         ("grad_norm", pa.float64()),  # before clipping
         ("learning_rate", pa.float64()),
         ("examples", pa.int64()),
@@ -39,8 +42,13 @@ STEP = pa.schema(
 
 
 def pad_triples(rows: list[dict], pad_id: int) -> dict:
-    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed."""
-    pairs = [(row["prompt"], row[name]) for name in RESPONSES for row in rows]
+    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed.
+
+    Other objectives' rows hold other responses; `lengths` (responses, B) are their tokens.
+    """
+    names = roles_of(rows[0])
+    pairs = [(row["prompt"], row[name]) for name in names for row in rows]
+    lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
     shape = len(pairs), max(len(prompt) + len(response) for prompt, response in pairs) - 1
     input_ids, shift_labels = torch.full(shape, pad_id), torch.full(shape, -100)
     attention_mask = torch.zeros(shape, dtype=torch.long)
@@ -49,26 +57,33 @@ def pad_triples(rows: list[dict], pad_id: int) -> dict:
         input_ids[line, :end] = torch.cat([prompt, response])[:-1]
         attention_mask[line, :end] = 1
         shift_labels[line, len(prompt) - 1 : end] = response
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
+    padded = {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
+    return padded | {"lengths": lengths}
+
+
+def roles_of(row: dict) -> tuple[str, ...]:
+    return tuple(role for role in ROLES if role in row)
 
 
 def collate(rows: list[dict], pad_id: int) -> dict:
-    """A training batch: the padded triples, their stored reference (3, B), and the names to blame."""
-    reference = torch.stack([row["reference"] for row in rows], dim=1)
-    return pad_triples(rows, pad_id) | {"reference": reference, "prompt_ids": [row["prompt_id"] for row in rows]}
+    """A training batch: the padded triples, their stored reference (3, B) if there is one, and the names to blame."""
+    known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
+    return pad_triples(rows, pad_id) | known | {"prompt_ids": [row["prompt_id"] for row in rows]}
 
 
 def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
     """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
-    return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view(len(RESPONSES), -1)
+    return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view_as(batch["lengths"])
 
 
 def reference_log_probs(
     model: PreTrainedModel, rows: list[dict], size: int, pad_id: int
 ) -> Iterator[tuple[int, Tensor]]:
     """(place, log pi_ref (3,)) of every row, `size` rows of like length at a time."""
-    order = sorted(range(len(rows)), key=lambda place: sum(len(rows[place][name]) for name in ("prompt", *RESPONSES)))
+    order = sorted(
+        range(len(rows)), key=lambda place: sum(len(rows[place][name]) for name in ("prompt", *roles_of(rows[place])))
+    )
     model.eval()
     for start in range(0, len(order), size):
         places = order[start : start + size]
@@ -87,25 +102,26 @@ def disable_dropout(model: PreTrainedModel) -> None:
 
 
 class WrpoTrainer(Trainer):
-    """Trains on rows of token tensors (prompt_id, prompt, source_best, own_best, own_worst)."""
+    """Trains on rows of token tensors: prompt_id, prompt, and the objective's roles (source_best, own_best, own_worst)."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
 
     def __init__(
-        self, model: PreTrainedModel, args: TrainingArguments, rows: list[dict], beta: float, alpha: float, pad_id: int
+        self, model: PreTrainedModel, args: TrainingArguments, rows: list[dict], preference: Preference, pad_id: int
     ):
         disable_dropout(model)
-        add_fused_lm_head(model)
+        add_fused_lm_head(without_adapter(model))
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad_id=pad_id))
-        self.beta, self.maximum_alpha, self.pad_id = beta, alpha, pad_id
+        self.preference, self.pad_id = preference, pad_id
         self.window: list[Tensor] = []
+        self.means: tuple[str, ...] = ()
         self.window_prompts: list[str] = []
 
     def store_reference(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
         """The policy before its first step is the reference: its log-probabilities become a column of the rows."""
         rows, rank, world = self.train_dataset, self.args.process_index, self.args.world_size
         mine, found = rows[rank::world], []
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), adapter_off(self.model):
             for place, values in reference_log_probs(self.model, mine, self.args.train_batch_size, self.pad_id):
                 found.append((rank + place * world, values))
                 report(len(found), len(mine))
@@ -121,26 +137,26 @@ class WrpoTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The batch's share of the window's mean loss; what it saw is kept for the log."""
         log_probs = response_log_probs(model, inputs)
-        ratios, alpha = log_probs - inputs["reference"], self.alpha()
-        losses = wrpo_dpo(*ratios, alpha=alpha, beta=self.beta)
+        values = self.preference.values(log_probs, inputs["lengths"], inputs.get("reference"))
+        losses = self.preference.losses(values, self.alpha(self.state.global_step))
         if not torch.isfinite(losses).all():
             raise FloatingPointError(self.blame("loss", losses.tolist(), inputs["prompt_ids"]))
-        self.remember(log_probs.detach(), ratios.detach(), inputs)
+        self.remember({role: value.detach() for role, value in values.items()}, log_probs.detach(), inputs)
         # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
         loss = losses.sum() * self.args.world_size / num_items_in_batch
         return (loss, {"log_probs": log_probs}) if return_outputs else loss
 
-    def alpha(self) -> float:
-        return linear_alpha(self.state.global_step, self.state.max_steps, self.maximum_alpha)
+    def alpha(self, step: int) -> float | None:
+        return self.preference.alpha(step, self.state.max_steps, self.state.log_history)
 
     def blame(self, name: str, value: object, prompts: list[str]) -> str:
         return f"{name} {value} at optimizer step {self.state.global_step}; prompt ids: {', '.join(prompts)}"
 
-    def remember(self, log_probs: Tensor, ratios: Tensor, inputs: dict) -> None:
-        found = reward_metrics(*ratios, alpha=self.alpha(), beta=self.beta)
-        found |= {f"log_prob_{name}": values for name, values in zip(RESPONSES, log_probs, strict=True)}
-        sums = [found[name].sum() for name in MEANS]
-        self.window.append(torch.stack([*sums, inputs["attention_mask"].sum(), sums[0].new_tensor(ratios.shape[1])]))
+    def remember(self, values: dict[str, Tensor], log_probs: Tensor, inputs: dict) -> None:
+        found = self.preference.metrics(values, log_probs, inputs["lengths"], self.alpha(self.state.global_step))
+        self.means = tuple(name for name in MEANS if name in found)
+        sums = [found[name].sum() for name in self.means]
+        self.window.append(torch.stack([*sums, inputs["attention_mask"].sum(), sums[0].new_tensor(log_probs.shape[1])]))
         self.window_prompts += inputs["prompt_ids"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -148,9 +164,9 @@ class WrpoTrainer(Trainer):
         if "loss" in logs:
             totals = self.accelerator.reduce(torch.stack(self.window).double().sum(dim=0)).tolist()
             *sums, tokens, examples = totals
-            logs |= {name: value / examples for name, value in zip(MEANS, sums, strict=True)}
+            logs |= {name: value / examples for name, value in zip(self.means, sums, strict=True)}
             # Trainer logs after the step: alpha belongs to the step before.
-            alpha = linear_alpha(self.state.global_step - 1, self.state.max_steps, self.maximum_alpha)
+            alpha = self.alpha(self.state.global_step - 1)
             logs |= {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
             if not torch.isfinite(torch.tensor(logs["grad_norm"])):
                 raise FloatingPointError(self.blame("gradient norm", logs["grad_norm"], self.window_prompts))
@@ -159,8 +175,12 @@ class WrpoTrainer(Trainer):
 
 
 def write_steps(trainer: Trainer, file: Path) -> list[dict]:
-    """One row per optimizer step, from what the trainer logged; every process knows them, the first writes them."""
+    """One row per optimizer step, from what the trainer logged; every process knows them, the first writes them.
+
+    The columns of y_ls stand only where the objective reads it.
+    """
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     if trainer.is_world_process_zero():
-        pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
+        columns = [column for column in STEP if column.name in steps[0] or "source_worst" not in column.name]
+        pq.write_table(pa.Table.from_pylist(steps, schema=pa.schema(columns)), file)
     return steps

@@ -31,7 +31,7 @@ how.scoring = {{ batch_size = 15, batches_per_part = 1 }}
 """
 
 
-def write_recipe(folder: Path, sources: int = 3) -> Path:
+def write_recipe(folder: Path, sources: int = 2) -> Path:
     made = "".join(SOURCE.format(name=f"source-{number}", seed=number, all=ALL) for number in range(1, sources + 1))
     file = folder / f"small-{sources}.toml"
     file.write_text(RECIPE.format(all=ALL, sources=made))
@@ -79,13 +79,11 @@ def programs_of(workspace: Path) -> list[int]:
     return found
 
 
-def kill_everything(process: subprocess.Popen, workspace: Path) -> None:
-    for target in (process.pid, *programs_of(workspace)):
-        try:
-            os.kill(target, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+def kill(process: subprocess.Popen, workspace: Path) -> None:
+    """SIGKILL of the flow alone: its programs must end by themselves, and do before this returns."""
+    os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    wait_until(lambda: not programs_of(workspace), 60)
 
 
 def wait_until(true, seconds: float = 120) -> None:

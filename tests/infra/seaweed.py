@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from infra.blobs import Blobs, StoreUnreachable
-from infra.errors import BadInput
+from infra.blobs import Blobs
+from infra.errors import BadInput, StoreUnreachable
 
 BUCKET = "artifacts"
 RIGHTS = {

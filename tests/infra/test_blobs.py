@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.blobs import Blobs, Bucket, Folder, StoreUnreachable
-from infra.errors import BadInput
+from infra.blobs import Blobs
+from infra.bucket import Bucket, _session
+from infra.errors import BadInput, StoreUnreachable
+from infra.folder import Folder
 
 fork = multiprocessing.get_context("fork")
 
@@ -46,7 +48,7 @@ def test_create_has_one_winner_among_eight_processes(place):
             barrier.wait(30)
             results.put((key, me, blobs.create(key, b"%d" % me)))
 
-    children = [fork.Process(target=contend, args=(me,)) for me in range(8)]
+    children = [fork.Process(target=contend, args=(me,), daemon=True) for me in range(8)]
     for child in children:
         child.start()
     outcome = [results.get(timeout=60) for _ in range(8 * len(keys))]
@@ -97,8 +99,20 @@ def test_files_go_in_and_come_out_whole_and_equal_sizes_are_not_sent_again(place
     assert sorted(path.name for path in target.parent.iterdir()) == ["out"]
 
 
+def test_an_interrupted_copy_leaves_no_name(tmp_path, monkeypatch):
+    def interrupted(source: Path, target: Path) -> None:
+        Path(target).write_bytes(source.read_bytes()[:3])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.folder.shutil.copyfile", interrupted)
+    (tmp_path / "in").write_bytes(b"six by")
+    with pytest.raises(KeyboardInterrupt):
+        Blobs(f"{tmp_path}/store").put_file(tmp_path / "in", "data")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 def test_a_file_above_the_multipart_threshold_arrives_whole(seaweed, tmp_path, monkeypatch):
-    monkeypatch.setattr("infra.blobs.PART", 5 * 2**20)
+    monkeypatch.setattr("infra.bucket.PART", 5 * 2**20)
     blobs, source, target = Blobs(f"{seaweed.url}/multipart", seaweed.options()), tmp_path / "in", tmp_path / "out"
     source.write_bytes(b"".join(number.to_bytes(8, "big") * 2**17 for number in range(12)))
     blobs.put_file(source, "big")
@@ -177,8 +191,15 @@ def test_wrong_credentials_a_reader_and_a_missing_bucket_are_refused(seaweed):
         Blobs(seaweed.url, options | {"secret": "wrong-secret"}).read("x")
 
 
-def test_address_and_credentials_come_from_the_usual_variables(seaweed, monkeypatch):
+def test_address_and_credentials_come_from_the_usual_variables(seaweed, monkeypatch, tmp_path):
+    monkeypatch.setattr("infra.bucket._session", _session.__wrapped__)  # it remembers credentials
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", seaweed.endpoint)
+    assert "Unable to locate credentials" in refusal(Blobs(f"{seaweed.url}/from-environment"))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "worker")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "worker-secret")
     Blobs(f"{seaweed.url}/from-environment").probe()
@@ -223,7 +244,7 @@ def test_a_folder_without_exclusive_links_is_refused(tmp_path, monkeypatch, keep
         if not (keeps_first and target.exists()):
             shutil.copyfile(draft, target)
 
-    monkeypatch.setattr("infra.blobs.os.link", link)
+    monkeypatch.setattr("infra.folder.os.link", link)
     assert "two runs could overwrite" in refusal(Blobs(str(tmp_path)))
 
 

@@ -7,8 +7,7 @@ import time
 import pytest
 
 import infra.lease as room
-from infra.blobs import StoreUnreachable
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, StoreUnreachable
 from infra.lease import Holder, lease
 
 fork = multiprocessing.get_context("fork")
@@ -32,11 +31,9 @@ def test_the_second_waits_says_for_whom_and_comes_next(place):
             order.append(("second", mine.held()))
 
     with lease(place.blobs(), "work") as mine:
-        waiting = threading.Thread(target=second)
+        waiting = threading.Thread(target=second, daemon=True)
         waiting.start()
-        while not messages:
-            time.sleep(0.01)
-        time.sleep(0.2)
+        time.sleep(1)
         order.append(("first", mine.held()))
     waiting.join(10)
     assert order == [("first", True), ("second", True)]

@@ -106,9 +106,11 @@ def test_a_hub_folder_keeps_the_records_as_they_are(tables, tmp_path):
 
 def test_candidates_are_all_responses_those_without_a_score_too(tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "BATCH", 2)
-    rows = [{"prompt_id": "p", "sample_index": index, "text": NASTY, "content_id": f"c{index}"} for index in range(3)]
+    rows = [
+        {"prompt_id": "p", "sample_index": index, "text": NASTY, "content_id": 40 * str(index)} for index in range(3)
+    ]
     pq.write_table(pa.Table.from_pylist(rows, RESPONSE), tmp_path / "responses.parquet")
-    scores = [{"content_id": "c0", "score": 0.1}, {"content_id": "c2", "score": 0.2}]
+    scores = [{"content_id": 40 * "0", "score": 0.1}, {"content_id": 40 * "2", "score": 0.2}]
     pq.write_table(pa.Table.from_pylist(scores, SCORE), tmp_path / "scores.parquet")
     found = pa.concat_tables(exports.candidates("north", tmp_path / "responses.parquet", tmp_path / "scores.parquet"))
     assert [(row["source"], row["sample_index"], row["text"], row["score"]) for row in found.to_pylist()] == [

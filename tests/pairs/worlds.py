@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.records import PROMPT, RESPONSE, SCORE, SPLIT, content_id, prompt_id
 
+GIVEN = pa.schema([("prompt_id", pa.string()), ("text", pa.string())])
 SOURCES = ("north", "south", "west")
 CATEGORIES = ("talk", "sums", "rest")
 
@@ -40,7 +41,7 @@ def worlds(draw):
         prompts[prompt_id(messages)] = {
             "messages": messages,
             "category": source.choice(CATEGORIES),
-            "response": source.choice([None, "given\n"]),
+            "given": source.choice([[], ["given\n"], ["first", "second"]]),
             "part": source.choice(["preference", "preference", "preference", "sft", "sft", "held_out"]),
             "said": said(source),
         }
@@ -51,10 +52,20 @@ def said(source: random.Random) -> dict:
     """What each model said to one prompt: up to four samples, from a few words, whose scores are fewer still."""
     words = source.sample("abcdefgh\r\n", source.randint(2, 8))
     score = {word: source.choice([None, 0.0, 0.1, 0.25, 0.25, 0.3, 0.6, 1.0]) for word in words}
+    batch = lambda word: (
+        None if source.random() < 0.1 or score[word] is None else score[word] + source.choice([0, 0, 1e-12])
+    )
+    heard = {name: {word: batch(word) for word in words} for name in (*SOURCES, "own")}
     check = {word: source.choice([None, 0.0, 0.0, 1.0, 1.0, 1.0]) for word in words}
     return {
         name: [
-            {"text": word, "tokens": ord(word) % 4, "sample_index": index, "score": score[word], "check": check[word]}
+            {
+                "text": word,
+                "tokens": ord(word) % 4,
+                "sample_index": index,
+                "score": heard[name][word],
+                "check": check[word],
+            }
             for index in source.sample(range(4), source.choice([0, 1, 2, 3, 3, 4]))
             for word in [source.choice(words)]
         ]
@@ -63,17 +74,26 @@ def said(source: random.Random) -> dict:
 
 
 def responses(world, part):
-    """As the naive rules want them: prompt -> (of the sources, its own)."""
+    """As the naive rules want them: prompt -> (of the sources, its own). The same words have one score, the first source's;
+    in the world they differ in the last bits, as batches make them."""
     with_names = lambda one, names: [
         {**response, "source": name, "priority": place}
         for place, name in enumerate(names)
         for response in one["said"][name]
     ]
     return {
-        prompt: (with_names(one, SOURCES), with_names(one, ("own",)))
+        prompt: (with_one_score(with_names(one, SOURCES)), with_names(one, ("own",)))
         for prompt, one in world.items()
         if part in (None, one["part"])
     }
+
+
+def with_one_score(responses):
+    first = {}
+    for one in responses:
+        if one["score"] is not None:
+            first.setdefault(one["text"], one["score"])
+    return [{**one, "score": first.get(one["text"])} for one in responses]
 
 
 def write(world, folder: Path) -> tuple[Files, dict]:
@@ -82,6 +102,8 @@ def write(world, folder: Path) -> tuple[Files, dict]:
     prompts = [{"prompt_id": prompt, **one} for prompt, one in sorted(world.items())]
     run.put("prompts", "prompts.parquet", prompts, PROMPT)
     run.put("splits", "splits.parquet", prompts, SPLIT)
+    given = [{"prompt_id": one["prompt_id"], "text": text} for one in prompts for text in one["given"]]
+    run.put("prompts", "given_responses.parquet", given, GIVEN)
     for name in (*SOURCES, "own"):
         rows = [
             {"prompt_id": prompt, "content_id": content_id(prompt, said["text"]), **said}

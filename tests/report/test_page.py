@@ -80,7 +80,7 @@ def numbers() -> dict:
             difference("SFT", "WRPO", "win_rate", 0.021, -0.012, 0.054),
         ],
         "shares": [
-            {"source": name, "count": count, "share": count / 1200, "mean_score": score, "responses": 4000}
+            {"source": name, "count": count, "tied": 7, "share": count / 1200, "mean_score": score, "responses": 4000}
             for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))
         ],
         "rewards": {
@@ -115,7 +115,6 @@ def numbers() -> dict:
             }
         ]
         * 2,
-        "changes": "beta 0.01 → 0.1",
         "recipe_text": 'name = "demo"\n\n[wrpo]\nbeta = 0.1\nalpha = 0.1\n',
         "versions": {"torch": "2.13.0", "commit": "0123abcd"},
     }

@@ -1,4 +1,4 @@
-"""The SFT program: the loss sees the response alone, and a job means one set of weights."""
+"""The SFT program: what the loss sees, and a job means one set of weights."""
 
 import hashlib
 import json
@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.records import SFT_RECORD
+from tasks.sft.packing import pack
 from tasks.sft.train import main
 from tasks.tokens import prompt_ids, response_ids
 
@@ -34,10 +35,11 @@ def job(start, folder, texts=TEXTS, seed=7, device_batch_size=2, **what) -> dict
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.Table.from_pylist([record(*text) for text in texts], schema=SFT_RECORD), folder / "sft.parquet")
     what = {
-        "learning_rate": 1e-3, "epochs": 1, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None
+        "learning_rate": 1e-3, "epochs": 1, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None,
+        "precision": "fp32"
     } | what  # fmt: skip
     how = {
-        "device_batch_size": device_batch_size, "gradient_checkpointing": False, "precision": "fp32"
+        "device_batch_size": device_batch_size, "gradient_checkpointing": False
     }  # fmt: skip
     records = [str(folder / "sft.parquet")]
     return {"model": str(start), "records": records, "what": what, "how": how, "seed": seed, "threads": 1}
@@ -111,6 +113,56 @@ def test_truncations_are_counted_and_a_prompt_too_long_is_named(start, tmp_path)
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
     with pytest.raises(BadInput, match=r"what.batch_size 3 .* how.device_batch_size 2"):
         trained(start, tmp_path, batch_size=3)
+
+
+def chained(texts, seed: int) -> list[int]:
+    """All samples in one chain, in the order that the seed gives."""
+    tokenizer, samples = tiny.tokenizer(), []
+    for prompt, response in texts:
+        before = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
+        samples.append(before + response_ids(tokenizer, response))
+    return [token for block in pack(samples, 1, seed)[0] for token in block]
+
+
+def test_packed_the_first_loss_is_the_cross_entropy_over_all_tokens_of_the_blocks(start, tmp_path):
+    length, chain = 24, chained(MORE, seed=7)
+    summary = trained(start, tmp_path, texts=MORE, form="packed", max_length=length, batch_size=16)
+    model, nats, tokens = AutoModelForCausalLM.from_pretrained(start), 0.0, 0
+    for at in range(0, len(chain) - length + 1, length):
+        block = torch.tensor(chain[at : at + length])
+        with torch.no_grad():
+            log_probs = model(block[None]).logits[0].double().log_softmax(-1)
+        nats -= log_probs[:-1].gather(1, block[1:, None]).sum().item()
+        tokens += length - 1
+    assert summary["loss_first"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert (summary["rows"], summary["packed_records"]) == (len(chain) // length, len(MORE))
+    assert summary["left_over_tokens"] == len(chain) % length
+
+
+def test_packing_keeps_every_token_once_in_order_and_only_the_tail_is_left_over():
+    samples = [[number] * size for number, size in enumerate((3, 1, 7, 2, 5))]
+    blocks, left_over = pack(samples, 4, seed=1)
+    chain = [token for block in blocks for token in block]
+    assert [len(block) for block in blocks] == [4] * 4 and left_over == 2
+    order = list(dict.fromkeys(chain))
+    assert (chain + [order[-1]] * 2)[:18] == [token for number in order for token in samples[number]]
+    assert order != sorted(order) and pack(samples, 4, seed=1) == (blocks, 2) != pack(samples, 4, seed=2)
+    (short,), nothing = pack(samples, 99, seed=1)
+    assert sorted(short) == sorted(token for sample in samples for token in sample) and nothing == 0
+
+
+def test_lora_trains_its_targets_alone_and_leaves_a_whole_model(start, tmp_path):
+    lora = {"rank": 4, "alpha": 8.0, "targets": ["q_proj"]}
+    summary = trained(start, tmp_path, lora=lora, epochs=8, learning_rate=3e-2)
+    assert summary["loss_last"] < summary["loss_first"]
+    before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (start, tmp_path / "out/model"))
+    changed = {name for name, value in before.named_parameters() if (value != after.get_parameter(name)).any()}
+    assert changed == {f"model.layers.{layer}.self_attn.q_proj.weight" for layer in (0, 1)}
+
+
+def test_bf16_leaves_bf16_weights(start, tmp_path):
+    trained(start, tmp_path, precision="bf16")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out/model", dtype="auto").dtype == torch.bfloat16
 
 
 def test_a_model_that_yields_no_number_stops_the_run(start, tmp_path):

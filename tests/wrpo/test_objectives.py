@@ -1,10 +1,11 @@
-"""The WRPO loss and its schedule against hand arithmetic and limiting cases."""
+"""The objectives against hand arithmetic, limiting cases and finite differences."""
 
 import math
 
+import pytest
 import torch
 
-from tasks.wrpo.objectives import linear_alpha, reward_metrics, wrpo_dpo
+from tasks.wrpo.objectives import dpo, ipo, reward_metrics, simpo, wrpo_dpo, wrpo_ipo, wrpo_simpo
 
 RATIOS = [torch.tensor(values) for values in ([3.0, -1.0, 0.5], [1.0, 0.0, -2.0], [-1.0, 2.0, 0.25])]
 
@@ -36,13 +37,58 @@ def test_the_gradient_is_shared_out_by_alpha():
     assert (own_worst > 0).all()
 
 
-def test_alpha_starts_at_exactly_0_and_stops_one_step_short_of_its_maximum():
-    assert [linear_alpha(step, 4, 0.1) for step in range(4)] == [0.0, 0.025, 0.05, 0.1 * 3 / 4]
-    assert linear_alpha(4, 4, 0.1) == 0.1
+def test_every_objective_has_the_value_computed_by_hand():
+    # y_ws, y_wt, y_l, y_ls = 4, 2, -1, 3; a = 1/4: preferred 2.5; rejected -1, with y_ls 0
+    source_best, own_best, own_worst, source_worst = (torch.tensor([value]) for value in (4.0, 2.0, -1.0, 3.0))
+    softplus = lambda value: math.log1p(math.exp(value))
+    triple = source_best, own_best, own_worst
+    for found, expected in [
+        (dpo(source_best, own_worst, beta=0.1), softplus(-0.5)),  # 0.1 (4 + 1)
+        (ipo(source_best, own_worst, tau=0.25), 9),  # (5 - 2)^2
+        (simpo(source_best, own_worst, beta=2, gamma=1), softplus(-9)),  # 2 * 5 - 1
+        (wrpo_simpo(*triple, alpha=0.25, beta=2, gamma=1), softplus(-6)),  # 2 * 3.5 - 1
+        (wrpo_ipo(*triple, alpha=0.25, tau=0.25), 2.25),  # (3.5 - 2)^2
+        (wrpo_dpo(*triple, alpha=0.25, beta=0.1, source_worst=source_worst), softplus(-0.25)),  # 0.1 (2.5 - 0)
+        (wrpo_simpo(*triple, alpha=0.25, beta=2, gamma=1, source_worst=source_worst), softplus(-4)),
+        (wrpo_ipo(*triple, alpha=0.25, tau=0.25, source_worst=source_worst), 0.25),
+    ]:
+        torch.testing.assert_close(found, torch.tensor([float(expected)]))
 
 
-def test_alpha_of_a_run_without_steps_divides_by_nothing():
-    assert linear_alpha(0, 0, 0.1) == 0.0
+def test_ipo_at_the_papers_tau_asks_for_50_nats():
+    zeros = torch.zeros(2)
+    torch.testing.assert_close(wrpo_ipo(zeros, zeros, zeros, alpha=0.1, tau=0.01), torch.full((2,), 2500.0))
+    torch.testing.assert_close(wrpo_ipo(zeros + 50, zeros + 50, zeros, alpha=0.1, tau=0.01), zeros)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda *values: wrpo_dpo(*values[:3], alpha=0.3, beta=0.7),
+        lambda *values: wrpo_dpo(*values[:3], alpha=0.3, beta=0.7, source_worst=values[3]),
+        lambda *values: wrpo_simpo(*values[:3], alpha=0.3, beta=0.7, gamma=0.2),
+        lambda *values: wrpo_simpo(*values[:3], alpha=0.3, beta=0.7, gamma=0.2, source_worst=values[3]),
+        lambda *values: wrpo_ipo(*values[:3], alpha=0.3, tau=0.4),
+        lambda *values: wrpo_ipo(*values[:3], alpha=0.3, tau=0.4, source_worst=values[3]),
+        lambda *values: dpo(*values[:2], beta=0.7),
+        lambda *values: simpo(*values[:2], beta=0.7, gamma=0.2),
+        lambda *values: ipo(*values[:2], tau=0.4),
+    ],
+)
+def test_gradients_agree_with_finite_differences(objective):
+    values = [torch.tensor(of, dtype=torch.float64) for of in ([3.0, -1], [1, 0.0], [-1, 2.0], [0.5, 0.25])]
+    found = [value.clone().requires_grad_() for value in values]
+    objective(*found).sum().backward()
+    for place, value in enumerate(found):
+        for example in range(2):
+            nudge = torch.zeros(2, dtype=torch.float64)
+            nudge[example] = 1e-5
+            up, down = (
+                objective(*[other + sign * nudge * (at == place) for at, other in enumerate(values)]).sum()
+                for sign in (1, -1)
+            )
+            gradient = 0.0 if value.grad is None else value.grad[example].item()
+            assert gradient == pytest.approx((up - down).item() / 2e-5, abs=1e-8)
 
 
 def test_metrics_are_per_example_and_by_hand():

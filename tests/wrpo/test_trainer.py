@@ -131,9 +131,9 @@ def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=Non
         "pairs": [str(folder / "pairs.parquet")],
         "what": {
             "objective": {"kind": "wrpo", "beta": BETA, "alpha": 0.5}, "learning_rate": 1e-3, "epochs": 1,
-            "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None} | what,
+            "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None, "precision": "fp32"} | what,
         "how": {
-            "device_batch_size": device_batch_size, "gradient_checkpointing": False, "precision": "fp32"} | (how or {}),
+            "device_batch_size": device_batch_size, "gradient_checkpointing": False} | (how or {}),
         "seed": seed,
         "threads": 1,
     }  # fmt: skip
@@ -206,7 +206,7 @@ def test_bf16_and_gradient_checkpointing_change_the_first_steps_only_a_little(st
     _, expected = trained(start, tmp_path / "plain")
     _, steps = trained(start, tmp_path / "checkpointing", how={"gradient_checkpointing": True})
     assert [step["loss"] for step in steps] == pytest.approx([step["loss"] for step in expected], abs=1e-6)
-    _, steps = trained(start, tmp_path / "bf16", how={"precision": "bf16"})
+    _, steps = trained(start, tmp_path / "bf16", precision="bf16")
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=0.02)
     assert steps[1]["loss"] == pytest.approx(expected[1]["loss"], abs=0.05)
 

@@ -1,0 +1,124 @@
+"""Blobs as files of a local folder: written beside, flushed, then linked or renamed into place."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from infra.names import DRAFT, measure
+
+
+@contextmanager
+def draft_of(target: Path) -> Iterator[Path]:
+    """A name beside `target` for bytes that are not complete yet; gone afterwards, whatever happens."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.parent / f"{DRAFT}{uuid4().hex}"
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def seal(draft: Path) -> None:
+    """Flush to disk and take write permission away: programs read these files through links."""
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.fchmod(descriptor, os.fstat(descriptor).st_mode & 0o7555)
+    finally:
+        os.close(descriptor)
+
+
+class Folder:
+    """Blobs as files. Data is flushed too: after a power cut a manifest must not outlive the bytes it vouches for."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def local(self, path: str) -> Path:
+        return self.root / path
+
+    def read(self, path: str) -> bytes:
+        return self.local(path).read_bytes()
+
+    def digest(self, path: str) -> tuple[int, str]:
+        with self.local(path).open("rb") as stream:
+            return measure(stream)
+
+    def create(self, path: str, data: bytes) -> bool:
+        target = self.local(path)
+        with draft_of(target) as draft:
+            draft.write_bytes(data)
+            seal(draft)
+            try:
+                os.link(draft, target)  # whole and exclusive at once, which neither rename nor open(…, "x") is
+            except FileExistsError:
+                return self.read(path) == data
+        self._keep_names(target)
+        return True
+
+    def put_file(self, local: Path, path: str) -> None:
+        target = self.local(path)
+        if target.is_file() and target.stat().st_size == local.stat().st_size:
+            return
+        self._replace(target, lambda draft: shutil.copyfile(local, draft))
+
+    def get_file(self, path: str, local: Path) -> None:
+        with draft_of(local) as draft:
+            shutil.copyfile(self.local(path), draft)
+            os.replace(draft, local)
+
+    def list(self, prefix: str) -> dict[str, int]:
+        found = {}
+        for folder, _, names in os.walk(self.local(prefix)):
+            for file in (Path(folder, name) for name in names if not name.startswith(DRAFT)):
+                try:
+                    found[file.relative_to(self.root).as_posix()] = file.stat().st_size
+                except FileNotFoundError:
+                    continue  # deleted since the listing
+        return found
+
+    def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
+        with self._locked():
+            try:
+                current = self.read(path)
+            except FileNotFoundError:
+                return False
+            if current == old:
+                self._replace(self.local(path), lambda draft: draft.write_bytes(new))
+            return current in (old, new)
+
+    def delete(self, path: str) -> None:
+        with self._locked():
+            self.local(path).unlink(missing_ok=True)
+
+    def probe(self, path: str) -> None:
+        """Nothing of its own: the trial writes in `Blobs.probe` say it all."""
+
+    def _replace(self, target: Path, fill: Callable[[Path], object]) -> None:
+        with draft_of(target) as draft:
+            fill(draft)
+            seal(draft)
+            os.replace(draft, target)
+        self._keep_names(target)
+
+    def _keep_names(self, target: Path) -> None:
+        """Flush the folders from `target` up to the root, so that its name survives a power cut."""
+        for folder in target.parents:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if folder == self.root:
+                return
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / f"{DRAFT}lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

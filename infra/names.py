@@ -1,0 +1,23 @@
+"""What may be the name of a stored thing, and the measure of its bytes."""
+
+import hashlib
+from typing import BinaryIO
+
+BLOCK = 2**20
+DRAFT = ".draft-"
+
+
+def is_name(path: str) -> bool:
+    """Whether `path` is a relative name that stays under its root and cannot be taken for a draft."""
+    segments = path.split("/")
+    bad = ("", ".", "..")
+    return path.isprintable() and "\\" not in path and not any(s in bad or s.startswith(DRAFT) for s in segments)
+
+
+def measure(stream: BinaryIO) -> tuple[int, str]:
+    """(size, sha256) of what a stream still holds."""
+    size, digest = 0, hashlib.sha256()
+    while block := stream.read(BLOCK):
+        size += len(block)
+        digest.update(block)
+    return size, digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Low-rank adapters: the one file that knows peft. The model without its adapter is the reference of a preference objective."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel, set_seed
+
+
+def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
+    """The model with an adapter that changes nothing yet; without `lora` the model itself."""
+    if lora is None:
+        return model
+    set_seed(seed)  # the adapter's first half is drawn here, before a trainer sows its own
+    config = LoraConfig(
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        target_modules=list(lora["targets"]) or "all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def without_adapter(model: torch.nn.Module) -> PreTrainedModel:
+    """The model inside; adapters stand in its layers all the same."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
+    return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+
+def merged(model: torch.nn.Module) -> PreTrainedModel:
+    """A model of the kind it was made from, adapter and all."""
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model

@@ -1,0 +1,42 @@
+"""Models out of a folder, for every program: complete or refused, never with weights made up at random."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from infra.errors import BadInput
+
+
+def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto") -> PreTrainedModel:
+    """`kind` is one of transformers' Auto classes. Only safetensors, only from the folder, no code of the model's own."""
+    if not (Path(folder) / "config.json").is_file():
+        raise BadInput(f"model: {folder} holds no config.json")
+    try:
+        model, found = kind.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise BadInput(f"model: {folder} does not load: {' '.join(str(problem).split())[:300]}") from problem
+    missing = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
+    if missing:
+        raise BadInput(f"model: {folder} lacks weights that {kind.__name__} needs: {', '.join(missing[:5])}")
+    return model
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise BadInput(f"model: the tokenizer in {folder} has no chat template")
+    return tokenizer
+
+
+def pad(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:
+    """A batch of token ids with its mask. Padding is never attended to: a model without a pad token gets any id."""
+    width = max(len(row) for row in rows)
+    ids, mask = torch.full((len(rows), width), token or 0), torch.zeros((len(rows), width), dtype=torch.long)
+    for line, row in enumerate(rows):
+        place = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        ids[line, place], mask[line, place] = torch.tensor(row), 1
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,136 @@
+"""From a row of somebody's data set to a prompt: which column holds what is data, the text itself is kept as it is."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.records import prompt_id
+from tasks.stage import What
+
+ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+EXTRA_ID = re.compile(r"\n<extra_id_1>(?:Assistant|User)\n")  # between the turns of nvidia/HelpSteer2
+
+
+class Columns(What):
+    """Where a row's parts stand. What is not named is taken from the column of that name, if the set has one."""
+
+    prompt: str | tuple[str, ...] | None = Field(
+        None, description="a single user turn; of several columns the filled ones are joined by a line break"
+    )
+    messages: str | None = Field(None, description="a list of {role, content} or {from, value}")
+    category: str | None = None
+    gold: str | None = Field(None, description="what a program checks answers with: the right answer, or tests")
+    response: str | None = Field(None, description="an answer that the set brings along; none unless named")
+    part: str | None = Field(
+        None, description="sft, preference or held_out, for a split that is given; none unless named"
+    )
+    turns: Literal["all", "first"] = Field("all", description="first: the first user turn and what stands before it")
+    answered: Literal["refuse", "cut"] = Field("refuse", description="what is done with assistant turns at the end")
+    marks: Literal["none", "extra-id"] = Field("none", description="extra-id: turns inside a text, as in HelpSteer2")
+
+    def wanted(self) -> dict[str, tuple[str, bool]]:
+        """column -> (what it is for, whether the row must have it)."""
+        parts = {"prompt": self.prompt, "messages": self.messages, "category": self.category, "gold": self.gold}
+        if self.prompt or self.messages:  # one of them being named, the other's usual name means nothing
+            parts = {part: name for part, name in parts.items() if name or part not in ("prompt", "messages")}
+        parts |= {part: name for part, name in (("response", self.response), ("part", self.part)) if name}
+        named = {part: (name,) if isinstance(name, str) else name or (part,) for part, name in parts.items()}
+        return {name: (part, bool(parts[part])) for part, names in named.items() for name in names}
+
+
+def record(row: Any, columns: Columns, category: str = "") -> dict:
+    """The prompt in a row; ValueError says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError(f"is {type(row).__name__}, not an object with columns")
+    for name, (part, must) in columns.wanted().items():
+        if must and name not in row:
+            raise ValueError(f"{part}: there is no column {name!r} (there are {', '.join(map(repr, row))})")
+    messages, answer = split_answer(turns_of(row, columns), columns)
+    found = {
+        "messages": messages,
+        "category": text(row.get(columns.category or "category"), "category") or category,
+        "gold": plain(row.get(columns.gold or "gold")),
+        "response": given(row, columns, answer),
+        "part": text(row.get(columns.part), "part") if columns.part else None,
+    }
+    for words in strings(found):
+        refuse_unstorable(words)
+    return {"prompt_id": prompt_id(messages), **found}
+
+
+def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:
+    listed = row.get(columns.messages or "messages") if columns.messages or not columns.prompt else None
+    if listed:
+        return [turn(item) for item in listed] if isinstance(listed, list) else refuse("messages", listed)
+    names = (columns.prompt,) if isinstance(columns.prompt, str) else columns.prompt or ("prompt",)
+    parts = [text(row.get(name), name) for name in names]
+    whole = "\n".join(part for part in parts if part) if len(parts) > 1 else parts[0]
+    if whole is None:
+        raise ValueError("there is neither a prompt nor messages in it")
+    pieces = EXTRA_ID.split(whole) if columns.marks == "extra-id" else [whole]
+    return [{"role": ("user", "assistant")[place % 2], "content": piece} for place, piece in enumerate(pieces)]
+
+
+def turn(item: Any) -> dict[str, str]:
+    """{role, content}, from that or from ShareGPT's {from, value}; anything else that a turn holds would be lost."""
+    if not isinstance(item, dict):
+        refuse("messages", item)
+    filled = {name: value for name, value in item.items() if value is not None}
+    role, content = (("from", "value"), ("role", "content"))["role" in filled]
+    if set(filled) != {role, content} or filled[role] not in ROLES or not isinstance(filled[content], str):
+        refuse("messages", item)
+    return {"role": ROLES[filled[role]], "content": filled[content]}
+
+
+def split_answer(messages: list[dict[str, str]], columns: Columns) -> tuple[list[dict[str, str]], str | None]:
+    """The messages up to a user turn, and the answer behind them, if there was one."""
+    end = len(messages)
+    while columns.answered == "cut" and end and messages[end - 1]["role"] == "assistant":
+        end -= 1
+    if columns.turns == "first":
+        users = [place for place, one in enumerate(messages[:end]) if one["role"] == "user"]
+        end = users[0] + 1 if users else end
+    if not end or messages[end - 1]["role"] != "user" or not messages[end - 1]["content"].strip():
+        raise ValueError("the last message must be a user turn with some text")
+    following = messages[end]["content"] if end < len(messages) else None
+    return messages[:end], following
+
+
+def given(row: dict, columns: Columns, following: str | None) -> str | None:
+    """The set's own answer: the column's text, or the first assistant turn in it, or what followed the prompt."""
+    value = row.get(columns.response) if columns.response else None
+    if isinstance(value, list):
+        value = next((item["content"] for item in map(turn, value) if item["role"] == "assistant"), None)
+    return text(value, "response") if columns.response and columns.response != columns.messages else following
+
+
+def plain(value: Any) -> str | None:
+    """Text as it is; a number or a list of tests as JSON."""
+    try:
+        return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except TypeError as problem:
+        raise ValueError(f"gold: {problem}: {value!r:.80}") from problem
+
+
+def text(value: Any, name: str) -> str | None:
+    return value if value is None or isinstance(value, str) else refuse(name, value)
+
+
+def refuse(name: str, value: Any) -> Any:
+    raise ValueError(f"{name}: cannot be read from {value!r:.80}")
+
+
+def strings(found: dict) -> Iterator[str]:
+    yield from (message["content"] for message in found["messages"])
+    yield from (found[part] for part in ("category", "gold", "response") if found[part])
+
+
+def refuse_unstorable(words: str) -> None:
+    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form."""
+    if "\0" in words:
+        raise ValueError(f"character {words.index(chr(0))} is a NUL: {words!r:.80}")
+    if (surrogate := re.search("[\ud800-\udfff]", words)) is not None:
+        raise ValueError(f"character {surrogate.start()} is a lone surrogate: {words!r:.80}")

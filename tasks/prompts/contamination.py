@@ -1,0 +1,117 @@
+"""Which prompts stand in a benchmark, how much of them and where: exact, by n-grams in common, by MinHash.
+
+Nothing here sees a paraphrase. The thresholds are those of `Deciding`; the rules were measured on planted items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.prompts.language import language
+from tasks.prompts.minhash import compared, pairs_between, signatures
+from tasks.prompts.words import blocks, grams, hashed, key, normal, pattern
+
+GRAM = {"en": 8, "other": 8, "zh": 13}  # in words: eight Chinese words have about thirteen characters
+TEMPLATE = 50  # a gram that more items than this share is their common frame and says nothing about any of them
+EXCERPT = 300  # characters
+COLUMNS = ["prompt", "item", "method", "amount"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a benchmark; several of its texts may be looked for, each as an Item of the same id."""
+
+    benchmark: str
+    id: str
+    text: str
+
+
+def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame:
+    """Prompts of which one turn, or all turns together, is an item but for case, punctuation and spacing."""
+    known = {key(item.text): number for number, item in reversed(list(enumerate(items)))}
+    rows = []
+    for prompt, texts in enumerate(turns):
+        found = {known[each]: None for each in map(key, {"\n".join(texts), *texts}) if each in known}
+        rows += [(prompt, item, "exact", 1.0) for item in found]
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"prompt": int, "item": int, "amount": float})
+
+
+def contained(documents: Sequence[np.ndarray], items: Sequence[Item], others: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Per prompt and item with a gram in common: the share of the item's distinct grams that stand in the prompt."""
+    sizes = np.array([GRAM[language(item.text)] for item in items])
+    return pd.concat([shared_grams(documents, others, sizes, size) for size in np.unique(sizes).tolist()])
+
+
+def shared_grams(documents, others: Sequence[np.ndarray], sizes: np.ndarray, size: int) -> pd.DataFrame:
+    """For the items whose grams have this size."""
+    here = np.flatnonzero(sizes == size)
+    found = grams([others[number] for number in here], size)
+    index = pd.DataFrame({"gram": found.hashes, "item": here[found.owner]}).drop_duplicates()
+    index = index[index.groupby("gram")["item"].transform("size") <= TEMPLATE]
+    total = index.groupby("item").size()
+    filled = np.zeros(2**22, bool)  # a table by the low bits: most of the prompts' grams are in no item
+    filled[index["gram"].to_numpy() & np.uint64(2**22 - 1)] = True
+    hits = []
+    for start, some in blocks(documents):
+        theirs = grams(some, size)
+        likely = filled[theirs.hashes & np.uint64(2**22 - 1)]
+        hits.append(pd.DataFrame({"gram": theirs.hashes[likely], "prompt": theirs.owner[likely] + start}))
+    pairs = pd.concat(hits).drop_duplicates().merge(index, on="gram").groupby(["prompt", "item"]).size()
+    table = pairs.rename("amount").reset_index()
+    table["amount"] = table["amount"] / table["item"].map(total)
+    return table.assign(method=f"{size}-gram")[COLUMNS]
+
+
+def alike(documents, signed: np.ndarray, others: Sequence[np.ndarray], least: float) -> pd.DataFrame:
+    """Prompts and items whose shingle sets are at least so similar."""
+    theirs = signatures(others)
+    pairs, similarities = compared(pairs_between(signed, theirs), (signed, theirs), (documents, others), least)
+    table = pd.DataFrame({"prompt": pairs[:, 0], "item": pairs[:, 1], "amount": similarities})
+    return table.assign(method="minhash")[COLUMNS]
+
+
+def contamination(
+    turns: Sequence[Sequence[str]],
+    documents: Sequence[np.ndarray],
+    signed: np.ndarray,
+    items: Sequence[Item],
+    containment: float,
+    similarity: float,
+) -> pd.DataFrame:
+    """Per prompt and method the item that fits best. `contaminated` is the verdict; a few n-grams are for review alone."""
+    others = [hashed(item.text) for item in items]
+    found = pd.concat(
+        [
+            exact(turns, items),
+            contained(documents, items, others),
+            alike(documents, signed, others, similarity),
+        ]
+    ).sort_values(["prompt", "method", "amount", "item"], ascending=[True, True, False, True])
+    best = found.drop_duplicates(["prompt", "method"]).reset_index(drop=True)
+    best["contaminated"] = ~best["method"].str.endswith("gram") | (best["amount"] >= containment)
+    best["excerpt"] = [
+        excerpt("\n".join(turns[row.prompt]), items[row.item].text, row.method) for row in best.itertuples()
+    ]
+    best["benchmark"] = [items[number].benchmark for number in best["item"]]
+    best["item"] = [items[number].id for number in best["item"]]
+    return best
+
+
+def excerpt(text: str, item: str, method: str) -> str:
+    """The longest run of the prompt's words whose grams stand in the item, as it reads (in its normal form)."""
+    size = int(method.removesuffix("-gram")) if method.endswith("-gram") else 3
+    text = normal(text)
+    places = [match.span() for match in pattern(text).finditer(text)]
+    known = set(grams([hashed(item)], size).hashes.tolist())
+    inside = [gram in known for gram in grams([hashed(text)], size).hashes.tolist()]
+    best, run = (0, 0), 0
+    for place, hit in enumerate(inside):
+        run = run + 1 if hit else 0
+        if run > best[1]:
+            best = (place - run + 1, run)
+    if not best[1]:
+        return text[:EXCERPT]
+    start, end = places[best[0]][0], places[best[0] + best[1] + size - 2][1]
+    return text[start:end][:EXCERPT]

@@ -1,0 +1,101 @@
+"""The program that selects prompts: reads sets, filters, finds duplicates and contamination. Every dropped row is listed.
+
+python -m tasks.prompts.select JOB OUT
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+from tasks import program
+from tasks.prompts.contamination import Item, contamination
+from tasks.prompts.filters import text_of
+from tasks.prompts.identity import BenchmarkIdentity, DecontaminationIdentity, SelectionIdentity
+from tasks.prompts.minhash import signatures
+from tasks.prompts.near_duplicates import near_duplicates
+from tasks.prompts.reading import raw_rows
+from tasks.prompts.selecting import Selecting, by_reason, by_set, reasons, write_all
+from tasks.prompts.words import hashed
+
+EVIDENCE = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("set", pa.string()),
+        ("benchmark", pa.string()),
+        ("item", pa.string()),
+        ("method", pa.string()),  # exact | 8-gram | 13-gram | minhash
+        ("amount", pa.float64()),  # share of the item's n-grams; Jaccard similarity
+        ("contaminated", pa.bool_()),  # false: for review, below the threshold
+        ("excerpt", pa.string()),
+    ]
+)
+
+
+def main(job: dict, out: Path, progress: program.Progress) -> dict:
+    what = SelectionIdentity.model_validate(job["what"])
+    selecting = Selecting()
+    for number, one in enumerate(what.sets, 1):
+        selecting.take_set(one, Path(job["sets"][one.name]))
+        progress(number, len(what.sets), "sets")
+    counts = {"rows_read": selecting.read}
+    if what.near_duplicates or what.decontamination:
+        documents = [hashed(text_of(prompt["messages"])) for prompt in selecting.kept.values()]
+        signed = signatures(documents)
+        ids = list(selecting.kept)
+        if what.decontamination:
+            counts |= decontaminate(selecting, ids, documents, signed, what.decontamination, job["benchmarks"], out)
+        if what.near_duplicates:
+            drop_near_duplicates(selecting, ids, documents, signed, what.near_duplicates.similarity)
+    if not selecting.kept:
+        raise BadInput(f"prompts: of {selecting.read} rows none is left ({reasons(selecting)})")
+    write_all(selecting, out)
+    return {"rows": len(selecting.kept), **counts, **by_reason(selecting), **by_set(selecting, what)}
+
+
+def drop_near_duplicates(selecting: Selecting, ids: list[str], documents, signed, least: float) -> None:
+    """Among the prompts that are still there."""
+    here = [number for number, prompt_id in enumerate(ids) if prompt_id in selecting.kept]
+    gone = near_duplicates([documents[number] for number in here], signed[here], least)
+    selecting.remove(
+        (ids[here[later]], "near_duplicates", f"{ids[here[first]]}, similarity {similarity:.3f}")
+        for later, (first, similarity) in gone.items()
+    )
+
+
+def decontaminate(
+    selecting: Selecting, ids: list[str], documents, signed, what: DecontaminationIdentity, files: dict, out: Path
+) -> dict:
+    items = [item for one in what.benchmarks for item in read_items(one, Path(files[one.name]))]
+    turns = [[turn["content"] for turn in selecting.kept[prompt_id]["messages"]] for prompt_id in ids]
+    found = contamination(turns, documents, signed, items, what.containment, what.similarity)
+    found["prompt_id"] = [ids[number] for number in found["prompt"]]
+    found["set"] = [selecting.kept[prompt_id]["set"] for prompt_id in found["prompt_id"]]
+    pq.write_table(pa.Table.from_pandas(found, EVIDENCE, preserve_index=False), out / "contamination.parquet")
+    guilty = found[found["contaminated"]].drop_duplicates("prompt_id")
+    if what.action == "drop":
+        selecting.remove(
+            (row.prompt_id, "contaminated", f"{row.benchmark} {row.item}, {row.method} {row.amount:.3f}")
+            for row in guilty.itertuples()
+        )
+    review = set(found["prompt_id"]) - set(guilty["prompt_id"])
+    return {"benchmark_items": len(items), "contaminated": len(guilty), "to_review": len(review)}
+
+
+def read_items(one: BenchmarkIdentity, file: Path) -> Iterable[Item]:
+    """The items of a benchmark. Of one with several turns all of them together, and the first alone, are looked for."""
+    for number, row in enumerate(raw_rows(file), 1):
+        value = row.get(one.text) if isinstance(row, dict) else row
+        turns = [value] if isinstance(value, str) else value
+        if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
+            raise BadInput(f"{file}, row {number}: {one.text}: neither a text nor texts: {value!r:.80}")
+        name = str(row.get(one.id)) if one.id else str(number)
+        for text in dict.fromkeys(("\n".join(turns), turns[0])):
+            if text.strip():
+                yield Item(one.name, name, text)
+
+
+if __name__ == "__main__":
+    program.run(main)

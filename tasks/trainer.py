@@ -1,0 +1,122 @@
+"""What the training programs share: a model in and out of a folder, and the settings of a `transformers` trainer.
+
+The global batch is a matter of What: the programs' arithmetic here keeps it the same on any number of devices.
+"""
+
+import math
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from infra.errors import BadInput
+from tasks.adapters import merged
+from tasks.program import Progress
+
+
+def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
+    tables = [pq.read_table(file, columns=schema.names) for file in files]
+    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    if not rows:
+        raise BadInput(f"{name}: no rows in {files}")
+    return rows
+
+
+def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
+    """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
+    whole = merged(model)
+    return whole.to(torch.bfloat16) if precision == "bf16" else whole
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
+    """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
+    kept = source / "generation_config.json"
+    if kept.is_file():
+        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if kept.is_file():
+        shutil.copyfile(kept, folder / kept.name)
+
+
+def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
+    """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
+    what, how = job["what"], job["how"]
+    args = kind(
+        output_dir=str(out),
+        per_device_train_batch_size=how["device_batch_size"],
+        max_steps=total_steps(what, rows),
+        learning_rate=what["learning_rate"],
+        lr_scheduler_type="cosine",
+        warmup_steps=what["warmup_ratio"],  # below 1 it is a share of all steps
+        optim="adamw_torch",
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=what["precision"] == "bf16",
+        gradient_checkpointing=how["gradient_checkpointing"],
+        seed=job["seed"],
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **more,
+    )
+    if args.n_gpu > 1:
+        raise BadInput(f"{args.n_gpu} GPUs are visible to one process: start one process for each, or show it only one")
+    args.gradient_accumulation_steps = accumulation(what["batch_size"], how["device_batch_size"], args.world_size)
+    return args
+
+
+def total_steps(what: dict, rows: int) -> int:
+    """All epochs, the last batch of each as small as it comes; or fewer, where `max_steps` ends the training early."""
+    steps = what["epochs"] * math.ceil(rows / what["batch_size"])
+    return min(steps, what["max_steps"] or steps)
+
+
+def accumulation(batch_size: int, device_batch_size: int, world: int) -> int:
+    """Micro-batches per optimizer step, so that the global batch is what was asked for."""
+    if batch_size % (device_batch_size * world):
+        raise BadInput(
+            f"what.batch_size {batch_size} is not a multiple of"
+            f" how.device_batch_size {device_batch_size} times {world} processes"
+        )
+    return batch_size // (device_batch_size * world)
+
+
+class StepCount(TrainerCallback):
+    """Tells how far the training is."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.progress(state.global_step, state.max_steps, "steps")
+
+
+def summary(steps: list[dict], rows: int, **counts: int) -> dict:
+    """The numbers of a training for its manifest."""
+    return {
+        "steps": len(steps),
+        "rows": rows,
+        "tokens": sum(step["tokens"] for step in steps),
+        **counts,
+        "loss_first": steps[0]["loss"],
+        "loss_last": steps[-1]["loss"],
+    }

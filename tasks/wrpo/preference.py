@@ -1,0 +1,81 @@
+"""What an objective asks of a trainer: which responses, whether a reference, the losses, alpha, and what to log.
+
+Between the settings (`settings.py`) and the mathematics (`objectives.py`, `schedules.py`); knows no trainer.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from infra.errors import BadInput
+from tasks.wrpo.objectives import dpo, ipo, reward_metrics, simpo, wrpo_dpo, wrpo_ipo, wrpo_simpo
+from tasks.wrpo.schedules import cosine_alpha, gap_alpha, linear_alpha
+from tasks.wrpo.settings import DPO, IPO, WRPO, WRPOIPO, Cosine, Gap, Linear, Objective, SimPO, Static, WRPOSimPO, names
+
+
+def from_job(what: dict, seed: int) -> "Preference":
+    """Of a job's `what`, whose `objective` holds `kind` and that objective's own fields."""
+    fields = dict(what["objective"])
+    kind = fields.pop("kind")
+    if kind not in names():
+        raise BadInput(f"what.objective.kind: {kind!r} is not one of: {', '.join(map(repr, names()))}")
+    settings = {**what, **fields, "objective": kind, "seed": seed}
+    return Preference(TypeAdapter(Objective).validate_python(settings))
+
+
+class Preference:
+    """An objective in use. `values` below are its responses' log-ratios (or log-probabilities) by role, each (B,)."""
+
+    def __init__(self, settings: Objective):
+        self.settings = settings
+        self.weighs = isinstance(settings, WRPO | WRPOSimPO | WRPOIPO)
+        self.needs_reference = not isinstance(settings, SimPO | WRPOSimPO)
+        self.roles = settings.roles
+        self.scale = settings.tau if isinstance(settings, IPO | WRPOIPO) else settings.beta
+
+    def values(self, log_probs: Tensor, lengths: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
+        """From (roles, B) sums of log pi and numbers of tokens; the reference's sums where the objective has one."""
+        ratios = log_probs - reference if self.needs_reference else log_probs
+        return dict(zip(self.roles, ratios / lengths if self.settings.log_probs == "mean" else ratios, strict=True))
+
+    def losses(self, values: dict[str, Tensor], alpha: float | None) -> Tensor:
+        match self.settings:
+            case WRPO(beta=beta):
+                return wrpo_dpo(**values, alpha=alpha, beta=beta)
+            case WRPOSimPO(beta=beta, gamma=gamma):
+                return wrpo_simpo(**values, alpha=alpha, beta=beta, gamma=gamma)
+            case WRPOIPO(tau=tau):
+                return wrpo_ipo(**values, alpha=alpha, tau=tau)
+            case DPO(beta=beta):
+                return dpo(*values.values(), beta=beta)
+            case IPO(tau=tau):
+                return ipo(*values.values(), tau=tau)
+            case SimPO(beta=beta, gamma=gamma):
+                return simpo(*values.values(), beta=beta, gamma=gamma)
+        raise TypeError(f"{type(self.settings).__name__} has no loss")
+
+    def alpha(self, step: int, steps: int, history: Sequence[dict]) -> float | None:
+        """Of the optimizer step that follows `step` completed ones, whose logs are `history`; none where nothing weighs."""
+        if not self.weighs:
+            return None
+        match self.settings.schedule:
+            case Linear():
+                return linear_alpha(step, steps, self.settings.alpha)
+            case Static():
+                return self.settings.alpha
+            case Cosine():
+                return cosine_alpha(step, steps, self.settings.alpha)
+            case Gap(scale=scale, window=window):
+                gaps = [entry["gap"] for entry in history if "gap" in entry and entry["step"] <= step]
+                return gap_alpha(gaps, self.settings.alpha, scale, window)
+        raise TypeError(f"{type(self.settings.schedule).__name__} is no schedule")
+
+    def metrics(self, values: dict[str, Tensor], log_probs: Tensor, lengths: Tensor, alpha: float | None) -> dict:
+        """What is logged of a batch, each (B,): rewards, margin, accuracies, sums of log pi, and the gap of `gap_alpha`."""
+        found = reward_metrics(**values, alpha=alpha or 0.0, beta=self.scale)
+        found |= {f"log_prob_{name}": sums for name, sums in zip(self.roles, log_probs, strict=True)}
+        if self.weighs:
+            per_token = dict(zip(self.roles, log_probs / lengths, strict=True))
+            found["gap"] = per_token["own_best"] - per_token["source_best"]
+        return found

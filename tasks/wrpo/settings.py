@@ -1,0 +1,149 @@
+"""The objectives as settings: a union on `objective`, each with its own fields, and the schedules of alpha.
+
+Defaults are those that WRPO's Table 6 chose (whose tau column was lost: IPO's tau stands under alpha, WRPO-IPO's under
+gamma). What the objectives compute stands in `objectives.py`; which response plays which role, in `preference.py`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.stage import What
+from tasks.training import Training
+
+
+class Linear(What):
+    """alpha s / N: from 0, as both the paper and its code have it."""
+
+    kind: Literal["linear"]
+
+
+class Static(What):
+    """alpha throughout: the paper's Figure 6."""
+
+    kind: Literal["static"]
+
+
+class Cosine(What):
+    """alpha (1 - cos(pi s / N)) / 2."""
+
+    kind: Literal["cosine"]
+
+
+class Gap(What):
+    """alpha min(1, exp(-gap / scale)): the closer the policy finds the source's response to its own, the more it weighs."""
+
+    kind: Literal["gap"]
+    scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="nats per token at which the weight is alpha / e")
+    window: int = Field(10, gt=0, description="optimizer steps over which the measured gap is averaged")
+
+
+Schedule = Annotated[Linear | Static | Cosine | Gap, Field(discriminator="kind")]
+LogProbs = Literal["sum", "mean"]
+ALPHA = Field(0.1, ge=0, le=1, description="weight of the source's response, at its largest; `schedule` says when")
+BETA = Field(0.01, gt=0, allow_inf_nan=False)
+TAU = Field(0.01, gt=0, allow_inf_nan=False)
+
+
+TRIPLE = ("source_best", "own_best", "own_worst")
+PAIRS = {
+    "own": ("own_best", "own_worst"),
+    "hybrid": ("source_best", "own_worst"),
+    "sources": ("source_best", "source_worst"),
+}
+
+
+class Weighted(Training):
+    """A source's response and the model's own share the preferred side, alpha to 1 - alpha."""
+
+    schedule: Schedule = Linear(kind="linear")
+    source_worst: bool = Field(
+        False, description="alpha r(y_ls) + (1 - alpha) r(y_l) on the rejected side (Table 10); needs pairs with y_ls"
+    )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The responses of a record that the objective reads."""
+        return TRIPLE + ("source_worst",) * self.source_worst
+
+
+class WRPO(Weighted):
+    """WRPO in its DPO form: -log sigma(alpha r(y_ws) + (1 - alpha) r(y_wt) - r(y_l)), r = beta log(pi / pi_ref)."""
+
+    objective: Literal["wrpo"]
+    beta: float = BETA
+    alpha: float = ALPHA
+    log_probs: LogProbs = "sum"
+
+
+class WRPOSimPO(Weighted):
+    """WRPO in its SimPO form: of mean log-probabilities, without reference model."""
+
+    objective: Literal["wrpo-simpo"]
+    beta: float = Field(10.0, gt=0, allow_inf_nan=False)
+    gamma: float = Field(0.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    alpha: float = Field(0.5, ge=0, le=1)
+    log_probs: LogProbs = "mean"
+
+
+class WRPOIPO(Weighted):
+    """WRPO in its IPO form. Sums by default: Table 5 divides by no length, and at tau .01 the margin asked for is 50 nats,
+    within reach of whole responses and out of reach per token. TRL divides: `log_probs = "mean"`."""
+
+    objective: Literal["wrpo-ipo"]
+    tau: float = TAU
+    alpha: float = ALPHA
+    log_probs: LogProbs = "sum"
+
+
+class Pairwise(Training):
+    """One preferred response and one rejected."""
+
+    pair: Literal["own", "hybrid", "sources"] = Field(
+        "own",
+        description="own: y_wt over y_l (WRPO at alpha 0); hybrid: y_ws over y_l (at alpha 1); sources: y_ws over y_ls",
+    )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The responses of a record that the objective reads."""
+        return PAIRS[self.pair]
+
+
+class DPO(Pairwise):
+    """DPO; with `log_probs = "mean"` FuseChat-3.0's length-normalised DPO."""
+
+    objective: Literal["dpo"]
+    beta: float = BETA
+    log_probs: LogProbs = "sum"
+
+
+class IPO(Pairwise):
+    """IPO; sums or means as with WRPO-IPO."""
+
+    objective: Literal["ipo"]
+    tau: float = TAU
+    log_probs: LogProbs = "sum"
+
+
+class SimPO(Pairwise):
+    """SimPO: of mean log-probabilities, without reference model."""
+
+    objective: Literal["simpo"]
+    beta: float = Field(10.0, gt=0, allow_inf_nan=False)
+    gamma: float = Field(1.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    log_probs: LogProbs = "mean"
+
+
+VARIANTS = (WRPO, WRPOSimPO, WRPOIPO, DPO, IPO, SimPO)
+Objective = Annotated[WRPO | WRPOSimPO | WRPOIPO | DPO | IPO | SimPO, Field(discriminator="objective")]
+
+
+def names() -> tuple[str, ...]:
+    """What `objective` may be."""
+    return tuple(variant.model_fields["objective"].annotation.__args__[0] for variant in VARIANTS)
+
+
+def terms(what: Training) -> dict:
+    """Of an objective's settings those that are not every training's."""
+    return what.model_dump(mode="json", exclude={*Training.model_fields, "objective"})

@@ -1,0 +1,43 @@
+"""Adapters: off is the model as it was, merged is the model as it became."""
+
+import tiny
+import torch
+
+from tasks.adapters import adapted, adapter_off, merged, without_adapter
+
+LORA = {"rank": 2, "alpha": 4.0, "targets": ()}
+IDS = torch.arange(7, 27)[None]
+
+
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(IDS).logits
+
+
+def test_a_new_adapter_changes_nothing_and_a_trained_one_is_off_and_merged_as_it_should_be():
+    plain, model = logits(tiny.llama()), adapted(tiny.llama(), LORA, seed=1)
+    assert torch.equal(logits(model), plain)
+    for name, value in model.named_parameters():
+        assert value.requires_grad == ("lora_" in name)
+        if "lora_B" in name:
+            torch.nn.init.normal_(value.data)
+    trained = logits(model)
+    assert (trained - plain).abs().max() > 0.1
+    with adapter_off(model):
+        assert torch.equal(logits(model), plain)
+    whole = merged(model)
+    assert type(whole) is type(tiny.llama()) and not [name for name, _ in whole.named_parameters() if "lora" in name]
+    torch.testing.assert_close(logits(whole), trained, rtol=1e-4, atol=1e-4)
+
+
+def test_without_targets_every_linear_layer_but_the_head_is_adapted():
+    model = adapted(tiny.llama(), LORA, seed=1)
+    found = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
+    assert found == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_without_an_adapter_the_model_is_itself():
+    model = tiny.llama()
+    assert adapted(model, None, seed=1) is without_adapter(model) is merged(model) is model
+    with adapter_off(model):
+        pass
