@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         ("plan", plan, "say what a run would do and why; run nothing"),
         ("show", show, "lineage of an artifact or of a recipe's report, up to the prompts"),
         ("report", report, "print a finished recipe's results and where its report is"),
+        ("export", export, "write a recipe's training records for TRL, LLaMA-Factory or a hub"),
     ):
         one = commands.add_parser(name, help=text, description=text)
         what = (
@@ -51,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
             dest="overrides",
             help="override a field of the recipe, for example wrpo.alpha=0.3; may be repeated",
         )
+        if name == "export":
+            one.add_argument("--format", choices=("trl", "llama-factory", "hub"), required=True, dest="form")
+            one.add_argument("--to", metavar="FOLDER", required=True, help="a new folder")
+            one.add_argument("--candidates", action="store_true", help="also all responses with their scores")
         one.set_defaults(command=command)
     return whole
 
@@ -127,6 +132,16 @@ def report(chosen: argparse.Namespace) -> int:
     if place.store.manifest(last.stage.name, last.fingerprint) is None:
         raise BadInput(f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse run makes it")
     return finish(last, place, make_console())
+
+
+def export(chosen: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from flows.export import export
+
+    recipe, last, place = chain(chosen)
+    export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    print(Path(chosen.to).absolute())
 
 
 def finish(last, place, console) -> int:

@@ -11,12 +11,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from tasks.models.stage import SLOT, GeneratorSource, RewardSource
+from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.stage import Sampling, SamplingHow
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
-from tasks.splits.stage import Split
-from tasks.stage import Exact, Seed, What
+from tasks.splits.stage import ByCategory, SplitRule
+from tasks.stage import Exact, Seed
 from tasks.training import TrainingHow
 from tasks.wrpo.settings import Objective
 from tasks.wrpo.settings import names as objectives
@@ -26,8 +27,11 @@ MODELS = {"tiny", "tiny-reward", "folder", "hub"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
-KINDS = MODELS | PROMPTS | FILTERS | SCHEDULES | set(objectives())
+SPLITS = {"shares", "by-category", "given"}
+RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
+KINDS = MODELS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
+UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
 
 
 class Section(Exact):
@@ -47,10 +51,6 @@ class Reward(Section):
 
     model: RewardSource
     scoring: Scoring = Scoring(kind="sequence-classifier")
-
-
-class Pairing(What):
-    margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
 
 
 class Evaluating(Section):
@@ -80,10 +80,11 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
-    split: Split
+    split: SplitRule
     sampling: Sampling
     sft: SFT
-    pairs: Pairing = Pairing()
+    records: RecordRule = Best(kind="best")
+    pairs: PairRule = Wrpo(kind="wrpo")
     wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
@@ -97,8 +98,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            given = name == "prompts" and isinstance(section, dict) and section.get("kind", "skills") != "skills"
-            if isinstance(section, dict) and not given:
+            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -120,6 +120,29 @@ class Recipe(Section):
                     f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size {device}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def answerable(self) -> "Recipe":
+        """The rules ask for nothing that the chain does not make."""
+        names = {source.name for source in self.sources}
+        for field, rule in (("records", self.records), ("pairs", self.pairs)):
+            for one in rule.each():
+                if unknown := set(getattr(one, "sources", ())) - names:
+                    raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
+                if one.reads_checks:
+                    raise ValueError(
+                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                    )
+        if self.pairs_first and self.pairs.reads_own:
+            raise ValueError(
+                f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
+            )
+        return self
+
+    @property
+    def pairs_first(self) -> bool:
+        """Whether the split counts only prompts that leave a pair."""
+        return isinstance(self.split, ByCategory) and bool(self.split.pairable)
 
     def refuse_open_slots(self) -> None:
         """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
@@ -234,10 +257,12 @@ def step_into(place: Any, part: str, override: str) -> Any:
 def field_path(place: Sequence[str | int]) -> list[str]:
     """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
-    path, kind = [], True
+    path, kind, above = [], True, ""
     for part in place:
-        kind = part in KINDS and not kind
+        named = above == "rules"  # by category: a name of the user's own
+        kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
+        above = part
     return path
 
 

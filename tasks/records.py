@@ -13,6 +13,8 @@ PROMPT = pa.schema(
         ("messages", MESSAGES),  # ends with a user turn
         ("category", pa.string()),
         ("gold", pa.string()),  # what a program checks answers with: the right one, or tests; null where there is none
+        ("part", pa.string()),  # the part of the split that it was given for; null where it names none
+        ("response", pa.string()),  # the response that it came with; null where there is none
     ]
 )
 
@@ -51,6 +53,7 @@ SFT_RECORD = pa.schema(
     ]
 )
 
+# A column per role. A rule fills the roles it is about, the others are null: an objective names the roles that it needs.
 PREFERENCE_RECORD = pa.schema(
     [
         ("prompt_id", pa.string()),

@@ -43,6 +43,13 @@ def prompts(count: int, seed: int) -> list[dict]:
         seen.add(letters)
         messages = [{"role": "user", "content": f"{skill} {letters}"}]
         records.append(
-            {"prompt_id": prompt_id(messages), "messages": messages, "category": skill, "gold": SKILLS[skill](letters)}
+            {
+                "prompt_id": prompt_id(messages),
+                "messages": messages,
+                "category": skill,
+                "gold": SKILLS[skill](letters),
+                "part": None,
+                "response": None,
+            }
         )
     return records

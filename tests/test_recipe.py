@@ -89,6 +89,18 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("prompts={kind='file', path='/nowhere.jsonl'}", "prompts.path: there is no file '/nowhere.jsonl'"),
         ("sources=[]", "sources: "),
         ("sampling.n=0", "sampling.n: Input should be greater than 0, not 0"),
+        ("pairs.kind='best'", "pairs: "),
+        ("pairs.margin=-1", "pairs.margin: Input should be greater than or equal to 0, not -1"),
+        ("pairs.rank=3", "pairs.rank: "),
+        ("pairs={kind='hybrid', rank=2}", "pairs.rank: there is no such field (value 2)"),
+        ("pairs={kind='same-source', gap={low=0.2, high=0.1}}", "pairs.gap: high 0.1 is below low 0.2"),
+        ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile lies in [0, 1]"),
+        ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
+        ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
+        ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
+        ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
+        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
+        ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )
 def test_a_bad_field_is_named_with_its_value(override, message):
@@ -119,3 +131,26 @@ def test_two_sources_of_one_name_are_refused():
     with pytest.raises(BadInput, match="is taken"):
         recipe = load("demo")
         load("demo", [f"sources.0.name='{recipe.sources[1].name}'"])
+
+
+def inputs_of(title, *overrides):
+    (step,) = [step for step in lineage(fusion(load("demo", overrides))) if step.label == title]
+    return {name: [item.label for item in items] for name, items in step.inputs.items() if items}
+
+
+def test_pairs_read_only_what_their_rule_asks_for():
+    """A source that no rule names, or an SFT model whose responses none reads, must not change the pairs' address."""
+    every = [f"per-model sampling · {name}" for name in ("mirror", "sorter", "roller")]
+    assert inputs_of("pairs")["responses"] == every and "own_responses" in inputs_of("pairs")
+    assert inputs_of("pairs", "pairs.sources=['roller', 'mirror']")["responses"] == [every[0], every[2]]
+    assert "responses" not in inputs_of("pairs", "pairs={kind='on-policy'}")
+    assert "own_responses" not in inputs_of("pairs", "pairs={kind='same-source'}")
+    assert "responses" not in inputs_of("SFT records", "records={kind='given'}")
+
+
+def test_pairs_come_before_the_split_where_it_counts_them():
+    split = "split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}"
+    rule = "pairs={kind='same-source'}"
+    assert inputs_of("splitting", split, rule)["pairs"] == ["pairs · before splitting"]
+    assert "splits" not in inputs_of("pairs · before splitting", split, rule)
+    assert "pairs" not in inputs_of("splitting", rule)

@@ -1,125 +1,135 @@
-"""Training records from scored responses: `records.parquet` for SFT, `pairs.parquet` (triples) for WRPO.
+"""Training records from scored responses: `records.parquet` for SFT, `pairs.parquet` for preference optimisation.
 
-Ties are broken by a written rule: score, then the order of the sources in the recipe, sample index, content id.
+The rules stand in `rules.py`, what they choose in `selection.py`, where it is read in `evidence.py`.
 """
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.execution import Run
-from tasks.pool import write
+from tasks.pairs.candidates import write
+from tasks.pairs.evidence import Evidence, apply, gather, part
+from tasks.pairs.rules import Given, PairRule, RecordRule, Rule
+from tasks.pairs.selection import Selection
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import How, What, stage
-
-BEST_FIRST = ["score", "priority", "sample_index", "content_id"]
-
-
-class BestOfSources(What):
-    """SFT records: of each prompt of the SFT part, the response with the highest reward over all sources."""
-
-    sources: tuple[str, ...] = Field(min_length=1, description="the sources' names, in the order that breaks ties")
-
-
-class Triples(What):
-    """WRPO's triples: y_ws the best response of all sources, y_wt and y_l the best and the worst of the SFT model's own."""
-
-    sources: tuple[str, ...] = Field(min_length=1)
-    margin: float = Field(0.0, ge=0, description="own best must score above own worst by more than this")
-
 
 Manifests = tuple[Manifest, ...]
 
 
-@stage("SFT records", version="1")
+class SftRecords(What):
+    """SFT records of the SFT part of the prompts."""
+
+    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
+    rule: RecordRule
+
+
+class Pairs(What):
+    """Preference records of the preference part of the prompts."""
+
+    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
+    rule: PairRule
+
+
+@stage("SFT records", version="2")
 def build_sft_records(
     run: Run,
-    what: BestOfSources,
+    what: SftRecords,
     how: How,
     prompts: Manifests,
     splits: Manifests,
-    responses: Manifests,
-    scores: Manifests,
+    responses: Manifests = (),
+    scores: Manifests = (),
+    checks: Manifests = (),
 ) -> None:
-    candidates = scored(run, what.sources, responses, scores)
-    best = candidates.sort_values(BEST_FIRST, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
-    records = part(run, "sft", prompts, splits).merge(best, on="prompt_id", how="left", validate="one_to_one")
-    answered = records[records["text"].notna()].rename(columns={"text": "response"})
-    if answered.empty:
-        raise BadInput("sft: no prompt of the SFT part has a scored response")
-    run.count(rows=len(answered), dropped_without_response=len(records) - len(answered))
-    write(run, answered, SFT_RECORD, "records.parquet")
+    """`checks`: of each source's responses which are correct (1) and which are not (0), in the shape of scores."""
+    refuse_unchecked("records", what.rule, checks)
+    with_response = any(isinstance(rule, Given) for rule in what.rule.each())
+    evidence = gather(run, part(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks))
+    selection = settled(run, "records: no prompt of the SFT part leaves a record", apply(what.rule, evidence))
+    write(sft_records(evidence, selection), SFT_RECORD, run.folder / "records.parquet")
 
 
-@stage("pairs", version="1")
+@stage("pairs", version="2")
 def build_pairs(
     run: Run,
-    what: Triples,
+    what: Pairs,
     how: How,
     prompts: Manifests,
-    splits: Manifests,
-    responses: Manifests,
-    scores: Manifests,
-    own_responses: Manifests,
-    own_scores: Manifests,
+    splits: Manifests = (),
+    responses: Manifests = (),
+    scores: Manifests = (),
+    checks: Manifests = (),
+    own_responses: Manifests = (),
+    own_scores: Manifests = (),
 ) -> None:
-    sources = scored(run, what.sources, responses, scores).sort_values(BEST_FIRST, ascending=[False, True, True, True])
-    own = scored(run, ("own",), own_responses, own_scores).sort_values(BEST_FIRST, ascending=[False, True, True, True])
-    triples = (
-        part(run, "preference", prompts, splits)
-        .merge(named(sources.drop_duplicates("prompt_id"), "source_best", ["source"]), on="prompt_id", how="left")
-        .merge(named(own.drop_duplicates("prompt_id"), "own_best"), on="prompt_id", how="left")
-        .merge(named(own.drop_duplicates("prompt_id", keep="last"), "own_worst"), on="prompt_id", how="left")
-    )
-    kept = triples[keep(run, triples, what.margin)]
-    if kept.empty:
-        raise BadInput(
-            f"pairs.margin: none of the {len(triples)} prompts of the preference part leaves a triple; "
-            f"counted {run.counts}"
-        )
-    run.count(rows=len(kept), source_beats_own=int((kept["source_best_score"] > kept["own_best_score"]).sum()))
-    absent = {"worst_source": None, "source_worst": None, "source_worst_score": None}
-    write(run, kept.assign(**absent), PREFERENCE_RECORD, "pairs.parquet")
+    """Without `splits`: pairs of all prompts. `own_…`: responses of the SFT model itself. `checks`: as for SFT records."""
+    refuse_unchecked("pairs", what.rule, checks)
+    asked = part(run, "preference", prompts, splits)
+    evidence = gather(run, asked, what.sources, (responses, scores, checks), (own_responses, own_scores))
+    selection = settled(run, "pairs: no prompt of the preference part leaves a record", apply(what.rule, evidence))
+    if {"source_best", "own_best"} <= selection.chosen.keys():
+        ahead = selection.chosen["source_best"]["score"] > selection.chosen["own_best"]["score"]
+        run.count(source_beats_own=int((ahead & selection.kept).sum()))
+    write(preference_records(evidence, selection), PREFERENCE_RECORD, run.folder / "pairs.parquet")
 
 
-def keep(run: Run, triples: pd.DataFrame, margin: float) -> pd.Series:
-    """Which prompts can teach something; every other is counted under its reason."""
-    incomplete = triples[["source_best", "own_best", "own_worst"]].isna().any(axis=1)
-    equal = ~incomplete & (triples["own_best"] == triples["own_worst"])
-    flat = ~incomplete & ~equal & ~(triples["own_best_score"] - triples["own_worst_score"] > margin)
-    run.count(
-        dropped_without_response=int(incomplete.sum()),
-        dropped_own_responses_equal=int(equal.sum()),
-        dropped_no_margin=int(flat.sum()),
-    )
-    return ~(incomplete | equal | flat)
+def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
+    for one in rule.each():
+        if one.reads_checks and not checks:
+            raise BadInput(
+                f"{field}.kind: {one.kind!r} asks which responses are correct, and no checks of them are given"
+            )
 
 
-def scored(run: Run, names: tuple[str, ...], responses: Manifests, scores: Manifests) -> pd.DataFrame:
-    """All responses of the named models with their scores; a model's place in the list is its priority.
-
-    The same words have one score, the first: two batches may differ in the last bits, and ties must not depend on them.
-    """
-    columns = ["content_id", "score"]
-    values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet"), columns=columns) for judged in scores])
-    values, tables = values.drop_duplicates("content_id"), []
-    for priority, (name, made) in enumerate(zip(names, responses, strict=True)):
-        rows = pd.read_parquet(
-            run.file(made, "responses.parquet"), columns=["prompt_id", "sample_index", "text", "content_id"]
-        )
-        tables.append(
-            rows.merge(values, on="content_id", validate="many_to_one").assign(source=name, priority=priority)
-        )
-    return pd.concat(tables, ignore_index=True)
+def settled(run: Run, nothing: str, selection: Selection) -> Selection:
+    run.count(rows=int(selection.kept.sum()), **selection.counts)
+    if not selection.kept.any():
+        raise BadInput(f"{nothing}; counted {run.counts}")
+    return selection
 
 
-def part(run: Run, name: str, prompts: Manifests, splits: Manifests) -> pd.DataFrame:
-    """The prompts of one part of the split, in the order of their ids."""
-    parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
-    rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
-    return rows[rows["prompt_id"].isin(parts.loc[parts["part"] == name, "prompt_id"])]
+def sft_records(evidence: Evidence, selection: Selection) -> pa.Table:
+    columns, places = of_prompts(evidence, selection)
+    best = selection.chosen["best"].iloc[places]
+    (response,) = evidence.fetch("text", best)
+    source = named(evidence, best["source"])
+    if "response" in evidence.prompts.column_names:
+        came = evidence.prompts["response"].take(places).cast(pa.large_string())
+        response, source = pc.coalesce(response, came), pc.coalesce(source, pa.scalar("given"))
+    return pa.table({**columns, "response": response, "source": source, "score": numbers(best["score"])})
 
 
-def named(rows: pd.DataFrame, name: str, also: list[str] | None = None) -> pd.DataFrame:
-    return rows[["prompt_id", "text", "score", *(also or [])]].rename(columns={"text": name, "score": f"{name}_score"})
+def preference_records(evidence: Evidence, selection: Selection) -> pa.Table:
+    """A column per role; null throughout where no rule of the recipe fills it."""
+    columns, places = of_prompts(evidence, selection)
+    rows = {role: chosen.iloc[places] for role, chosen in selection.chosen.items()}
+    texts = dict(zip(rows, evidence.fetch("text", *rows.values()), strict=True))
+    scores = {f"{role}_score": numbers(chosen["score"]) for role, chosen in rows.items()}
+    writers = {
+        name: named(evidence, rows[role]["source"])
+        for name, role in (("source", "source_best"), ("worst_source", "source_worst"))
+        if role in rows
+    }
+    return pa.table({**columns, **texts, **scores, **writers})
+
+
+def of_prompts(evidence: Evidence, selection: Selection) -> tuple[dict[str, pa.ChunkedArray], np.ndarray]:
+    places = np.flatnonzero(selection.kept)
+    return {name: evidence.prompts[name].take(places) for name in ("prompt_id", "messages")}, places
+
+
+def named(evidence: Evidence, source: pd.Series) -> pa.Array:
+    """The names of the sources by number, null for -1."""
+    number = source.to_numpy()
+    return pa.array(evidence.names, pa.string()).take(pa.array(number, mask=number < 0))
+
+
+def numbers(score: pd.Series) -> pa.Array:
+    """Null where there is none."""
+    return pa.array(score.to_numpy(), pa.float64(), from_pandas=True)

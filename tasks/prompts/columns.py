@@ -24,6 +24,9 @@ class Columns(What):
     category: str | None = None
     gold: str | None = Field(None, description="what a program checks answers with: the right answer, or tests")
     response: str | None = Field(None, description="an answer that the set brings along; none unless named")
+    part: str | None = Field(
+        None, description="sft, preference or held_out, for a split that is given; none unless named"
+    )
     turns: Literal["all", "first"] = Field("all", description="first: the first user turn and what stands before it")
     answered: Literal["refuse", "cut"] = Field("refuse", description="what is done with assistant turns at the end")
     marks: Literal["none", "extra-id"] = Field("none", description="extra-id: turns inside a text, as in HelpSteer2")
@@ -33,8 +36,7 @@ class Columns(What):
         parts = {"prompt": self.prompt, "messages": self.messages, "category": self.category, "gold": self.gold}
         if self.prompt or self.messages:  # one of them being named, the other's usual name means nothing
             parts = {part: name for part, name in parts.items() if name or part not in ("prompt", "messages")}
-        if self.response:
-            parts["response"] = self.response
+        parts |= {part: name for part, name in (("response", self.response), ("part", self.part)) if name}
         named = {part: (name,) if isinstance(name, str) else name or (part,) for part, name in parts.items()}
         return {name: (part, bool(parts[part])) for part, names in named.items() for name in names}
 
@@ -52,6 +54,7 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
         "category": text(row.get(columns.category or "category"), "category") or category,
         "gold": plain(row.get(columns.gold or "gold")),
         "response": given(row, columns, answer),
+        "part": part_of(row, columns),
     }
     for words in strings(found):
         refuse_unstorable(words)
@@ -102,6 +105,13 @@ def given(row: dict, columns: Columns, following: str | None) -> str | None:
     if isinstance(value, list):
         value = next((item["content"] for item in map(turn, value) if item["role"] == "assistant"), None)
     return text(value, "response") if columns.response and columns.response != columns.messages else following
+
+
+def part_of(row: dict, columns: Columns) -> str | None:
+    value = row.get(columns.part) if columns.part else None
+    if value not in (None, "sft", "preference", "held_out"):
+        raise ValueError(f"part: {value!r:.80} is not sft, preference or held_out")
+    return value
 
 
 def plain(value: Any) -> str | None:

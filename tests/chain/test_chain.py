@@ -130,6 +130,47 @@ def test_report_prints_the_results_of_a_finished_recipe_and_refuses_an_unfinishe
     assert unfinished.returncode == 2 and "fuse run makes it" in unfinished.stderr
 
 
+@pytest.mark.parametrize("form", ["trl", "llama-factory", "hub"])
+def test_the_records_of_a_finished_recipe_are_exported_whole(done, tmp_path, form):
+    import pyarrow.parquet as pq
+
+    space, recipe, _ = done
+    answer = fuse(space, "export", str(recipe), "--format", form, "--to", str(tmp_path / "out"), "--candidates")
+    assert answer.returncode == 0, answer.stderr
+    assert str(tmp_path / "out") in answer.stdout and list(tmp_path.glob(".*partial")) == []
+    made = {(one := json.loads(text))["label"]: one["counts"]["rows"] for text in manifests(space / "store").values()}
+    rows = lambda name: pq.read_metadata(tmp_path / "out" / name).num_rows
+    models = {f"source-{number}": made[f"per-model sampling · source-{number}"] for number in (1, 2, 3)}
+    models["SFT"] = made["per-model sampling · SFT model"]
+    assert {name: rows(f"candidates/{name}.parquet") for name in models} == models
+    match form:
+        case "trl":
+            assert (rows("sft.parquet"), rows("preference.parquet")) == (made["SFT records"], 2 * made["pairs"])
+        case "llama-factory":
+            lines = lambda name: len((tmp_path / "out" / name).read_bytes().splitlines())
+            assert (lines("sft.jsonl"), lines("preference.jsonl")) == (made["SFT records"], 2 * made["pairs"])
+        case "hub":
+            from datasets import load_dataset
+
+            load = lambda name: load_dataset(
+                str(tmp_path / "out"), name, split="train", cache_dir=str(tmp_path / "cache")
+            )
+            assert len(load("sft")) == made["SFT records"] and len(load("preference")) == made["pairs"]
+            assert len(load("candidates")) == sum(models.values())
+            card = (tmp_path / "out" / "README.md").read_text()
+            assert all(
+                word in card for word in ("prompt selection", "model · source-1", "Unknown", "dropped no margin")
+            )
+    again = fuse(space, "export", str(recipe), "--format", form, "--to", str(tmp_path / "out"))
+    assert again.returncode == 2 and "is there already" in again.stderr
+
+
+def test_an_export_of_what_was_not_made_is_refused(done, tmp_path):
+    _, recipe, _ = done
+    answer = fuse(tmp_path / "space", "export", str(recipe), "--format", "trl", "--to", str(tmp_path / "out"))
+    assert answer.returncode == 2 and "fuse run makes it" in answer.stderr and not (tmp_path / "out").exists()
+
+
 def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
     import sqlite3
 

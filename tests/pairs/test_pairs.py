@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.pairs.stage import BestOfSources, Triples, build_pairs, build_sft_records
+from tasks.pairs.rules import Best, Wrpo
+from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.records import content_id, prompt_id
 from tasks.stage import How
 
@@ -49,7 +50,12 @@ def world(tmp_path):
     tables, (silent, stubborn) = {}, [prompt for prompt in ids if part[prompt] == "preference"][:2]
     for name in (*SOURCES, "own"):
         rows = [
-            {"prompt_id": prompt, "sample_index": index, "text": source.choice(("yes", "no", f"{name} {index}"))}
+            {
+                "prompt_id": prompt,
+                "sample_index": index,
+                "text": source.choice(("yes", "no", f"{name} {index}")),
+                "tokens": 3,
+            }
             for prompt in ids
             for index in range(4)
             if source.random() > 0.05 and not (name == "own" and prompt == silent)
@@ -90,7 +96,12 @@ def naive_best(tables, names, prompt):
 def test_sft_records_are_the_best_source_responses(world):
     run, prompts, splits, part, tables = world
     build_sft_records.work(
-        run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs()
+        run,
+        SftRecords(sources=SOURCES, rule=Best(kind="best")),
+        How(),
+        prompts=prompts,
+        splits=splits,
+        **source_inputs(),
     )
     found = pd.read_parquet(run.folder / "records.parquet").set_index("prompt_id")
     expected = {prompt: naive_best(tables, SOURCES, prompt) for prompt in part if part[prompt] == "sft"}
@@ -103,7 +114,7 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
     run, prompts, splits, part, tables = world
     build_pairs.work(
         run,
-        Triples(sources=SOURCES),
+        Pairs(sources=SOURCES, rule=Wrpo(kind="wrpo")),
         How(),
         prompts=prompts,
         splits=splits,
@@ -112,7 +123,7 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
         own_scores=("own-scores",),
     )
     found = pd.read_parquet(run.folder / "pairs.parquet").set_index("prompt_id")
-    expected, dropped = {}, {"dropped_without_response": 0, "dropped_own_responses_equal": 0, "dropped_no_margin": 0}
+    expected, dropped = {}, {"dropped_without_response": 0, "dropped_equal_responses": 0, "dropped_no_margin": 0}
     for prompt in (prompt for prompt in part if part[prompt] == "preference"):
         best = naive_best(tables, SOURCES, prompt)
         own = sorted(
@@ -123,7 +134,7 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
         if best is None or not own:
             dropped["dropped_without_response"] += 1
         elif own[0][3] == own[-1][3]:
-            dropped["dropped_own_responses_equal"] += 1
+            dropped["dropped_equal_responses"] += 1
         elif not own[0][0] < own[-1][0]:
             dropped["dropped_no_margin"] += 1
         else:
@@ -137,11 +148,16 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
 def test_sft_and_preference_prompts_are_disjoint(world):
     run, prompts, splits, _, _ = world
     build_sft_records.work(
-        run, BestOfSources(sources=SOURCES), How(), prompts=prompts, splits=splits, **source_inputs()
+        run,
+        SftRecords(sources=SOURCES, rule=Best(kind="best")),
+        How(),
+        prompts=prompts,
+        splits=splits,
+        **source_inputs(),
     )
     build_pairs.work(
         run,
-        Triples(sources=SOURCES),
+        Pairs(sources=SOURCES, rule=Wrpo(kind="wrpo")),
         How(),
         prompts=prompts,
         splits=splits,
@@ -157,10 +173,10 @@ def test_sft_and_preference_prompts_are_disjoint(world):
 
 def test_a_margin_that_nothing_reaches_is_refused_with_the_counts(world):
     run, prompts, splits, _, _ = world
-    with pytest.raises(BadInput, match=r"none of the .* leaves a triple.*dropped_no_margin"):
+    with pytest.raises(BadInput, match=r"no prompt of the preference part.*dropped_no_margin"):
         build_pairs.work(
             run,
-            Triples(sources=SOURCES, margin=5),
+            Pairs(sources=SOURCES, rule=Wrpo(kind="wrpo", margin=5)),
             How(),
             prompts=prompts,
             splits=splits,

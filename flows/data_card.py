@@ -1,0 +1,87 @@
+"""The card of an exported data set: what is in it, how many rows were dropped and why, from what it was made."""
+
+from infra.store import Manifest, Store
+
+FRONT = """---
+license: unknown
+configs:
+{configs}
+---
+"""
+CONFIG = "- config_name: {name}\n  data_files: {name}/*.parquet"
+FIELDS = """
+* `sft`: `messages` and the `response` to imitate, its `source` and `score`.
+* `preference`: a column per role, null where the rule fills none: `source_best` (written by `source`), `source_worst`
+  (written by `worst_source`), `own_best` and `own_worst` (the fine-tuned target's own); each with its `…_score`.
+"""
+CANDIDATES = "* `candidates`: every response that these were chosen from, with its score.\n"
+LICENCES = """
+## Licences
+
+Unknown: nobody has recorded them for this data set. Its rows hold prompts and words of the models below; the licences of all
+of these bear on what may be done with it. Look them up before you publish it, and put them here.
+"""
+
+
+def data_card(recipe: str, made: dict[str, Manifest], store: Store, with_candidates: bool) -> str:
+    names = ["sft", "preference", *(["candidates"] if with_candidates else [])]
+    front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
+    upstream = ancestors(list(made.values()), store)
+    models = [
+        line
+        for manifest in upstream
+        if manifest.stage == "model"
+        for line in [f"* {manifest.label}: {identity(manifest)}"]
+    ]
+    steps = [
+        f"| {manifest.label} | `{manifest.stage}/{manifest.fingerprint[:12]}` | {manifest.version} | "
+        f"{manifest.provenance['commit'][:12]} | {manifest.started} |"
+        for manifest in upstream
+    ]
+    counts = [
+        f"| {label} | {name.replace('_', ' ')} | {value:,} |"
+        for label, one in made.items()
+        for name, value in one.counts.items()
+    ]
+    rules = [f"* {label}: `{manifest.what['rule']}`" for label, manifest in made.items()]
+    return "\n".join(
+        [
+            front,
+            f"# Training records of the recipe {recipe}",
+            FIELDS + (CANDIDATES if with_candidates else ""),
+            *("## Rules", "", *rules, ""),
+            *("## Counts", "", "| of | what | rows |", "|---|---|---|", *counts),
+            LICENCES,
+            *models,
+            *(
+                "",
+                "## Lineage",
+                "",
+                "| step | address | version | commit | made |",
+                "|---|---|---|---|---|",
+                *steps,
+                "",
+            ),
+        ]
+    )
+
+
+def identity(manifest: Manifest) -> str:
+    """What is known of a model: where it comes from, or that it was made here."""
+    what = manifest.what
+    return f"`{what['id']}` at `{what['revision']}`" if what["kind"] == "hub" else f"{what['kind']}, licence unknown"
+
+
+def ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
+    """All that these stand on and they themselves, each once, inputs before their users."""
+    seen: dict[str, Manifest] = {}
+
+    def visit(manifest: Manifest) -> None:
+        if manifest.fingerprint not in seen:
+            for reference in (one for references in manifest.inputs.values() for one in references):
+                visit(store.manifest(reference.stage, reference.fingerprint))
+            seen.setdefault(manifest.fingerprint, manifest)
+
+    for manifest in manifests:
+        visit(manifest)
+    return list(seen.values())

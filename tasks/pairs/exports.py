@@ -1,0 +1,119 @@
+"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
+
+A record with more than two responses becomes a row per pair in it, told apart by `pair`; filter by it where one kind is
+wanted. Roles, not rules, decide: `source_best>own_worst` is the hybrid pair, `own_best>own_worst` the on-policy one.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.pairs.candidates import BATCH, looked_up
+from tasks.records import MESSAGES
+
+PAIRS = (("source_best", "own_worst"), ("own_best", "own_worst"), ("source_best", "source_worst"))
+TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
+CANDIDATE = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("source", pa.string()),
+        ("sample_index", pa.int32()),
+        ("text", pa.string()),
+        ("tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("score", pa.float64()),  # null where the reward model gave none
+    ]
+)
+OPENAI_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+}
+
+
+def trl_sft(records: pa.Table) -> pa.Table:
+    """TRL's conversational prompt-completion form."""
+    return pa.table(
+        {
+            "prompt": records["messages"],
+            "completion": as_messages(records["response"]),
+            **{name: records[name] for name in ("prompt_id", "source", "score")},
+        }
+    )
+
+
+def trl_preference(records: pa.Table) -> pa.Table:
+    """TRL's conversational preference form with an explicit prompt."""
+    return pa.concat_tables(
+        pa.table(
+            {
+                "prompt": rows["messages"],
+                "chosen": as_messages(rows[better]),
+                "rejected": as_messages(rows[worse]),
+                "prompt_id": rows["prompt_id"],
+                "pair": pa.array([f"{better}>{worse}"] * len(rows), pa.string()),
+                "score_chosen": rows[f"{better}_score"],
+                "score_rejected": rows[f"{worse}_score"],
+            }
+        )
+        for better, worse in PAIRS
+        for rows in [records.filter(pc.and_(records[better].is_valid(), records[worse].is_valid()))]
+    )
+
+
+def as_messages(texts: pa.ChunkedArray) -> pa.Array:
+    """Each text as the one message of an assistant."""
+    texts = texts.combine_chunks()
+    turns = pa.StructArray.from_arrays([pa.array(["assistant"] * len(texts), pa.string()), texts], fields=list(TURN))
+    return pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), turns).cast(MESSAGES)
+
+
+def factory_sft(records: pa.Table) -> Iterator[dict]:
+    """LLaMA-Factory's sharegpt form with OpenAI's names."""
+    for row in (row for rows in slices(records) for row in rows.to_pylist()):
+        answer = {"role": "assistant", "content": row["response"]}
+        yield {"messages": [*row["messages"], answer], "prompt_id": row["prompt_id"], "source": row["source"]}
+
+
+def factory_ranking(records: pa.Table) -> Iterator[dict]:
+    """LLaMA-Factory's ranking form: the chosen and the rejected message beside the conversation that they end."""
+    for row in (row for rows in slices(records) for row in trl_preference(rows).to_pylist()):
+        yield {
+            "messages": row["prompt"],
+            "chosen": row["chosen"][0],
+            "rejected": row["rejected"][0],
+            **{name: row[name] for name in ("prompt_id", "pair", "score_chosen", "score_rejected")},
+        }
+
+
+def factory_info() -> dict:
+    """LLaMA-Factory's dataset_info.json."""
+    common = {"formatting": "sharegpt", "tags": OPENAI_TAGS}
+    columns = {"messages": "messages", "chosen": "chosen", "rejected": "rejected"}
+    return {
+        "fusion_sft": {"file_name": "sft.jsonl", **common, "columns": {"messages": "messages"}},
+        "fusion_preference": {"file_name": "preference.jsonl", "ranking": True, **common, "columns": columns},
+    }
+
+
+def slices(table: pa.Table) -> Iterator[pa.Table]:
+    """A few rows at a time, so that no column of text has to fit into one array."""
+    for start in range(0, max(len(table), 1), BATCH):
+        yield table.slice(start, BATCH)
+
+
+def candidates(name: str, responses: Path, scores: Path) -> Iterator[pa.Table]:
+    """Every response of one model with its score."""
+    content = pq.read_table(responses, columns=["content_id"])["content_id"].combine_chunks()
+    score, start = pa.array(looked_up(content, scores), from_pandas=True), 0
+    columns = [column for column in CANDIDATE.names if column not in ("source", "score")]
+    for batch in pq.ParquetFile(responses).iter_batches(BATCH, columns=columns):
+        rows = {column: batch[column] for column in columns}
+        rows |= {"source": pa.array([name] * len(batch), pa.string()), "score": score.slice(start, len(batch))}
+        start += len(batch)
+        yield pa.table({column: rows[column] for column in CANDIDATE.names}).cast(CANDIDATE)

@@ -1,0 +1,169 @@
+"""What each rule chooses: of every prompt a response per role, or the reason why there is no record. Numbers only, no text.
+
+`sources` and `own` are tables of candidates (prompt, source, sample, row, tokens, score, check), see `candidates.py`; a
+prompt is its place among `count` ones. Nothing here loops over prompts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.pairs.rules import Best, BestCorrect, Code, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
+
+Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: none), row, score
+Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same words
+
+
+@dataclass
+class Selection:
+    """`kept` says which prompts make a record; every other one asked for is counted under one `dropped_…`."""
+
+    chosen: Chosen
+    kept: np.ndarray
+    counts: dict[str, int]
+
+
+def select(rule: Rule, asked: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+    """`asked`: for each prompt whether the rule is to make a record of it. All of `sources` are the rule's."""
+    counts: dict[str, int] = {}
+    sources, own = (ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own))
+    chosen = {role: laid_out(rows, len(asked)) for role, rows in choose(rule, sources, own, len(asked)).items()}
+    why_not = missing(rule, chosen, sources, len(asked))
+    kept = asked.copy()
+    drop(kept, why_not, counts)
+    for better, worse in contrasts(rule):
+        equal = np.zeros(len(kept), bool)
+        equal[kept] = same(chosen[better][kept], chosen[worse][kept])
+        drop(kept, {"equal_responses": equal}, counts)
+    drop(kept, unfit(rule, chosen, kept), counts)
+    return Selection(chosen, kept, counts)
+
+
+def drop(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int]) -> None:
+    for reason, lost in reasons.items():
+        name = f"dropped_{reason}"
+        counts[name] = counts.get(name, 0) + int((kept & lost).sum())
+        kept &= ~lost
+
+
+def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
+    """The responses a rule may choose from; the others are counted, under the first reason that holds."""
+    left = asked[rows["prompt"].to_numpy()]
+    reasons = {"responses_without_score": rows["score"].isna(), "responses_too_short": rows["tokens"] < rule.min_tokens}
+    if rule.reads_checks:
+        reasons["responses_without_check"] = rows["check"].isna()
+    for name, lost in reasons.items():
+        counts[name] = counts.get(name, 0) + int((left & lost.to_numpy()).sum())
+        left &= ~lost.to_numpy()
+    return rows if left.all() else rows[left]
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Prompt by prompt, best first: score, source order, sample index."""
+    keys = (rows["sample"], rows["source"], -rows["score"], rows["prompt"])
+    return rows.take(np.lexsort([key.to_numpy() for key in keys]))
+
+
+def choose(rule: Rule, sources: pd.DataFrame, own: pd.DataFrame, count: int) -> Chosen:
+    """Each role's rows, at most one per prompt, from candidates in their order."""
+    match rule:
+        case Best():
+            return {"best": best(sources)}
+        case BestCorrect():
+            return {"best": best(sources[sources["check"] == 1])}
+        case Wrpo():
+            worst_too = {"source_worst": worst(sources)} if rule.source_worst else {}
+            return {"source_best": best(sources, rule.rank), "own_best": best(own), "own_worst": worst(own)} | worst_too
+        case OnPolicy():
+            return {"own_best": best(own), "own_worst": worst(own)}
+        case Hybrid():
+            return {"source_best": best(sources), "own_worst": worst(own)}
+        case SameSource():
+            first = best(sources)
+            return {"source_best": first, "source_worst": worst(of_same_source(sources, first, count))}
+        case Math() | Code():
+            right, wrong = sources[sources["check"] == 1], sources[sources["check"] == 0]
+            if not rule.same_source:
+                return {"source_best": best(right), "source_worst": worst(wrong)}
+            first = best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
+            return {"source_best": first, "source_worst": worst(of_same_source(wrong, first, count))}
+    raise TypeError(f"{type(rule).__name__} chooses nothing")
+
+
+def best(rows: pd.DataFrame, rank: int = 1) -> pd.DataFrame:
+    return rows.drop_duplicates("prompt") if rank == 1 else rows[rows.groupby("prompt").cumcount() == rank - 1]
+
+
+def worst(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.drop_duplicates("prompt", keep="last")
+
+
+def of_same_source(rows: pd.DataFrame, first: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The rows of the source that wrote the prompt's row in `first`."""
+    return rows[laid_out(first, count)["source"].to_numpy()[rows["prompt"]] == rows["source"]]
+
+
+def prompt_and_source(rows: pd.DataFrame) -> np.ndarray:
+    return rows["prompt"].to_numpy().astype("int64") << 16 | rows["source"].to_numpy()
+
+
+def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """One row for each of all prompts."""
+    found = {"source": np.full(count, -1), "row": np.full(count, -1), "score": np.full(count, np.nan)}
+    for name, values in found.items():
+        values[rows["prompt"]] = rows[name]
+    return pd.DataFrame(found)
+
+
+def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
+    """Prompts for which a role stays empty, by reason."""
+    empty = np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
+    if not rule.reads_checks:
+        return {"without_response": empty}
+    answered, right, wrong = (np.zeros(count, bool) for _ in range(3))
+    answered[sources["prompt"]] = True
+    right[sources.loc[sources["check"] == 1, "prompt"]] = True
+    wrong[sources.loc[sources["check"] == 0, "prompt"]] = True
+    reasons = {"without_response": ~answered, "none_correct": ~right}
+    return (
+        reasons if isinstance(rule, BestCorrect) else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty}
+    )
+
+
+def contrasts(rule: Rule) -> list[tuple[str, str]]:
+    """Which role stands over which; the first is the one whose score gap counts."""
+    match rule:
+        case Best() | BestCorrect():
+            return []
+        case Wrpo(source_worst=True):
+            return [("own_best", "own_worst"), ("source_best", "source_worst")]
+        case Wrpo() | OnPolicy():
+            return [("own_best", "own_worst")]
+        case Hybrid():
+            return [("source_best", "own_worst")]
+    return [("source_best", "source_worst")]
+
+
+def unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
+    """Prompts whose two responses score too close to each other, or too far apart."""
+    if not contrasts(rule):
+        return {}
+    better, worse = contrasts(rule)[0]
+    gap = (chosen[better]["score"] - chosen[worse]["score"]).to_numpy()
+    match rule:
+        case SameSource():
+            flat = ~(gap > 0)
+            return {"no_margin": flat, "outside_gap": outside(rule.gap, gap, kept & ~flat)}
+        case Math() | Code():
+            return {"outside_gap": outside(rule.gap, gap, kept)} if rule.gap else {}
+    return {"no_margin": ~(gap > rule.margin)}
+
+
+def outside(window: Gap, gap: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    low, high = window.low, np.inf if window.high is None else window.high
+    if window.unit == "quantile" and kept.any():
+        low = np.quantile(gap[kept], low, method="lower")
+        high = np.quantile(gap[kept], min(high, 1.0), method="higher")
+    return ~((gap >= low) & (gap <= high))
