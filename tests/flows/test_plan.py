@@ -5,6 +5,7 @@ import itertools
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import Field
 
 from flows.plan import fields, needed_addresses, plan, verify_inputs
 from tasks.stage import What, stage
@@ -12,7 +13,7 @@ from tasks.stage import What, stage
 
 class Words(What):
     words: int = 1
-    tags: dict[str, float] = {}
+    tags: dict[str, float] = Field(default_factory=dict)
     names: tuple[str, ...] = ()
 
 

@@ -1,5 +1,6 @@
 """The report's numbers against tables made by hand: shares with ties, rewards, examples, who judged, what it cost."""
 
+import itertools
 import json
 
 import pandas as pd
@@ -111,8 +112,7 @@ def test_rewards_are_told_per_model_over_the_same_edges():
         ("north", "source", 4.0),
     ]
     bins = lambda *scores: [
-        sum(low <= score < high or score == high == 6.0 for score in scores)
-        for low, high in zip(edges, edges[1:], strict=False)
+        sum(low <= score < high or score == high == 6.0 for score in scores) for low, high in itertools.pairwise(edges)
     ]
     assert [one["counts"] for one in found["series"]] == [bins(0.0, 1.0), bins(3.0, 3.0), bins(2.0, 6.0)]
 
