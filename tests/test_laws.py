@@ -26,6 +26,7 @@ OFFENCES = {  # contract -> what breaks it: a file, and a line at its end
         ("tasks/program.py", "import infra.store"),
         ("tasks/scores/score.py", "from prefect import flow"),
     ],
+    "data sets on a hub are known to one file of infra": [("tasks/prompts/reading.py", "import datasets")],
     "Prefect is known to two files": [("tasks/execution.py", "import prefect"), ("flows/plan.py", "import prefect")],
 }
 
@@ -46,7 +47,7 @@ def test_every_contract_is_seen_broken():
 
 def test_every_room_and_every_program_is_under_its_contracts():
     """A new room that nobody writes into the contracts would be free of them."""
-    _, apart, light, programs, _ = contracts().values()
+    _, apart, light, programs, *_ = contracts().values()
     stages = {f"tasks.{file.parent.name}" for file in (ROOT / "tasks").glob("*/stage.py")}
     assert set(apart["modules"]) == stages
     assert set(light["source_modules"]) >= {f"{room}.stage" for room in stages}

@@ -9,7 +9,8 @@ import pytest
 
 from infra.errors import BadInput
 from tasks.models import lessons
-from tasks.prompts.stage import PromptFile, Skills, select_prompts
+from tasks.prompts.sources import PromptFile, Skills
+from tasks.prompts.stage import select_prompts
 
 MANY = 1200
 
@@ -111,23 +112,6 @@ def test_where_a_file_lies_does_not_matter_and_what_stands_in_it_does(workplace)
     _, moved = from_file(workplace, ROWS, "moved.jsonl")
     _, other = from_file(workplace, ROWS[:2], "other.jsonl")
     assert one.address == moved.address != other.address
-
-
-BAD = {
-    "no user": ({"messages": [{"role": "assistant", "content": "I"}]}, r"row 2: the last message must be a user turn"),
-    "blank": ({"prompt": "  "}, r"row 2: the last message must be a user turn with some text"),
-    "neither": ({"gold": "4"}, r"row 2: the last message must be a user turn"),
-    "a number": ({"prompt": 4}, r"row 2: prompt: .*not 4"),
-    "gold is no text": ({"prompt": "2 + 2", "gold": 4}, r"row 2: gold: .*not 4"),
-    "no object": ("text", r"row 2: row: .*not 'text'"),
-}
-
-
-@pytest.mark.parametrize(("row", "message"), BAD.values(), ids=BAD)
-def test_a_bad_row_is_named_with_its_number(workplace, row, message):
-    _, step = from_file(workplace, [ROWS[0], row])
-    with pytest.raises(BadInput, match=message):
-        workplace.made(step)
 
 
 def test_a_line_that_is_no_json_is_named_with_its_number(workplace):

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from infra.errors import BadInput
-from tasks.prompts.stage import Skills, select_prompts
+from tasks.prompts.sources import Skills
+from tasks.prompts.stage import select_prompts
 from tasks.splits.stage import Split, split_prompts
 
 SHARES = {"sft": 0.25, "preference": 0.6, "held_out": 0.15}
