@@ -21,6 +21,7 @@ from tasks.stage import Exact, Seed
 from tasks.training import TrainingHow
 from tasks.wrpo.settings import Objective
 from tasks.wrpo.settings import names as objectives
+from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
 MODELS = {"tiny", "tiny-reward", "folder", "hub"}
@@ -68,7 +69,7 @@ class Hows(Section):
     sampling: SamplingHow = SamplingHow()
     scoring: ScoringHow = ScoringHow()
     sft: TrainingHow = TrainingHow()
-    wrpo: TrainingHow = TrainingHow()
+    wrpo: WRPOHow = WRPOHow()
 
 
 class Recipe(Section):

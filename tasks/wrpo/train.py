@@ -33,6 +33,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         rows=rows,
         preference=preference,
         pad_id=tokenizer.pad_token_id or 0,  # masked: never attended to, never a label
+        layout=job["how"]["layout"],
     )
     if trainer.is_world_process_zero():
         trainer.add_callback(StepCount(progress))
@@ -43,7 +44,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     if trainer.is_world_process_zero():
         save(finished(trainer.model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated=truncated)
+    return summary(steps, len(rows), truncated=truncated) | {"layout": trainer.layout}
 
 
 def encode(
