@@ -1,5 +1,9 @@
 """WRPO: leaves `model/`, the SFT model optimised on the triples, and `steps.parquet`, its reward dynamics."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.stage import stage
