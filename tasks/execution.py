@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra import hub
+from infra.checkpoints import Checkpoints
 from infra.launch import Launcher
 from infra.lease import lease
 from infra.settings import cores, settings
@@ -145,6 +146,7 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
             attempt=uuid.uuid4().hex,
         ),
     )
+    Checkpoints(store.blobs, step.address).drop()
     shutil.rmtree(scratch)
     return manifest
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.store import Manifest
+from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.stage import stage
 from tasks.training import TrainingHow
@@ -21,7 +22,8 @@ class WRPOHow(TrainingHow):
 def train_wrpo(run: Run, what: Objective, how: WRPOHow, model: tuple[Manifest], pairs: tuple[Manifest]) -> None:
     objective = terms(what)
     settings = what.model_dump(mode="json", exclude={"seed", "objective", *objective})
-    out = run.program(
+    out = train(
+        run,
         "tasks.wrpo.train",
         {
             "model": str(run.model(model[0])),

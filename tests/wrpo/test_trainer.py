@@ -133,7 +133,8 @@ def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=Non
             "objective": {"kind": "wrpo", "beta": BETA, "alpha": 0.5}, "learning_rate": 1e-3, "epochs": 1,
             "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None, "precision": "fp32"} | what,
         "how": {
-            "device_batch_size": device_batch_size, "gradient_checkpointing": False, "layout": "shared-prompt"} | (how or {}),
+            "device_batch_size": device_batch_size, "gradient_checkpointing": False, "checkpoint_steps": 0,
+            "layout": "shared-prompt"} | (how or {}),
         "seed": seed,
         "threads": 1,
     }  # fmt: skip
