@@ -157,6 +157,20 @@ def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_p
     }
 
 
+def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkeypatch):
+    from tasks.wrpo.train import main
+
+    def cut(folder):
+        (folder / "optimizer.safetensors").unlink()
+        raise InterruptedError("the power is gone")
+
+    monkeypatch.setattr("tasks.resume.flush", cut)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InterruptedError):
+        main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))
+    assert finished(tmp_path / "out") == []
+
+
 def test_random_states_come_back(tmp_path):
     draw = lambda: (random.gauss(0, 1), float(np.random.randn()), torch.rand(1).item())
     draw()  # an odd number of gaussians: the second of a pair is waiting in both generators
