@@ -51,7 +51,8 @@ def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
     pq.write_table(pa.Table.from_pylist(records(room), schema=schema), file)
     tiny.save(dropping(room), folder / "model")
     what = {
-        "learning_rate": 1e-3, "epochs": 99, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.1, "precision": "fp32", "max_steps": steps,
+        "learning_rate": 1e-3, "epochs": 99, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.1, "max_steps": steps,
+        "precision": "fp32",
         **({"objective": {"kind": "wrpo", "beta": 0.3, "alpha": 0.5}} if room == "wrpo" else {}),
     }  # fmt: skip
     settings = {
