@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test lint clean
+.PHONY: demo demo-seeds test lint bench-training clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -19,6 +19,10 @@ test: $(VENV)/.installed-test lint
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+# Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
+bench-training: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.training
 
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.

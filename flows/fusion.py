@@ -23,40 +23,41 @@ def fusion(recipe: Recipe) -> Step:
     recipe.refuse_open_slots()
     how, judge, names = recipe.how, recipe.evaluation.judge, tuple(source.name for source in recipe.sources)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
-    on = {"prompts": prompts, "splits": [] if recipe.pairs_first else split_prompts(what=recipe.split, prompts=prompts)}
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
 
-    # 1. Every source answers every prompt that is not held out n times, and the reward model scores every answer.
+    # 1. Every source answers every prompt n times, and the reward model scores every answer.
     responses, scores, opponents = [], [], {}
     for source in recipe.sources:
         model = obtain_model(f"model · {source.name}", **source.model.resolve(f"sources.{source.name}.model"))
         sampling = source.sampling or recipe.sampling
-        responses += [sample_responses(f"per-model sampling · {source.name}", **on, model=model,
-                                       what=sampling.on(*recipe.built_on), how=how.sampling)]
+        responses += [sample_responses(f"per-model sampling · {source.name}", prompts=prompts, model=model,
+                                       what=sampling, how=how.sampling)]
         opponents[source.name] = model, sampling
         scores += [annotate_rewards(f"reward annotation · {source.name}", prompts=prompts, model=model, reward=reward,
                                     responses=responses[-1], what=recipe.reward.scoring, how=how.scoring)]
     sources = {"responses": responses, "scores": scores}
-    to_imitate = {**read_by(recipe.records, names, sources), "what": SftRecords.of(recipe.records, names)}
-    to_prefer = {**read_by(recipe.pairs, names, sources), "what": Pairs.of(recipe.pairs, names)}
-    if recipe.pairs_first:  # FuseChat-3.0 counts and splits only prompts that leave a pair
-        possible = build_pairs("pairs · before splitting", prompts=prompts, **to_prefer)
-        on["splits"] = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
+    to_learn = Pairs(sources=recipe.pairs.uses(names), rule=recipe.pairs)
+    to_imitate = SftRecords(sources=recipe.records.uses(names), rule=recipe.records)
 
-    # 2. The target is fine-tuned on the best answer of all sources, on the SFT part of the prompts.
-    records = build_sft_records(**on, **to_imitate)
+    # 2. The prompts are split; by the recipe, only those that leave a pair count. The target is fine-tuned on the best
+    #    answers to the SFT part.
+    possible = [build_pairs("pairs · before splitting", prompts=prompts, **read_by(recipe.pairs, names, sources),
+                            what=to_learn)] if recipe.pairs_first else []
+    splits = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
+    on = {"prompts": prompts, "splits": splits}
+    records = build_sft_records(**on, **read_by(recipe.records, names, sources), what=to_imitate)
     sft = train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
 
     # 3. The fine-tuned target answers the preference prompts itself: its best is y_wt, its worst y_l; y_ws is the
-    #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Rules for pairs of
-    #    the sources' answers alone need none of its own.)
+    #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Other rules
+    #    leave other records, some of them none of its own responses.)
     own = sample_responses("per-model sampling · SFT model", **on, model=sft,
                            what=recipe.sampling.on("preference"), how=how.sampling)
     own_scores = annotate_rewards("reward annotation · SFT model", prompts=prompts, model=sft, reward=reward,
                                   responses=own, what=recipe.reward.scoring, how=how.scoring)
-    read = {"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {}
-    pairs = build_pairs(**on, **to_prefer, **read)
+    pairs = build_pairs(**on, **read_by(recipe.pairs, names, sources), what=to_learn,
+                        **{"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {})
     wrpo = train_wrpo(model=sft, pairs=pairs, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.

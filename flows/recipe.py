@@ -21,6 +21,7 @@ from tasks.stage import Exact, Seed
 from tasks.training import TrainingHow
 from tasks.wrpo.settings import Objective
 from tasks.wrpo.settings import names as objectives
+from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
 MODELS = {"tiny", "tiny-reward", "folder", "hub"}
@@ -28,9 +29,10 @@ PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
-RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given", "by-category"}
-KINDS = MODELS | PROMPTS | FILTERS | SCHEDULES | SPLITS | RULES | set(objectives())
+RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
+KINDS = MODELS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
+UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
 
 
 class Section(Exact):
@@ -67,7 +69,7 @@ class Hows(Section):
     sampling: SamplingHow = SamplingHow()
     scoring: ScoringHow = ScoringHow()
     sft: TrainingHow = TrainingHow()
-    wrpo: TrainingHow = TrainingHow()
+    wrpo: WRPOHow = WRPOHow()
 
 
 class Recipe(Section):
@@ -97,10 +99,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            if not isinstance(section, dict):
-                continue
-            given = name == "prompts" and section.get("kind", "skills") != "skills"
-            if not given and not (name == "split" and section.get("kind") == "given"):
+            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -132,7 +131,9 @@ class Recipe(Section):
                 if unknown := set(getattr(one, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
                 if one.reads_checks:
-                    raise ValueError(f"{field}.kind: {one.kind!r} needs checks of responses, which no stage makes yet")
+                    raise ValueError(
+                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                    )
         for rule in self.pairs.each():
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
                 raise ValueError(
@@ -140,7 +141,7 @@ class Recipe(Section):
                 )
         if self.pairs_first and self.pairs.reads_own:
             raise ValueError(
-                f"split.pairable: {self.pairs.kind!r} pairs are the SFT model's, which comes after splitting"
+                f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
             )
         return self
 
@@ -148,11 +149,6 @@ class Recipe(Section):
     def pairs_first(self) -> bool:
         """Whether the split counts only prompts that leave a pair."""
         return isinstance(self.split, ByCategory) and bool(self.split.pairable)
-
-    @property
-    def built_on(self) -> tuple[str, ...]:
-        """The parts that the sources answer; none: all prompts, since nothing is split yet."""
-        return () if self.pairs_first else ("sft", "preference")
 
     def refuse_open_slots(self) -> None:
         """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
@@ -267,9 +263,10 @@ def step_into(place: Any, part: str, override: str) -> Any:
 def field_path(place: Sequence[str | int]) -> list[str]:
     """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
-    path, kind, above = [], True, None
+    path, kind, above = [], True, ""
     for part in place:
-        kind = part in KINDS and not kind and above != "rules"  # whose fields are categories
+        named = above == "rules"  # by category: a name of the user's own
+        kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part
     return path

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from infra import hub
+from infra.checkpoints import Checkpoints
 from infra.launch import Launcher
 from infra.lease import lease
 from infra.settings import cores, settings
@@ -145,6 +146,7 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
             attempt=uuid.uuid4().hex,
         ),
     )
+    Checkpoints(store.blobs, step.address).drop()
     shutil.rmtree(scratch)
     return manifest
 
@@ -152,14 +154,14 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
 def sweep_scratch(folder: Path) -> None:
     """Removes what killed and failed runs on this machine left behind, but for the logs of the last day."""
     for left in folder.glob("[0-9]*-*"):
-        owner = left.name.partition("-")[0]
+        if alive(int(left.name.partition("-")[0])):
+            continue  # whatever its date: that is of the start, and a training may last for weeks
         old = time.time() - left.stat().st_mtime > 86_400
-        if old or not alive(int(owner)):
-            for entry in left.rglob("*"):
-                if entry.is_file() and (old or entry.name != "log.txt"):
-                    entry.unlink()
-            if old:
-                shutil.rmtree(left)
+        for entry in left.rglob("*"):
+            if entry.is_file() and (old or entry.name != "log.txt"):
+                entry.unlink()
+        if old:
+            shutil.rmtree(left)
 
 
 def alive(process: int) -> bool:

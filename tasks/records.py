@@ -13,7 +13,8 @@ PROMPT = pa.schema(
         ("messages", MESSAGES),  # ends with a user turn
         ("category", pa.string()),
         ("gold", pa.string()),  # what a program checks answers with: the right one, or tests; null where there is none
-        ("part", pa.string()),  # the part of the split that its set names; null where it names none
+        ("part", pa.string()),  # the part of the split that it was given for; null where it names none
+        ("response", pa.string()),  # the response that it came with; null where there is none
     ]
 )
 
@@ -52,7 +53,7 @@ SFT_RECORD = pa.schema(
     ]
 )
 
-# A column per role. A rule fills the roles it is about, the others are null; an objective names those that it reads.
+# A column per role. A rule fills the roles it is about, the others are null: an objective names the roles that it needs.
 PREFERENCE_RECORD = pa.schema(
     [
         ("prompt_id", pa.string()),
@@ -65,7 +66,10 @@ PREFERENCE_RECORD = pa.schema(
         ("own_best_score", pa.float64()),
         ("own_worst_score", pa.float64()),
         ("worst_source", pa.string()),  # who wrote source_worst
-        ("source_worst", pa.string()),  # y_ls, or the rejected response of the same source
+        (
+            "source_worst",
+            pa.string(),
+        ),  # y_ls, or the rejected response of the same source; null where a rule makes none
         ("source_worst_score", pa.float64()),
     ]
 )

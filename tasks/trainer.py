@@ -5,6 +5,8 @@ The global batch is a matter of What: the programs' arithmetic here keeps it the
 
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,6 +99,22 @@ def accumulation(batch_size: int, device_batch_size: int, world: int) -> int:
             f" how.device_batch_size {device_batch_size} times {world} processes"
         )
     return batch_size // (device_batch_size * world)
+
+
+@contextmanager
+def enough_memory(job: dict) -> Iterator[None]:
+    """Out of memory is for the user to mend: says by which settings."""
+    what, how = job["what"], job["how"]
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as problem:
+        if not isinstance(problem, torch.OutOfMemoryError) and "can't allocate memory" not in str(problem):
+            raise
+        raise BadInput(
+            f"out of memory: lower how.device_batch_size ({how['device_batch_size']}), set how.gradient_checkpointing"
+            f" ({str(how['gradient_checkpointing']).lower()}), or lower what.max_length ({what['max_length']}),"
+            f" which cuts more; {str(problem).splitlines()[0]}"
+        ) from problem
 
 
 class StepCount(TrainerCallback):

@@ -37,3 +37,4 @@ class Training(What):
 class TrainingHow(How):
     device_batch_size: int = Field(8, gt=0, description="rows at once on a device; must divide the batch size")
     gradient_checkpointing: bool = False
+    checkpoint_steps: int = Field(100, ge=0, description="optimizer steps between two checkpoints; 0: none")

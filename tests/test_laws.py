@@ -1,7 +1,9 @@
 """The laws of the house, executed."""
 
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,65 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "vllm", "transformers", "trl", "peft", "deepspeed", "accelerate", "prefect", "datasets")
 
 
+OFFENCES = {  # contract -> what breaks it: a file, and a line at its end
+    "flows → tasks → infra, never back": [
+        ("infra/names.py", "import tasks.stage"),
+        ("tasks/records.py", "import flows.plan"),
+    ],
+    "rooms never import rooms: the DAG exists only in flows": [("tasks/pairs/stage.py", "import tasks.splits.stage")],
+    "planning, orchestration and storage load no heavy library": [
+        ("tasks/skills.py", "import torch"),  # reached through tasks.prompts.stage
+        ("flows/show.py", "def late():\n    from transformers import pipeline"),
+    ],
+    "programs know no Prefect and no bucket": [
+        ("tasks/program.py", "import infra.store"),
+        ("tasks/scores/score.py", "from prefect import flow"),
+    ],
+    "data sets on a hub are known to one file of infra": [("tasks/prompts/reading.py", "import datasets")],
+    "Prefect is known to two files": [("tasks/execution.py", "import prefect"), ("flows/plan.py", "import prefect")],
+}
+
+
 def test_import_contracts_hold():
     answer = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout
+
+
+def contracts() -> dict[str, dict]:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return {contract["name"]: contract for contract in found}
+
+
+def test_every_contract_is_seen_broken():
+    assert set(contracts()) == set(OFFENCES)
+
+
+def test_every_room_and_every_program_is_under_its_contracts():
+    """A new room that nobody writes into the contracts would be free of them."""
+    _, apart, light, programs, *_ = contracts().values()
+    stages = {f"tasks.{file.parent.name}" for file in (ROOT / "tasks").glob("*/stage.py")}
+    assert set(apart["modules"]) == stages
+    assert set(light["source_modules"]) >= {f"{room}.stage" for room in stages}
+    assert set(programs["source_modules"]) == {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in (ROOT / "tasks").rglob("*.py")
+        if '__name__ == "__main__"' in file.read_text()
+    }
+
+
+@pytest.mark.parametrize(
+    ("contract", "file", "line"), [(contract, *each) for contract, many in OFFENCES.items() for each in many]
+)
+def test_a_contract_is_broken_by_one_import(tmp_path, contract, file, line):
+    """A contract that names a module wrongly, or none any more, would hold whatever is imported."""
+    for folder in ("flows", "tasks", "infra"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a") as code:
+        code.write(f"\n\n{line}\n")
+    lint = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    answer = subprocess.run(lint, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 1 and f"{contract} BROKEN" in answer.stdout, answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
         ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
-        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs"),
+        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )
@@ -155,9 +155,7 @@ def test_pairs_read_only_what_their_rule_asks_for():
 
 def test_pairs_come_before_the_split_where_it_counts_them():
     split = "split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}"
-    rule = "pairs={kind='same-source'}"
-    both = (split, rule, dpo("sources"))
+    both = (split, "pairs={kind='same-source'}", dpo("sources"))
     assert inputs_of("splitting", *both)["pairs"] == ["pairs · before splitting"]
     assert "splits" not in inputs_of("pairs · before splitting", *both)
-    assert "splits" not in inputs_of("per-model sampling · mirror", *both)
     assert "pairs" not in inputs_of("splitting")

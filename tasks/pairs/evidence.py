@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from infra.errors import BadInput
 from infra.settings import cores
 from infra.store import Manifest
 from tasks.execution import Run
@@ -76,23 +75,13 @@ def gather(
 
 def part(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool = False) -> pa.Table:
     """The prompts of one part of the split in the order of their ids, or all of them; `given`: with their responses."""
-    rows = pq.read_table(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages", "category"])
-    if splits:
-        parts = pq.read_table(run.file(splits[0], "splits.parquet"))
-        wanted = parts.filter(pc.equal(parts["part"], name))["prompt_id"].combine_chunks()
-        rows = rows.filter(pc.is_in(rows["prompt_id"], value_set=wanted))
-    return rows.append_column("response", came_with(run, prompts[0], rows["prompt_id"])) if given else rows
-
-
-def came_with(run: Run, prompts: Manifest, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The first response that each prompt's sets brought along, null where none did."""
-    try:
-        file = run.file(prompts, "given_responses.parquet")
-    except KeyError as problem:
-        raise BadInput("records.kind: 'given' asks for responses that came with the prompts, and none did") from problem
-    found = pq.read_table(file, columns=["prompt_id", "text"])
-    first = found.group_by("prompt_id", use_threads=False).aggregate([("text", "first")])
-    return first["text_first"].take(pc.index_in(ids, value_set=first["prompt_id"].combine_chunks()))
+    columns = ["prompt_id", "messages", "category", *(["response"] if given else [])]
+    rows = pq.read_table(run.file(prompts[0], "prompts.parquet"), columns=columns)
+    if not splits:
+        return rows
+    parts = pq.read_table(run.file(splits[0], "splits.parquet"))
+    wanted = parts.filter(pc.equal(parts["part"], name))["prompt_id"].combine_chunks()
+    return rows.filter(pc.is_in(rows["prompt_id"], value_set=wanted))
 
 
 def apply(rule: Rule, evidence: Evidence) -> Selection:

@@ -136,7 +136,7 @@ class BestCorrect(FromSources):
 
 
 class Given(Rule):
-    """SFT records: the response that came with the prompt (of several the first, in the order of sets and rows)."""
+    """SFT records: the response that came with the prompt (the field `response` of the prompts)."""
 
     kind: Literal["given"]
 

@@ -3,8 +3,6 @@
 The rules stand in `rules.py`, what they choose in `selection.py`, where it is read in `evidence.py`.
 """
 
-from typing import Self
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -24,24 +22,17 @@ from tasks.stage import How, What, stage
 Manifests = tuple[Manifest, ...]
 
 
-class Choice(What):
-    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
-
-    @classmethod
-    def of(cls, rule: Rule, names: tuple[str, ...]) -> Self:
-        """A rule and those of the sources that it reads."""
-        return cls(sources=rule.uses(names), rule=rule)
-
-
-class SftRecords(Choice):
+class SftRecords(What):
     """SFT records of the SFT part of the prompts."""
 
+    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
     rule: RecordRule
 
 
-class Pairs(Choice):
+class Pairs(What):
     """Preference records of the preference part of the prompts."""
 
+    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
     rule: PairRule
 
 

@@ -54,7 +54,7 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
         "category": text(row.get(columns.category or "category"), "category") or category,
         "gold": plain(row.get(columns.gold or "gold")),
         "response": given(row, columns, answer),
-        "part": text(row.get(columns.part), "part") if columns.part else None,
+        "part": part_of(row, columns),
     }
     for words in strings(found):
         refuse_unstorable(words)
@@ -105,6 +105,13 @@ def given(row: dict, columns: Columns, following: str | None) -> str | None:
     if isinstance(value, list):
         value = next((item["content"] for item in map(turn, value) if item["role"] == "assistant"), None)
     return text(value, "response") if columns.response and columns.response != columns.messages else following
+
+
+def part_of(row: dict, columns: Columns) -> str | None:
+    value = row.get(columns.part) if columns.part else None
+    if value not in (None, "sft", "preference", "held_out"):
+        raise ValueError(f"part: {value!r:.80} is not sft, preference or held_out")
+    return value
 
 
 def plain(value: Any) -> str | None:

@@ -58,7 +58,6 @@ class Selecting:
             elif before := self.kept.get(prompt["prompt_id"]) or fresh.get(prompt["prompt_id"]):
                 self.drop(prompt, "duplicates", f"{before['set']}, row {before['row']}")
             else:
-                del prompt["response"]
                 fresh[prompt["prompt_id"]] = prompt
         beyond = set(sorted(fresh)[one.limit :]) if one.limit else set()
         for prompt_id in beyond:

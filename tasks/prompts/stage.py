@@ -26,7 +26,7 @@ __all__ = ["PromptSource", "select_prompts"]
 Selected = Skills | FileIdentity | HubIdentity | SelectionIdentity
 
 
-@stage("prompt selection", version="2")
+@stage("prompt selection", version="1")
 def select_prompts(run: Run, what: Selected, how: How) -> None:
     if isinstance(what, Skills):
         rows = pd.DataFrame(skills.prompts(what.count, what.seed)).drop_duplicates("prompt_id").sort_values("prompt_id")

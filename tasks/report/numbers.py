@@ -158,7 +158,7 @@ def examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
     return [
         {
             "prompt": prompts[prompt],
-            "gold": rows["gold"].iloc[0],
+            "gold": None if pd.isna(gold := rows["gold"].iloc[0]) else gold,
             "answers": [
                 {"model": row.model, "text": row.text, "correct": None if row.correct is None else bool(row.correct)}
                 for row in rows.itertuples()

@@ -29,8 +29,7 @@ class SeededChoice(LogitsProcessor):
         self.noise, self.start, self.temperature, self.top_p = torch.stack(rows), prompt_length, temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
-            raise FloatingPointError("the model's scores of the next token are not numbers")
+        refuse_bad(scores)
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
         sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
             dim=-1, descending=True, stable=True
@@ -41,6 +40,19 @@ class SeededChoice(LogitsProcessor):
             scores.shape[-1] - 1
         )
         return torch.full_like(scores, float("-inf")).scatter(-1, order.gather(-1, rank), 0.0)
+
+
+class LikeliestChoice(LogitsProcessor):
+    """Greedy decoding: the scores as they are, once they are seen to be numbers."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        refuse_bad(scores)
+        return scores
+
+
+def refuse_bad(scores: torch.Tensor) -> None:
+    if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
+        raise FloatingPointError("the model's scores of the next token are not numbers")
 
 
 def generate(job: dict, out: Path, progress: Progress) -> dict:
@@ -67,10 +79,11 @@ def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id or 0,
     )
-    choice = [
-        SeededChoice([row["seed"] for row in rows], width, what["temperature"], what["top_p"], what["max_new_tokens"])
-    ]
-    ids = model.generate(**batch, generation_config=config, logits_processor=choice if what["temperature"] else [])
+    choice = LikeliestChoice()
+    if what["temperature"]:
+        seeds = [row["seed"] for row in rows]
+        choice = SeededChoice(seeds, width, what["temperature"], what["top_p"], what["max_new_tokens"])
+    ids = model.generate(**batch, generation_config=config, logits_processor=[choice])
     return [
         response(tokenizer, row, len(prompt), new, ends)
         for row, prompt, new in zip(rows, prompts, ids[:, width:].tolist(), strict=True)

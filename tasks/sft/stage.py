@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from infra.store import Manifest
+from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.stage import stage
 from tasks.training import Training, TrainingHow
@@ -22,7 +23,8 @@ class SFT(Training):
 
 @stage("SFT", version="1")
 def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
-    out = run.program(
+    out = train(
+        run,
         "tasks.sft.train",
         {
             "model": str(run.model(model[0])),

@@ -18,9 +18,10 @@ from tasks.adapters import adapted
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
+from tasks.resume import Checkpoints, newest
 from tasks.sft.packing import pack
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, finished, read, save, summary
+from tasks.trainer import StepCount, arguments, enough_memory, finished, read, save, summary
 
 STEP = pa.schema(
     [
@@ -49,9 +50,12 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         args=arguments(SFTConfig, job, len(rows), out, completion_only_loss=not packed, packing=False, max_length=None),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[StepCount(progress), StopAtNonsense()],
+        callbacks=[StepCount(progress), StepTokens(), StopAtNonsense()],
     )
-    trainer.train()
+    resume = newest(job, out)
+    trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
+    with enough_memory(job):
+        trainer.train(resume_from_checkpoint=resume and str(resume))
     if trainer.is_world_process_zero():
         save(finished(trainer.model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
     steps = write_steps(trainer, out / "steps.parquet")
@@ -80,6 +84,18 @@ def blocks(
     return [{"input_ids": block} for block in packed], {"packed_records": len(records), "left_over_tokens": left_over}
 
 
+class StepTokens(TrainerCallback):
+    """TRL counts tokens from the start of the program; the log gets the step's own."""
+
+    def __init__(self):
+        self.before = 0
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" in logs:
+            state.log_history[-1]["tokens"] = int(logs["num_tokens"]) - self.before
+            self.before = int(logs["num_tokens"])
+
+
 class StopAtNonsense(TrainerCallback):
     """Stops the training at the first loss or gradient that is not a number."""
 
@@ -90,11 +106,8 @@ class StopAtNonsense(TrainerCallback):
 
 
 def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
-    """One row per optimizer step; TRL counts tokens from the start, here they are the step's own."""
-    steps = [dict(entry) for entry in trainer.state.log_history if "loss" in entry]
-    totals = [int(step["num_tokens"]) for step in steps]
-    for step, total, before in zip(steps, totals, [0, *totals], strict=False):
-        step["tokens"] = total - before
+    """One row per optimizer step, those before a resume among them."""
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     if trainer.is_world_process_zero():
         pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
     return steps

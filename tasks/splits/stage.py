@@ -58,7 +58,7 @@ class ByCategory(What):
     pairable: tuple[str, ...] = Field(
         (), description="categories of which only prompts are counted and used whose source responses leave a pair"
     )
-    seed: Seed
+    seed: int
 
 
 class Given(What):

@@ -14,8 +14,9 @@ from tasks.adapters import adapted
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
+from tasks.resume import Checkpoints, newest
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, finished, read, save, summary
+from tasks.trainer import StepCount, arguments, enough_memory, finished, read, save, summary
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.trainer import RESPONSES, WrpoTrainer, write_steps
 
@@ -33,17 +34,21 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         rows=rows,
         preference=preference,
         pad_id=tokenizer.pad_token_id or 0,  # masked: never attended to, never a label
+        layout=job["how"]["layout"],
     )
     if trainer.is_world_process_zero():
         trainer.add_callback(StepCount(progress))
     if preference.needs_reference:
         tell = progress if trainer.is_world_process_zero() else lambda *counted: None
         trainer.store_reference(lambda done, total: tell(done, total, "reference rows"))
-    trainer.train()
+    resume = newest(job, out)
+    trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
+    with enough_memory(job):
+        trainer.train(resume_from_checkpoint=resume and str(resume))
     if trainer.is_world_process_zero():
         save(finished(trainer.model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated=truncated)
+    return summary(steps, len(rows), truncated=truncated) | {"layout": trainer.layout}
 
 
 def encode(

@@ -11,12 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from tasks.adapters import adapter_off, without_adapter
+from tasks.wrpo import shared_prompt
 from tasks.wrpo.preference import Preference
 from tasks.wrpo.settings import TRIPLE as RESPONSES
 
@@ -36,7 +37,7 @@ STEP = pa.schema(
         ("grad_norm", pa.float64()),  # before clipping
         ("learning_rate", pa.float64()),
         ("examples", pa.int64()),
-        ("tokens", pa.int64()),  # fed to the policy, prompts counted once per response
+        ("tokens", pa.int64()),  # of prompts and responses, prompts counted once per response
     ]
 )
 
@@ -44,11 +45,10 @@ STEP = pa.schema(
 def pad_triples(rows: list[dict], pad_id: int) -> dict:
     """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed.
 
-    Other objectives' rows hold other responses; `lengths` (responses, B) are their tokens.
+    Other objectives' rows hold other responses.
     """
     names = roles_of(rows[0])
     pairs = [(row["prompt"], row[name]) for name in names for row in rows]
-    lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
     shape = len(pairs), max(len(prompt) + len(response) for prompt, response in pairs) - 1
     input_ids, shift_labels = torch.full(shape, pad_id), torch.full(shape, -100)
     attention_mask = torch.zeros(shape, dtype=torch.long)
@@ -57,28 +57,39 @@ def pad_triples(rows: list[dict], pad_id: int) -> dict:
         input_ids[line, :end] = torch.cat([prompt, response])[:-1]
         attention_mask[line, :end] = 1
         shift_labels[line, len(prompt) - 1 : end] = response
-    padded = {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
-    return padded | {"lengths": lengths}
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
 
 
 def roles_of(row: dict) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role in row)
 
 
-def collate(rows: list[dict], pad_id: int) -> dict:
-    """A training batch: the padded triples, their stored reference (3, B) if there is one, and the names to blame."""
+def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
+    """The rows as the model reads them; `lengths` (responses, B) are the responses' tokens."""
+    names = roles_of(rows[0])
+    lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
+    laid = shared_prompt.pack(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
+    return laid | {"lengths": lengths}
+
+
+def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
+    """A training batch: the responses laid out, their stored reference if there is one, how many tokens, whom to blame."""
     known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
-    return pad_triples(rows, pad_id) | known | {"prompt_ids": [row["prompt_id"] for row in rows]}
+    tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in rows for name in roles_of(row))
+    names = [row["prompt_id"] for row in rows]
+    return lay_out(rows, pad_id, layout) | known | {"tokens": torch.tensor(tokens), "prompt_ids": names}
 
 
 def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
     """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
+    if "layout" in batch:
+        return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
     return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view_as(batch["lengths"])
 
 
 def reference_log_probs(
-    model: PreTrainedModel, rows: list[dict], size: int, pad_id: int
+    model: PreTrainedModel, rows: list[dict], size: int, pad_id: int, layout: str = "padded"
 ) -> Iterator[tuple[int, Tensor]]:
     """(place, log pi_ref (3,)) of every row, `size` rows of like length at a time."""
     order = sorted(
@@ -87,9 +98,9 @@ def reference_log_probs(
     model.eval()
     for start in range(0, len(order), size):
         places = order[start : start + size]
-        batch = pad_triples([rows[place] for place in places], pad_id)
+        batch = lay_out([rows[place] for place in places], pad_id, layout)
         with torch.no_grad():
-            found = response_log_probs(model, {name: value.to(model.device) for name, value in batch.items()})
+            found = response_log_probs(model, send_to_device(batch, model.device))
         yield from zip(places, found.T.cpu(), strict=True)
 
 
@@ -101,17 +112,47 @@ def disable_dropout(model: PreTrainedModel) -> None:
             setattr(module, name, 0.0)
 
 
+def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
+    """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
+    that does not fit the model; returns the layout's name."""
+    disable_dropout(model)
+    add_fused_lm_head(model)
+    if layout != shared_prompt.NAME:
+        return layout
+    by_length = sorted(rows, key=row_length)
+
+    def try_out(how: str) -> Tensor:
+        return response_log_probs(model, send_to_device(lay_out(by_length[:3], pad_id, how), model.device))
+
+    longest = row_length(by_length[-1])
+    if problem := shared_prompt.install(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
+        print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
+        return "padded"
+    return layout
+
+
+def row_length(row: dict) -> int:
+    """Tokens of the longest of the row's sequences."""
+    return len(row["prompt"]) + max(len(row[name]) for name in roles_of(row))
+
+
 class WrpoTrainer(Trainer):
     """Trains on rows of token tensors: prompt_id, prompt, and the objective's roles (source_best, own_best, own_worst)."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
 
     def __init__(
-        self, model: PreTrainedModel, args: TrainingArguments, rows: list[dict], preference: Preference, pad_id: int
+        self,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        rows: list[dict],
+        preference: Preference,
+        pad_id: int,
+        layout: str = "padded",
     ):
-        disable_dropout(model)
-        add_fused_lm_head(without_adapter(model))
-        super().__init__(model=model, args=args, train_dataset=rows, data_collator=partial(collate, pad_id=pad_id))
+        self.layout = make_ready(without_adapter(model), rows, pad_id, layout)
+        collator = partial(collate, pad_id=pad_id, layout=self.layout)
+        super().__init__(model=model, args=args, train_dataset=rows, data_collator=collator)
         self.preference, self.pad_id = preference, pad_id
         self.window: list[Tensor] = []
         self.means: tuple[str, ...] = ()
@@ -122,7 +163,9 @@ class WrpoTrainer(Trainer):
         rows, rank, world = self.train_dataset, self.args.process_index, self.args.world_size
         mine, found = rows[rank::world], []
         with self.accelerator.autocast(), adapter_off(self.model):
-            for place, values in reference_log_probs(self.model, mine, self.args.train_batch_size, self.pad_id):
+            for place, values in reference_log_probs(
+                self.model, mine, self.args.train_batch_size, self.pad_id, self.layout
+            ):
                 found.append((rank + place * world, values))
                 report(len(found), len(mine))
         for place, values in gather_object(found):
@@ -156,7 +199,7 @@ class WrpoTrainer(Trainer):
         found = self.preference.metrics(values, log_probs, inputs["lengths"], self.alpha(self.state.global_step))
         self.means = tuple(name for name in MEANS if name in found)
         sums = [found[name].sum() for name in self.means]
-        self.window.append(torch.stack([*sums, inputs["attention_mask"].sum(), sums[0].new_tensor(log_probs.shape[1])]))
+        self.window.append(torch.stack([*sums, inputs["tokens"].to(sums[0]), sums[0].new_tensor(log_probs.shape[1])]))
         self.window_prompts += inputs["prompt_ids"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -98,8 +98,8 @@ def test_a_rule_of_sft_records_chooses_what_the_plain_loops_choose(kind):
 @given(world=worlds())
 def test_given_records_are_the_responses_that_came_with_the_prompts(world):
     found, counts = made(build_sft_records, SftRecords(sources=(), rule=rules.Given(kind="given")), world, NO_SOURCES)
-    asked = {prompt: one["given"] for prompt, one in world.items() if one["part"] == "sft"}
-    expected = {prompt: given[0] for prompt, given in asked.items() if given}
+    asked = {prompt: one["response"] for prompt, one in world.items() if one["part"] == "sft"}
+    expected = {prompt: response for prompt, response in asked.items() if response is not None}
     assert {prompt: row["response"] for prompt, row in found.items()} == expected
     assert all(row["source"] == "given" and row["score"] is None for row in found.values())
     assert counts["dropped_without_response"] == len(asked) - len(expected)
@@ -159,7 +159,7 @@ def test_a_rule_about_correctness_is_refused_without_checks(tmp_path, rule):
 
 def test_a_check_that_is_neither_right_nor_wrong_is_refused(tmp_path):
     said = [{"text": "x", "tokens": 1, "sample_index": 0, "score": 0.5, "check": 0.5}]
-    one = {"messages": [], "category": "", "given": [], "part": "preference"}
+    one = {"messages": [], "category": "", "response": None, "part": "preference"}
     run, inputs = write({"p": {**one, "said": {**dict.fromkeys((*SOURCES, "own"), ()), "south": said}}}, tmp_path)
     with pytest.raises(BadInput, match=r"1 \(correct\) or 0 \(incorrect\).*has 0\.5"):
         build_pairs.work(run, Pairs(sources=SOURCES, rule=rules.Math(kind="math")), How(), **inputs)

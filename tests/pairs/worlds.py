@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tasks.records import PROMPT, RESPONSE, SCORE, SPLIT, content_id, prompt_id
 
-GIVEN = pa.schema([("prompt_id", pa.string()), ("text", pa.string())])
 SOURCES = ("north", "south", "west")
 CATEGORIES = ("talk", "sums", "rest")
 
@@ -41,7 +40,7 @@ def worlds(draw):
         prompts[prompt_id(messages)] = {
             "messages": messages,
             "category": source.choice(CATEGORIES),
-            "given": source.choice([[], ["given\n"], ["first", "second"]]),
+            "response": source.choice([None, "given\n"]),
             "part": source.choice(["preference", "preference", "preference", "sft", "sft", "held_out"]),
             "said": said(source),
         }
@@ -102,8 +101,6 @@ def write(world, folder: Path) -> tuple[Files, dict]:
     prompts = [{"prompt_id": prompt, **one} for prompt, one in sorted(world.items())]
     run.put("prompts", "prompts.parquet", prompts, PROMPT)
     run.put("splits", "splits.parquet", prompts, SPLIT)
-    given = [{"prompt_id": one["prompt_id"], "text": text} for one in prompts for text in one["given"]]
-    run.put("prompts", "given_responses.parquet", given, GIVEN)
     for name in (*SOURCES, "own"):
         rows = [
             {"prompt_id": prompt, "content_id": content_id(prompt, said["text"]), **said}

@@ -125,17 +125,6 @@ def test_answers_that_a_set_brings_along_are_kept_beside_the_prompts(tmp_path):
     assert tables["given_responses"]["text"].tolist() == ["Yes.", "No."] and len(tables["prompts"]) == 2
 
 
-def test_a_named_column_says_which_part_of_the_split_a_prompt_is_for(tmp_path):
-    file = jsonl(tmp_path / "some.jsonl", [{"prompt": "One?", "for": "sft"}, {"prompt": "Two?", "for": None}])
-    _, named = select(tmp_path, PromptFile(**file, columns={"part": "for"}))
-    parts = {
-        turns[0]["content"]: part for turns, part in named["prompts"][["messages", "part"]].itertuples(index=False)
-    }
-    assert parts["One?"] == "sft" and named["prompts"]["part"].isna().sum() == 1
-    _, unnamed = select(tmp_path, PromptFile(**file))
-    assert unnamed["prompts"]["part"].isna().all()
-
-
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A data set as a hub would hold it: two splits of Parquet in a repository's folder, one of two shards."""

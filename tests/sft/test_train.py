@@ -39,7 +39,7 @@ def job(start, folder, texts=TEXTS, seed=7, device_batch_size=2, **what) -> dict
         "precision": "fp32"
     } | what  # fmt: skip
     how = {
-        "device_batch_size": device_batch_size, "gradient_checkpointing": False
+        "device_batch_size": device_batch_size, "gradient_checkpointing": False, "checkpoint_steps": 0
     }  # fmt: skip
     records = [str(folder / "sft.parquet")]
     return {"model": str(start), "records": records, "what": what, "how": how, "seed": seed, "threads": 1}

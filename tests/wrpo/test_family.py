@@ -14,7 +14,7 @@ from tasks.adapters import adapted
 from tasks.trainer import arguments
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.train import encode
-from tasks.wrpo.trainer import WrpoTrainer, pad_triples, response_log_probs
+from tasks.wrpo.trainer import WrpoTrainer, lay_out, response_log_probs
 
 FOUR = [record | {"source_worst": f"{record['own_worst']}!"} for record in RECORDS]
 
@@ -81,7 +81,7 @@ def means(start) -> dict[str, torch.Tensor]:
     tiny.fuse(model)
     rows, _ = encode(FOUR, tiny.tokenizer(), 64)
     with torch.no_grad():
-        found = response_log_probs(model, pad_triples(rows, 0))
+        found = response_log_probs(model, lay_out(rows, 0, "padded"))
     roles = ("source_best", "own_best", "own_worst")
     tokens = [torch.tensor([len(record[role]) + 1 for record in FOUR]) for role in roles]
     return {role: sums / count for role, sums, count in zip(roles, found, tokens, strict=True)}

@@ -133,7 +133,8 @@ def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=Non
             "objective": {"kind": "wrpo", "beta": BETA, "alpha": 0.5}, "learning_rate": 1e-3, "epochs": 1,
             "batch_size": 4, "max_length": 64, "warmup_ratio": 0.0, "max_steps": None, "precision": "fp32"} | what,
         "how": {
-            "device_batch_size": device_batch_size, "gradient_checkpointing": False} | (how or {}),
+            "device_batch_size": device_batch_size, "gradient_checkpointing": False, "checkpoint_steps": 0,
+            "layout": "shared-prompt"} | (how or {}),
         "seed": seed,
         "threads": 1,
     }  # fmt: skip
@@ -202,10 +203,14 @@ def test_a_job_done_twice_gives_the_same_weights_and_another_seed_others(start, 
     assert weights(tmp_path / "one") == weights(tmp_path / "two") != weights(tmp_path / "other")
 
 
-def test_bf16_and_gradient_checkpointing_change_the_first_steps_only_a_little(start, tmp_path):
+def test_bf16_gradient_checkpointing_and_layout_change_the_first_steps_only_a_little(start, tmp_path):
     _, expected = trained(start, tmp_path / "plain")
-    _, steps = trained(start, tmp_path / "checkpointing", how={"gradient_checkpointing": True})
-    assert [step["loss"] for step in steps] == pytest.approx([step["loss"] for step in expected], abs=1e-6)
+    for number, how in enumerate(
+        [{"gradient_checkpointing": True}, {"layout": "padded"}, {"layout": "padded", "gradient_checkpointing": True}]
+    ):
+        summary, steps = trained(start, tmp_path / str(number), how=how)
+        assert [step["loss"] for step in steps] == pytest.approx([step["loss"] for step in expected], abs=1e-6)
+        assert summary["layout"] == how.get("layout", "shared-prompt")
     _, steps = trained(start, tmp_path / "bf16", precision="bf16")
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=0.02)
     assert steps[1]["loss"] == pytest.approx(expected[1]["loss"], abs=0.05)

@@ -1,0 +1,37 @@
+"""Trainings that survive a kill: what a program leaves in `checkpoints/` goes to the store, and comes back from it.
+
+The program renames each folder into place when it is whole; here the newest is taken away, committed, and older ones
+dropped, while the program goes on.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from infra.checkpoints import Checkpoints
+from tasks.execution import Run
+
+KEPT = 2
+
+
+def train(run: Run, module: str, job: dict) -> Path:
+    """Runs a training program, from the newest complete checkpoint of this step where there is one."""
+    stored, out = Checkpoints(run.store.blobs, run.step.address), run.scratch / "program"
+    if names := stored.names():
+        stored.fetch(names[-1], run.scratch / "resume")
+        job = {**job, "resume": str(run.scratch / "resume")}
+        run.count(resumed_at=int(names[-1]))
+    return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"))
+
+
+def commit(stored: Checkpoints, out: Path, place: Path) -> None:
+    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself."""
+    whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))
+    if not whole:
+        return
+    place.mkdir(exist_ok=True)
+    os.replace(whole[-1], place / whole[-1].name)
+    stored.keep(place / whole[-1].name, whole[-1].name)
+    stored.drop(keep=KEPT)
+    shutil.rmtree(place)

@@ -1,0 +1,159 @@
+"""The layout that computes each prompt once for all its responses: packed tokens, and the attention that fits them.
+
+All prompts of a batch stand first, without padding, then all responses; a response attends to its prompt and to itself.
+It is an attention function of transformers (`AttentionInterface`) under one ordinary forward: no cache, so that it goes
+together with gradient checkpointing, and the LM head sees response positions alone.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from tasks.wrpo.prompt_attention import attend_to_both
+
+NAME = "shared-prompt"
+TOLERANCE = 1e-3  # relative, of a response's log-probability; weights in bf16 come to 1e-3 on a few tokens
+
+
+def pack(rows: list[dict], names: tuple[str, ...]) -> dict:
+    """The rows' tokens as one line, and where each belongs.
+
+    A prompt's last token stands at the head of each of its responses, whose first token it predicts; a response's last
+    token is predicted but never fed. So every response position has a label and no prompt position has one.
+    """
+    prompts = [row["prompt"][:-1] for row in rows]
+    fed = [torch.cat([row["prompt"][-1:], row[name][:-1]]) for row in rows for name in names]
+    starts = [len(prompt) for prompt in prompts for _ in names]
+    positions = [torch.arange(len(prompt)) for prompt in prompts]
+    positions += [start + torch.arange(len(ids)) for start, ids in zip(starts, fed, strict=True)]
+    lengths = torch.tensor([len(ids) for ids in fed])
+    return {
+        "input_ids": torch.cat([*prompts, *fed]).long()[None],
+        "position_ids": torch.cat(positions)[None],
+        "shift_labels": torch.cat([row[name] for row in rows for name in names]).long()[None],
+        "branch": torch.arange(len(fed)).repeat_interleave(lengths),
+        "layout": grid("prompt", prompts) | grid("response", fed),
+    }
+
+
+def grid(kind: str, parts: list[Tensor]) -> dict[str, Tensor]:
+    """Where the packed parts stand in a padded grid: `at`, the token of each place; `back`, the place of each token."""
+    lengths = torch.tensor([len(part) for part in parts])
+    width = max(int(lengths.max()), 1)
+    real = torch.arange(width) < lengths[:, None]
+    at = torch.where(real, real.flatten().cumsum(0).view_as(real) - 1, 0)
+    return {f"{kind}_at": at, f"{kind}_back": real.flatten().nonzero().flatten(), f"{kind}_real": real}
+
+
+class Pad(torch.autograd.Function):
+    """Packed tokens (N, heads, size) into a grid (rows, width, heads, size). Padding holds some token, never read."""
+
+    @staticmethod
+    def forward(ctx, tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        if not len(tokens):
+            return tokens.new_zeros(*at.shape, *tokens.shape[1:])
+        return tokens.index_select(0, at.flatten()).view(*at.shape, *tokens.shape[1:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (back,) = ctx.saved_tensors
+        return gradient.reshape(-1, *gradient.shape[2:]).index_select(0, back), None, None
+
+
+def pad(tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
+    if at.numel() == len(back):  # every row fills its line: nothing to move
+        return tokens.reshape(*at.shape, *tokens.shape[1:])
+    return Pad.apply(tokens, at, back)
+
+
+def unpad(places: Tensor, back: Tensor) -> Tensor:
+    tokens = places.reshape(-1, *places.shape[2:])
+    return tokens if len(tokens) == len(back) else tokens.index_select(0, back)
+
+
+def attention(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
+    """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+    if layout is None or attention_mask is not None or query.shape[0] != 1:
+        raise ValueError("its attention was called without a layout, or with a mask")
+    if more := [name for name in ("softcap", "s_aux", "position_bias") if settings.get(name) is not None]:
+        raise ValueError(f"its attention uses {', '.join(more)}")
+    groups = query.shape[1] // key.shape[1]
+    kind = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else query.dtype
+    heads = query, *(repeat(x, groups) for x in (key, value))
+    lines = [x[0].transpose(0, 1).to(kind) for x in heads]
+    sizes = [len(layout["prompt_back"]), len(layout["response_back"])]
+    halves = [line.split(sizes) for line in lines]
+    prompts, responses = (
+        [pad(half[place], layout[f"{kind}_at"], layout[f"{kind}_back"]) for half in halves]
+        for place, kind in enumerate(("prompt", "response"))
+    )
+    scale = settings.get("scaling")
+    causal = scaled_dot_product_attention(*(x.transpose(1, 2) for x in prompts), is_causal=True, scale=scale)
+    after = attend_to_both(*responses, *prompts[1:], layout["prompt_real"], scale)
+    both = [unpad(causal.transpose(1, 2), layout["prompt_back"]), unpad(after, layout["response_back"])]
+    return torch.cat(both)[None], None
+
+
+def repeat(heads: Tensor, groups: int) -> Tensor:
+    return heads if groups == 1 else heads.repeat_interleave(groups, dim=1)
+
+
+AttentionInterface.register(NAME, attention)
+
+
+def install(
+    model: PreTrainedModel, longest: int, plain: Callable[[], Tensor], shared: Callable[[], Tensor]
+) -> str | None:
+    """Makes the model read packed lines only, and give its last hidden states at response positions alone.
+
+    Tried on the caller's rows both ways first: where the two disagree the model stays as it was, and why is returned.
+    """
+    if problem := objection(model, longest):
+        return problem
+    before = model.config._attn_implementation
+    with torch.no_grad():
+        expected = plain()
+        model.set_attn_implementation(NAME)
+        if model.config._attn_implementation != NAME:
+            return f"the attention of a {model.config.model_type} model cannot be set"
+        hook = model.base_model.register_forward_hook(responses_alone, with_kwargs=True)
+        try:
+            apart = ((shared() - expected).abs() / expected.abs().clamp(min=1)).max().item()
+        except (TypeError, ValueError) as error:  # the model's attention was called with too little, or too much
+            problem = f"a {model.config.model_type} model cannot be called so: {error}"
+        else:
+            problem = None if apart < TOLERANCE else f"log-probabilities would differ by {apart:.1e} (relative)"
+    if problem:
+        hook.remove()
+        model.set_attn_implementation(before)
+    return problem
+
+
+def objection(model: PreTrainedModel, longest: int) -> str | None:
+    """What is known in advance to attend otherwise, and on short rows would not show."""
+    config = model.config.get_text_config()
+    windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+    if windowed and windowed < longest:
+        return f"a {config.model_type} model attends to {windowed} tokens, the longest row has {longest}"
+    if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
+        return f"a {config.model_type} model has layers of {', '.join(sorted(odd))}"
+    if model.config._attn_implementation not in ("sdpa", "eager"):
+        return f"the model asks for the attention {model.config._attn_implementation!r}"
+    return None
+
+
+def responses_alone(module, arguments, keywords, output):
+    output.last_hidden_state = output.last_hidden_state[:, len(keywords["layout"]["prompt_back"]) :]
+    return output
+
+
+def log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
+    """log pi(y|x) of every response, summed over its tokens: (rows x responses,), in the order of `pack`."""
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "shift_labels", "layout")}
+    found = model(**inputs, use_cache=False, fused_lm_head=True).log_probs[0]
+    responses = len(batch["layout"]["response_at"])
+    return found.new_zeros(responses).index_add(0, batch["branch"], found)

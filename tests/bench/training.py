@@ -1,0 +1,238 @@
+"""Cost of one training step (loss and gradient): TRL's DPO on pairs, WRPO as published, and ours; one run, one table.
+
+`python -m tests.bench.training [--repeats N] [--rows N] [--no-memory]`, or `make bench-training`. On a CPU: a Llama of 10M
+parameters in fp32, one thread, CPU seconds. Where a GPU is there: of 1.2B, bf16, gradient checkpointing, wall seconds.
+"""
+
+import argparse
+import copy
+import ctypes
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import datasets
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+from trl import DPOConfig, DPOTrainer
+
+from tasks.wrpo.objectives import wrpo_dpo
+from tasks.wrpo.trainer import RESPONSES, collate, make_ready, pad_triples, response_log_probs
+from tests import tiny
+
+BETA, ALPHA = 0.1, 0.5
+SHAPES = {(256, 256): 0.72, (128, 256): 0.91, (512, 128): 0.54, (64, 384): 0.99}  # tokens -> ideal against TRL's DPO
+GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if GPU else "cpu")
+SIZES = {
+    "cpu": {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 10, "num_attention_heads": 4},
+    "cuda": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32},
+}
+
+
+@dataclass
+class Contest:
+    """The same weights and rows, three ways; each way is a function that runs one step and returns log-probabilities."""
+
+    trl_dpo: Callable[[], Tensor]
+    published: Callable[[], Tensor]
+    ours: Callable[[], Tensor]
+
+    def items(self) -> list[tuple[str, Callable[[], Tensor]]]:
+        return list(vars(self).items())
+
+
+def model_of(vocabulary: int) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    size = SIZES[DEVICE.type]
+    kinds = {"num_key_value_heads": size["num_attention_heads"] // (4 if GPU else 1), "max_position_embeddings": 2048}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, pad_token_id=0, **size, **kinds))
+    return model.to(DEVICE).train()
+
+
+def rows_of(prompt: int, response: int, count: int, vocabulary: int) -> list[dict]:
+    seed = torch.Generator().manual_seed(1)
+    ids = lambda length: torch.randint(3, vocabulary, (length,), generator=seed, dtype=torch.int32)
+    return [
+        {"prompt_id": str(row), "prompt": ids(prompt)} | {name: ids(response) for name in RESPONSES}
+        for row in range(count)
+    ]
+
+
+def trl_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict], folder: str) -> Callable:
+    """TRL's own trainer, collator and loss on (own best, own worst), with its live reference."""
+    text = [{"prompt": "a", "chosen": "b", "rejected": "c"}]  # it wants rows to be born with; ours come below
+    trainer = DPOTrainer(
+        policy,
+        reference,
+        DPOConfig(
+            folder,
+            beta=BETA,
+            max_length=None,
+            report_to="none",
+            bf16=GPU,
+            gradient_checkpointing=GPU,
+            use_cpu=not GPU,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=Dataset.from_list(text),
+        processing_class=tiny.tokenizer(),
+    )
+    names = {"prompt_ids": "prompt", "chosen_ids": "own_best", "rejected_ids": "own_worst"}
+    examples = [{key: row[name].tolist() for key, name in names.items()} for row in rows]
+
+    def step() -> Tensor:
+        inputs = trainer._prepare_inputs(trainer.data_collator(examples))
+        policy.zero_grad()
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(policy, inputs)
+        loss.backward()
+        return loss.detach()
+
+    return step
+
+
+def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict]) -> Callable:
+    """WRPO as its authors run it: padded triples, full logits, the reference forward in every step."""
+
+    def log_probs(model: LlamaForCausalLM, batch: dict) -> Tensor:
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+        labels = batch["shift_labels"]
+        found = logits.log_softmax(-1).gather(2, labels.clamp(min=0)[..., None])[..., 0]
+        return (found * (labels != -100)).sum(1).view(len(RESPONSES), -1)
+
+    def step() -> Tensor:
+        policy.zero_grad()
+        batch = {name: value.to(DEVICE) for name, value in pad_triples(rows, 0).items()}
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
+            with torch.no_grad():
+                before = log_probs(reference, batch)
+            now = log_probs(policy, batch)
+            wrpo_dpo(*(now - before), alpha=ALPHA, beta=BETA).mean().backward()
+        return now.detach()
+
+    return step
+
+
+def our_step(policy: LlamaForCausalLM, rows: list[dict]) -> Callable:
+    """Ours: prompts shared, reference stored."""
+    layout = make_ready(policy, rows, 0, "shared-prompt")
+    assert layout == "shared-prompt"
+    stored = [row | {"reference": torch.zeros(len(RESPONSES))} for row in rows]
+
+    def step() -> Tensor:
+        policy.zero_grad()
+        batch = collate(stored, 0, layout)
+        place = lambda value: (
+            {key: place(x) for key, x in value.items()} if isinstance(value, dict) else value.to(DEVICE)
+        )
+        batch = place({name: value for name, value in batch.items() if name != "prompt_ids"})
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
+            now = response_log_probs(policy, batch)
+            wrpo_dpo(*(now - batch["reference"]), alpha=ALPHA, beta=BETA).mean().backward()
+        return now.detach()
+
+    return step
+
+
+def contest(rows: list[dict], vocabulary: int, folder: str) -> Contest:
+    start = model_of(vocabulary)
+    policies = [start, copy.deepcopy(start), copy.deepcopy(start)]
+    if GPU:
+        [policy.gradient_checkpointing_enable({"use_reentrant": False}) for policy in policies]
+    reference = copy.deepcopy(start).requires_grad_(False)
+    return Contest(
+        trl_step(policies[0], copy.deepcopy(reference), rows, folder),
+        published_step(policies[1], reference, rows),
+        our_step(policies[2], rows),
+    )
+
+
+def clock() -> float:
+    if not GPU:
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def best_times(ways: Contest, repeats: int) -> dict[str, float]:
+    """Best of `repeats`, the three taking turns."""
+    best: dict[str, float] = {}
+    for _ in range(repeats):
+        for name, step in ways.items():
+            began = clock()
+            step()
+            best[name] = min(best.get(name, float("inf")), clock() - began)
+    return best
+
+
+def peak_memory(step: Callable) -> float:
+    """MB that a step takes at its peak beyond what lay there before; on a CPU in a forked child, whose peak is its own."""
+    if GPU:
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    reader, writer = os.pipe()
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier steps gave back to the allocator must be asked for again
+    if not (child := os.fork()):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step()
+        os.write(writer, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        kilobytes = answer.read()
+    os.waitpid(child, 0)
+    return int(kilobytes) / 1e3
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--repeats", type=int, default=4)
+    options.add_argument("--rows", type=int, default=8 if GPU else 2)
+    options.add_argument("--no-memory", action="store_true")
+    asked = options.parse_args()
+    torch.set_num_threads(1)
+    datasets.disable_progress_bars()
+    vocabularies = (128_256,) if GPU else (4_096, 128_256)
+    print(
+        "| vocabulary | prompt:response | TRL DPO, s | published WRPO, s | ours, s | ours / TRL DPO | ideal | of ideal |",
+        end="",
+    )
+    print(" peak MB: TRL DPO | published | ours | max Δ log-prob (relative) |\n" + "|---" * 12 + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        for vocabulary in vocabularies:
+            large = vocabulary > 10_000 and not GPU  # for its memory: one row of one shape is enough
+            for shape, ideal in list(SHAPES.items())[: 1 if large else None]:
+                rows = rows_of(*shape, 1 if large else asked.rows, vocabulary)
+                print(line(contest(rows, vocabulary, folder), vocabulary, shape, ideal, asked, large), flush=True)
+
+
+def line(ways: Contest, vocabulary: int, shape: tuple, ideal: float, asked: argparse.Namespace, large: bool) -> str:
+    expected = ways.published()
+    apart = (expected - ways.ours()).abs()
+    memory = ["–"] * 3 if asked.no_memory else [f"{peak_memory(step):,.0f}" for _, step in ways.items()]
+    best = best_times(ways, 1 if large else asked.repeats)
+    ratio = best["ours"] / best["trl_dpo"]
+    times = [f"{seconds:.2f}" for seconds in best.values()]
+    share = [f"{ratio:.2f}", f"{ideal:.2f}", f"{ideal / ratio:.0%}"]
+    cells = [
+        f"{vocabulary:,}",
+        f"{shape[0]}:{shape[1]}",
+        *times,
+        *share,
+        *memory,
+        f"{apart.max():.0e} ({(apart / expected.abs()).max():.0e})",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Checkpoints in the store: listed only when complete, the newest fetched, old ones and leftovers dropped."""
+
+import pytest
+
+from infra.checkpoints import Checkpoints
+from infra.errors import CorruptArtifact
+
+
+def folder_of(path, **files: bytes):
+    path.mkdir(parents=True)
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def kept(place, tmp_path):
+    """Three, which share a file."""
+    checkpoints = Checkpoints(place.blobs(), "sft/aa")
+    for step in (5, 10, 15):
+        checkpoints.keep(folder_of(tmp_path / str(step), weights=b"%d" % step, config=b"same"), f"{step:09d}")
+    return checkpoints
+
+
+def test_the_newest_comes_back_whole(kept, tmp_path):
+    assert kept.names() == ["000000005", "000000010", "000000015"]
+    kept.fetch(kept.names()[-1], tmp_path / "back")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "back").iterdir()} == {
+        "weights": b"15",
+        "config": b"same",
+    }
+
+
+def test_old_ones_are_dropped_and_what_the_others_share_stays(kept, tmp_path):
+    kept.drop(keep=2)
+    assert kept.names() == ["000000010", "000000015"]
+    kept.fetch("000000010", tmp_path / "back")
+    assert len(kept.blobs.list(kept.root)) == 2 + 3
+    kept.drop()
+    assert kept.blobs.list("") == {}
+
+
+def test_one_cut_off_before_its_marker_is_not_listed_and_is_cleared_away(kept, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.blobs, "create", lambda *_: (_ for _ in ()).throw(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            kept.keep(folder_of(tmp_path / "cut", weights=b"cut"), "000000020")
+    assert kept.names()[-1] == "000000015"
+    kept.drop(keep=3)
+    assert len(kept.blobs.list(kept.root)) == 3 + 4 and len(kept.names()) == 3
+
+
+def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
+    (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
+    kept.blobs.delete(path)
+    kept.blobs.create(path, b"51")
+    with pytest.raises(CorruptArtifact, match="damaged; delete _checkpoints/sft/aa"):
+        kept.fetch("000000015", tmp_path / "back")
+
+
+def test_addresses_do_not_see_each_other(kept, place):
+    assert Checkpoints(place.blobs(), "sft/aabb").names() == Checkpoints(place.blobs(), "wrpo/aa").names() == []

@@ -1,0 +1,218 @@
+"""Exact resume: a training killed anywhere and started again ends in the very weights and log of the unbroken one."""
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from infra.errors import BadInput
+from tasks.program import Progress
+from tasks.records import PREFERENCE_RECORD, SFT_RECORD
+from tasks.resume import finished, flat, put_random_states, random_states, unflat
+
+STEPS, EVERY = 60, 4
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train"])
+
+
+def records(room: str) -> list[dict]:
+    """Eleven rows, so that epochs end inside an accumulation window of two batches of two."""
+    texts = [
+        (f"copy: {word}", word) for word in ("a", "bc", "def", "ghij", "k l", "mno", "pq", "r", "stu", "vw", "xyz")
+    ]
+    rows = []
+    for prompt, answer in texts:
+        row = {"prompt_id": prompt, "messages": [{"role": "user", "content": prompt}], "source": "s"}
+        if room == "sft":
+            rows.append(row | {"response": answer, "score": 1.0})
+        else:
+            answers = {"source_best": answer, "own_best": answer[::-1] + "?", "own_worst": "no"}
+            rows.append(row | answers | {f"{name}_score": 1.0 for name in answers})
+    return rows
+
+
+def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
+    file, schema = folder / "records.parquet", {"sft": SFT_RECORD, "wrpo": PREFERENCE_RECORD}[room]
+    pq.write_table(pa.Table.from_pylist(records(room), schema=schema), file)
+    tiny.save(dropping(room), folder / "model")
+    what = {
+        "learning_rate": 1e-3, "epochs": 99, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.1, "max_steps": steps,
+        "precision": "fp32",
+        **({"objective": {"kind": "wrpo", "beta": 0.3, "alpha": 0.5}} if room == "wrpo" else {}),
+    }  # fmt: skip
+    settings = {
+        "device_batch_size": 2, "gradient_checkpointing": False, "checkpoint_steps": EVERY,
+        **({"layout": "shared-prompt"} if room == "wrpo" else {}),
+    }  # fmt: skip
+    inputs = {"records" if room == "sft" else "pairs": [str(file)], "model": str(folder / "model")}
+    return {**inputs, "what": what, "how": settings | how, "seed": 5, "threads": 1}
+
+
+def dropping(room: str):
+    """SFT keeps dropout, so that its random states matter; WRPO switches it off."""
+    model = tiny.llama()
+    model.config.attention_dropout = 0.3 if room == "sft" else 0.0
+    return model
+
+
+def work(room: str, given: dict, out: Path, doom: tuple[int, float] | None) -> None:
+    """Runs in a process of its own, which kills itself `doom` steps and seconds after its start, if it has one."""
+    if doom:
+        kill_after(*doom)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    out.mkdir(exist_ok=True)
+    if room == "sft":
+        from tasks.sft.train import main
+    else:
+        from tasks.wrpo.train import main
+    main(given, out, Progress(out))
+
+
+def kill_after(steps: int, seconds: float) -> None:
+    """SIGKILL some moments after so many optimizer steps: between steps, inside one, or while a checkpoint is written."""
+    made, killer = itertools.count(1), threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    killer.daemon = True
+    register_optimizer_step_post_hook(lambda *_: killer.start() if next(made) == steps else None)
+
+
+def start(room: str, given: dict, out: Path, doom: tuple[int, float] | None = None):
+    process = SERVER.Process(target=work, args=(room, given, out, doom))
+    process.start()
+    return process
+
+
+def run(room: str, given: dict, out: Path, doom: tuple[int, float] | None = None) -> int:
+    process = start(room, given, out, doom)
+    process.join(300)
+    return process.exitcode
+
+
+def result(out: Path) -> tuple[str, list[dict]]:
+    weights = hashlib.sha256((out / "model/model.safetensors").read_bytes()).hexdigest()
+    return weights, pq.read_table(out / "steps.parquet").to_pylist()
+
+
+@pytest.fixture(scope="module", params=["wrpo", "sft"])
+def unbroken(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    given = job(request.param, folder)
+    assert run(request.param, given, folder / "out") == 0
+    return request.param, given, result(folder / "out")
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.heavy)])
+def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unbroken, kills, tmp_path):
+    room, given, expected = unbroken
+    chance, resumed, out = random.Random(kills), set(), tmp_path / "out"
+    for _ in range(kills):
+        resumed |= {path.name for path in finished(out)[-1:]}
+        doom = chance.randint(1, max(STEPS // kills, EVERY + 2)), chance.uniform(0, 0.02)
+        assert run(room, given, out, doom) == -signal.SIGKILL
+    assert not (out / "model").exists() and len(resumed) > 1
+    assert run(room, given, out) == 0
+    assert result(out) == expected
+
+
+def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
+    room, given, expected = unbroken
+    given, out = {**given, "how": given["how"] | {"checkpoint_steps": 0}}, tmp_path / "out"
+    process = start(room, given, out)
+    while not ((out / "progress.json").exists() and '"steps"' in (out / "progress.json").read_text()):
+        assert process.is_alive()
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    (saved,) = finished(out)
+    assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
+    elsewhere = tmp_path / "elsewhere"
+    assert run(room, given | {"resume": str(saved)}, elsewhere) == 0
+    assert result(elsewhere) == expected
+
+
+def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
+    room, given, _ = unbroken
+    given = given | {"what": given["what"] | {"max_steps": 18}}
+    assert run(room, given, tmp_path / "out") == 0
+    assert [path.name for path in finished(tmp_path / "out")] == ["000000012", "000000016"]
+    assert {path.name for path in finished(tmp_path / "out")[-1].iterdir()} == {
+        "model.safetensors",
+        "optimizer.safetensors",
+        "random-0.safetensors",
+        "schedule.json",
+        "trainer_state.json",
+    }
+
+
+def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkeypatch):
+    from tasks.wrpo.train import main
+
+    def cut(folder):
+        (folder / "optimizer.safetensors").unlink()
+        raise InterruptedError("the power is gone")
+
+    monkeypatch.setattr("tasks.resume.flush", cut)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InterruptedError):
+        main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))
+    assert finished(tmp_path / "out") == []
+
+
+def test_random_states_come_back(tmp_path):
+    draw = lambda: (random.gauss(0, 1), float(np.random.randn()), torch.rand(1).item())
+    draw()  # an odd number of gaussians: the second of a pair is waiting in both generators
+    save_file(random_states(), tmp_path / "random-0.safetensors")
+    first = [draw() for _ in range(3)]
+    put_random_states(tmp_path, 0)
+    assert [draw() for _ in range(3)] == first
+
+
+def test_an_optimizers_state_survives_as_tensors_and_json():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    weight.sum().backward()
+    optimizer.step()
+    tensors, rest = flat(optimizer.state_dict())
+    found = unflat(tensors, json.loads(json.dumps(rest)))
+    assert found["state"].keys() == optimizer.state_dict()["state"].keys()
+    assert all(torch.equal(value, optimizer.state[weight][name]) for name, value in found["state"][0].items())
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
+    given = job("wrpo", tmp_path)
+    given["what"]["learning_rate"] = 1e30  # the first steps of the warm-up still are numbers
+    given["how"] = {**job("wrpo", tmp_path)["how"], "checkpoint_steps": 1}
+    assert run("wrpo", given, tmp_path / "out") == 1
+    for folder in finished(tmp_path / "out"):
+        assert all(torch.isfinite(value).all() for value in load_file(folder / "model.safetensors").values())
+    assert not (tmp_path / "out/model").exists()
+
+
+def test_out_of_memory_names_the_settings_to_change(tmp_path, monkeypatch):
+    from transformers import Trainer
+
+    from tasks.wrpo.train import main
+
+    def training_step(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate too much")
+
+    monkeypatch.setattr(Trainer, "training_step", training_step)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(
+        BadInput, match=r"how.device_batch_size \(2\).*how.gradient_checkpointing.*what.max_length \(64\)"
+    ):
+        main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

@@ -1,0 +1,51 @@
+"""A training step with stand-ins for what comes before it: `python -m tests.trained FOLDER` brings it to its manifest."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.launch import Launcher
+from infra.settings import settings
+from infra.store import Manifest, Store
+from tasks.execution import Run, ensure
+from tasks.records import SFT_RECORD
+from tasks.sft.stage import SFT, train_sft
+from tasks.stage import How, Step, What, stage
+from tasks.training import TrainingHow
+
+
+@stage("stand-in model", version="1")
+def tiny_model(run: Run, what: What, how: How) -> None:
+    from tests import tiny
+
+    tiny.folder(run.folder / "model")
+
+
+@stage("stand-in records", version="1")
+def few_records(run: Run, what: What, how: How) -> None:
+    rows = [
+        {"prompt_id": word, "messages": [{"role": "user", "content": f"copy: {word}"}], "response": word, "source": "s"}
+        for word in ("a", "bc", "def", "ghij", "klmno", "pqr", "st")
+    ]
+    table = pa.Table.from_pylist([row | {"score": 1.0} for row in rows], schema=SFT_RECORD)
+    pq.write_table(table, run.folder / "records.parquet")
+
+
+def step(every: int) -> Step:
+    what = SFT(learning_rate=1e-3, epochs=200, batch_size=4, max_length=64, seed=1)
+    how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
+    return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
+
+
+def bring(folder: Path, every: int = 10) -> Manifest:
+    store, last = Store(str(folder / "store"), folder / "cache"), step(every)
+    for inputs in last.inputs.values():
+        ensure(inputs[0], store, Launcher(1, 1))
+    return ensure(last, store, Launcher(1, 1))
+
+
+if __name__ == "__main__":
+    assert settings().workspace.is_absolute(), "the test says where scratch files go"
+    bring(Path(sys.argv[1]))
