@@ -173,7 +173,8 @@ def refusal(blobs: Blobs) -> str:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "store").write_text("a file where the folder should be")
-    assert "Not a directory" in refusal(Blobs(f"file://{tmp_path}/store"))
+    with pytest.raises(BadInput, match="the store must be a folder, this is a file"):
+        Blobs(f"file://{tmp_path}/store")
     assert "Not a directory" in refusal(Blobs(f"file://{tmp_path}/store/below"))
 
 
