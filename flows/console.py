@@ -151,6 +151,9 @@ def show_results(console: Console, numbers: dict) -> None:
 
 
 def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piece], sample: int | None) -> None:
+    if not pieces:
+        console.print("nothing of it is in the store yet")
+        return
     entries = [piece.entry for piece in pieces if piece.entry]
     owners = len({piece.owner for piece in pieces})
     looked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
