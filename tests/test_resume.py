@@ -19,6 +19,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
@@ -60,6 +61,8 @@ def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
         **({"layout": "shared-prompt"} if room == "wrpo" else {}),
     }  # fmt: skip
     inputs = {"records" if room == "sft" else "pairs": [str(file)], "model": str(folder / "model")}
+    if room == "wrpo":
+        inputs["reference"] = [str(stored(folder / "model", records(room), folder / "reference"))]
     return {**inputs, "what": what, "how": settings | how, "seed": 5, "threads": 1}
 
 

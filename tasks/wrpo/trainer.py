@@ -1,27 +1,22 @@
-"""WRPO on transformers.Trainer: triples are padded, scored against stored reference log-probabilities, and logged.
+"""WRPO on transformers.Trainer: batches become losses against stored reference log-probabilities, and a row of the log.
 
-The one file that knows Trainer and TRL; the mathematics is in objectives.py. TRL's fused LM head gives the
-log-probability of each response token without holding the log-softmax over the vocabulary.
+The mathematics is in objectives.py, what a batch holds in batches.py.
 """
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
-from tasks.adapters import adapter_off, without_adapter
-from tasks.wrpo import shared_prompt
+from tasks.adapters import without_adapter
+from tasks.wrpo.batches import collate, make_ready, response_log_probs
 from tasks.wrpo.preference import Preference
-from tasks.wrpo.settings import TRIPLE as RESPONSES
+from tasks.wrpo.settings import ROLES
 
-ROLES = (*RESPONSES, "source_worst")
 MEANS = (
     *(f"reward_{role}" for role in ROLES),
     *("margin", "accuracy_weighted", "accuracy_source", "accuracy_own"),
@@ -40,100 +35,6 @@ STEP = pa.schema(
         ("tokens", pa.int64()),  # of prompts and responses, prompts counted once per response
     ]
 )
-
-
-def pad_triples(rows: list[dict], pad_id: int) -> dict:
-    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed.
-
-    Other objectives' rows hold other responses.
-    """
-    names = roles_of(rows[0])
-    pairs = [(row["prompt"], row[name]) for name in names for row in rows]
-    shape = len(pairs), max(len(prompt) + len(response) for prompt, response in pairs) - 1
-    input_ids, shift_labels = torch.full(shape, pad_id), torch.full(shape, -100)
-    attention_mask = torch.zeros(shape, dtype=torch.long)
-    for line, (prompt, response) in enumerate(pairs):
-        end = len(prompt) + len(response) - 1
-        input_ids[line, :end] = torch.cat([prompt, response])[:-1]
-        attention_mask[line, :end] = 1
-        shift_labels[line, len(prompt) - 1 : end] = response
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
-
-
-def roles_of(row: dict) -> tuple[str, ...]:
-    return tuple(role for role in ROLES if role in row)
-
-
-def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
-    """The rows as the model reads them; `lengths` (responses, B) are the responses' tokens."""
-    names = roles_of(rows[0])
-    lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
-    laid = shared_prompt.pack(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
-    return laid | {"lengths": lengths}
-
-
-def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
-    """A training batch: the responses laid out, their stored reference if there is one, how many tokens, whom to blame."""
-    known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
-    tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in rows for name in roles_of(row))
-    names = [row["prompt_id"] for row in rows]
-    return lay_out(rows, pad_id, layout) | known | {"tokens": torch.tensor(tokens), "prompt_ids": names}
-
-
-def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
-    """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
-    if "layout" in batch:
-        return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
-    return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view_as(batch["lengths"])
-
-
-def reference_log_probs(
-    model: PreTrainedModel, rows: list[dict], size: int, pad_id: int, layout: str = "padded"
-) -> Iterator[tuple[int, Tensor]]:
-    """(place, log pi_ref (3,)) of every row, `size` rows of like length at a time."""
-    order = sorted(
-        range(len(rows)), key=lambda place: sum(len(rows[place][name]) for name in ("prompt", *roles_of(rows[place])))
-    )
-    model.eval()
-    for start in range(0, len(order), size):
-        places = order[start : start + size]
-        batch = lay_out([rows[place] for place in places], pad_id, layout)
-        with torch.no_grad():
-            found = response_log_probs(model, send_to_device(batch, model.device))
-        yield from zip(places, found.T.cpu(), strict=True)
-
-
-def disable_dropout(model: PreTrainedModel) -> None:
-    """In modules of its own and where a layer keeps the rate as a number, as Llama's attention does."""
-    disable_dropout_in_model(model)
-    for module in model.modules():
-        for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
-            setattr(module, name, 0.0)
-
-
-def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
-    """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
-    that does not fit the model; returns the layout's name."""
-    disable_dropout(model)
-    add_fused_lm_head(model)
-    if layout != shared_prompt.NAME:
-        return layout
-    by_length = sorted(rows, key=row_length)
-
-    def try_out(how: str) -> Tensor:
-        return response_log_probs(model, send_to_device(lay_out(by_length[:3], pad_id, how), model.device))
-
-    longest = row_length(by_length[-1])
-    if problem := shared_prompt.install(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
-        print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
-        return "padded"
-    return layout
-
-
-def row_length(row: dict) -> int:
-    """Tokens of the longest of the row's sequences."""
-    return len(row["prompt"]) + max(len(row[name]) for name in roles_of(row))
 
 
 class WrpoTrainer(Trainer):
@@ -157,19 +58,6 @@ class WrpoTrainer(Trainer):
         self.window: list[Tensor] = []
         self.means: tuple[str, ...] = ()
         self.window_prompts: list[str] = []
-
-    def store_reference(self, report: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """The policy before its first step is the reference: its log-probabilities become a column of the rows."""
-        rows, rank, world = self.train_dataset, self.args.process_index, self.args.world_size
-        mine, found = rows[rank::world], []
-        with self.accelerator.autocast(), adapter_off(self.model):
-            for place, values in reference_log_probs(
-                self.model, mine, self.args.train_batch_size, self.pad_id, self.layout
-            ):
-                found.append((rank + place * world, values))
-                report(len(found), len(mine))
-        for place, values in gather_object(found):
-            rows[place]["reference"] = values
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """One accumulation window and its number of examples over all processes: every example weighs the same."""
