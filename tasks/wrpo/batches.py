@@ -69,11 +69,14 @@ def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
 
 
 def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
-    """A training batch: the responses laid out, their stored reference if there is one, how many tokens, whom to blame."""
+    """A training batch: the responses laid out, their stored reference if there is one, what each row weighs (a filler
+    nothing), how many tokens, whom to blame."""
     known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
-    tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in rows for name in roles_of(row))
-    names = [row["prompt_id"] for row in rows]
-    return lay_out(rows, pad_id, layout) | known | {"tokens": torch.tensor(tokens), "prompt_ids": names}
+    real = [row for row in rows if row.get("weight", 1.0)]
+    tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in real for name in roles_of(row))
+    counts = {"tokens": torch.tensor(tokens), "prompt_ids": [row["prompt_id"] for row in real]}
+    weights = torch.tensor([row.get("weight", 1.0) for row in rows])
+    return lay_out(rows, pad_id, layout) | known | counts | {"weights": weights}
 
 
 def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:

@@ -41,6 +41,7 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
         LOG_PROB,
         "tasks.wrpo.reference",
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
+        how.processes if how.processes > 1 else 0,
     )
     bad = rows[~np.isfinite(rows["log_prob"].astype(float))]
     if len(bad):
@@ -73,5 +74,6 @@ def train_wrpo(
             "how": how.model_dump(mode="json"),
             "seed": what.seed,
         },
+        how.group,
     )
     run.keep(out, "model", "steps.parquet")

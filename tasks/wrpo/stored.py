@@ -42,7 +42,8 @@ class VerifyReference(TrainerCallback):
     def on_train_begin(self, args, state, control, **parts):
         if state.global_step:
             return
-        trainer, rows = self.trainer, self.trainer.train_dataset
+        trainer = self.trainer
+        rows = trainer.train_dataset[: len(trainer.train_dataset) - trainer.fillers]
         some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
         size, pad_id, layout = args.per_device_train_batch_size, trainer.pad_id, trainer.layout
         with trainer.accelerator.autocast(), adapter_off(trainer.model):

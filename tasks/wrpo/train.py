@@ -14,14 +14,14 @@ from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.resume import Checkpoints, newest
-from tasks.trainer import StepCount, arguments, enough_memory, finished, read, save, summary
+from tasks.trainer import StepCount, arguments, enough_memory, keep, read, summary
 from tasks.wrpo.batches import encode
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.stored import VerifyReference, join
 from tasks.wrpo.trainer import WrpoTrainer, write_steps
 
 
-def main(job: dict, out: Path, progress: Progress) -> dict:
+def main(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
@@ -39,16 +39,16 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         pad_id=tokenizer.pad_token_id or 0,  # masked: never attended to, never a label
         layout=job["how"]["layout"],
     )
-    if trainer.is_world_process_zero():
-        trainer.add_callback(StepCount(progress))
+    trainer.add_callback(StepCount(progress))
     if preference.needs_reference:
         trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"]))
     resume = newest(job, out)
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
-    if trainer.is_world_process_zero():
-        save(finished(trainer.model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
+    keep(trainer, tokenizer, job, out)
+    if not trainer.is_world_process_zero():
+        return None
     steps = write_steps(trainer, out / "steps.parquet")
     return summary(steps, len(rows), truncated=truncated) | {"layout": trainer.layout}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from tasks.adapters import without_adapter
+from tasks.group import InGroup, fillers
 from tasks.wrpo.batches import collate, make_ready, response_log_probs
 from tasks.wrpo.preference import Preference
 from tasks.wrpo.settings import ROLES
@@ -37,7 +38,7 @@ STEP = pa.schema(
 )
 
 
-class WrpoTrainer(Trainer):
+class WrpoTrainer(InGroup, Trainer):
     """Trains on rows of token tensors: prompt_id, prompt, and the objective's roles (source_best, own_best, own_worst)."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
@@ -53,6 +54,8 @@ class WrpoTrainer(Trainer):
     ):
         self.layout = make_ready(without_adapter(model), rows, pad_id, layout)
         collator = partial(collate, pad_id=pad_id, layout=self.layout)
+        self.fillers = fillers(len(rows), args)
+        rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=collator)
         self.preference, self.pad_id = preference, pad_id
         self.window: list[Tensor] = []
@@ -62,7 +65,7 @@ class WrpoTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """One accumulation window and its number of examples over all processes: every example weighs the same."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        examples = torch.tensor(sum(len(batch["prompt_ids"]) for batch in batches), device=device)
+        examples = torch.tensor(sum(len(batch["prompt_ids"]) for batch in batches), device=device)  # without fillers
         return batches, self.accelerator.reduce(examples).item()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -74,7 +77,7 @@ class WrpoTrainer(Trainer):
             raise FloatingPointError(self.blame("loss", losses.tolist(), inputs["prompt_ids"]))
         self.remember({role: value.detach() for role, value in values.items()}, log_probs.detach(), inputs)
         # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
-        loss = losses.sum() * self.args.world_size / num_items_in_batch
+        loss = (losses * inputs["weights"]).sum() * self.args.world_size / num_items_in_batch
         return (loss, {"log_probs": log_probs}) if return_outputs else loss
 
     def alpha(self, step: int) -> float | None:
@@ -86,8 +89,8 @@ class WrpoTrainer(Trainer):
     def remember(self, values: dict[str, Tensor], log_probs: Tensor, inputs: dict) -> None:
         found = self.preference.metrics(values, log_probs, inputs["lengths"], self.alpha(self.state.global_step))
         self.means = tuple(name for name in MEANS if name in found)
-        sums = [found[name].sum() for name in self.means]
-        self.window.append(torch.stack([*sums, inputs["tokens"].to(sums[0]), sums[0].new_tensor(log_probs.shape[1])]))
+        sums = [(found[name] * inputs["weights"]).sum() for name in self.means]
+        self.window.append(torch.stack([*sums, inputs["tokens"].to(sums[0]), inputs["weights"].sum().to(sums[0])]))
         self.window_prompts += inputs["prompt_ids"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -106,12 +109,9 @@ class WrpoTrainer(Trainer):
 
 
 def write_steps(trainer: Trainer, file: Path) -> list[dict]:
-    """One row per optimizer step, from what the trainer logged; every process knows them, the first writes them.
-
-    The columns of y_ls stand only where the objective reads it.
-    """
+    """One row per optimizer step, from what the trainer logged. The columns of y_ls stand only where the objective reads
+    it."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
-    if trainer.is_world_process_zero():
-        columns = [column for column in STEP if column.name in steps[0] or "source_worst" not in column.name]
-        pq.write_table(pa.Table.from_pylist(steps, schema=pa.schema(columns)), file)
+    columns = [column for column in STEP if column.name in steps[0] or "source_worst" not in column.name]
+    pq.write_table(pa.Table.from_pylist(steps, schema=pa.schema(columns)), file)
     return steps
