@@ -28,6 +28,7 @@ class Crew:
     module: str
     workers: int = 1
     restarts: int = 0
+    group: int = 0  # processes that each worker is made of, as the launcher starts them
     environment: Callable[[int], Environment] = HERE_ALWAYS  # of each worker, counted from 0
     own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job says that the others' do not
 
@@ -76,10 +77,9 @@ class Shift:
         (out / "progress.json").unlink(missing_ok=True)
         rows.to_parquet(out / "rows.parquet", index=False)
         job = {**self.job, **self.crew.own(number), "rows": str(out / "rows.parquet")}
-        job["threads"] = self.run.launcher.threads
-        summary = self.run.launcher.run(
-            self.crew.module, job, out, lambda: self.look(out), self.crew.environment(number)
-        )
+        job["threads"] = max(1, self.run.launcher.threads // max(self.crew.group, 1))
+        look, environment = lambda: self.look(out), self.crew.environment(number)
+        summary = self.run.launcher.run(self.crew.module, job, out, look, self.crew.group, environment)
         self.counts.update({name: value for name, value in summary.items() if not isinstance(value, str)})
 
     def look(self, out: Path) -> None:

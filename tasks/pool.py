@@ -17,13 +17,16 @@ from tasks.execution import Run
 BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
 
 
-def fill(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict) -> pd.DataFrame:
+def fill(
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, group: int = 0
+) -> pd.DataFrame:
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"].
     """
-    make_missing(run, wanted, key, Crew(module), job)
-    complete = wanted[key].merge(read(run, run.step.pool, key), on=key, how="left", validate="one_to_one", indicator=True)
+    make_missing(run, wanted, key, Crew(module, group=group), job)
+    held = read(run, run.step.pool, key)
+    complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     refuse_lost(run, complete, module)
     return complete[schema.names]
 
