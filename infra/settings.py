@@ -74,15 +74,17 @@ def program_environment(threads: int) -> dict[str, str]:
 
 def vllm_environment() -> dict[str, str]:
     """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
-    return {
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine is in the worker, and dies with it
-        "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else a share of all memory
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
-    } | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")} | {
-        "PYTHONPATH": str(Path(__file__).parents[1])
-    }
+    return (
+        {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine is in the worker, and dies with it
+            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else a share of all memory
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
+        }
+        | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
+        | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    )
 
 
 def devices(worker: int, each: int) -> dict[str, str]:
@@ -91,7 +93,9 @@ def devices(worker: int, each: int) -> dict[str, str]:
     usable = given.split(",") if given else [str(number) for number in range((worker + 1) * each)]
     mine = usable[worker * each : (worker + 1) * each]
     if len(mine) < each:
-        raise BadInput(f"how.workers: worker {worker + 1} needs {each} GPUs, CUDA_VISIBLE_DEVICES {given!r} leaves {len(mine)}")
+        raise BadInput(
+            f"how.workers: worker {worker + 1} needs {each} GPUs, CUDA_VISIBLE_DEVICES {given!r} leaves {len(mine)}"
+        )
     return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
 
 

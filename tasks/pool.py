@@ -89,9 +89,7 @@ def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, 
 
 def refuse_lost(run: Run, complete: pd.DataFrame, module: str) -> None:
     if lost := int((complete["_merge"] == "left_only").sum()):
-        raise RuntimeError(
-            f"{module} ended well but {lost} of {len(complete)} rows are not in pool {run.step.pool}"
-        )
+        raise RuntimeError(f"{module} ended well but {lost} of {len(complete)} rows are not in pool {run.step.pool}")
 
 
 def write(run: Run, rows: pd.DataFrame, schema: pa.Schema, name: str) -> None:

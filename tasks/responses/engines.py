@@ -23,7 +23,9 @@ class Engine(How):
 class Local(Engine):
     """An engine that holds the weights."""
 
-    workers: int = Field(1, gt=0, description="programs that share the rows, each with GPUs of its own; see FUSE_PROGRAMS")
+    workers: int = Field(
+        1, gt=0, description="programs that share the rows, each with GPUs of its own; see FUSE_PROGRAMS"
+    )
 
     @property
     def programs(self) -> int:
@@ -43,10 +45,12 @@ class Vllm(Local):
 
     kind: Literal["vllm"]
     tensor_parallel: int = Field(1, gt=0, description="GPUs that one copy of the weights is spread over")
-    sequences: int = Field(256, gt=0, description="responses in flight")
+    in_flight: int = Field(256, gt=0, description="responses in flight")
     context: int = Field(0, ge=0, description="tokens of prompt and response together; 0: what the model is made for")
     memory: float = Field(0.92, gt=0, le=1, description="share of a GPU's memory")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as the weights are kept")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: as the weights are kept"
+    )
     eager: bool = Field(False, description="no graphs: a slower engine that starts sooner")
 
 
@@ -58,7 +62,8 @@ class Endpoint(Engine):
     model: str = Field(min_length=1, description="as the server calls it")
     key: str = Field("", description="the environment variable with the key, never the key itself; none: no key")
     speaks: Literal["chat", "tokens"] = Field(
-        "chat", description="tokens: the server takes token ids and vLLM's sampling fields, so no template but ours is used"
+        "chat",
+        description="tokens: the server takes token ids and vLLM's sampling fields, so no template but ours is used",
     )
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     concurrency: int = Field(64, gt=0, description="requests at once to each server")
