@@ -67,7 +67,7 @@ def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, 
     The first part of the key is a hash in hexadecimal, by whose first digits rows are dealt out.
     """
     count = 1 + len(wanted) // BUCKET
-    place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count >> 24
+    place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count // 2**24
     asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
     folder.mkdir(parents=True, exist_ok=True)
     writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
