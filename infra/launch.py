@@ -15,6 +15,7 @@ from infra.errors import BadInput, ProgramFailed
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
+TORCHRUN = "torch/distributed/elastic/"
 
 
 class Launcher:
@@ -81,6 +82,8 @@ def failure(module: str, code: int, log: Path) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # torchrun has a code of its own
         return BadInput(json.loads(reason.read_text())["message"])
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+    lines = log.read_text(errors="replace").splitlines()
+    last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
+    tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")
