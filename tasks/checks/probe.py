@@ -6,6 +6,8 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from tasks.checks import kernel
 
@@ -13,12 +15,9 @@ from tasks.checks import kernel
 def play(order: dict) -> None:
     """`secrets` are files that exist outside, `address` a socket that listens there."""
     attempts: dict[str, Callable[[], object]] = {
-        **{f"reads {path}": lambda path=path: open(path, "rb").read(1) for path in order["secrets"]},
-        **{f"lists {path}": lambda path=path: os.listdir(path) for path in order["closed"]},
-        **{
-            f"writes to {path}": lambda path=path: open(f"{path}/x", "w")
-            for path in (".", "/tmp", "/dev/shm", *order["folders"])
-        },
+        **{f"reads {path}": Path(path).read_bytes for path in order["secrets"]},
+        **{f"lists {path}": partial(os.listdir, path) for path in order["closed"]},
+        **{f"writes to {path}": Path(path, "x").touch for path in (".", "/tmp", "/dev/shm", *order["folders"])},
         "starts a process": lambda: os.fork() or os._exit(0),
         "starts a program": starts_a_program,
         "opens a socket": lambda: socket.create_connection(order["address"], 1),

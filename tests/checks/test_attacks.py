@@ -3,13 +3,11 @@
 import os
 import shutil
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from checks.attacks import ESCAPES, FAKES, RIGHT, TESTS
 
-from infra.errors import BadInput
 from tasks.checks import sandbox
 from tasks.checks.judge import Limits, Tests, judge
 
