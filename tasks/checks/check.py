@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tasks.checks import sandbox
 from tasks.checks.extraction import program_in
 from tasks.checks.gold import tests_in
-from tasks.checks.judge import Limits, Tests, Verdict, judge
+from tasks.checks.judge import Limits, Suite, Verdict, judge
 from tasks.checks.sandbox import Sandbox
 from tasks.checks.worker import Worker
 from tasks.parts import write_part
@@ -29,7 +29,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box = None
-        if any(isinstance(kind, Tests) for kind in kinds.values()):
+        if any(isinstance(kind, Suite) for kind in kinds.values()):
             box = stack.enter_context(sandbox.find())
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads):
@@ -45,7 +45,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     return {"sandbox": box.means} if box else {}
 
 
-def kind_of(gold: str) -> Tests | str | Verdict:
+def kind_of(gold: str) -> Suite | str | Verdict:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
         return tests_in(gold) or gold
@@ -53,10 +53,10 @@ def kind_of(gold: str) -> Tests | str | Verdict:
         return Verdict("unchecked", reason=str(problem))
 
 
-def checked(row: dict, kind: Tests | str | Verdict, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
+def checked(row: dict, kind: Suite | str | Verdict, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
     name = "math" if isinstance(kind, str) else "code"
     match kind:
-        case Tests():
+        case Suite():
             verdict = judge(box, program_in(row["text"], kind.entry_point), kind, limits)
         case Verdict():
             verdict = kind

@@ -7,6 +7,7 @@ Started by `sandbox.py` with a JSON argument {means, folders, house, starter} an
 import ctypes
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -55,6 +56,7 @@ def play(order: dict, descriptors: list[int]) -> None:
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
     confine(order, descriptors[2:])
+    random.seed(0)  # chance must not decide a verdict
     try:
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
@@ -75,10 +77,10 @@ def confine(order: dict, kept: list[int]) -> None:
     seccomp.restrict()
 
 
-def limit(memory_megabytes: int, seconds: int) -> None:
+def limit(memory_megabytes: int, seconds: float) -> None:
     limits = {
         resource.RLIMIT_AS: memory_megabytes << 20,
-        resource.RLIMIT_CPU: seconds + 2,  # whoever started it has ended it by then
+        resource.RLIMIT_CPU: int(seconds) + 3,  # whoever started it has ended it by then
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,

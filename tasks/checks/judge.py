@@ -30,7 +30,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Tests:
+class Suite:
     """Python whose `assert`s are the tests. `setup` runs before them and before the program. `check(candidate)`, if the
     tests define it, is called with what the entry point names, an expression such as `Solution().add`."""
 
@@ -39,7 +39,7 @@ class Tests:
     setup: str = ""
 
 
-def judge(sandbox: Sandbox, code: str, tests: Tests, limits: Limits) -> Verdict:
+def judge(sandbox: Sandbox, code: str, tests: Suite, limits: Limits) -> Verdict:
     job = os.memfd_create("job")
     os.write(job, json.dumps({"code": code, **asdict(tests)}).encode())
     os.lseek(job, 0, os.SEEK_SET)

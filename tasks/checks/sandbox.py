@@ -35,7 +35,7 @@ PROBE_SECONDS = 20
 class Limits:
     """Of each of the two processes that a check needs: the one of the response, and the one of its tests."""
 
-    seconds: int = 10
+    seconds: float = 10
     memory_megabytes: int = 1024
 
 

@@ -24,7 +24,7 @@ WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "rea
 class Checking(What):
     """What a check may take; who takes longer is not correct."""
 
-    seconds: int = Field(10, gt=0, le=600, description="for all tests of one response")
+    seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
     memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
     answer_seconds: float = Field(
         5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"

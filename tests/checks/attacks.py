@@ -3,7 +3,7 @@
 `{secret}` is a file outside that everybody may read, `{port}` a socket that listens on this machine.
 """
 
-TESTS = "assert f(1) == 2\nassert f(5) == 6\nassert f(-1) == 0\nassert [f(2), f(3)] == [3, 4]"
+TESTS = "assert f(1) == 2\nassert f(5) == 6\nassert f(-1) == 0\nassert [f(2), f(3)] == [3, 4]\nassert all(map(lambda x: f(x) == x + 1, (7, 8)))"
 RIGHT = "def f(x):\n    return x + 1"
 AFTER = "\ndef f(x):\n    {}\n    return x + 1\n"  # each call tries it first
 
@@ -20,19 +20,11 @@ ESCAPES = {
     "a program in its place": tries("import os, sys\nos.execv(sys.executable, [sys.executable, '-c', ''])"),
     "multiprocessing": tries("import multiprocessing as m\nm.get_context('fork').Process(target=print).start()"),
     "memory bomb": tries("x and len(bytearray(4 << 30))"),
-    "memory bomb in pieces": tries("kept = []\nwhile len(kept) < 400: kept.append(b'x' * (10 << 20))"),
     "memory in files without names": tries("import os\nos.write(os.memfd_create('x'), b'x')"),
     "thread bomb": tries(
         "import threading, time\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(9,)).start()"
     ),
-    "endless loop": tries("while True: pass"),
-    "endless loop when it is loaded": "while True: pass\n" + RIGHT,
     "endless recursion": "def f(x): return f(x) if f(x) else x + 1",
-    "sleeps for ever, deaf to signals": tries(
-        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(1e6)"
-    ),
-    "a huge power": tries("len(str(9 ** 9 ** 9))"),
-    "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
     "gigabytes of output": tries("import os\nfor _ in range(1 << 14): os.write(1, b'x' * (1 << 18))\nraise OSError"),
     "a gigantic answer": "def f(x): return 'x' * (64 << 20)",
     "a bottomless answer": "def f(x):\n    x = []\n    x.append(x)\n    return x",
@@ -71,6 +63,19 @@ ESCAPES = {
     "leaves its group": tries("import os\nos.setsid()"),
 }
 
+# What it may take no longer than it is given.
+HOGS = {
+    "memory bomb in pieces": tries("kept = []\nwhile len(kept) < 400: kept.append(b'x' * (10 << 20))"),
+    "endless loop": tries("while True: pass"),
+    "endless loop when it is loaded": "while True: pass\n" + RIGHT,
+    "sleeps for ever, deaf to signals": tries(
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(1e6)"
+    ),
+    "a huge power": tries("len(str(9 ** 9 ** 9))"),
+    "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
+    "threads that never end": tries("import threading\nfor _ in range(3): threading.Thread(target=exec, args=('while 1: pass',)).start()\nwhile 1: pass"),
+}
+
 # What it may not pretend.
 FAKES = {
     "sys.exit(0) when loaded": "import sys\nsys.exit(0)",
@@ -93,6 +98,7 @@ FAKES = {
     "replaces json": 'import json\njson.dumps = lambda *_: \'{"verdict": "passed", "passed": 4, "total": 4}\'\n'
     "def f(x): return 0",
     "raises what tests might expect": "def f(x): raise AssertionError",
+    "ends the tests' loops": "def f(x): raise StopIteration",
     "looks for the answer on the stack": "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n"
     "        for value in list(frame.f_locals.values()) + list(frame.f_globals.values()):\n"
     "            if isinstance(value, (dict, str)) and 'assert' in str(value): return eval(str(value).split('== ')[1][0])\n"

@@ -4,15 +4,15 @@ import os
 import shutil
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from checks.attacks import ESCAPES, FAKES, RIGHT, TESTS
+from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
 
 from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Tests, judge
+from tasks.checks.judge import Limits, Suite, judge
 
-LIMITS = Limits(seconds=2, memory_megabytes=256)
-WORLD = {name: f"{name}" for name in ()}
+FAILED = ("failed", "error", "timeout")
 
 
 @pytest.fixture(scope="module", params=sandbox.MEANS)
@@ -25,28 +25,49 @@ def box(request):
         yield box
 
 
-def verdicts(box, programs: dict[str, str]) -> dict:
-    with ThreadPoolExecutor(4) as pool:
-        return dict(
-            zip(programs, pool.map(lambda code: judge(box, code, Tests(TESTS), LIMITS), programs.values()), strict=True)
-        )
-
-
-def test_every_escape_is_contained_and_judged_failed_and_the_run_goes_on(box, tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text("secret")
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        if folder.owner() == secret.owner():
-            os.chmod(folder, folder.stat().st_mode | 0o5)
+@pytest.fixture
+def place(tmp_path):
+    """What there is outside: a file that everybody may read, and a socket."""
+    (tmp_path / "secret").write_text("secret")
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
+        if folder.stat().st_uid == os.getuid() and folder != folder.parent:
+            folder.chmod(folder.stat().st_mode | 0o55)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        place = {"secret": str(secret), "port": server.getsockname()[1]}
-        found = verdicts(box, {name: code.format_map(place) for name, code in ESCAPES.items()})
-    assert {name: one for name, one in found.items() if one.verdict not in ("failed", "error", "timeout")} == {}
-    assert secret.read_text() == "secret"
-    assert judge(box, RIGHT, Tests(TESTS), LIMITS).verdict == "passed"
+        yield {"secret": str(tmp_path / "secret"), "port": server.getsockname()[1]}
+
+
+def passing(box, programs: dict[str, str], seconds: float) -> dict:
+    """Those that are not judged failed."""
+    limits = Limits(seconds=seconds, memory_megabytes=256)
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda code: judge(box, code, Suite(TESTS), limits), programs.values())
+        return {name: one for name, one in zip(programs, found, strict=True) if one.verdict not in FAILED}
+
+
+def test_every_escape_is_contained_and_judged_failed(box, place, tmp_path):
+    programs = {name: code.format_map(place) for name, code in ESCAPES.items()}
+    assert passing(box, programs, seconds=20) == {}
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+def test_every_hog_is_ended(box):
+    assert passing(box, HOGS, seconds=0.5) == {}
 
 
 def test_every_fake_is_judged_failed(box):
-    found = verdicts(box, FAKES)
-    assert {name: one for name, one in found.items() if one.verdict not in ("failed", "error", "timeout")} == {}
-    assert judge(box, RIGHT, Tests(TESTS), LIMITS).verdict == "passed"
+    assert passing(box, FAKES, seconds=20) == {}
+
+
+def test_the_run_goes_on_after_them(box):
+    assert judge(box, RIGHT, Suite(TESTS), Limits()).verdict == "passed"
+
+
+def test_nothing_of_them_is_left_behind(box):
+    with sandbox.Sandbox(box.means) as fresh:
+        assert fresh.weakness() == "" and judge(box, "while 1: pass", Suite(TESTS), Limits(0.1)).verdict == "timeout"
+        assert len(processes_under(box.server.pid)) == len(processes_under(fresh.server.pid))
+
+
+def processes_under(process: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return children + [below for child in children for below in processes_under(child)]
