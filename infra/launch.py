@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
@@ -70,8 +70,8 @@ def end_group(process: subprocess.Popen) -> None:
 
 def failure(module: str, code: int, log: Path) -> Exception:
     reason = log.with_name("failure.json")
-    if code == 2 and reason.exists():
-        return BadInput(json.loads(reason.read_text())["message"])
+    if (kind := {2: BadInput, 75: Unavailable}.get(code)) and reason.exists():
+        return kind(json.loads(reason.read_text())["message"])
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")
