@@ -6,10 +6,14 @@ The form is the schema of the flow's parameters: what it says of a field, and wh
 from typing import Annotated
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
+from flows.fusion import fusion
+from flows.gc import collect, pinned
 from flows.orchestrate import PAGE, carry_out, run_name
+from flows.place import Place
 from flows.recipe import Recipe, load
 from infra.errors import BadInput
 from infra.notify import tell
@@ -61,6 +65,33 @@ def deployed_run_name() -> str:
 def notify(flow, run, state) -> None:
     if settings().webhook:
         tell(settings().webhook, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
+
+
+@flow(name="housekeeping", persist_result=False, validate_parameters=True)
+def housekeeping(
+    keep: list[str],
+    older_than_days: Annotated[float, Field(ge=0)] = 30,
+    delete: bool = False,
+) -> str:
+    """Finds what no kept recipe or pinned artifact needs and no running flow uses, and deletes it if told to.
+
+    Args:
+        keep: Recipes whose artifacts stay, by name or by path on the worker. Pinned artifacts (fuse pin) stay as well.
+        older_than_days: Only what was last changed so long ago is touched.
+        delete: Off: only say what would go.
+    """
+    store = Place.from_settings().store
+    if delete and not keep and not pinned(store):
+        raise BadInput("delete: nothing is kept; name the recipes to keep, or pin artifacts with fuse pin")
+    found = collect(store, [fusion(load(recipe)) for recipe in keep], older_than_days, delete)
+    create_table_artifact(
+        key="garbage",
+        description="deleted" if delete else "would be deleted",
+        table=[
+            {"address": one.address, "MB": round(one.size / 1e6, 1), "days old": round(one.days, 1)} for one in found
+        ],
+    )
+    return f"{len(found)} addresses"
 
 
 @flow(
