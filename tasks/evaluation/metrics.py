@@ -14,15 +14,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.evaluation.statistics import cluster_means, draws, estimate
-from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.suites import SUITES, align_bench, alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.suites.files import Question
 
-SUITES: dict[str, ModuleType] = {
-    "alpaca-eval": alpaca_eval,
-    "arena-hard": arena_hard,
-    "mt-bench": mt_bench,
-    "align-bench": align_bench,
-}
 REFITS = 2000
 
 

@@ -23,7 +23,6 @@ TEMPLATES = {
     ("turn 2", False): "single-v1-multi-turn",
     ("turn 2", True): "single-math-v1-multi-turn",
 }
-TEMPERATURES = {"writing": 0.7, "roleplay": 0.7, "stem": 0.1, "humanities": 0.1}  # the others are answered greedily
 
 
 def questions(folder: Path) -> list[Question]:
