@@ -2,15 +2,19 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, ProgramFailed, StoreUnreachable
+    from infra.errors import BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
         return chosen.command(chosen) or 0
+    except CorruptArtifact as problem:
+        print(f"fuse: {problem}\nfuse: `fuse verify RECIPE --repair` has just that made again", file=sys.stderr)
+        return 2
     except BadInput as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 2
@@ -35,15 +39,16 @@ def parser() -> argparse.ArgumentParser:
         ("plan", plan, "say what a run would do and why; run nothing"),
         ("show", show, "lineage of an artifact or of a recipe's report, up to the prompts"),
         ("report", report, "print a finished recipe's results and where its report is"),
+        ("verify", verify, "read everything of an artifact's lineage or of a recipe again; say what is damaged"),
         ("export", export, "write a recipe's training records for TRL, LLaMA-Factory or a hub"),
     ):
         one = commands.add_parser(name, help=text, description=text)
         what = (
             "a recipe, or an artifact's address STAGE/FINGERPRINT (a unique beginning is enough)"
-            if name == "show"
+            if name in ("show", "verify")
             else "a recipe: a TOML file, or the name of a shipped one (demo)"
         )
-        one.add_argument("recipe", metavar="ARTIFACT|RECIPE" if name == "show" else "RECIPE", help=what)
+        one.add_argument("recipe", metavar="ARTIFACT|RECIPE" if name in ("show", "verify") else "RECIPE", help=what)
         one.add_argument(
             "--set",
             metavar="FIELD=VALUE",
@@ -52,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
             dest="overrides",
             help="override a field of the recipe, for example wrpo.alpha=0.3; may be repeated",
         )
+        if name == "verify":
+            one.add_argument("--sample", metavar="N", type=int, help="only N files, others each time")
+            one.add_argument("--repair", action="store_true", help="have exactly what is damaged made again (a recipe)")
         if name == "export":
             one.add_argument("--format", choices=("trl", "llama-factory", "hub"), required=True, dest="form")
             one.add_argument("--to", metavar="FOLDER", required=True, help="a new folder")
@@ -142,6 +150,35 @@ def export(chosen: argparse.Namespace) -> None:
     recipe, last, place = chain(chosen)
     export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
+
+
+def verify(chosen: argparse.Namespace) -> int:
+    from flows import verify as verification
+    from flows.console import Watcher, make_console, show_damage
+    from flows.place import Place
+    from flows.show import find_artifact
+    from infra.errors import BadInput
+
+    if chosen.sample is not None and chosen.sample < 1:
+        raise BadInput(f"--sample: a number of files from 1 on, not {chosen.sample}")
+    store, console, last = Place.from_settings().store, make_console(), None
+    manifest = find_artifact(chosen.recipe, store)
+    if manifest and chosen.repair:
+        raise BadInput(f"--repair: {chosen.recipe} is an artifact; a recipe is needed, which says how things are made")
+    if manifest:
+        pieces = verification.pieces_of_artifact(manifest, store)
+    else:
+        _, last, place = chain(chosen)
+        pieces = verification.pieces_of_recipe(last, store)
+    broken = verification.damaged(pieces, store, chosen.sample, seed=time.time_ns())
+    show_damage(console, pieces, broken, chosen.sample)
+    if broken and chosen.repair:
+        with Watcher(console) as watcher:
+            said = verification.repair(broken, last, place, watcher)
+        console.print(*said, sep="\n", soft_wrap=True)
+        broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
+        show_damage(console, pieces, broken, None)
+    return 1 if broken else 0
 
 
 def finish(last, place, console) -> int:

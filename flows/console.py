@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from flows.plan import Planned
+from flows.verify import Piece
 from tasks.stage import Step
 
 STATES = {
@@ -146,6 +148,20 @@ def show_results(console: Console, numbers: dict) -> None:
             f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]{verdict}",
             markup=False,
         )
+
+
+def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piece], sample: int | None) -> None:
+    if not pieces:
+        console.print("nothing of it is in the store yet")
+        return
+    entries = [piece.entry for piece in pieces if piece.entry]
+    owners = len({piece.owner for piece in pieces})
+    looked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
+    size = sum(entry.size for entry in entries) / 1e6
+    for piece in broken:
+        console.print(f"[red]damaged[/]  {piece.label}: {escape(piece.problem)}", soft_wrap=True)
+    verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]whole[/]"
+    console.print(f"{looked} files ({size:,.1f} MB) of {owners} artifacts and pools read again: {verdict}")
 
 
 def percent(rate: dict | None) -> str:

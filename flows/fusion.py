@@ -15,7 +15,8 @@ from tasks.scores.stage import annotate_rewards
 from tasks.sft.stage import train_sft
 from tasks.splits.stage import split_prompts
 from tasks.stage import Step
-from tasks.wrpo.stage import train_wrpo
+from tasks.wrpo.settings import reference
+from tasks.wrpo.stage import compute_reference, train_wrpo
 
 
 def fusion(recipe: Recipe) -> Step:
@@ -58,7 +59,10 @@ def fusion(recipe: Recipe) -> Step:
                                   responses=own, what=recipe.reward.scoring, how=how.scoring)
     pairs = build_pairs(**on, **read_by(recipe.pairs, names, sources), what=to_learn,
                         **{"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {})
-    wrpo = train_wrpo(model=sft, pairs=pairs, what=recipe.wrpo, how=how.wrpo)
+    given = {"model": sft, "pairs": pairs}
+    if asked := reference(recipe.wrpo):
+        given["reference"] = compute_reference("WRPO · reference log-probs", **given, what=asked, how=how.wrpo)
+    wrpo = train_wrpo(**given, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
     models = {name: (model, recipe.sampling) for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))}

@@ -110,7 +110,7 @@ def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
     """What is wrong with the found artifacts that a step still to be done will read: checked before anything heavy starts."""
     needed = {item.address for one in planned if one.runs for items in one.step.inputs.values() for item in items}
     problems = [
-        f"{problem}; to have it made again, delete {one.step.address} from the store"
+        problem
         for one in planned
         if one.manifest and one.step.address in needed
         for problem in store.verify(one.manifest)
@@ -127,5 +127,5 @@ def bad_parts(pool: str, store: Store) -> list[str]:
         try:
             store.fetch_part(entry)
         except CorruptArtifact as problem:
-            problems.append(f"{problem}; to have its rows made again, delete {entry.path} from the store")
+            problems.append(str(problem))
     return problems

@@ -115,10 +115,12 @@ class Recipe(Section):
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
         for stage in ("sft", "wrpo"):
-            batch, device = getattr(self, stage).batch_size, getattr(self.how, stage).device_batch_size
-            if batch % device:
+            batch, how = getattr(self, stage).batch_size, getattr(self.how, stage)
+            if batch % (how.device_batch_size * how.processes):
+                shared = f" times how.{stage}.processes {how.processes}" if how.processes > 1 else ""
                 raise ValueError(
-                    f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size {device}"
+                    f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size"
+                    f" {how.device_batch_size}{shared}"
                 )
         return self
 

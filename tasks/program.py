@@ -31,11 +31,12 @@ class Progress:
         write_json(self.file, {"done": done, "total": total, "unit": unit})
 
 
-Work = Callable[[dict, Path, Progress], dict]
+Work = Callable[[dict, Path, Progress], dict | None]
 
 
 def run(work: Work) -> None:
-    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest."""
+    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest; of
+    several processes only the first does."""
     tie_to_parent()
     job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,8 @@ def run(work: Work) -> None:
     except BadInput as problem:
         write_json(out / "failure.json", {"message": str(problem)})
         sys.exit(2)
-    write_json(out / "summary.json", summary)
+    if summary is not None:
+        write_json(out / "summary.json", summary)
 
 
 def tie_to_parent() -> None:
@@ -64,6 +66,6 @@ def tie_to_parent() -> None:
 
 
 def write_json(file: Path, value: dict) -> None:
-    draft = file.with_name(file.name + ".draft")
+    draft = file.with_name(f"{file.name}.{os.getpid()}.draft")
     draft.write_text(json.dumps(value, indent=1, sort_keys=True))
     os.replace(draft, file)

@@ -43,6 +43,14 @@ SCORE = pa.schema(
     ]
 )
 
+LOG_PROB = pa.schema(
+    [
+        ("content_id", pa.string()),
+        ("log_prob", pa.float64()),  # log pi(y|x), summed over the response's tokens and its end
+        ("tokens", pa.int32()),  # that were summed over
+    ]
+)
+
 SFT_RECORD = pa.schema(
     [
         ("prompt_id", pa.string()),

@@ -33,5 +33,6 @@ def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], rec
             "how": how.model_dump(mode="json"),
             "seed": what.seed,
         },
+        how.group,
     )
     run.keep(out, "model", "steps.parquet")
