@@ -5,6 +5,7 @@ The cache record lets the UI say *Cached* and a retry skip what is done; whether
 
 import hashlib
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 import httpx
@@ -23,7 +24,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.fusion import fusion
 from flows.place import Place
-from flows.plan import Planned, plan
+from flows.plan import Planned, plan, plan_all
 from flows.recipe import Recipe
 from infra.errors import BadInput
 from tasks.execution import Observer, ensure
@@ -55,9 +56,37 @@ def fuse(recipe: Recipe) -> dict:
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
 
+@flow(
+    name="ablation",
+    flow_run_name="{matrix}",
+    task_runner=ThreadPoolTaskRunner(max_workers=64),
+    persist_result=False,
+    validate_parameters=True,
+)
+def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
+    """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
+    place = Place.from_settings()
+    place.store.probe()
+    failed = attempt(plan_all([fusion(recipe) for recipe in recipes], place.store), place)
+    return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
+
+
 def submit(planned: list[Planned], place: Place) -> None:
-    """Submits every step that is found or needed; each starts when its inputs are there. The first failure is raised
-    when all that can be done beside it is done; bad input stops everything at once."""
+    """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
+    bad input stops everything at once."""
+
+    def stop(future: PrefectFuture) -> None:
+        if isinstance(future.result(raise_on_failure=False), BadInput):
+            place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+
+    for future in attempt(planned, place, stop).values():
+        future.result()
+
+
+def attempt(
+    planned: list[Planned], place: Place, on_failure: Callable[[PrefectFuture], None] = lambda future: None
+) -> dict[str, PrefectFuture]:
+    """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address."""
     storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
@@ -66,14 +95,14 @@ def submit(planned: list[Planned], place: Place) -> None:
                 futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
             ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
-    failed = []
     for future in as_completed(list(futures.values())):
-        if future.state.is_failed() or future.state.is_crashed():
-            failed.append(future)
-            if isinstance(future.result(raise_on_failure=False), BadInput):
-                place.launcher.stopped.set()  # no retry mends it: nothing more is spent
-    for future in failed:
-        future.result()
+        if ended_badly(future):
+            on_failure(future)
+    return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def ended_badly(future: PrefectFuture) -> bool:
+    return future.state.is_failed() or future.state.is_crashed()
 
 
 def as_task(planned: Planned, place: Place, storage: str):
