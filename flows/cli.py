@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     housekeeping(commands)
+    add_ablate(commands)
     return whole
 
 
@@ -145,6 +146,17 @@ def housekeeping(commands) -> None:
     )
     one.add_argument("--remove", action="store_true", help="no longer")
     one.set_defaults(command=pin)
+
+
+def add_ablate(commands) -> None:
+    text = "run a matrix of variants of one recipe, what they share once, and compare them"
+    one = commands.add_parser("ablate", help=text, description=text)
+    one.add_argument("matrix", metavar="MATRIX", help="a TOML file, or the name of a shipped one (demo)")
+    one.add_argument("--base", metavar="RECIPE", help="another base recipe than the matrix names")
+    one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides", help="of the base")
+    one.add_argument("--only", metavar="VARIANT", action="append", default=[], help="beside the base; may be repeated")
+    one.add_argument("--plan", action="store_true", help="say what would run, and what is known already; run nothing")
+    one.set_defaults(command=ablate)
 
 
 def chain(chosen: argparse.Namespace):
@@ -258,6 +270,12 @@ def verify(chosen: argparse.Namespace) -> int:
         broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def ablate(chosen: argparse.Namespace) -> int:
+    from flows.ablating import ablate
+
+    return ablate(chosen.matrix, chosen.base, chosen.overrides, chosen.only, chosen.plan)
 
 
 def finish(last, place, console) -> int:

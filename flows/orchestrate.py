@@ -5,6 +5,7 @@ A step with a work pool is done by one of the pool's workers (`flows/dispatch.py
 """
 
 import hashlib
+from collections.abc import Callable
 
 import httpx
 from prefect import flow, get_run_logger, task
@@ -17,7 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.dispatch import dispatch
 from flows.fusion import fusion
 from flows.place import Place
-from flows.plan import Planned, plan
+from flows.plan import Planned, plan_all
 from flows.progress import ProgressArtifact
 from flows.recipe import Recipe
 from infra.errors import TRANSIENT, BadInput
@@ -56,15 +57,24 @@ def carry_out(recipe: Recipe) -> dict:
     """The body of every flow that runs a recipe."""
     last, place = fusion(recipe), Place.from_settings()
     with in_use(place.store.blobs, lineage(last)):
-        submit(make_plan(last, place), place)
+        submit(make_plan([last], place), place)
         publish(last, place)
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
 
+@flow(name="ablation", flow_run_name="{matrix}", **PAGE)
+def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
+    """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
+    lasts, place = [fusion(recipe) for recipe in recipes], Place.from_settings()
+    with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
+        failed = attempt(make_plan(lasts, place), place)
+    return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
+
+
 @task(name="plan", persist_result=False, **PATIENT)
-def make_plan(last: Step, place: Place) -> list[Planned]:
+def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     place.store.probe()
-    planned = plan(last, place.store)
+    planned = plan_all(lasts, place.store)
     create_table_artifact(
         key="plan",
         description="what this run finds and what it makes, and why",
@@ -83,8 +93,22 @@ def make_plan(last: Step, place: Place) -> list[Planned]:
 
 
 def submit(planned: list[Planned], place: Place) -> None:
-    """Submits every step that is found or needed; each starts when its inputs are there. The first failure is raised
-    when all that can be done beside it is done; bad input stops everything at once, and so does the end of the run."""
+    """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
+    bad input stops everything at once."""
+
+    def stop(future: PrefectFuture) -> None:
+        if isinstance(future.result(raise_on_failure=False), BadInput):
+            place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+
+    for future in attempt(planned, place, stop).values():
+        future.result()
+
+
+def attempt(
+    planned: list[Planned], place: Place, on_failure: Callable[[PrefectFuture], None] = lambda future: None
+) -> dict[str, PrefectFuture]:
+    """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address.
+    The end of the run ends its programs."""
     storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
@@ -93,17 +117,17 @@ def submit(planned: list[Planned], place: Place) -> None:
                 futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
             ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
-    failed = []
     try:
         for future in as_completed(list(futures.values())):
-            if future.state.is_failed() or future.state.is_crashed():
-                failed.append(future)
-                if isinstance(future.result(raise_on_failure=False), BadInput):
-                    place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+            if ended_badly(future):
+                on_failure(future)
     finally:
         place.launcher.stopped.set()
-    for future in failed:
-        future.result()
+    return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def ended_badly(future: PrefectFuture) -> bool:
+    return future.state.is_failed() or future.state.is_crashed()
 
 
 def as_task(planned: Planned, place: Place, storage: str):

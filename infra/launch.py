@@ -85,7 +85,6 @@ def failure(module: str, code: int, log: Path) -> Exception:
         return {"BadInput": BadInput, "Unavailable": Unavailable}[said["kind"]](said["message"])
     lines = log.read_text(errors="replace").splitlines()
     last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
-    tail = "
-".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
+    tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")
