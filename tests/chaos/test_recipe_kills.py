@@ -14,7 +14,7 @@ from tests.chaos.server import Mortal
 from tests.chaos.test_kills import dice
 
 __all__ = ["dice"]
-KILLS = 10
+KILLS = 6
 OFTEN = ("--set", "how.sft.checkpoint_steps=1", "--set", "how.wrpo.checkpoint_steps=1")
 
 
@@ -46,7 +46,7 @@ def test_a_real_run_ends_the_same_whatever_is_killed(server, tmp_path, dice):
         expected = contents(Store(str(tmp_path / "calm" / "store"), tmp_path / "one"), made)
         for number in range(KILLS):
             process = start(space, "run", str(recipe), *OFTEN, PREFECT_API_URL=address, **place)
-            time.sleep(dice.uniform(4, 16))
+            time.sleep(dice.uniform(3, 10))
             end(number, process, space, server)
             visible(server, tmp_path, expected)
         answer = fuse(space, "run", str(recipe), *OFTEN, PREFECT_API_URL=address, **place)
