@@ -68,6 +68,15 @@ class Blobs:
     def delete(self, path: str) -> None:
         self._place.delete(self._checked(path))
 
+    def drop_uploads(self, older: float = 86_400) -> None:
+        """Removes what writes that a kill has interrupted left behind; those of the last day may still be under way."""
+        try:
+            self._place.drop_uploads(older)
+        except (
+            BadInput
+        ):  # the right to list uploads is one of its own, and a life-cycle rule of the bucket does the same
+            return
+
     def probe(self) -> None:
         """Raise BadInput unless this store can be written and really refuses a second writer."""
         path = f"_probe/{uuid4().hex}"
