@@ -239,7 +239,7 @@ def export(chosen: argparse.Namespace) -> None:
     from flows.export import export
 
     recipe, last, place = chain(chosen)
-    export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
 
 

@@ -14,6 +14,7 @@ OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as 
 def local_file(field: str, location: str) -> Path:
     """The file itself, or a copy of the object at `location`, which any file system that fsspec knows may hold."""
     scheme, separator, rest = location.partition("://")
+    scheme = scheme.lower() if separator else scheme
     if not separator or scheme == "file":
         file = Path(rest if separator else location)
         if not file.is_file():
@@ -32,7 +33,7 @@ def local_file(field: str, location: str) -> Path:
         return copy
     except FileNotFoundError as problem:
         raise BadInput(f"{field}: there is no object {location!r}") from problem
-    except (ValueError, ImportError, PermissionError, *unreachable(scheme)) as problem:
+    except (ValueError, ImportError, OSError, *unreachable(scheme)) as problem:
         raise BadInput(f"{field}: {location!r} cannot be read: {problem}") from problem
 
 
