@@ -8,6 +8,8 @@ import random
 import signal
 import threading
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from tasks.resume import finished
 
 STEPS, EVERY = 60, 4
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train"])
+SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train", *["deepspeed"] * bool(find_spec("deepspeed"))])
 
 
 def records(room: str) -> list[dict]:
@@ -79,10 +81,7 @@ def work(room: str, given: dict, out: Path, doom: tuple[int, float] | None) -> N
         kill_after(*doom)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     out.mkdir(exist_ok=True)
-    if room == "sft":
-        from tasks.sft.train import main
-    else:
-        from tasks.wrpo.train import main
+    main = import_module({"reference": "tasks.wrpo.reference"}.get(room, f"tasks.{room}.train")).main
     main(given, out, Progress(out))
 
 
