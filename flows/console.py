@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +18,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from flows.gc import Garbage
 from flows.plan import Planned
+from flows.verify import Piece
 from tasks.stage import Step
 
 STATES = {
@@ -120,6 +123,18 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     )
 
 
+def show_garbage(console: Console, found: Sequence[Garbage], deleted: bool) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("address", "MB", "days old"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "address" else "right")
+    for one in found:
+        table.add_row(one.address, f"{one.size / 1e6:,.1f}", f"{one.days:.1f}")
+    console.print(table)
+    size = sum(one.size for one in found) / 1e6
+    verdict = "deleted" if deleted else "nothing is deleted without --delete"
+    console.print(f"\n{len(found)} addresses, {size:,.1f} MB; {verdict}")
+
+
 def show_results(console: Console, numbers: dict) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model")
@@ -146,6 +161,20 @@ def show_results(console: Console, numbers: dict) -> None:
             f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]{verdict}",
             markup=False,
         )
+
+
+def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piece], sample: int | None) -> None:
+    if not pieces:
+        console.print("nothing of it is in the store yet")
+        return
+    entries = [piece.entry for piece in pieces if piece.entry]
+    owners = len({piece.owner for piece in pieces})
+    looked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
+    size = sum(entry.size for entry in entries) / 1e6
+    for piece in broken:
+        console.print(f"[red]damaged[/]  {piece.label}: {escape(piece.problem)}", soft_wrap=True)
+    verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]whole[/]"
+    console.print(f"{looked} files ({size:,.1f} MB) of {owners} artifacts and pools read again: {verdict}")
 
 
 def percent(rate: dict | None) -> str:

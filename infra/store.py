@@ -87,6 +87,7 @@ class Store:
 
     def probe(self) -> None:
         self.blobs.probe()
+        self.blobs.drop_uploads()
 
     def manifest(self, stage: str, fingerprint: str) -> Manifest | None:
         path = f"{_artifact(stage, fingerprint)}/MANIFEST.json"
@@ -150,14 +151,31 @@ class Store:
 
     def verify(self, manifest: Manifest) -> list[str]:
         """What is wrong with the stored bytes, one line each; everything is read again."""
-        problems = []
-        for entry in manifest.files:
-            try:
-                size, sha256 = self.blobs.digest(entry.path)
-            except FileNotFoundError:
-                size, sha256 = None, ""
-            problems.append(self._problem(entry, size, sha256))
-        return [problem for problem in problems if problem]
+        return [problem for entry in manifest.files if (problem := self.problem(entry))]
+
+    def problem(self, entry: FileEntry) -> str | None:
+        """What is wrong with one file's stored bytes, read again whatever was seen before."""
+        try:
+            size, sha256 = self.blobs.digest(entry.path)
+        except FileNotFoundError:
+            size, sha256 = None, ""
+        return self._problem(entry, size, sha256)
+
+    def restore(self, entry: FileEntry) -> bool:
+        """Puts a damaged file back from this machine's cache, if that has it whole."""
+        cached = self.cache / "objects" / entry.path
+        if self._file_problem(cached, entry):
+            return False
+        self.blobs.delete(entry.path)  # an object of the same size would be taken for the same object
+        self.blobs.put_file(cached, entry.path)
+        return self.problem(entry) is None
+
+    def discard(self, stage: str, fingerprint: str) -> None:
+        """Manifest first: from then on it did not happen. The caller sees to it that nobody needs or makes it."""
+        root = _artifact(stage, fingerprint)
+        self.blobs.delete(f"{root}/MANIFEST.json")
+        for path in self.blobs.list(root):
+            self.blobs.delete(path)
 
     def append(self, pool: str, file: Path, rows: int) -> FileEntry:
         """Keep one finished part. No marker: a name that holds the content's hash is complete or absent."""

@@ -168,9 +168,8 @@ def test_bad_bytes_are_named_before_anything_that_reads_them_starts(workplace):
     spoil(workplace, manifests["first"].files[0].path)
     spoil(workplace, manifests["second"].files[0].path)
     file, rows_ = verify_inputs(plan(chain(rows={"words": 2}), store), store)
-    assert manifests["first"].files[0].path in file and f"delete {known['first'].address} from the store" in file
-    assert "sha256" in file
-    assert part.path in rows_ and f"delete {part.path} from the store" in rows_ and good.path not in rows_
+    assert manifests["first"].files[0].path in file and "sha256" in file
+    assert part.path in rows_ and good.path not in rows_
 
     assert verify_inputs(plan(chain(), store), store) == []  # nothing runs, so nothing is read
 
@@ -181,7 +180,7 @@ def test_a_missing_file_is_named(workplace):
     (entry,) = workplace.store.manifest("second", second_.fingerprint).files
     workplace.store.blobs.delete(entry.path)
     (problem,) = verify_inputs(plan(chain(last={"words": 2}), workplace.store), workplace.store)
-    assert f"{entry.path}: missing" in problem and second_.address in problem
+    assert f"{entry.path}: missing" in problem and second_.fingerprint in problem
 
 
 @pytest.mark.parametrize(

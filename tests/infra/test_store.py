@@ -284,3 +284,30 @@ def test_the_room_is_light_to_import():
     code = f"import sys, infra.store, infra.lease; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_damaged_object_is_put_back_from_a_cache_that_has_it_whole(place, tmp_path):
+    store = place.store()
+    published = store.publish(folder_of(tmp_path / "out", {"a": b"whole"}), draft())
+    (entry,) = published.files
+    store.fetch(published)
+    for bad in (b"whale", b"who", None):
+        stored_bytes(place, entry.path, bad)
+        assert store.problem(entry) is not None
+        assert store.restore(entry) == place.remote  # a folder's bytes are used where they lie: there is no second copy
+        assert (store.problem(entry) is None) == place.remote
+    if place.remote:
+        (store.cache / "objects" / entry.path).chmod(0o644)
+        (store.cache / "objects" / entry.path).write_bytes(b"rotten")
+        stored_bytes(place, entry.path, b"whale")
+        assert not store.restore(entry)
+
+
+def test_what_is_discarded_did_not_happen_and_leaves_nothing(place, tmp_path):
+    store = place.store()
+    store.publish(folder_of(tmp_path / "out", {"a": b"1", "b/c": b"2"}), draft("abc1"))
+    kept = store.publish(folder_of(tmp_path / "out", {}), draft("abc2"))
+    store.discard("score_responses", "abc1")
+    assert store.manifests("score_responses") == [kept]
+    assert not store.blobs.list("score_responses/abc1")
+    assert store.publish(folder_of(tmp_path / "out", {}), draft("abc1", attempt="two")).attempt == "two"

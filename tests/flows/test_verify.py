@@ -1,0 +1,178 @@
+"""Damage of every kind, put into a real store: found by reading, named, and made again as exactly that."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from flows.verify import damaged, pieces_of_artifact, pieces_of_recipe, repair
+from tasks.execution import watch_nothing
+from tasks.stage import What, stage
+from tests.test_pool import counts, right
+from tests.test_pool import step as squares
+
+
+class Nothing(What):
+    """No settings."""
+
+
+@stage("total", version="1")
+def total(run, what, how, tables):
+    (table,) = tables
+    import pandas as pd
+
+    rows = pd.read_parquet(run.file(table, "squares.parquet"))
+    (run.folder / "total.txt").write_text(str(rows["square"].sum()))
+
+
+@stage("page", version="1")
+def page(run, what, how, totals):
+    (one,) = totals
+    (run.folder / "page.html").write_text(f"<b>{run.file(one, 'total.txt').read_text()}</b>")
+
+
+def chain():
+    """squares (with a pool) ─► total ─► page."""
+    return page(what=Nothing(), totals=total(what=Nothing(), tables=squares(1, 2, 3)))
+
+
+def steps(end) -> dict:
+    (middle,) = end.inputs["totals"]
+    return {"squares": middle.inputs["tables"][0], "total": middle, "page": end}
+
+
+@pytest.fixture
+def made(workplace):
+    workplace.made(chain())
+    return workplace
+
+
+def manifests(made) -> dict:
+    return {name: made.store.manifest(step.stage.name, step.fingerprint) for name, step in steps(chain()).items()}
+
+
+def spoil(made, path: str, change) -> None:
+    file = made.folder / "store" / path
+    file.chmod(0o644)
+    change(file)
+
+
+def flip(file) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+CHANGES = {
+    "a flipped bit": (flip, "sha256"),
+    "cut short": (lambda file: file.write_bytes(file.read_bytes()[:-1]), "bytes expected"),
+    "gone": (lambda file: file.unlink(), "missing"),
+}
+
+
+def found(made) -> list:
+    return damaged(pieces_of_recipe(chain(), made.store), made.store)
+
+
+def mended(made) -> list[str]:
+    return repair(found(made), chain(), made, watch_nothing)
+
+
+def test_a_whole_store_is_whole(made):
+    pieces = pieces_of_recipe(chain(), made.store)
+    assert [piece.owner.split("/")[0] for piece in pieces] == ["squares", "total", "page", "squares", "squares"]
+    assert damaged(pieces, made.store) == []
+
+
+@pytest.mark.parametrize("name", ["squares", "total", "page"])
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_damaged_file_is_named_and_exactly_its_artifact_is_made_again(made, name, kind):
+    change, word = CHANGES[kind]
+    before = manifests(made)
+    spoil(made, before[name].files[0].path, change)
+    (piece,) = found(made)
+    assert piece.owner.startswith(f"{name}/") and before[name].files[0].path in piece.problem and word in piece.problem
+
+    (said,) = mended(made)
+    assert "made again, the same bytes as before" in said
+    assert found(made) == []
+    after = manifests(made)
+    assert [other for other in before if after[other] != before[other]] == [name]  # no other one was touched
+    assert after[name].content == before[name].content and after[name].attempt != before[name].attempt
+    if name == "squares":
+        assert counts(after[name]) == (3, 3, 0)  # its rows came from the pool
+
+
+def test_a_damaged_manifest_is_named_and_its_artifact_made_again(made):
+    before = manifests(made)
+    spoil(made, f"{steps(chain())['total'].address}/MANIFEST.json", flip)
+    (piece,) = found(made)
+    assert piece.label == "total" and "not a whole manifest" in piece.problem
+    assert "made again" in mended(made)[0]
+    assert found(made) == [] and manifests(made)["total"].content == before["total"].content
+
+
+def test_a_damaged_part_gets_its_rows_from_the_artifact_and_no_program_runs(made):
+    part = made.store.parts(steps(chain())["squares"].pool)[0]
+    spoil(made, part.path, flip)
+    (piece,) = found(made)
+    assert part.path in piece.problem
+    before = manifests(made)
+    (said,) = mended(made)
+    assert "3 rows put back" in said and found(made) == [] and manifests(made) == before
+    wider = squares(3, 1, 2, 4)
+    assert counts(made.made(wider)) == (4, 3, 1)  # the repaired pool is extended as if nothing had been
+    assert right(made.table(wider, "squares.parquet"), (3, 1, 2, 4))
+
+
+def test_of_a_damaged_part_and_artifact_only_the_lost_rows_are_made(made):
+    known = manifests(made)["squares"]
+    part, other = made.store.parts(steps(chain())["squares"].pool)
+    spoil(made, part.path, flip)
+    spoil(made, known.files[0].path, flip)
+    mended(made)
+    assert counts(manifests(made)["squares"]) == (3, other.rows, part.rows)
+    assert found(made) == []
+
+
+def test_what_a_damaged_artifact_needs_is_made_too_if_it_is_gone(made):
+    (entry,) = manifests(made)["page"].files
+    spoil(made, entry.path, flip)
+    gone = steps(chain())["total"]
+    made.store.discard("total", gone.fingerprint)
+    assert [line.split(":")[0] for line in mended(made)] == ["total", "page"]
+    assert found(made) == []
+
+
+def test_other_bytes_than_before_are_told(made):
+    """An artifact that is not made the same way twice: what followed from it stands on the earlier one."""
+    end = chain()
+    manifest = made.store.manifest("total", steps(end)["total"].fingerprint)
+    made.store.discard("total", manifest.fingerprint)
+    (made.folder / "other").mkdir()
+    (made.folder / "other" / "total.txt").write_text("wrong")
+    made.store.publish(made.folder / "other", manifest.model_copy(update={"files": ()}))
+    spoil(made, manifests(made)["total"].files[0].path, flip)
+    (said,) = mended(made)
+    assert "OTHER bytes than before" in said
+
+
+def test_an_artifact_is_read_with_all_it_was_made_from(made):
+    known = manifests(made)
+    spoil(made, known["squares"].files[0].path, flip)
+    pieces = pieces_of_artifact(known["page"], made.store)
+    assert [piece.owner.split("/")[0] for piece in pieces] == ["page", "total", "squares"]
+    assert [piece.label for piece in damaged(pieces, made.store)] == ["squares"]
+    assert damaged(pieces_of_artifact(known["total"], made.store)[:1], made.store) == []
+
+
+def test_a_sample_reads_so_many_files_and_another_seed_reads_others(made):
+    reads = []
+    store = SimpleNamespace(problem=lambda entry: reads.append(entry.path))
+    pieces = pieces_of_recipe(chain(), made.store)
+    seen = set()
+    for seed in range(20):
+        reads.clear()
+        damaged(pieces, store, sample=2, seed=seed)
+        assert len(set(reads)) == 2
+        seen |= set(reads)
+    assert seen == {piece.entry.path for piece in pieces}
