@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import tiny
 import torch
 from safetensors.torch import load_file
 from test_resume import SERVER, job, records, result, work
@@ -53,6 +54,7 @@ def alone(room: str, given: dict, out: Path) -> None:
 def settings(room: str, folder: Path, kind: str, **what) -> dict:
     """Eleven rows in batches of four, in fours of one: the last batch of an epoch is one short."""
     given = job(room, folder, steps=STEPS, device_batch_size=1, checkpoint_steps=HALF, **KINDS[kind])
+    tiny.save(tiny.llama(), folder / "model")  # without dropout, of which each process would draw its own
     return given | {"what": given["what"] | what}
 
 

@@ -109,21 +109,25 @@ def result(out: Path) -> tuple[str, list[dict]]:
     return weights, pq.read_table(out / "steps.parquet").to_pylist()
 
 
-@pytest.fixture(scope="module", params=["wrpo", "sft"])
+@pytest.fixture(scope="module", params=["wrpo", "sft", pytest.param("wrpo lora", marks=pytest.mark.heavy)])
 def unbroken(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    given = job(request.param, folder)
-    assert run(request.param, given, folder / "out") == 0
-    return request.param, given, result(folder / "out")
+    room, _, lora = request.param.partition(" ")
+    folder = tmp_path_factory.mktemp(room)
+    given = job(room, folder)
+    if lora:
+        given["what"]["lora"] = {"rank": 2, "alpha": 4.0, "targets": []}
+    assert run(room, given, folder / "out") == 0
+    return room, given, result(folder / "out")
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.heavy)])
 def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unbroken, kills, tmp_path):
     room, given, expected = unbroken
     chance, resumed, out = random.Random(kills), set(), tmp_path / "out"
-    for _ in range(kills):
+    for number in range(kills):
         resumed |= {path.name for path in finished(out)[-1:]}
         doom = chance.randint(1, max(STEPS // kills, EVERY + 2)), chance.uniform(0, 0.02)
+        print(f"seed {kills}, kill {number}: from {max(resumed, default='nothing')}, steps and seconds {doom}")
         assert run(room, given, out, doom) == -signal.SIGKILL
     assert not (out / "model").exists() and len(resumed) > 1
     assert run(room, given, out) == 0
