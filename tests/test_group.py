@@ -33,15 +33,15 @@ def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) 
     work(room, given, out, None)
 
 
-def together(room: str, given: dict, out: Path, world: int = 2) -> None:
-    """What torchrun does, without loading torch anew in every process."""
+def together(room: str, given: dict, out: Path, ends: int = 0) -> None:
+    """What torchrun does, without loading torch anew in each of the two processes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    given = given | {"how": given["how"] | {"processes": world}}
-    group = [SERVER.Process(target=member, args=(rank, world, port, room, given, out)) for rank in range(world)]
+    given = given | {"how": given["how"] | {"processes": 2}}
+    group = [SERVER.Process(target=member, args=(rank, 2, port, room, given, out)) for rank in range(2)]
     [process.start() for process in group]
     [process.join(300) for process in group]
-    assert [process.exitcode for process in group] == [0] * world
+    assert [process.exitcode for process in group] == [ends] * 2
 
 
 def alone(room: str, given: dict, out: Path) -> None:
@@ -96,6 +96,15 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
     assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
     together(room, given | {"resume": str(checkpoint)}, again)
     assert result(again) == result(out)
+
+
+@heavy
+@pytest.mark.parametrize("kind", ["plain", *[pytest.param(kind, marks=needs_deepspeed) for kind in ZERO]])
+def test_a_reference_of_other_weights_is_refused_in_a_group_too(kind, tmp_path, capfd):
+    given = settings("wrpo", tmp_path, kind)
+    tiny.save(tiny.llama(seed=1), tmp_path / "model")
+    together("wrpo", given, tmp_path / "out", ends=1)
+    assert "is stored as" in capfd.readouterr().err and not finished(tmp_path / "out")
 
 
 @needs_deepspeed

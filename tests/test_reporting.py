@@ -10,7 +10,6 @@ from tasks.program import Progress
 from tasks.sft.train import main
 from tasks.training import TrainingHow
 
-
 NAMES = {"tensorboard": "tensorboard or tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 
 

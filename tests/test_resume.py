@@ -192,7 +192,9 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     given["what"]["learning_rate"] = 1e30  # the first steps of the warm-up still are numbers
     given["how"] = {**job("wrpo", tmp_path)["how"], "checkpoint_steps": 1}
     assert run("wrpo", given, tmp_path / "out") == 1
-    for folder in finished(tmp_path / "out"):
+    kept = finished(tmp_path / "out")
+    assert kept
+    for folder in kept:
         assert all(torch.isfinite(value).all() for value in load_file(folder / "model.safetensors").values())
     assert not (tmp_path / "out/model").exists()
 
