@@ -71,7 +71,8 @@ def as_group(processes: int) -> list[str]:
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """The program and whatever it started: gone when this returns."""
+    """The program and whatever it started: gone when this returns; the workers of a group at once after it, as their
+    tether is cut."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.stdin.close()
