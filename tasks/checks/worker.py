@@ -32,7 +32,10 @@ class Worker:
         command = [sys.executable, "-m", self.module]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **pipes)
-        self.heard(START_SECONDS)
+        try:
+            self.heard(START_SECONDS)
+        except (TimeoutError, ChildProcessError) as problem:
+            raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
     def heard(self, seconds: float) -> Any:
         if not select.select([self.process.stdout], [], [], seconds)[0]:
