@@ -20,15 +20,11 @@ RULES = """{ kind = "by-category", rules = {
     talk = { kind = "same-source" }, maths = { kind = "math" }, code = { kind = "code" } } }"""
 RECORDS = """{ kind = "by-category", rules = {
     talk = { kind = "best" }, maths = { kind = "best-correct" }, code = { kind = "best-correct" } } }"""
-TAIL = f"""
-[checks]
-seconds = 20.0
-"""
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    """A source that has learned nothing says one letter at a time, 16 times to each of 30 prompts."""
+    """A source that has learned nothing says one letter at a time, 16 times to each of 60 prompts."""
     kinds = [("talk", None), ("maths", "a"), ("code", CODE)]
     rows = [
         {"prompt": f"{name} {chr(97 + number // 3)}", "category": name, "gold": gold}
@@ -54,13 +50,19 @@ def test_rules_for_mathematics_and_code_find_their_pairs(recipe, workplace):
     except BadInput as problem:
         pytest.skip(str(problem))
     steps = {step.label: step for step in lineage(fusion(load(str(recipe[0]), recipe[1])))}
-    pairs, records = (workplace.table(steps[label], f"{name}.parquet") for label, name in (("pairs", "pairs"), ("SFT records", "records")))
+    pairs, records = (
+        workplace.table(steps[label], f"{name}.parquet")
+        for label, name in (("pairs", "pairs"), ("SFT records", "records"))
+    )
     category = workplace.table(steps["prompt selection"], "prompts.parquet").set_index("prompt_id")["category"]
     chosen = lambda table, column, kind: set(table.loc[table["prompt_id"].map(category) == kind, column].str.strip())
     assert set(pairs["prompt_id"].map(category)) == set(records["prompt_id"].map(category)) == {"talk", "maths", "code"}
     assert chosen(pairs, "source_best", "maths") == chosen(records, "response", "maths") == {"a"}
     assert "a" not in chosen(pairs, "source_worst", "maths")
-    right, wrong = chosen(pairs, "source_best", "code") | chosen(records, "response", "code"), chosen(pairs, "source_worst", "code")
+    right, wrong = (
+        chosen(pairs, "source_best", "code") | chosen(records, "response", "code"),
+        chosen(pairs, "source_worst", "code"),
+    )
     assert right <= {*LETTERS, ""} and wrong and not wrong & {*LETTERS, ""}
     checked = workplace.made(steps["reward annotation · checks of source-1"]).counts
     assert checked["unchecked"] > 0 and checked["sandbox"] in sandbox.MEANS
@@ -71,7 +73,10 @@ def test_checks_reach_only_what_asks_for_them(recipe):
     file, changes = recipe
     labels = lambda *more: {step.label: step.address for step in lineage(fusion(load(str(file), [*changes, *more])))}
     with_checks, slower = labels(), labels("checks.seconds=30.0")
-    assert {label for label in with_checks if with_checks[label] == slower[label]} >= {"splitting", "reward annotation · source-1"}
+    assert {label for label in with_checks if with_checks[label] == slower[label]} >= {
+        "splitting",
+        "reward annotation · source-1",
+    }
     assert with_checks["pairs"] != slower["pairs"] and with_checks["SFT records"] != slower["SFT records"]
     plain = "pairs={kind='same-source'}", "records={kind='best'}"
     assert labels(*plain)["pairs"] == labels(*plain, "checks.seconds=30.0")["pairs"]

@@ -73,7 +73,9 @@ HOGS = {
     ),
     "a huge power": tries("len(str(9 ** 9 ** 9))"),
     "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
-    "threads that never end": tries("import threading\nfor _ in range(3): threading.Thread(target=exec, args=('while 1: pass',)).start()\nwhile 1: pass"),
+    "threads that never end": tries(
+        "import threading\nfor _ in range(3): threading.Thread(target=exec, args=('while 1: pass',)).start()\nwhile 1: pass"
+    ),
 }
 
 # What it may not pretend.

@@ -64,6 +64,12 @@ def test_a_worker_that_dies_is_told_from_one_that_hangs():
 
 def test_a_worker_ends_with_its_input():
     answer = subprocess.run(
-        [sys.executable, "-m", "tasks.checks.answers"], input=b'{"text": "7", "gold": "8"}\n', capture_output=True, timeout=120
+        [sys.executable, "-m", "tasks.checks.answers"],
+        input=b'{"text": "7", "gold": "8"}\n',
+        capture_output=True,
+        timeout=120,
     )
-    assert answer.returncode == 0 and [json.loads(line) for line in answer.stdout.splitlines()] == ["ready", {"correct": False}]
+    assert answer.returncode == 0 and [json.loads(line) for line in answer.stdout.splitlines()] == [
+        "ready",
+        {"correct": False},
+    ]

@@ -54,8 +54,13 @@ def verdicts(box, tasks: list[dict], ending: str) -> dict[str, list[str]]:
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(judged, tasks))
-    print(f"\n{len(tasks)} executions by {box.means}: {1000 * (time.monotonic() - started) / len(tasks):.0f} ms each, two at once")
-    return {verdict: [task["task_id"] for task, one in zip(tasks, found, strict=True) if one == verdict] for verdict in found}
+    print(
+        f"\n{len(tasks)} executions by {box.means}: {1000 * (time.monotonic() - started) / len(tasks):.0f} ms each, two at once"
+    )
+    return {
+        verdict: [task["task_id"] for task, one in zip(tasks, found, strict=True) if one == verdict]
+        for verdict in found
+    }
 
 
 def test_every_canonical_solution_passes(box, tasks):

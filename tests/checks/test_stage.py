@@ -65,7 +65,11 @@ def responses(run, what, how):
 
 
 def step(changed: str = "", **what):
-    inputs = {"prompts": prompts(what=Golds(changed=changed)), "model": model(what=What()), "responses": responses(what=What())}
+    inputs = {
+        "prompts": prompts(what=Golds(changed=changed)),
+        "model": model(what=What()),
+        "responses": responses(what=What()),
+    }
     return check_responses(**inputs, what=Checking(seconds=2, answer_seconds=2, **what), how=CheckingHow())
 
 
@@ -119,8 +123,15 @@ def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tm
         raise BadInput("checks: no sandbox")
 
     monkeypatch.setattr(sandbox, "find", none)
-    job = {"what": Checking().model_dump(), "how": {"batch_size": 1}, "threads": 1, "rows": str(tmp_path / "rows.parquet")}
-    write_rows = lambda gold: pd.DataFrame([{"content_id": "c", "gold_id": "g", "gold": gold, "text": "7"}]).to_parquet(job["rows"])
+    job = {
+        "what": Checking().model_dump(),
+        "how": {"batch_size": 1},
+        "threads": 1,
+        "rows": str(tmp_path / "rows.parquet"),
+    }
+    write_rows = lambda gold: pd.DataFrame([{"content_id": "c", "gold_id": "g", "gold": gold, "text": "7"}]).to_parquet(
+        job["rows"]
+    )
     write_rows("7")
     assert check(job, tmp_path, Progress(tmp_path)) == {}
     assert pd.read_parquet(tmp_path / "part-000000000.parquet")["score"].tolist() == [1]
