@@ -3,7 +3,6 @@ another, no check at all for the third."""
 
 import json
 
-import pandas as pd
 import pytest
 from chain.small import write_recipe
 
@@ -50,11 +49,9 @@ def test_rules_for_mathematics_and_code_find_their_pairs(recipe, workplace):
     except BadInput as problem:
         pytest.skip(str(problem))
     steps = {step.label: step for step in lineage(fusion(load(str(recipe[0]), recipe[1])))}
-    pairs, records = (
-        workplace.table(steps[label], f"{name}.parquet")
-        for label, name in (("pairs", "pairs"), ("SFT records", "records"))
-    )
-    category = workplace.table(steps["prompt selection"], "prompts.parquet").set_index("prompt_id")["category"]
+    table = lambda label, name: workplace.table(steps[label], f"{name}.parquet")
+    pairs, records = table("pairs", "pairs"), table("SFT records", "records")
+    category = table("prompt selection", "prompts").set_index("prompt_id")["category"]
     chosen = lambda table, column, kind: set(table.loc[table["prompt_id"].map(category) == kind, column].str.strip())
     assert set(pairs["prompt_id"].map(category)) == set(records["prompt_id"].map(category)) == {"talk", "maths", "code"}
     assert chosen(pairs, "source_best", "maths") == chosen(records, "response", "maths") == {"a"}

@@ -3,7 +3,11 @@
 `{secret}` is a file outside that everybody may read, `{port}` a socket that listens on this machine.
 """
 
-TESTS = "assert f(1) == 2\nassert f(5) == 6\nassert f(-1) == 0\nassert [f(2), f(3)] == [3, 4]\nassert all(map(lambda x: f(x) == x + 1, (7, 8)))"
+TESTS = """assert f(1) == 2
+assert f(5) == 6
+assert f(-1) == 0
+assert [f(2), f(3)] == [3, 4]
+assert all(map(lambda x: f(x) == x + 1, (7, 8)))"""
 RIGHT = "def f(x):\n    return x + 1"
 AFTER = "\ndef f(x):\n    {}\n    return x + 1\n"  # each call tries it first
 
@@ -74,7 +78,7 @@ HOGS = {
     "a huge power": tries("len(str(9 ** 9 ** 9))"),
     "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
     "threads that never end": tries(
-        "import threading\nfor _ in range(3): threading.Thread(target=exec, args=('while 1: pass',)).start()\nwhile 1: pass"
+        "import threading as t\nfor _ in range(3): t.Thread(target=exec, args=('while 1: 1',)).start()\nwhile 1: 1"
     ),
 }
 

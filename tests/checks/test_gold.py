@@ -35,7 +35,7 @@ def test_a_gold_is_tests_or_an_answer(gold, suite):
     "wrong", [{"tests": 1}, {"tests": "assert 1", "entry": "f"}, {"tests": "assert 1", "setup": None}]
 )
 def test_tests_of_another_form_are_refused(wrong):
-    with pytest.raises(ValueError, match="^gold"):
+    with pytest.raises(ValueError, match=r"^gold"):
         suite_in(json.dumps(wrong))
 
 

@@ -12,11 +12,29 @@ ROOM = Path(sandbox.__file__).parent
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
     "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
-    "files by Landlock": ("landlock", "inside.py", "        landlock.restrict(order[", "        str(order[", "reads /etc/passwd"),
-    "a folder too many": ("landlock", "landlock.py", "for folder in folders:", "for folder in (*folders, '/etc'):", "lists /etc"),
-    "sockets": ("namespaces", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "socket": 41,', "opens a socket of the machine"),
+    "files by Landlock": (
+        "landlock",
+        "inside.py",
+        "        landlock.restrict(order[",
+        "        str(order[",
+        "reads /etc/passwd",
+    ),
+    "a folder too many": (
+        "landlock",
+        "landlock.py",
+        "for folder in folders:",
+        "for folder in (*folders, '/etc'):",
+        "lists /etc",
+    ),
+    "sockets": (
+        "namespaces",
+        "seccomp.py",
+        '"socketpair": 53,',
+        '"socketpair": 53, "socket": 41,',
+        "opens a socket of the machine",
+    ),
     "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def test_every_response_has_its_row_and_rows_are_made_once_for_each_gold(workpla
         row = rows.loc[content]
         assert (row["verdict"], row["passed"]) == (verdict, passed), (prompt, text, row.to_dict())
         assert row["score"] == score or (score is None and pd.isna(row["score"]))
-        assert bool(row["reason"]) == (verdict != "passed" and row["kind"] != "math" or verdict == "timeout")
+        assert bool(row["reason"]) == ((verdict != "passed" and row["kind"] != "math") or verdict == "timeout")
     assert {name: made.counts[name] for name in ("rows", "rows_made", "passed", "failed", "error", "timeout", "unchecked")} == {
         "rows": 11, "rows_made": 9, "passed": 3, "failed": 2, "error": 1, "timeout": 2, "unchecked": 3,
     }  # fmt: skip
