@@ -1,10 +1,11 @@
 """A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
 
 import json
-import select
 import subprocess
 import sys
 from typing import Any
+
+from tasks.checks.waiting import readable
 
 START_SECONDS = 120  # it has libraries to load
 
@@ -38,7 +39,7 @@ class Worker:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
     def heard(self, seconds: float) -> Any:
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        if not readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")
         if not (line := self.process.stdout.readline()):

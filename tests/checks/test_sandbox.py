@@ -7,6 +7,7 @@ import pytest
 
 from infra.errors import BadInput
 from tasks.checks import sandbox
+from tasks.checks.judge import Limits, Suite, judge
 
 ROOM = Path(sandbox.__file__).parent
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
@@ -15,7 +16,7 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
     "files by Landlock": (
         "landlock",
         "inside.py",
-        "        landlock.restrict(order[",
+        "        landlock.restrict(given[",
         "        str(order[",
         "reads /etc/passwd",
     ),
@@ -80,3 +81,12 @@ def test_a_process_that_does_not_start_is_a_weakness(monkeypatch):
     monkeypatch.setattr(sandbox, "START", "raise SystemExit")
     with sandbox.Sandbox("landlock") as box:
         assert box.weakness() == "it does not start"
+
+
+def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
+    """On a busy machine a server may be slower than the tests that it has started."""
+    holds("landlock")
+    started = "            process = os.pidfd_open(child)"
+    spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
+    with sandbox.Sandbox("landlock") as box:
+        assert judge(box, "def f(x): return x", Suite("assert f(1) == 1"), Limits()).verdict == "passed"

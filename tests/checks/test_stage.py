@@ -70,7 +70,7 @@ def step(changed: str = "", **what):
         "model": model(what=What()),
         "responses": responses(what=What()),
     }
-    return check_responses(**inputs, what=Checking(seconds=2, answer_seconds=2, **what), how=CheckingHow())
+    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=CheckingHow())
 
 
 @pytest.fixture
