@@ -17,14 +17,14 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         "landlock",
         "inside.py",
         "        landlock.restrict(given[",
-        "        str(order[",
+        "        str(given[",
         "reads /etc/passwd",
     ),
     "a folder too many": (
         "landlock",
         "landlock.py",
-        "for folder in folders:",
-        "for folder in (*folders, '/etc'):",
+        "for path in paths:",
+        "for path in (*paths, '/etc'):",
         "lists /etc",
     ),
     "sockets": (
