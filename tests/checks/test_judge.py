@@ -68,6 +68,14 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         11,
         "",
     ),
+    "what is expected is not the response's": (
+        "def f(x): return x\ndef right(x): return x",
+        Suite("assert f(1) == right(1)", "f"),
+        "failed",
+        0,
+        1,
+        "NameError",
+    ),
     "no number is not equal": (
         "def f(x): return float('nan')",
         Suite("assert f(1) == float('nan')"),
