@@ -54,7 +54,7 @@ def fusion(recipe: Recipe) -> Step:
     splits = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
     on = {"prompts": prompts, "splits": splits}
     records = build_sft_records(**on, **read_by(recipe.records, names, made), what=to_imitate)
-    sft = train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
+    sft = target if recipe.sft.form == "none" else train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
 
     # 3. The fine-tuned target answers the preference prompts itself: its best is y_wt, its worst y_l; y_ws is the
     #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Other rules
@@ -71,7 +71,8 @@ def fusion(recipe: Recipe) -> Step:
     wrpo = train_wrpo(**given, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
-    models = {name: (model, recipe.sampling) for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))}
+    tuned = {} if sft is target else {"SFT": sft}
+    models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
     answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.sampling,
                                 what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
                for name, (model, sampling) in (models | opponents).items()]
@@ -80,8 +81,8 @@ def fusion(recipe: Recipe) -> Step:
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
         models=tuple(models), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo, reward=reward,
-                        judge=judging, what=Report(sources=names, recipe=recipe.decisions()))
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()],
+                        wrpo=wrpo, reward=reward, judge=judging, what=Report(sources=names, recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:

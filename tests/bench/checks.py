@@ -1,5 +1,6 @@
 """What a check costs beyond the program itself, by every means of this machine: `python -m tests.bench.checks`."""
 
+import resource
 import shutil
 import statistics
 import time
@@ -25,6 +26,7 @@ def main() -> None:
         if means == "bubblewrap" and shutil.which("bwrap") is None:
             print(f"{means:12}  not installed")
             continue
+        spent = processor()
         with sandbox.Sandbox(means) as box:
             if weakness := box.weakness():
                 print(f"{means:12}  {weakness}")
@@ -34,9 +36,17 @@ def main() -> None:
                 started = time.perf_counter()
                 list(pool.map(lambda _: timed(box), range(TIMES)))
                 together = 1000 * (time.perf_counter() - started) / TIMES
+        each = 1000 * (processor() - spent) / (2 * TIMES)
         print(
-            f"{means:12}  median {alone[4]:.0f} ms, 90% within {alone[8]:.0f} ms; {cores()} at once {together:.0f} ms each"
+            f"{means:12}  median {alone[4]:.0f} ms, 90% within {alone[8]:.0f} ms; {cores()} at once {together:.0f} ms each; "
+            f"processor {each:.0f} ms each"
         )
+
+
+def processor() -> float:
+    """Seconds of processor time that ended children took, and theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def load() -> str:
