@@ -52,6 +52,18 @@ def test_the_papers_recipes_hold_the_published_numbers():
             assert (part.batch_size, part.max_length, part.warmup_ratio) == (128, 2048, 0.1)
 
 
+def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
+    for name in (name for name in EVERY_SHIPPED if name.startswith("fusechat3")):
+        recipe = load(name)
+        rules = {category: rule.kind for category, rule in recipe.pairs.rules.items()}
+        assert rules == {"instruction following": "same-source", "mathematics": "math", "coding": "code"}
+        windows = {
+            category: rule.gap and (rule.gap.low, rule.gap.high) for category, rule in recipe.pairs.rules.items()
+        }
+        assert windows == {"instruction following": (0.01, 0.1), "mathematics": (0.01, 0.1), "coding": None}
+        assert recipe.checks is not None and recipe.records.rules.keys() == {*rules, "Chinese"}
+
+
 def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
     recipe = load("demo", ["wrpo.alpha=0.3", "sources.0.model.steps=7"])
     name = recipe.sources[1].name
@@ -97,6 +109,8 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
         ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
+        ("checks={seconds=0}", "checks.seconds: Input should be greater than 0, not 0"),
+        ("checks.where='here'", "checks.where: there is no such field (value 'here')"),
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
         ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
