@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from infra.errors import FULL
 from infra.names import DRAFT, measure
 
 
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
     """A name beside `target` for bytes that are not complete yet; gone afterwards, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.parent / f"{DRAFT}{uuid4().hex}"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error  # a write knows no name
     finally:
         draft.unlink(missing_ok=True)
 
