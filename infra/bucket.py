@@ -80,7 +80,7 @@ class Bucket:
             self._call(path, "get_file", self._full(path), str(draft), chunksize=PART)
             os.replace(draft, local)
 
-    def list(self, prefix: str) -> dict[str, int]:
+    def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
         root = f"{self.folder}/" if self.folder else ""
         request = {"Bucket": self.bucket, "Prefix": f"{root}{prefix}/" if prefix else root}
         found = {}
@@ -89,7 +89,7 @@ class Bucket:
             for item in page.get("Contents", []):
                 name = item["Key"].removeprefix(root)
                 if is_name(name):
-                    found[name] = item["Size"]
+                    found[name] = (item["Size"], item["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return found
             request["ContinuationToken"] = page["NextContinuationToken"]

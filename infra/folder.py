@@ -79,12 +79,13 @@ class Folder:
             shutil.copyfile(self.local(path), draft)
             os.replace(draft, local)
 
-    def list(self, prefix: str) -> dict[str, int]:
+    def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
         found = {}
         for folder, _, names in os.walk(self.local(prefix)):
             for file in (Path(folder, name) for name in names if not name.startswith(DRAFT)):
                 try:
-                    found[file.relative_to(self.root).as_posix()] = file.stat().st_size
+                    state = file.stat()
+                    found[file.relative_to(self.root).as_posix()] = (state.st_size, state.st_mtime)
                 except FileNotFoundError:
                     continue  # deleted since the listing
         return found

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
+TORCHRUN = "torch/distributed/elastic/"
 
 
 class Launcher:
@@ -25,22 +26,24 @@ class Launcher:
         self.threads = threads or settings().threads_per_program
         self.stopped = threading.Event()
 
-    def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None) -> dict:
-        """Runs `python -m MODULE JOB OUT` to its end; `watch` is called while it runs and once after. Returns its summary,
-        with the seconds it took, waiting for its turn not counted."""
+    def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None, group: int = 0) -> dict:
+        """Runs `python -m MODULE JOB OUT` to its end, or a `group` of such processes that know of each other; `watch` is
+        called while it runs and once after. Returns its summary, with the seconds it took, waiting for its turn not
+        counted."""
         out.mkdir(parents=True, exist_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
         job_file.write_text(json.dumps(job, indent=1))
         with self.slots:
             started = time.monotonic()
-            self._run(module, [str(job_file), str(out), "tethered"], log, watch)
+            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch)
             seconds = round(time.monotonic() - started, 3)
         return {**json.loads((out / "summary.json").read_text()), "program_seconds": seconds}
 
-    def _run(self, module: str, arguments: list[str], log: Path, watch: Callable[[], None]) -> None:
+    def _run(self, words: list[str], log: Path, watch: Callable[[], None]) -> None:
+        module = words[-4]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-m", *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -60,6 +63,13 @@ class Launcher:
             raise failure(module, process.returncode, log)
 
 
+def as_group(processes: int) -> list[str]:
+    """torchrun on this machine alone. Its workers inherit our end of the tether, so they too end when we do."""
+    if not processes:
+        return []
+    return ["torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc-per-node={processes}", "-m"]
+
+
 def end_group(process: subprocess.Popen) -> None:
     """The program and whatever it started: gone when this returns."""
     with contextlib.suppress(ProcessLookupError):
@@ -70,8 +80,11 @@ def end_group(process: subprocess.Popen) -> None:
 
 def failure(module: str, code: int, log: Path) -> Exception:
     reason = log.with_name("failure.json")
-    if code == 2 and reason.exists():
-        return BadInput(json.loads(reason.read_text())["message"])
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+    if code and reason.exists():  # torchrun has a code of its own
+        said = json.loads(reason.read_text())
+        return {"BadInput": BadInput, "Unavailable": Unavailable}[said["kind"]](said["message"])
+    lines = log.read_text(errors="replace").splitlines()
+    last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
+    tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")

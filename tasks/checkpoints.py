@@ -15,14 +15,14 @@ from tasks.execution import Run
 KEPT = 2
 
 
-def train(run: Run, module: str, job: dict) -> Path:
+def train(run: Run, module: str, job: dict, group: int) -> Path:
     """Runs a training program, from the newest complete checkpoint of this step where there is one."""
     stored, out = Checkpoints(run.store.blobs, run.step.address), run.scratch / "program"
     if names := stored.names():
         stored.fetch(names[-1], run.scratch / "resume")
         job = {**job, "resume": str(run.scratch / "resume")}
         run.count(resumed_at=int(names[-1]))
-    return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"))
+    return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"), group=group)
 
 
 def commit(stored: Checkpoints, out: Path, place: Path) -> None:

@@ -67,8 +67,11 @@ class Run:
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.observe(self.step, "running", done, total, unit)
 
-    def program(self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0) -> Path:
-        """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already."""
+    def program(
+        self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0, group: int = 0
+    ) -> Path:
+        """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already.
+        A `group` of processes shares the threads."""
         out = self.scratch / "program"
         self.observe(self.step, "queued", 0, 0, "")
         started = False
@@ -81,7 +84,8 @@ class Run:
             watch()
             self._relay(out / "progress.json", before)
 
-        self.count(**self.launcher.run(module, {**job, "threads": self.launcher.threads}, out, look))
+        threads = max(1, self.launcher.threads // max(group, 1))
+        self.count(**self.launcher.run(module, {**job, "threads": threads}, out, look, group))
         return out
 
     def keep(self, out: Path, *names: str) -> None:
@@ -120,7 +124,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
     scratch = settings().workspace / "scratch" / f"{os.getpid()}-{uuid.uuid4().hex}"
     inputs = {
-        name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()
+        name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
     }
     run = Run(step, store, launcher, scratch.absolute(), observe)
     started, clock = datetime.now(UTC), time.monotonic()

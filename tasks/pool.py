@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 from tasks.execution import Run
 
 
-def fill(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict) -> pd.DataFrame:
+def fill(
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, group: int = 0
+) -> pd.DataFrame:
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"].
@@ -30,9 +32,8 @@ def fill(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, modu
         rows = run.scratch / "missing.parquet"
         missing.to_parquet(rows, index=False)
         out = run.scratch / "program"
-        run.program(
-            module, {**job, "rows": str(rows)}, lambda: commit(run, pool, out), before=len(wanted) - len(missing)
-        )
+        before = len(wanted) - len(missing)
+        run.program(module, {**job, "rows": str(rows)}, lambda: commit(run, pool, out), before, group)
         held = read(run, pool, key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     lost = int((complete["_merge"] == "left_only").sum())

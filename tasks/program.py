@@ -2,7 +2,7 @@
 
 `python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT
 `progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is
-at fault.
+at fault (code 2) or something is missing that may come back (code 75, the EX_TEMPFAIL of sysexits.h).
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import BadInput
+from infra.errors import BadInput, Unavailable
 
 
 class Progress:
@@ -31,20 +31,23 @@ class Progress:
         write_json(self.file, {"done": done, "total": total, "unit": unit})
 
 
-Work = Callable[[dict, Path, Progress], dict]
+Work = Callable[[dict, Path, Progress], dict | None]
 
 
 def run(work: Work) -> None:
-    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest."""
+    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest; of
+    several processes only the first does."""
     tie_to_parent()
     job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     try:
         summary = work(job, out, Progress(out))
-    except BadInput as problem:
-        write_json(out / "failure.json", {"message": str(problem)})
-        sys.exit(2)
-    write_json(out / "summary.json", summary)
+    except (BadInput, Unavailable) as problem:
+        kind, code = ("BadInput", 2) if isinstance(problem, BadInput) else ("Unavailable", 75)
+        write_json(out / "failure.json", {"kind": kind, "message": str(problem)})
+        sys.exit(code)
+    if summary is not None:
+        write_json(out / "summary.json", summary)
 
 
 def tie_to_parent() -> None:
@@ -64,6 +67,6 @@ def tie_to_parent() -> None:
 
 
 def write_json(file: Path, value: dict) -> None:
-    draft = file.with_name(file.name + ".draft")
+    draft = file.with_name(f"{file.name}.{os.getpid()}.draft")
     draft.write_text(json.dumps(value, indent=1, sort_keys=True))
     os.replace(draft, file)

@@ -13,15 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from infra.errors import BadInput
-from tasks.adapters import merged
+from tasks import zero
+from tasks.adapters import adapted, merged
+from tasks.loading import load_model
+from tasks.optimizer_state import trained
 from tasks.program import Progress
 
 
@@ -39,6 +44,20 @@ def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
     return whole.to(torch.bfloat16) if precision == "bf16" else whole
 
 
+def keep(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path) -> None:
+    """The first process writes the model; where weights are shared out, all of them give theirs."""
+    what, shared = job["what"], trainer.is_deepspeed_enabled
+    weights = trained(trainer.model, trainer.args) if shared else {}
+    if trainer.is_world_process_zero():
+        model = trainer.model
+        if shared:
+            zero.forget()
+            whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
+            model = adapted(whole, what.get("lora"), job["seed"])
+            model.load_state_dict(weights, strict=False)
+        save(finished(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
+
+
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
     """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
     kept = source / "generation_config.json"
@@ -53,9 +72,11 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Pat
 def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
     """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
     what, how = job["what"], job["how"]
+    processes = how.get("processes", 1)
     args = kind(
         output_dir=str(out),
         per_device_train_batch_size=how["device_batch_size"],
+        gradient_accumulation_steps=accumulation(what["batch_size"], how["device_batch_size"], processes),
         max_steps=total_steps(what, rows),
         learning_rate=what["learning_rate"],
         lr_scheduler_type="cosine",
@@ -76,12 +97,14 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         report_to="none",
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
+        deepspeed=zero.configuration(how.get("deepspeed")),
         dataloader_pin_memory=torch.cuda.is_available(),
         **more,
     )
     if args.n_gpu > 1:
         raise BadInput(f"{args.n_gpu} GPUs are visible to one process: start one process for each, or show it only one")
-    args.gradient_accumulation_steps = accumulation(what["batch_size"], how["device_batch_size"], args.world_size)
+    if args.world_size != processes:
+        raise BadInput(f"how.processes: {processes}, while {args.world_size} were started")
     return args
 
 

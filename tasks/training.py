@@ -34,7 +34,23 @@ class Training(What):
     seed: Seed
 
 
+class DeepSpeed(How):
+    """ZeRO: what a training holds in memory beside its activations is shared out among the processes."""
+
+    zero: Literal[2, 3] = Field(description="2: gradients and the optimizer's states; 3: the weights too")
+    offload: bool = Field(False, description="the optimizer's states, at 3 the weights too, wait in the CPU's memory")
+
+
 class TrainingHow(How):
-    device_batch_size: int = Field(8, gt=0, description="rows at once on a device; must divide the batch size")
+    processes: int = Field(1, gt=0, description="on this machine, one for each GPU; they share every batch")
+    deepspeed: DeepSpeed | None = Field(None, description="none: every process holds the whole training")
+    device_batch_size: int = Field(
+        8, gt=0, description="rows at once on a device; times processes it divides the batch"
+    )
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(100, ge=0, description="optimizer steps between two checkpoints; 0: none")
+
+    @property
+    def group(self) -> int:
+        """Processes that a launcher has to bring together; 0: there is no group."""
+        return self.processes if self.processes > 1 or self.deepspeed else 0

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import multiprocessing
 import os
 import random
@@ -19,11 +18,13 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
+from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.resume import finished, flat, put_random_states, random_states, unflat
+from tasks.resume import finished
 
 STEPS, EVERY = 60, 4
 SERVER = multiprocessing.get_context("forkserver")
@@ -60,6 +61,8 @@ def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
         **({"layout": "shared-prompt"} if room == "wrpo" else {}),
     }  # fmt: skip
     inputs = {"records" if room == "sft" else "pairs": [str(file)], "model": str(folder / "model")}
+    if room == "wrpo":
+        inputs["reference"] = [str(stored(folder / "model", records(room), folder / "reference"))]
     return {**inputs, "what": what, "how": settings | how, "seed": 5, "threads": 1}
 
 
@@ -179,17 +182,6 @@ def test_random_states_come_back(tmp_path):
     first = [draw() for _ in range(3)]
     put_random_states(tmp_path, 0)
     assert [draw() for _ in range(3)] == first
-
-
-def test_an_optimizers_state_survives_as_tensors_and_json():
-    weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.AdamW([weight], lr=0.1)
-    weight.sum().backward()
-    optimizer.step()
-    tensors, rest = flat(optimizer.state_dict())
-    found = unflat(tensors, json.loads(json.dumps(rest)))
-    assert found["state"].keys() == optimizer.state_dict()["state"].keys()
-    assert all(torch.equal(value, optimizer.state[weight][name]) for name, value in found["state"][0].items())
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):

@@ -11,7 +11,21 @@ from torch import Tensor
 from infra.errors import BadInput
 from tasks.wrpo.objectives import dpo, ipo, reward_metrics, simpo, wrpo_dpo, wrpo_ipo, wrpo_simpo
 from tasks.wrpo.schedules import cosine_alpha, gap_alpha, linear_alpha
-from tasks.wrpo.settings import DPO, IPO, WRPO, WRPOIPO, Cosine, Gap, Linear, Objective, SimPO, Static, WRPOSimPO, names
+from tasks.wrpo.settings import (
+    DPO,
+    IPO,
+    WRPO,
+    WRPOIPO,
+    Cosine,
+    Gap,
+    Linear,
+    Objective,
+    SimPO,
+    Static,
+    WRPOSimPO,
+    names,
+    reference,
+)
 
 
 def from_job(what: dict, seed: int) -> "Preference":
@@ -30,7 +44,7 @@ class Preference:
     def __init__(self, settings: Objective):
         self.settings = settings
         self.weighs = isinstance(settings, WRPO | WRPOSimPO | WRPOIPO)
-        self.needs_reference = not isinstance(settings, SimPO | WRPOSimPO)
+        self.needs_reference = reference(settings) is not None
         self.roles = settings.roles
         self.scale = settings.tau if isinstance(settings, IPO | WRPOIPO) else settings.beta
 

@@ -46,6 +46,7 @@ TAU = Field(0.01, gt=0, allow_inf_nan=False)
 
 
 TRIPLE = ("source_best", "own_best", "own_worst")
+ROLES = (*TRIPLE, "source_worst")
 PAIRS = {
     "own": ("own_best", "own_worst"),
     "hybrid": ("source_best", "own_worst"),
@@ -137,6 +138,21 @@ class SimPO(Pairwise):
 
 VARIANTS = (WRPO, WRPOSimPO, WRPOIPO, DPO, IPO, SimPO)
 Objective = Annotated[WRPO | WRPOSimPO | WRPOIPO | DPO | IPO | SimPO, Field(discriminator="objective")]
+
+
+class Reference(What):
+    """What log pi_ref depends on beside the weights and the responses. Neither objective nor beta nor alpha is among it:
+    the same reference serves them all, and an adapter too, which starts from the very weights."""
+
+    max_length: int = Field(gt=0)
+    precision: Literal["fp32", "bf16"]
+
+
+def reference(what: Training) -> Reference | None:
+    """Of which reference an objective asks; SimPO of none."""
+    if isinstance(what, SimPO | WRPOSimPO):
+        return None
+    return Reference(max_length=what.max_length, precision=what.precision)
 
 
 def names() -> tuple[str, ...]:

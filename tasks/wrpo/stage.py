@@ -1,15 +1,24 @@
-"""WRPO: leaves `model/`, the SFT model optimised on the triples, and `steps.parquet`, its reward dynamics."""
+"""WRPO: leaves `model/`, the SFT model optimised on the triples, and `steps.parquet`, its reward dynamics; before it
+`reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
+"""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from infra.store import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
-from tasks.stage import stage
+from tasks.pool import fill, write
+from tasks.records import LOG_PROB, content_id
+from tasks.stage import Addressed, stage
 from tasks.training import TrainingHow
-from tasks.wrpo.settings import Objective, terms
+from tasks.wrpo.settings import ROLES, Objective, Reference, terms
+
+Manifests = tuple[Manifest, ...]
 
 
 class WRPOHow(TrainingHow):
@@ -18,8 +27,40 @@ class WRPOHow(TrainingHow):
     )
 
 
+def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+    """A response keeps its log-probability under a model, whatever pairs it stands in."""
+    return {"model": inputs["model"][0].fingerprint, "read": what}
+
+
+@stage("reference log-probs", version="1", rows=same_rows)
+def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
+    rows = fill(
+        run,
+        responses(pd.read_parquet(run.file(pairs[0], "pairs.parquet"), columns=["prompt_id", "messages", *ROLES])),
+        ["content_id"],
+        LOG_PROB,
+        "tasks.wrpo.reference",
+        {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
+        how.processes if how.processes > 1 else 0,
+    )
+    bad = rows[~np.isfinite(rows["log_prob"].astype(float))]
+    if len(bad):
+        raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
+    run.count(tokens=int(rows["tokens"].sum()))
+    write(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
+
+
+def responses(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Every distinct response of the pairs, in whatever role; those of a prompt stand together."""
+    said = pairs.melt(["prompt_id", "messages"], ROLES, value_name="text").dropna(subset="text")
+    said["content_id"] = [content_id(*words) for words in zip(said["prompt_id"], said["text"], strict=True)]
+    return said.drop(columns="variable").drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
+
+
 @stage("WRPO", version="1")
-def train_wrpo(run: Run, what: Objective, how: WRPOHow, model: tuple[Manifest], pairs: tuple[Manifest]) -> None:
+def train_wrpo(
+    run: Run, what: Objective, how: WRPOHow, model: Manifests, pairs: Manifests, reference: Manifests = ()
+) -> None:
     objective = terms(what)
     settings = what.model_dump(mode="json", exclude={"seed", "objective", *objective})
     out = train(
@@ -28,9 +69,11 @@ def train_wrpo(run: Run, what: Objective, how: WRPOHow, model: tuple[Manifest], 
         {
             "model": str(run.model(model[0])),
             "pairs": [str(run.file(pairs[0], "pairs.parquet"))],
+            "reference": [str(run.file(made, "reference.parquet")) for made in reference],
             "what": {**settings, "objective": {"kind": what.objective, **objective}},
             "how": how.model_dump(mode="json"),
             "seed": what.seed,
         },
+        how.group,
     )
     run.keep(out, "model", "steps.parquet")

@@ -21,8 +21,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
+from tasks.wrpo.batches import RESPONSES, collate, make_ready, pad_triples, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
-from tasks.wrpo.trainer import RESPONSES, collate, make_ready, pad_triples, response_log_probs
 from tests import tiny
 
 BETA, ALPHA = 0.1, 0.5

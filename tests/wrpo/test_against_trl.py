@@ -10,9 +10,8 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
+from tasks.wrpo.batches import collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.preference import Preference, from_job
-from tasks.wrpo.train import encode
-from tasks.wrpo.trainer import collate, reference_log_probs, response_log_probs
 
 BETA, GAMMA = 0.3, 0.7
 RECORDS = [

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from tasks.wrpo import prompt_attention, shared_prompt
-from tasks.wrpo.trainer import RESPONSES, lay_out, make_ready, response_log_probs
+from tasks.wrpo.batches import RESPONSES, lay_out, make_ready, response_log_probs
 
 VOCABULARY = 97
 SMALL = {

@@ -1,0 +1,60 @@
+"""Trainings in a group of processes: they see the rows that one process alone would see, step by step.
+
+Rows that weigh nothing fill up an epoch's last batches, where Trainer would repeat rows of its beginning.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainingArguments
+
+
+def fillers(rows: int, args: TrainingArguments) -> int:
+    """How many rows of no weight must follow so that every process has as many batches of one size."""
+    return 0 if args.world_size == 1 else -rows % (args.per_device_train_batch_size * args.world_size)
+
+
+def part() -> None:
+    """At the end all wait for the first, which writes: a group that just falls apart ends in an abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+class SharedOrder(Sampler):
+    """The order in which one process alone draws `rows` rows in an epoch, and then those that follow them."""
+
+    def __init__(self, rows: int, fillers: int, seed: int):
+        self.rows, self.fillers, self.seed, self.epoch = rows, fillers, seed, 0
+
+    def __len__(self) -> int:
+        return self.rows + self.fillers
+
+    def __iter__(self) -> Iterator[int]:
+        drawing = torch.Generator().manual_seed(self.seed + self.epoch)  # as accelerate's SeedableRandomSampler
+        yield from torch.randperm(self.rows, generator=drawing).tolist()
+        yield from range(self.rows, self.rows + self.fillers)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+class InGroup:
+    """For a Trainer, before it in the order of its bases; the one place that overrides private methods of Trainer."""
+
+    fillers = 0  # rows of no weight at the end of the training data
+
+    def _get_train_sampler(self: Trainer, train_dataset=None) -> Sampler:
+        if self.args.world_size == 1:
+            return super()._get_train_sampler(train_dataset)
+        return SharedOrder(len(self.train_dataset) - self.fillers, self.fillers, self.args.seed)
+
+    def _prepare_for_training(self: Trainer, max_steps, train_dataloader, resume_from_checkpoint):
+        """DeepSpeed would look for a checkpoint of its own kind: ours is in the model before it is wrapped."""
+        if resume_from_checkpoint and self.is_deepspeed_enabled:
+            self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / "model.safetensors"), strict=False)
+            resume_from_checkpoint = None
+        return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)

@@ -1,0 +1,83 @@
+"""SFT on TRL's SFTTrainer: it is given token ids and labels, and stops at a batch whose loss is no number."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from tasks.group import InGroup, fillers
+
+IGNORED = -100  # as a label
+STEP = pa.schema(
+    [
+        ("step", pa.int32()),  # optimizer steps done, this one included
+        ("loss", pa.float64()),  # mean over the response tokens of the whole batch
+        ("learning_rate", pa.float64()),
+        ("grad_norm", pa.float64()),  # before clipping
+        ("tokens", pa.int64()),  # fed to the model, prompts included
+    ]
+)
+
+
+class SftTrainer(InGroup, SFTTrainer):
+    """Trains on rows of `input_ids`, `labels` and `name`, by which a bad batch is reported."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: SFTConfig,
+        rows: list[dict],
+        tokenizer: PreTrainedTokenizerBase,
+        callbacks: list[TrainerCallback],
+    ):
+        self.fillers = fillers(len(rows), args)
+        empty = {"input_ids": rows[0]["input_ids"][:2], "labels": [IGNORED] * 2, "name": "filler"}
+        table = Dataset.from_list(rows + [empty] * self.fillers)
+        callbacks = [StepTokens(), *callbacks]
+        super().__init__(model=model, args=args, train_dataset=table, processing_class=tokenizer, callbacks=callbacks)
+        plain = self.data_collator
+        self.data_collator = lambda rows: {**plain(rows), "names": [row["name"] for row in rows]}
+        self.window_names: list[str] = []
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        names = inputs.pop("names")
+        found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = found[0] if return_outputs else found
+        if not torch.isfinite(loss):
+            raise FloatingPointError(self.blame("loss", loss.item(), names))
+        self.window_names += names
+        return found
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            if not math.isfinite(logs["grad_norm"]):
+                raise FloatingPointError(self.blame("gradient norm", logs["grad_norm"], self.window_names))
+            self.window_names = []
+        super().log(logs, start_time)
+
+    def blame(self, name: str, value: float, names: list[str]) -> str:
+        return f"{name} {value} at optimizer step {self.state.global_step}; prompt ids: {', '.join(names)}"
+
+
+class StepTokens(TrainerCallback):
+    """TRL counts tokens from the start of the program; the log gets the step's own."""
+
+    def __init__(self):
+        self.before = 0
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" in logs:
+            state.log_history[-1]["tokens"] = int(logs["num_tokens"]) - self.before
+            self.before = int(logs["num_tokens"])
+
+
+def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
+    """One row per optimizer step, those before a resume among them."""
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
+    return steps

@@ -1,0 +1,140 @@
+"""From records to log-probabilities: token rows, batches in either layout, and the model made ready to read them.
+
+TRL's fused LM head gives the log-probability of each response token without holding the log-softmax over the vocabulary.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
+
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+
+from infra.errors import BadInput
+from tasks.tokens import fit, prompt_ids, response_ids
+from tasks.wrpo import shared_prompt
+from tasks.wrpo.settings import ROLES
+from tasks.wrpo.settings import TRIPLE as RESPONSES
+
+
+def encode(
+    records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
+) -> tuple[list[dict], int]:
+    """Rows of token tensors, and how many responses were cut."""
+    rows, truncated = [], 0
+    for record in records:
+        prompt = prompt_ids(tokenizer, record["messages"])
+        if missing := [role for role in roles if record[role] is None]:
+            raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
+        responses = [response_ids(tokenizer, record[role]) for role in roles]
+        responses, cut = fit(prompt, responses, max_length, record["prompt_id"])
+        truncated += cut
+        ids = dict(zip(("prompt", *roles), [prompt, *responses], strict=True))
+        tensors = {name: torch.tensor(value, dtype=torch.int32) for name, value in ids.items()}
+        rows.append({"prompt_id": record["prompt_id"]} | tensors)
+    return rows, truncated
+
+
+def pad_triples(rows: list[dict], pad_id: int) -> dict:
+    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed.
+
+    Other objectives' rows hold other responses.
+    """
+    names = roles_of(rows[0])
+    pairs = [(row["prompt"], row[name]) for name in names for row in rows]
+    shape = len(pairs), max(len(prompt) + len(response) for prompt, response in pairs) - 1
+    input_ids, shift_labels = torch.full(shape, pad_id), torch.full(shape, -100)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    for line, (prompt, response) in enumerate(pairs):
+        end = len(prompt) + len(response) - 1
+        input_ids[line, :end] = torch.cat([prompt, response])[:-1]
+        attention_mask[line, :end] = 1
+        shift_labels[line, len(prompt) - 1 : end] = response
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "shift_labels": shift_labels}
+
+
+def roles_of(row: dict) -> tuple[str, ...]:
+    return tuple(role for role in ROLES if role in row)
+
+
+def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
+    """The rows as the model reads them; `lengths` (responses, B) are the responses' tokens."""
+    names = roles_of(rows[0])
+    lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
+    laid = shared_prompt.pack(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
+    return laid | {"lengths": lengths}
+
+
+def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
+    """A training batch: the responses laid out, their stored reference if there is one, what each row weighs (a filler
+    nothing), how many tokens, whom to blame."""
+    known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
+    real = [row for row in rows if row.get("weight", 1.0)]
+    tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in real for name in roles_of(row))
+    counts = {"tokens": torch.tensor(tokens), "prompt_ids": [row["prompt_id"] for row in real]}
+    weights = torch.tensor([row.get("weight", 1.0) for row in rows])
+    return lay_out(rows, pad_id, layout) | known | counts | {"weights": weights}
+
+
+def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
+    """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
+    if "layout" in batch:
+        return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
+    return model(**inputs, fused_lm_head=True).log_probs.sum(dim=1).view_as(batch["lengths"])
+
+
+def reference_log_probs(
+    model: torch.nn.Module, rows: list[dict], size: int, pad_id: int, layout: str = "padded"
+) -> Iterator[tuple[int, Tensor]]:
+    """(place, log pi (responses,)) of every row, `size` rows of like length and as many responses at a time."""
+    model.eval()
+    order = sorted(range(len(rows)), key=lambda place: (roles_of(rows[place]), row_tokens(rows[place])))
+    for _, alike in groupby(order, key=lambda place: roles_of(rows[place])):
+        places = list(alike)
+        for some in (places[start : start + size] for start in range(0, len(places), size)):
+            batch = lay_out([rows[place] for place in some], pad_id, layout)
+            with torch.no_grad():
+                found = response_log_probs(model, send_to_device(batch, model.device))
+            yield from zip(some, found.T.cpu(), strict=True)
+
+
+def row_tokens(row: dict) -> int:
+    """Tokens of all of the row's sequences, the prompt once."""
+    return sum(len(row[name]) for name in ("prompt", *roles_of(row)))
+
+
+def disable_dropout(model: PreTrainedModel) -> None:
+    """In modules of its own and where a layer keeps the rate as a number, as Llama's attention does."""
+    disable_dropout_in_model(model)
+    for module in model.modules():
+        for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
+            setattr(module, name, 0.0)
+
+
+def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
+    """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
+    that does not fit the model; returns the layout's name."""
+    disable_dropout(model)
+    add_fused_lm_head(model)
+    if layout != shared_prompt.NAME:
+        return layout
+    by_length = sorted(rows, key=row_length)
+    few = [row for row in by_length if roles_of(row) == roles_of(by_length[0])][:3]
+
+    def try_out(how: str) -> Tensor:
+        return response_log_probs(model, send_to_device(lay_out(few, pad_id, how), model.device))
+
+    longest = row_length(by_length[-1])
+    if problem := shared_prompt.install(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
+        print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
+        return "padded"
+    return layout
+
+
+def row_length(row: dict) -> int:
+    """Tokens of the longest of the row's sequences."""
+    return len(row["prompt"]) + max(len(row[name]) for name in roles_of(row))

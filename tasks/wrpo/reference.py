@@ -1,0 +1,75 @@
+"""Program: log pi(y|x) of responses under a model: the reference of an objective. `python -m tasks.wrpo.reference JOB OUT`.
+
+Reads a model folder and a Parquet file of responses with their prompts' messages; leaves `part-*.parquet` of LOG_PROB as
+it goes. Several processes share the prompts. The arithmetic is that of training: weights in fp32, autocast to bf16.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from tasks.group import part
+from tasks.loading import load_model, load_tokenizer
+from tasks.parts import write_part
+from tasks.program import Progress, run
+from tasks.records import LOG_PROB
+from tasks.trainer import enough_memory
+from tasks.wrpo.batches import encode, make_ready, reference_log_probs, roles_of, row_tokens
+from tasks.wrpo.settings import ROLES
+
+PART = 1024  # prompts whose log-probabilities a kill may cost
+
+
+def main(job: dict, out: Path, progress: Progress) -> dict | None:
+    what, how, state = job["what"], job["how"], PartialState(cpu=not torch.cuda.is_available())
+    torch.set_num_threads(job["threads"])
+    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
+    rows, truncated = by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
+    total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
+    layout = make_ready(model.to(state.device), rows, pad_id, how["layout"])
+    mine = rows[state.process_index :: state.num_processes]
+    for start in range(0, len(mine), PART):
+        made, some = [], mine[start : start + PART]
+        with enough_memory(job), torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
+            for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
+                made += measured(some[place], values.tolist())
+                if state.is_main_process:
+                    progress(min(total, (done + len(made)) * state.num_processes), total)
+        write_part(made, LOG_PROB, out / f"part-{state.process_index:03d}-{start:09d}.parquet")
+        done += len(made)
+    part()
+    return {"truncated": truncated, "layout": layout} if state.is_main_process else None
+
+
+def by_prompt(responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[dict], int]:
+    """Token rows of a prompt and up to four of its responses, short ones first; and how many responses were cut."""
+    rows, truncated = [], 0
+    for some in fours(responses):
+        names = ROLES[: len(some)]
+        record = {**some[0], **{name: response["text"] for name, response in zip(names, some, strict=True)}}
+        (row,), cut = encode([record], tokenizer, max_length, names)
+        rows.append(row | {"content_ids": [response["content_id"] for response in some]})
+        truncated += cut
+    return sorted(rows, key=row_tokens), truncated
+
+
+def fours(responses: list[dict]) -> Iterator[list[dict]]:
+    for _, group in groupby(responses, key=lambda response: response["prompt_id"]):
+        alike = list(group)
+        yield from (alike[start : start + len(ROLES)] for start in range(0, len(alike), len(ROLES)))
+
+
+def measured(row: dict, values: list[float]) -> list[dict]:
+    return [
+        {"content_id": response, "log_prob": value, "tokens": len(row[name])}
+        for response, value, name in zip(row["content_ids"], values, roles_of(row), strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,140 @@
+"""DeepSpeed's ZeRO: its configuration, and what it shares out among processes as whole tensors by name, out and in again.
+
+The one file that knows DeepSpeed. No op of its own is compiled: the optimizer stays torch's AdamW, offloaded or not.
+"""
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from infra.errors import BadInput
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def configuration(deepspeed: dict | None) -> dict | None:
+    """As `TrainingArguments(deepspeed=…)` takes it; what reads "auto" it fills in itself."""
+    if deepspeed is None:
+        return None
+    if find_spec("deepspeed") is None:
+        raise BadInput("how.deepspeed: the package deepspeed is not installed; DS_BUILD_OPS=0 pip install deepspeed")
+    if not torch.cuda.is_available():
+        without_own_communication()
+    waiting = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    sharing: dict[str, Any] = {"stage": deepspeed["zero"], "overlap_comm": torch.cuda.is_available()}
+    if deepspeed["offload"]:
+        sharing |= {"offload_optimizer": waiting} | ({"offload_param": waiting} if deepspeed["zero"] == 3 else {})
+    automatic = (
+        "train_batch_size",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+    )
+    return {
+        "zero_optimization": sharing,
+        "bf16": {"enabled": "auto"},
+        "zero_force_ds_cpu_optimizer": False,
+        **dict.fromkeys(automatic, "auto"),
+    }
+
+
+def without_own_communication() -> None:
+    """Between processes on CPUs it would compile a communication op of its own first, for minutes: gloo serves."""
+    from deepspeed.ops import __compatible_ops__
+
+    __compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def forget() -> None:
+    """From here on models load whole again."""
+    unset_hf_deepspeed_config()
+
+
+def weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
+    """The trained parameters in fp32. All processes must ask; those that `keep` nothing get nothing."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    found = {}
+    for name, parameter in learning(model):
+        whole = safe_get_full_fp32_param(parameter)
+        if keep:
+            found[name] = whole.reshape(shape(parameter)).cpu().clone()
+    return found
+
+
+def moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Tensor]:
+    """AdamW's state as one process would have it: "<parameter>.<name>"."""
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    steps = next(iter(inside(optimizer).optimizer.state.values()))["step"]
+    found = {}
+    for name, parameter in learning(model):
+        for moment in MOMENTS:
+            whole = safe_get_full_optimizer_state(parameter, moment)
+            if keep:
+                found[f"{name}.{moment}"] = whole.reshape(shape(parameter)).cpu().clone()
+        found[f"{name}.step"] = steps.detach().cpu().clone()
+    return found
+
+
+def begin(optimizer: Any) -> None:
+    """The state that AdamW would make at its first step. Made then, ZeRO 2 loses sight of all parameter groups but one."""
+    zero = inside(optimizer)
+    three = hasattr(zero, "fp32_partitioned_groups_flat")
+    for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
+        zero.optimizer.state[flat] = {"step": torch.tensor(0.0)} | {name: torch.zeros_like(flat) for name in MOMENTS}
+    if not three:
+        zero._lazy_init_hp_params_optimizer_state()
+
+
+def put(
+    model: torch.nn.Module, optimizer: Any, saved: dict[str, Tensor], state: dict[str, Tensor], rate: float
+) -> None:
+    """The reverse of both, into a training that has begun and not made a step yet. The model has its weights already, but
+    where it is in bf16 only rounded."""
+    zero = inside(optimizer)
+    steps = next(value for name, value in state.items() if name.endswith(".step"))
+    for values in zero.optimizer.state.values():
+        values["step"].copy_(steps)
+    for name, parameter in learning(model):
+        write(parameter, saved[name])
+        for moment in MOMENTS:
+            write(parameter, state[f"{name}.{moment}"], moment)
+    for group in zero.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def write(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = None) -> None:
+    """This process's share of a whole tensor."""
+    from deepspeed.utils import (
+        safe_set_full_fp32_param,
+        safe_set_full_optimizer_state,
+        safe_set_local_fp32_param,
+        safe_set_local_optimizer_state,
+    )
+
+    more = (moment,) if moment else ()
+    if not hasattr(parameter, "ds_id"):
+        (safe_set_full_optimizer_state if moment else safe_set_full_fp32_param)(parameter, value, *more)
+        return
+    size = parameter.partition_numel()  # at the end padded, which the setters of whole tensors do not know
+    start = torch.distributed.get_rank() * size
+    share = torch.zeros(size)
+    share[: max(0, value.numel() - start)] = value.flatten()[start : start + size]
+    (safe_set_local_optimizer_state if moment else safe_set_local_fp32_param)(parameter, share, *more)
+
+
+def learning(model: torch.nn.Module):
+    return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+
+
+def shape(parameter: torch.nn.Parameter) -> torch.Size:
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def inside(optimizer: Any) -> Any:
+    """ZeRO's optimizer out of accelerate's wrapper; torch's own is in it."""
+    return getattr(optimizer, "optimizer", optimizer)

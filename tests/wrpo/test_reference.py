@@ -1,0 +1,227 @@
+"""The stored reference: the numbers of one plain forward each, one file for every objective, and refused if it is wrong."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, TrainingArguments
+from wrpo.references import log_probs, stored
+from wrpo.test_trainer import RECORDS, trained
+
+from flows.fusion import fusion
+from flows.recipe import load
+from infra.errors import BadInput
+from tasks.adapters import adapted
+from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id
+from tasks.stage import How, Step, What, lineage, stage
+from tasks.tokens import prompt_ids, response_ids
+from tasks.trainer import arguments
+from tasks.wrpo.batches import encode, make_ready
+from tasks.wrpo.preference import from_job
+from tasks.wrpo.settings import ROLES, Reference
+from tasks.wrpo.stage import WRPOHow, compute_reference, responses
+from tasks.wrpo.stored import VerifyReference, join
+from tasks.wrpo.trainer import WrpoTrainer
+
+ODD = [  # a record of two roles, of four, and two roles with the same words
+    RECORDS[0] | {"source_best": None},
+    RECORDS[1] | {"source_worst": "never"},
+    RECORDS[2] | {"own_best": RECORDS[2]["source_best"]},
+    *RECORDS[3:],
+]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("start"))
+
+
+def plainly(start, records) -> dict[str, tuple[float, int]]:
+    """One forward in float64 for each response, full softmax."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(start).double(), tiny.tokenizer()
+    found = {}
+    for record in records:
+        before = prompt_ids(tokenizer, record["messages"])
+        for role in ROLES:
+            if (text := record.get(role)) is not None:
+                after = response_ids(tokenizer, text)
+                with torch.no_grad():
+                    seen = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
+                value = seen.gather(1, torch.tensor(after)[:, None]).sum().item()
+                found[content_id(record["prompt_id"], text)] = value, len(after)
+    return found
+
+
+@pytest.mark.parametrize("how", [{}, {"layout": "padded"}, {"device_batch_size": 5}])
+def test_it_is_the_sum_over_a_response_and_its_end_once_for_each_distinct_response(how, start, tmp_path):
+    found, expected = log_probs(stored(start, ODD, tmp_path, **how)), plainly(start, ODD)
+    assert found.keys() == expected.keys() and len(found) == 3 * len(ODD) - 1
+    for response, (value, tokens) in expected.items():
+        assert found[response] == (pytest.approx(value, rel=1e-5), tokens)
+
+
+def chain(*changes: str) -> dict[str, Step]:
+    return {step.label: step for step in lineage(fusion(load("demo", changes)))}
+
+
+LABEL = "WRPO · reference log-probs"
+
+
+def test_alpha_beta_objective_and_learning_rate_share_one_reference_and_lora_too():
+    plain = chain()
+    others = [
+        ["wrpo.beta=0.7", "wrpo.alpha=0.2"],
+        ["wrpo.learning_rate=1e-5", "wrpo.epochs=5", "wrpo.batch_size=32", "wrpo.seed=9"],
+        ["wrpo.lora.rank=4", "wrpo.lora.alpha=8.0"],
+        ["wrpo.schedule.kind=cosine", "wrpo.log_probs=mean"],
+        ["how.wrpo.layout=padded", "how.wrpo.device_batch_size=4"],
+    ]
+    for changes in others:
+        assert chain(*changes)[LABEL].address == plain[LABEL].address
+        assert chain(*changes)["WRPO"].address != plain["WRPO"].address or "how" in changes[0]
+
+
+@pytest.mark.parametrize("kind", ["wrpo-ipo", "dpo", "ipo"])
+def test_another_form_of_objective_shares_it(kind, tmp_path):
+    assert chain_of(kind, tmp_path)[LABEL].address == chain()[LABEL].address
+
+
+@pytest.mark.parametrize("kind", ["wrpo-simpo", "simpo"])
+def test_simpo_has_none_in_its_chain(kind, tmp_path):
+    assert LABEL not in chain_of(kind, tmp_path)
+
+
+def chain_of(kind: str, folder) -> dict[str, Step]:
+    from flows.recipe import SHIPPED
+
+    text = (
+        (SHIPPED / "demo.toml")
+        .read_text()
+        .replace('objective = "wrpo"\nbeta = 2.0\nalpha = 0.9', f'objective = "{kind}"')
+    )
+    (folder / "other.toml").write_text(text)
+    return {step.label: step for step in lineage(fusion(load(str(folder / "other.toml"))))}
+
+
+@pytest.mark.parametrize(
+    "change", ["wrpo.precision=bf16", "wrpo.max_length=63", "sft.learning_rate=1e-3", "pairs.margin=0.5"]
+)
+def test_what_changes_the_numbers_makes_another_reference(change):
+    assert chain(change)[LABEL].address != chain()[LABEL].address
+
+
+def spoilt(file, change) -> str:
+    table = pq.read_table(file, schema=LOG_PROB).to_pandas()
+    change(table)
+    pq.write_table(pa.Table.from_pandas(table, LOG_PROB, preserve_index=False), file)
+    return str(file)
+
+
+def run(start, folder, monkeypatch, change) -> None:
+    from tasks.wrpo import stored as joined
+
+    whole = joined.join
+    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, records, files, roles: whole(
+        rows, records, [spoilt(file, change) for file in files], roles))  # fmt: skip
+    trained(start, folder)
+
+
+def test_a_reference_of_other_weights_is_refused_with_the_row_and_both_values(start, tmp_path, monkeypatch):
+    def shift(table):
+        table["log_prob"] -= table["tokens"] * 3e-4
+
+    message = (
+        r"reference: prompt 000\d: log pi_ref of \w+_best is stored as -\d+\.\d{6} and computed as -\d+\.\d{6}, more"
+    )
+    with pytest.raises(BadInput, match=message):
+        run(start, tmp_path, monkeypatch, shift)
+    assert not (tmp_path / "out/model").exists()
+
+
+def test_rounding_is_let_pass(start, tmp_path, monkeypatch):
+    def shift(table):
+        table["log_prob"] -= table["tokens"] * 3e-5
+
+    run(start, tmp_path, monkeypatch, shift)
+
+
+def test_a_reference_of_no_number_is_refused(start, tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match="is stored as inf"):
+        run(start, tmp_path, monkeypatch, lambda table: table.__setitem__("log_prob", float("inf")))
+
+
+def test_a_reference_over_other_tokens_or_without_a_response_is_refused(start, tmp_path, monkeypatch):
+    def cut(table):
+        table.loc[2, "tokens"] += 1
+
+    with pytest.raises(BadInput, match=r"prompt \w+: \w+ has (\d+) tokens, \d+ are stored"):
+        run(start, tmp_path / "cut", monkeypatch, cut)
+    with pytest.raises(BadInput, match=r"tokens, no are stored"):
+        run(start, tmp_path / "gone", monkeypatch, lambda table: table.drop(3, inplace=True))
+
+
+def trainer_of(model, rows, folder) -> WrpoTrainer:
+    what = {"objective": {"kind": "wrpo"}, "learning_rate": 1e-3, "epochs": 1, "batch_size": 8, "warmup_ratio": 0.0}
+    how = {"device_batch_size": 8, "gradient_checkpointing": False}
+    job = {"what": what | {"max_steps": None, "precision": "fp32"}, "how": how, "seed": 1}
+    args = arguments(TrainingArguments, job, len(rows), folder, remove_unused_columns=False)
+    make_ready(model.get_base_model(), rows, 0, "padded")
+    return WrpoTrainer(model=model, args=args, rows=rows, preference=from_job(what, seed=1), pad_id=0, layout="padded")
+
+
+def test_the_reference_is_the_model_without_its_adapter_however_far_that_is_trained(start, tmp_path):
+    model = adapted(AutoModelForCausalLM.from_pretrained(start), {"rank": 4, "alpha": 32.0, "targets": []}, seed=1)
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value.data)
+    rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
+    join(rows, RECORDS, [str(stored(start, RECORDS, tmp_path))], ROLES[:3])
+    trainer = trainer_of(model, rows, tmp_path)
+    begin = lambda step: VerifyReference(trainer, "fp32", 1).on_train_begin(
+        trainer.args, SimpleNamespace(global_step=step), None
+    )
+    begin(0)
+    trainer.model = trainer.model_wrapped = model.merge_and_unload()
+    with pytest.raises(BadInput, match="is stored as"):
+        begin(0)
+    begin(1)  # after a resume the policy is no longer the reference
+
+
+@stage("stand-in model", version="1")
+def tiny_model(run, what: What, how: How) -> None:
+    tiny.folder(run.folder / "model")
+
+
+@stage("stand-in pairs", version="1")
+def few_pairs(run, what: What, how: How) -> None:
+    table = pa.Table.from_pylist([dict.fromkeys(PREFERENCE_RECORD.names) | row for row in ODD], PREFERENCE_RECORD)
+    pq.write_table(table, run.folder / "pairs.parquet")
+
+
+@stage("stand-in pairs of another rule", version="1")
+def other_pairs(run, what: What, how: How) -> None:
+    rows = [dict.fromkeys(PREFERENCE_RECORD.names) | row | {"own_worst": row["own_worst"] + "!"} for row in ODD]
+    pq.write_table(pa.Table.from_pylist(rows, PREFERENCE_RECORD), run.folder / "pairs.parquet")
+
+
+def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workplace, start):
+    made = [
+        compute_reference(LABEL, model=tiny_model(what=What()), pairs=pairs(what=What()),
+                          what=Reference(max_length=64, precision="fp32"), how=WRPOHow(device_batch_size=2))
+        for pairs in (few_pairs, other_pairs)
+    ]  # fmt: skip
+    first, second = (workplace.made(step).counts for step in made)
+    assert first["rows_made"] == first["rows"] == len(plainly(start, ODD))
+    assert second["rows_made"] == len(ODD) and second["rows_found"] == second["rows"] - len(ODD)
+    table = workplace.table(made[0], "reference.parquet")
+    assert list(table["content_id"]) == sorted(plainly(start, ODD))
+    assert table["tokens"].sum() == first["tokens"]
+
+
+def test_responses_of_a_prompt_stand_together_and_once():
+    found = responses(pd.DataFrame([dict.fromkeys(PREFERENCE_RECORD.names) | row for row in ODD]))
+    assert list(found["prompt_id"]) == sorted(found["prompt_id"]) and found["content_id"].is_unique
