@@ -23,10 +23,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 class Tiny(What):
     """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
 
-    hidden: int = Field(128, gt=0, multiple_of=8)
+    hidden: int = Field(128, gt=0, le=8192, multiple_of=8)
     layers: int = Field(2, gt=0, le=64)
     steps: int = Field(gt=0)
-    batch_size: int = Field(128, gt=0)
+    batch_size: int = Field(128, gt=0, le=65_536)
     learning_rate: float = Field(3e-3, gt=0)
     seed: Seed
 
@@ -86,7 +86,7 @@ class Hub(What):
     """A model on a hub, at a pinned revision."""
 
     kind: Literal["hub"]
-    id: str
+    id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
 
     @property

@@ -24,7 +24,7 @@ class Scoring(What):
 
 
 class ScoringHow(How):
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, le=65_536)
     batches_per_part: int = Field(8, gt=0)
 
 
