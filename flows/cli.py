@@ -29,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem.errno not in FULL:
             raise
         where = f": {problem.filename}" if problem.filename else ""
-        print(f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays", file=sys.stderr)
+        print(
+            f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)

@@ -14,6 +14,7 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
+from tasks.models.weights import damage
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
@@ -131,6 +132,8 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
+    if problem := damage(folder):
+        raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
 

@@ -11,6 +11,7 @@ from tasks.records import prompt_id
 from tasks.stage import What
 
 ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+LONGEST = 10_000_000  # characters of a text
 EXTRA_ID = re.compile(r"\n<extra_id_1>(?:Assistant|User)\n")  # between the turns of nvidia/HelpSteer2
 
 
@@ -136,7 +137,9 @@ def strings(found: dict) -> Iterator[str]:
 
 
 def refuse_unstorable(words: str) -> None:
-    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form."""
+    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form; a book is no prompt."""
+    if len(words) > LONGEST:
+        raise ValueError(f"a text of {len(words):,} characters: {words[:40]!r}…")
     if "\0" in words:
         raise ValueError(f"character {words.index(chr(0))} is a NUL: {words!r:.80}")
     if (surrogate := re.search("[\ud800-\udfff]", words)) is not None:

@@ -36,6 +36,8 @@ def test_a_full_disk_is_said_in_a_line_and_the_next_run_goes_on(disk, tmp_path, 
         resize(pages)
     assert codes[0] == 1 and codes[-1] == 0 and set(codes) == {0, 1}
     assert len(said) == codes.count(1) > 2
-    assert all(line.startswith(f"fuse: No space left on device: {place}/store/") and "run again" in line for line in said)
+    assert all(
+        line.startswith(f"fuse: No space left on device: {place}/store/") and "run again" in line for line in said
+    )
     assert attacked.contents() == expected
     assert redone(attacked.diary) == []

@@ -10,6 +10,6 @@ def refused(capsys, *words: object) -> str:
     code = cli.main([str(word) for word in words])
     line = capsys.readouterr().err.rstrip("\n")
     assert code == 2, f"code {code}: {line}"
-    assert line.startswith("fuse: ") and "\n" not in line and "Traceback" not in line
+    assert line.startswith("fuse: ") and "\n" not in line and "Traceback" not in line, line
     assert len(line) < 1500
     return line
