@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from infra.errors import FULL
+from infra.errors import FULL, BadInput
 from infra.names import DRAFT, measure
 
 
@@ -47,7 +47,11 @@ class Folder:
         self.root = root
 
     def local(self, path: str) -> Path:
-        return self.root / path
+        """Whoever may write into the folder could put a link there; what lies behind one is not the store's."""
+        file = self.root / path
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
+            raise BadInput(f"{file}: leads out of the store")
+        return file
 
     def read(self, path: str) -> bytes:
         return self.local(path).read_bytes()
