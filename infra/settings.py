@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
-    lease_seconds: float = Field(90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long")
+    lease_seconds: float = Field(
+        90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
+    )
 
     @property
     def store_url(self) -> str:

@@ -129,7 +129,7 @@ LOADED = {
 @pytest.mark.parametrize("name", LOADED)
 def test_a_model_that_does_not_load_is_refused_in_a_line(name, model, tmp_path):
     LOADED[name](model, tmp_path / "mark")
-    with pytest.raises(BadInput, match="^model: ") as refusal:
+    with pytest.raises(BadInput, match=r"^model: ") as refusal:
         load_model(AutoModelForCausalLM, model)
     assert "\n" not in str(refusal.value) and not (tmp_path / "mark").exists()
 
@@ -167,6 +167,6 @@ TOKENIZERS = {
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_a_tokenizer_that_cannot_be_used_is_refused_in_a_line(name, model, tmp_path):
     TOKENIZERS[name](model, tmp_path / "mark")
-    with pytest.raises(BadInput, match="^model: ") as refusal:
+    with pytest.raises(BadInput, match=r"^model: ") as refusal:
         load_tokenizer(model)
     assert "\n" not in str(refusal.value) and not (tmp_path / "mark").exists()

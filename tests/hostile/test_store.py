@@ -62,7 +62,16 @@ def test_a_linked_artifact_is_not_taken_for_one_of_ours(store, tmp_path):
     assert len(list((tmp_path / "outside").rglob("*"))) > 4
 
 
-MANIFESTS = [b"", b"{", b"null", b"[]", b'{"digest": 1}', b"\xff\xfe", b"[" * 100_000, b'{"files": ' + b"9" * 5000 + b"}"]
+MANIFESTS = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b'{"digest": 1}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"files": ' + b"9" * 5000 + b"}",
+]
 
 
 @pytest.mark.parametrize("raw", MANIFESTS, ids=lambda raw: repr(raw[:20]))
