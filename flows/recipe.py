@@ -105,7 +105,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
+            if isinstance(section, dict) and section.get("kind") not in list(UNSEEDED.get(name, ())):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
