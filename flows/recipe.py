@@ -32,6 +32,7 @@ SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
 KINDS = MODELS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
 
@@ -104,7 +105,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
+            if isinstance(section, dict) and section.get("kind") not in list(UNSEEDED.get(name, ())):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -229,7 +230,7 @@ def written(name: str, overrides: Sequence[str] = ()) -> dict:
 def read_toml(file: Path) -> dict:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
+    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, numbers and nesting beyond measure
         raise BadInput(f"{file}: not TOML: {problem}") from problem
 
 
@@ -256,6 +257,8 @@ def apply(values: dict, override: str) -> None:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as problem:
+        raise BadInput(f"--set {path}: nested too deeply") from problem
     except ValueError:
         value = text
     section, last = section_of(values, path, f"--set {override}")
@@ -265,6 +268,8 @@ def apply(values: dict, override: str) -> None:
 def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
     """The section that a dotted path leads into, and the last name of the path."""
     *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")
     place: Any = values
     for part in parents:
         place = step_into(place, part, origin)

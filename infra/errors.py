@@ -1,5 +1,9 @@
 """The kinds of failure that are not bugs of ours; everything else keeps its traceback."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: with more room the same will do
+
 
 class BadInput(Exception):
     """Something the user gave is wrong. One line that names the file, the field and the value; exit code 2, no retry."""

@@ -23,8 +23,8 @@ class Settings(BaseSettings):
     store: str = Field(
         "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
     )
-    programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per core, up to two")
-    threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
+    programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
     )
@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
-    lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
+    lease_seconds: float = Field(
+        90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
+    )
 
     @property
     def store_url(self) -> str:

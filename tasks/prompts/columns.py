@@ -11,6 +11,7 @@ from tasks.records import prompt_id
 from tasks.stage import What
 
 ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+LONGEST = 10_000_000  # characters of a text
 EXTRA_ID = re.compile(r"\n<extra_id_1>(?:Assistant|User)\n")  # between the turns of nvidia/HelpSteer2
 
 
@@ -152,7 +153,9 @@ def strings(found: dict) -> Iterator[tuple[str, str]]:
 
 
 def refuse_unstorable(name: str, words: str) -> None:
-    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form."""
+    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form; a book is no prompt."""
+    if len(words) > LONGEST:
+        raise ValueError(f"{name}: a text of {len(words):,} characters: {words[:40]!r}…")
     if (bad := re.search("[\0\ud800-\udfff]", words)) is not None:
         what = "a NUL" if bad[0] == "\0" else "a lone surrogate"
         around = words[max(bad.start() - 30, 0) : bad.start() + 30]

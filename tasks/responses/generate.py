@@ -11,6 +11,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
 
+from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer, pad
 from tasks.parts import write_in_parts
 from tasks.program import Progress, run
@@ -52,7 +53,7 @@ class LikeliestChoice(LogitsProcessor):
 
 def refuse_bad(scores: torch.Tensor) -> None:
     if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
-        raise FloatingPointError("the model's scores of the next token are not numbers")
+        raise BadInput("model: its scores of the next token are not numbers")
 
 
 def generate(job: dict, out: Path, progress: Progress) -> dict:

@@ -17,10 +17,10 @@ from tasks.stage import Addressed, How, Seed, What, stage
 class Sampling(What):
     """How a model is sampled. Everything but `n` and `parts` is the identity of the rows: n may grow, rows stay."""
 
-    n: int = Field(5, gt=0, description="responses per prompt")
+    n: int = Field(5, gt=0, le=10_000, description="responses per prompt")
     temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
     top_p: float = Field(0.95, gt=0, le=1)
-    max_new_tokens: int = Field(4096, gt=0)
+    max_new_tokens: int = Field(4096, gt=0, le=2**20)
     seed: Seed
     parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
 
@@ -36,7 +36,7 @@ class Sampling(What):
 
 
 class SamplingHow(How):
-    batch_size: int = Field(64, gt=0, description="responses generated at once")
+    batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
     batches_per_part: int = Field(8, gt=0, description="batches between two commits: what a kill may cost")
 
 
