@@ -22,6 +22,8 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.evaluation import chains
+from flows.examination import Examination
 from flows.fusion import fusion
 from flows.place import Place
 from flows.plan import Planned, plan, plan_all
@@ -67,7 +69,24 @@ def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
     """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
     place = Place.from_settings()
     place.store.probe()
-    failed = attempt(plan_all([fusion(recipe) for recipe in recipes], place.store), place)
+    return reasons(attempt(plan_all([fusion(recipe) for recipe in recipes], place.store), place))
+
+
+@flow(
+    name="evaluation",
+    flow_run_name="{examination.name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=64),
+    persist_result=False,
+    validate_parameters=True,
+)
+def examine(examination: Examination) -> dict[str, str]:
+    """Evaluates models on suites; returns what failed, and why."""
+    place = Place.from_settings()
+    place.store.probe()
+    return reasons(attempt(plan_all(list(chains(examination).values()), place.store), place))
+
+
+def reasons(failed: dict[str, PrefectFuture]) -> dict[str, str]:
     return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
 
 
