@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
+from tasks.checks.stage import Checking, CheckingHow
 from tasks.models.stage import SLOT, GeneratorSource, RewardSource
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
@@ -68,6 +69,7 @@ class Hows(Section):
 
     sampling: SamplingHow = SamplingHow()
     scoring: ScoringHow = ScoringHow()
+    checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
 
@@ -81,6 +83,9 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
+    checks: Checking | None = Field(
+        None, description="which responses are correct, by the prompts' gold; none: not asked"
+    )
     split: SplitRule
     sampling: Sampling
     sft: SFT
@@ -132,9 +137,9 @@ class Recipe(Section):
             for one in rule.each():
                 if unknown := set(getattr(one, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
-                if one.reads_checks:
+                if one.reads_checks and self.checks is None:
                     raise ValueError(
-                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                        f"{field}.kind: {one.kind!r} needs checks of the responses: add a section [checks]"
                     )
         for rule in self.pairs.each():
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
