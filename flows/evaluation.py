@@ -4,7 +4,8 @@ from flows.examination import Checked, Decoding, Examination, Examined, Judged, 
 from flows.fusion import fusion
 from flows.recipe import derived, load
 from infra.errors import BadInput
-from tasks.evaluation.checking import Checking, measure_checked
+from tasks.checks.stage import check_responses
+from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.judging import judge_answers
 from tasks.evaluation.measuring import Measuring, measure_suite
 from tasks.evaluation.opening import continue_dialogue, open_suite
@@ -26,12 +27,20 @@ def of_suite(examination: Examination, suite: Judged | Checked, models: dict[str
     if isinstance(suite, Checked):
         prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
         said = [answer(examination, suite, prompts, model, who) for who, model in models.items()]
-        what = Checking(suite=name, seed=examination.seed, **measured)
-        return measure_checked(f"{name} · results", prompts=prompts, responses=said, what=what)
+        facts = [
+            checks(suite, prompts, model, who, made) for (who, model), made in zip(models.items(), said, strict=True)
+        ]
+        what = CheckedResults(suite=name, seed=examination.seed, **measured)
+        return measure_checked(f"{name} · results", prompts=prompts, responses=said, checks=facts, what=what)
     opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
     judged = [judgements(examination, suite, opened, model, who) for who, model in models.items()]
     what = Measuring(suite=suite.suite, judge=examination.judge.model, seed=examination.seed, **measured)
     return measure_suite(f"{name} · results", suite=opened, judgements=judged, what=what)
+
+
+def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
+    label = f"{name_of(suite)} · checks of {who}"
+    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks)
 
 
 def judgements(examination: Examination, suite: Judged, opened: Step, model: Step, who: str) -> Step:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from flows.recipe import Section, apply, describe, read_toml
 from infra.errors import BadInput
+from tasks.checks.stage import Checking
 from tasks.evaluation.judging import Judging, JudgingHow
 from tasks.evaluation.opening import Suite
 from tasks.models.stage import Folder, Hub, TinyGenerator
@@ -52,7 +53,8 @@ class Checked(Decoding):
     """Prompts whose answers a program can check."""
 
     suite: Literal["checked"]
-    prompts: PromptSource
+    prompts: PromptSource  # with gold: right answers, or tests
+    checks: Checking = Checking()
 
 
 class Judge(Section):

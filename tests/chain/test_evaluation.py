@@ -4,7 +4,7 @@ import json
 
 import pytest
 from chain.small import ALL, fuse
-from evaluation.made import FOLDERS, folder_of, reply
+from evaluation.made import folder_of, reply
 from stub_endpoint import moody, stub_endpoint
 
 TINY = f'kind = "tiny", hidden = 16, layers = 1, skills = {ALL}'
@@ -18,7 +18,7 @@ model = {{ {tiny}, steps = 2, seed = 1 }}
 
 [[models]]
 name = "after"
-model = {{ {tiny}, steps = 60, seed = 2 }}
+model = {{ {tiny}, steps = 2, seed = 2 }}
 
 {suites}
 
@@ -40,23 +40,21 @@ SUITE = """
 suite = "{name}"
 path = "{path}"
 max_new_tokens = 8
+temperature = 1.0
 """
 
 
 def judge_by_length(body: dict) -> dict:
     """Whatever suite it is asked for, it finds this in what it is shown; the suites' words are too few to mix up."""
     shown = body["messages"][-1]["content"]
-    suite = next(
-        name
-        for name, sign in (("alpaca-eval", "\nM: "), ("arena-hard", "\nA "), ("align-bench", "正确"), ("mt-bench", ""))
-        if sign in shown
-    )
-    return reply(suite, len(shown) % 7 / 7, "as is")
+    return reply("alpaca-eval" if "\nM: " in shown else "mt-bench", len(shown) % 7 / 7, "as is")
 
 
 @pytest.mark.heavy
-def test_two_models_on_five_suites_by_a_moody_judge(tmp_path):
-    made = "".join(SUITE.format(name=name, path=folder_of(name, tmp_path / name, 8)) for name in FOLDERS)
+def test_two_models_on_three_suites_by_a_moody_judge(tmp_path):
+    made = "".join(
+        SUITE.format(name=name, path=folder_of(name, tmp_path / name, 8)) for name in ("alpaca-eval", "mt-bench")
+    )
     file = tmp_path / "examination.toml"
     with stub_endpoint(judge_by_length, moody) as stub:
         file.write_text(EXAMINATION.format(tiny=TINY, suites=made, url=stub.url))

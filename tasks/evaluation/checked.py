@@ -1,6 +1,7 @@
 """Measuring a checked suite: leaves `results.json`, every model's share of right answers, and McNemar's test of differences.
 
-What is right a program says that knows the prompts' gold answers; no judge, and the same shape of results as with one.
+What is right the checks say (answers compared, programs run against tests); an answer that could not be checked is not
+right, and is counted. No judge, and the same shape of results as with one.
 """
 
 import json
@@ -9,7 +10,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.statistics import holm, interval, mcnemar
@@ -19,7 +19,7 @@ from tasks.stage import How, Seed, What, stage
 Manifests = tuple[Manifest, ...]
 
 
-class Checking(What):
+class CheckedResults(What):
     suite: str = Field(description="the suite's name")
     models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -27,12 +27,13 @@ class Checking(What):
 
 
 @stage("checked results", version="1")
-def measure_checked(run: Run, what: Checking, how: How, prompts: Manifests, responses: Manifests) -> None:
+def measure_checked(
+    run: Run, what: CheckedResults, how: How, prompts: Manifests, responses: Manifests, checks: Manifests
+) -> None:
     golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold"]).dropna()
-    if golds.empty:
-        raise BadInput(f"suites.{what.suite}: no prompt has a gold answer to check with")
-    said = {name: answers(run, made, golds) for name, made in zip(what.models, responses, strict=True)}
-    right = {name: (rows["text"].str.strip() == rows["gold"].str.strip()).to_numpy() for name, rows in said.items()}
+    made = zip(what.models, responses, checks, strict=True)
+    said = {name: answers(run, responded, checked, golds) for name, responded, checked in made}
+    right = {name: (rows["score"] == 1).to_numpy() for name, rows in said.items()}
     found = {
         "suite": what.suite,
         "judge": "gold",
@@ -54,21 +55,28 @@ def measure_checked(run: Run, what: Checking, how: How, prompts: Manifests, resp
     run.count(rows=sum(map(len, said.values())), prompts=len(golds))
 
 
-def answers(run: Run, responses: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
-    rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
-    rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", how="left").sort_values("prompt_id")
-    if rows["text"].isna().any():
-        raise BadInput(f"{responses.label}: {int(rows['text'].isna().sum())} prompts have no answer")
-    return rows
+def answers(run: Run, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
+    """A model's first answer to each prompt with a gold, and what the checks said of it."""
+    columns = ["prompt_id", "sample_index", "text", "content_id"]
+    rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=columns)
+    scores = pd.read_parquet(run.file(checks, "scores.parquet"), columns=["content_id", "score"])
+    rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", validate="one_to_one")
+    return rows.merge(scores, on="content_id", how="left", validate="many_to_one").sort_values("prompt_id")
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int | float]:
     said = {prompt: (text,) for prompt, text in zip(rows["prompt_id"], rows["text"], strict=True)}
     empty = sum(reason == "empty" for reason in flags(said).values())  # short right answers do repeat
-    return {"questions": len(rows), "missing": 0, "flagged": empty, "length": float(rows["text"].str.len().mean())}
+    return {
+        "questions": len(rows),
+        "missing": 0,
+        "invalid": int(rows["score"].isna().sum()),
+        "flagged": empty,
+        "length": float(rows["text"].str.len().mean()),
+    }
 
 
-def differences(right: dict[str, np.ndarray], what: Checking) -> list[dict]:
+def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:
     first, *others = what.models
     found = [
         {

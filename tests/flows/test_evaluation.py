@@ -1,0 +1,147 @@
+"""Examinations: what they share, what they refuse, and a gate that lets nothing through that lost or was not examined."""
+
+import pytest
+from evaluation.made import FOLDERS, folder_of
+
+from flows.evaluation import chains
+from flows.examination import Gate, load_examination
+from flows.fusion import fusion
+from flows.recipe import load
+from flows.verdict import averages, gate, summary
+from infra.errors import BadInput
+from tasks.report.suites import render
+from tasks.stage import lineage
+
+TEXT = """
+name = "check"
+seed = 5
+models = [
+  {{ name = "before", model = {{ kind = "recipe", recipe = "demo", of = "target" }} }},
+  {{ name = "after", model = {{ kind = "recipe", recipe = "demo" }} }},{models}
+]
+judge = {{ model = "stub-1" }}
+{suites}
+"""
+CHECKED = '[[suites]]\nsuite = "checked"\nname = "skills"\nprompts = { kind = "skills", count = 60, seed = 3 }\n'
+
+
+def judged(tmp_path, name: str, more: str = "") -> str:
+    folder = tmp_path / name
+    if not folder.exists():
+        folder_of(name, folder, 4)
+    return f'[[suites]]\nsuite = "{name}"\npath = "{folder}"\n{more}\n'
+
+
+def examination(tmp_path, suites: str, models: str = "", more: str = ""):
+    (tmp_path / "examination.toml").write_text(TEXT.format(suites=suites + more, models=models))
+    return load_examination(str(tmp_path / "examination.toml"))
+
+
+def steps(found) -> dict[str, str]:
+    return {step.address: step.label for last in chains(found).values() for step in lineage(last)}
+
+
+def test_a_recipes_models_are_the_ones_that_the_recipe_makes(tmp_path):
+    made = steps(examination(tmp_path, CHECKED))
+    wrpo = next(step for step in lineage(fusion(load("demo"))) if step.label == "WRPO")
+    assert made[wrpo.address] == "WRPO"
+    with pytest.raises(
+        BadInput, match=r"models\.third\.model\.of: demo has no model 'nobody', but target, SFT, WRPO, mirror"
+    ):
+        chains(
+            examination(
+                tmp_path,
+                CHECKED,
+                ', { name = "third", model = { kind = "recipe", recipe = "demo", of = "nobody" } }'[1:],
+            )
+        )
+
+
+def test_another_model_adds_its_own_steps_and_new_results(tmp_path):
+    suites = "".join(judged(tmp_path, name) for name in FOLDERS) + CHECKED
+    before = steps(examination(tmp_path, suites))
+    more = '{ name = "third", model = { kind = "tiny", steps = 2, seed = 1, skills = { copy = 1 } } }'
+    added = {label for address, label in steps(examination(tmp_path, suites, more)).items() if address not in before}
+    assert all("of third" in label or "results" in label or label.endswith(("third", "· third")) for label in added)
+    assert {"mt-bench · second turns of third", "arena-hard · judging third", "skills · checks of third"} <= added
+
+
+def test_a_suite_may_stand_there_greedy_and_sampled(tmp_path):
+    both = judged(tmp_path, "arena-hard") + judged(tmp_path, "arena-hard", 'name = "sampled"\ntemperature = 0.7')
+    labels = list(steps(examination(tmp_path, both)).values())
+    assert sum(label.endswith("questions") for label in labels) == 1
+    assert {"arena-hard · answers of after", "sampled · answers of after"} <= set(labels)
+
+
+@pytest.mark.parametrize(
+    ("suites", "complaint"),
+    [
+        (
+            '[[suites]]\nsuite = "mt-bench"\npath = "nowhere"',
+            "mt-bench needs question.jsonl in 'nowhere': the 80 questions",
+        ),
+        (CHECKED + CHECKED, "suites: the name 'skills' is taken"),
+        (CHECKED + '[gate]\nsuites = ["gsm8k"]', "gate.suites: there is no suite 'gsm8k'"),
+        ('[[suites]]\nsuite = "vibes"\npath = "x"', "'vibes'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, suites, complaint):
+    with pytest.raises(BadInput) as problem:
+        chains(examination(tmp_path, suites))
+    assert complaint in str(problem.value)
+
+
+def test_a_suites_files_may_be_pinned(tmp_path):
+    pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
+    with pytest.raises(BadInput, match=r"sha256.question.jsonl: 00… was asked for"):
+        chains(examination(tmp_path, pinned))
+
+
+def suite(name: str, value: float, low: float, high: float, full: int = 100, metric: str = "accuracy") -> dict:
+    change = {"from": "a", "to": "b", "metric": metric, "column": metric, "value": value, "low": low, "high": high}
+    results = [{"model": model, "metric": metric, "column": metric, "full_marks": full, "value": base, "low": 0, "high": 1}
+               for model, base in (("a", 5.0), ("b", 5.0 + value))]  # fmt: skip
+    counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
+    kind = "gold" if metric == "accuracy" else "owl"
+    return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
+            "differences": [{**change, "p": 0.01, "holm": 0.02}]}  # fmt: skip
+
+
+def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
+    lost, noise, won = suite("x", -12, -15, -9), suite("y", -1, -3, 1), suite("z", 4, 2, 6)
+    absent = {"name": "w", "state": "not run", "results": [], "differences": [], "counts": {}}
+    passes = lambda names, margin=0.0: gate(Gate(suites=tuple(names), margin=margin), [lost, noise, won, absent])[
+        "passed"
+    ]
+    assert passes("yz") and not passes("xz") and not passes("w")
+    assert not passes("x", 11) and passes("x", 12)
+    assert gate(Gate(suites=("x",)), [lost])["against"] == ["x: b has -12.0 accuracy"]
+
+
+def test_suites_of_ten_points_are_averaged_as_percentages():
+    found = averages("ab", [suite("gsm", 0, 0, 0), suite("mt-bench", 1, 0, 1, 10, "overall")])
+    assert found == {"a": (5 + 50) / 2, "b": (5 + 60) / 2}
+    assert averages("ab", [{"state": "not run"}]) is None
+
+
+def test_an_examination_that_was_not_run_has_no_numbers_on_its_page(tmp_path, workplace):
+    made = examination(tmp_path, CHECKED + '[gate]\nsuites = ["skills"]')
+    lasts = chains(made)
+    failed = {next(step.address for step in lineage(lasts["skills"]) if step.label == "WRPO"): "no memory"}
+    found = summary(made, lasts, workplace.store, failed)
+    assert found["suites"][0]["state"] == "failed: WRPO" and not found["gate"]["passed"] and found["averages"] is None
+    page = render(found)
+    assert "No numbers: failed: WRPO." in page and "The gate is not passed" in page
+
+
+def test_the_page_of_an_examination_escapes_and_says_what_is_noise():
+    found = {
+        "name": "<i>",
+        "models": ["a", "b"],
+        "suites": [suite("<x>", -12, -15, -9), suite("y", -1, -3, 1)],
+        "averages": {"a": 1.0, "b": 2.0},
+        "gate": {"passed": True, "against": []},
+    }
+    page = render(found)
+    assert "within noise" in page and "lower" in page and "<i>" not in page and "&lt;x&gt;" in page
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
