@@ -15,7 +15,6 @@ from flows.place import Place
 from flows.plan import plan_all, verify_inputs
 from flows.verdict import summary
 from infra.errors import BadInput, CorruptArtifact
-from tasks.evaluation.statistics import within_noise
 from tasks.report.suites import render
 
 NOT_PROMOTED = 3
@@ -95,8 +94,8 @@ def span(one: dict) -> str:
 
 
 def words(change: dict) -> str:
-    noise = " (within noise)" if within_noise(change) else ""
     sure = f", Holm p {change['holm']:.3f}" if "holm" in change else ""
+    noise = " (within noise)" if change.get("reading") == "within noise" else ""
     return (
         f"{change['from']} → {change['to']}: {change['column']} {change['value']:+.2f} "
         f"[{change['low']:+.2f}, {change['high']:+.2f}]{sure}{noise}"

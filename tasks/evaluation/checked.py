@@ -12,7 +12,7 @@ from pydantic import Field
 
 from infra.store import Manifest
 from tasks.evaluation.degenerate import flags
-from tasks.evaluation.statistics import holm, interval, mcnemar
+from tasks.evaluation.statistics import holm, interval, mcnemar, reading
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -90,6 +90,6 @@ def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict
         for name in others
     ]
     return [
-        {**change, "holm": adjusted}
+        {**change, "holm": adjusted, "reading": reading(change, adjusted, what.confidence)}
         for change, adjusted in zip(found, holm([change["p"] for change in found]), strict=True)
     ]

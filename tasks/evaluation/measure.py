@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.evaluation.metrics import Sheet, counts, difference, metrics, parsed, rate
-from tasks.evaluation.statistics import holm
+from tasks.evaluation.statistics import holm, reading
 from tasks.evaluation.suites import SUITES
 from tasks.program import Progress, run
 
@@ -70,7 +70,7 @@ def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
     ]
     claims = [change for change in found if change["metric"] != "length"]
     for change, adjusted in zip(claims, holm([change["p"] for change in claims]), strict=True):
-        change["holm"] = adjusted
+        change.update({"holm": adjusted, "reading": reading(change, adjusted, what["confidence"])})
     return found
 
 

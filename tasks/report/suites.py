@@ -48,9 +48,11 @@ def section(suite: dict) -> str:
     )
 
 
-def estimate(one: dict) -> Html:
-    span = f"{decimal(one['low'], 2)} to {decimal(one['high'], 2)}"
-    return Html(f'{decimal(one["value"], 2)}<span class="interval">{span}</span>')
+def estimate(one: dict, sign: str = "") -> Html:
+    digits = 0 if one["metric"] == "length" else 2
+    value, low, high = (decimal(one[end], digits, sign) for end in ("value", "low", "high"))
+    span = f"{low} to {high}"
+    return Html(f'{value}<span class="interval">{span}</span>')
 
 
 def differences(suite: dict) -> str:
@@ -59,16 +61,18 @@ def differences(suite: dict) -> str:
         return ""
     drawn = [(f"{change['to']} {change['metric']}", "wrpo", change) for change in claims]
     show = lambda value: decimal(value, 2, "+")
-    chart = forest(drawn, f"difference to {claims[0]['from']} (points)", 0.0, show, lambda tick: f"{tick:+g}")
-    rows = [[change["to"], change["column"], reading(change), estimate(change), p_value(change)] for change in claims]
+    chart = forest(
+        drawn,
+        f"difference to {claims[0]['from']} (points)",
+        0.0,
+        show,
+        lambda tick: f"{tick:+g}".replace("-", "−") if tick else "0",
+    )
+    rows = [
+        [change["to"], change["column"], change["reading"], estimate(change, "+"), p_value(change)] for change in claims
+    ]
     heads = ["Model", "Metric", "Reading", "Difference", "Holm p"]
     return figure(f"Differences to {text(claims[0]['from'])} on the same questions.", [chart]) + table(heads, rows, 2)
-
-
-def reading(change: dict) -> str:
-    if change["low"] <= 0 <= change["high"]:
-        return "within noise"
-    return "higher" if change["low"] > 0 else "lower"
 
 
 def p_value(change: dict) -> str:

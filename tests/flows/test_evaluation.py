@@ -9,6 +9,7 @@ from flows.fusion import fusion
 from flows.recipe import load
 from flows.verdict import averages, gate, summary
 from infra.errors import BadInput
+from tasks.evaluation.statistics import reading
 from tasks.report.suites import render
 from tasks.stage import lineage
 
@@ -104,7 +105,7 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
     counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
     kind = "gold" if metric == "accuracy" else "owl"
     return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
-            "differences": [{**change, "p": 0.01, "holm": 0.02}]}  # fmt: skip
+            "differences": [{**change, "p": 0.01, "holm": 0.02, "reading": reading({**change}, 0.02, 0.95)}]}  # fmt: skip
 
 
 def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
