@@ -15,6 +15,7 @@ from flows.place import Place
 from flows.plan import plan_all, verify_inputs
 from flows.verdict import summary
 from infra.errors import BadInput, CorruptArtifact
+from tasks.evaluation.given import Outputs
 from tasks.report.suites import render
 
 NOT_PROMOTED = 3
@@ -24,6 +25,8 @@ def evaluate(file: str, overrides: Sequence[str], planning: bool, target: str | 
     examination = load_examination(file, overrides)
     if target and not examination.gate:
         raise BadInput("--promote: the examination has no [gate] that says what must not be lost")
+    if target and isinstance(examination.models[-1].model, Outputs):
+        raise BadInput(f"--promote: {examination.names[-1]} is given as outputs; there is no model to promote")
     lasts, place, console = chains(examination), Place.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
@@ -84,6 +87,8 @@ def show(console: Console, found: dict) -> None:
         console.print(table)
         for change in suite["differences"]:
             console.print("  " + words(change), markup=False)
+        for line in calibrated(suite):
+            console.print("  " + line, markup=False)
     if found["averages"] and len(found["suites"]) > 1:
         said = ", ".join(f"{model} {value:.1f}" for model, value in found["averages"].items())
         console.print(f"average over suites, each in percent of its full marks: {said}")
@@ -91,6 +96,19 @@ def show(console: Console, found: dict) -> None:
 
 def span(one: dict) -> str:
     return f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}]"
+
+
+def calibrated(suite: dict) -> list[str]:
+    """How far the judge agrees with the published one on given outputs, if there were any."""
+    found = suite.get("calibration") or {"models": {}, "order": None}
+    lines = [
+        f"{suite['judge']} and the published judge agree on {one['agreement']:.1%} of {one['items']} answers of {name}"
+        + (f", on {one['agreement_decided']:.1%} of the {one['decided']} decided" if one["decided"] else "")
+        for name, one in found["models"].items()
+    ]
+    return lines + (
+        [f"order of the models: rank correlation {found['order']:.2f}"] if found["order"] is not None else []
+    )
 
 
 def words(change: dict) -> str:

@@ -6,6 +6,7 @@ from flows.recipe import derived, load
 from infra.errors import BadInput
 from tasks.checks.stage import check_responses
 from tasks.evaluation.checked import CheckedResults, measure_checked
+from tasks.evaluation.given import Outputs, take_answers
 from tasks.evaluation.judging import judge_answers
 from tasks.evaluation.measuring import Measuring, measure_suite
 from tasks.evaluation.opening import continue_dialogue, open_suite
@@ -18,24 +19,46 @@ from tasks.stage import Step, What
 
 def chains(examination: Examination) -> dict[str, Step]:
     """The last step of every suite, by its name: its results, of all models."""
-    models = {one.name: model_step(one) for one in examination.models}
-    return {name_of(suite): of_suite(examination, suite, models) for suite in examination.suites}
+    models = {one.name: model_step(one) for one in examination.models if not isinstance(one.model, Outputs)}
+    return {
+        name_of(suite): (of_checked if isinstance(suite, Checked) else of_judged)(examination, suite, models)
+        for suite in examination.suites
+    }
 
 
-def of_suite(examination: Examination, suite: Judged | Checked, models: dict[str, Step]) -> Step:
-    name, measured = name_of(suite), {"models": examination.names, "confidence": examination.confidence}
-    if isinstance(suite, Checked):
-        prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
-        said = [answer(examination, suite, prompts, model, who) for who, model in models.items()]
-        facts = [
-            checks(suite, prompts, model, who, made) for (who, model), made in zip(models.items(), said, strict=True)
-        ]
-        what = CheckedResults(suite=name, seed=examination.seed, **measured)
-        return measure_checked(f"{name} · results", prompts=prompts, responses=said, checks=facts, what=what)
+def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
+    said = {who: answer(examination, suite, prompts, model, who) for who, model in models.items()}
+    facts = [checks(suite, prompts, models[who], who, made) for who, made in said.items()]
+    what = CheckedResults(
+        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
+    )
+    return measure_checked(f"{name} · results", prompts=prompts, responses=[*said.values()], checks=facts, what=what)
+
+
+def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
+    name, judge = name_of(suite), examination.judge
     opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
-    judged = [judgements(examination, suite, opened, model, who) for who, model in models.items()]
-    what = Measuring(suite=suite.suite, judge=examination.judge.model, seed=examination.seed, **measured)
-    return measure_suite(f"{name} · results", suite=opened, judgements=judged, what=what)
+    said = {one.name: answers(examination, suite, opened, one, models) for one in examination.models}
+    judged = [
+        judge_answers(
+            f"{name} · judging {who}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
+        )
+        for who, turns in said.items()
+    ]
+    published = suite.suite == "alpaca-eval"  # the others' verdicts are not published as preferences
+    known = [one.name for one in examination.models if published and isinstance(one.model, Outputs)]
+    what = Measuring(
+        suite=suite.suite,
+        judge=judge.model,
+        models=examination.names,
+        published=tuple(known),
+        confidence=examination.confidence,
+        seed=examination.seed,
+    )
+    given = [said[who][0] for who in known]
+    return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=given, what=what)
 
 
 def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
@@ -43,17 +66,19 @@ def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> 
     return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks)
 
 
-def judgements(examination: Examination, suite: Judged, opened: Step, model: Step, who: str) -> Step:
-    said = [answer(examination, suite, opened, model, who)]
+def answers(
+    examination: Examination, suite: Judged, opened: Step, one: Examined, models: dict[str, Step]
+) -> list[Step]:
+    """A model's answers, a step per turn; or those that a file holds."""
+    if isinstance(one.model, Outputs):
+        at = one.model.resolve(f"models.{one.name}.model")
+        return [take_answers(f"{name_of(suite)} · outputs of {one.name}", suite=opened, **at)]
+    said = [answer(examination, suite, opened, models[one.name], one.name)]
     if SUITES[suite.suite].TURNS == 2:
-        turns = continue_dialogue(
-            f"{name_of(suite)} · second turns of {who}", suite=opened, responses=said, what=What()
-        )
-        said.append(answer(examination, suite, turns, model, who))
-    judge = examination.judge
-    return judge_answers(
-        f"{name_of(suite)} · judging {who}", suite=opened, responses=said, what=judge.of(suite.suite), how=judge.how
-    )
+        label = f"{name_of(suite)} · second turns of {one.name}"
+        turns = continue_dialogue(label, suite=opened, responses=said, what=What())
+        said.append(answer(examination, suite, turns, models[one.name], one.name))
+    return said
 
 
 def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, who: str) -> Step:

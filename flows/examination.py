@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from flows.recipe import Section, apply, describe, read_toml
 from infra.errors import BadInput
 from tasks.checks.stage import Checking
+from tasks.evaluation.given import Outputs
 from tasks.evaluation.judging import Judging, JudgingHow
 from tasks.evaluation.opening import Suite
 from tasks.models.stage import Folder, Hub, TinyGenerator
@@ -33,7 +34,7 @@ class OfRecipe(Section):
 
 class Examined(Section):
     name: str = Field(pattern=NAME)
-    model: Annotated[TinyGenerator | Folder | Hub | OfRecipe, Field(discriminator="kind")]
+    model: Annotated[TinyGenerator | Folder | Hub | OfRecipe | Outputs, Field(discriminator="kind")]
 
 
 class Decoding(Section):
@@ -92,6 +93,11 @@ class Examination(Section):
                 raise ValueError(f"{field}: the name {twice[0]!r} is taken")
         if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
             raise ValueError("judge: is missing, and a suite needs one")
+        given = [one.name for one in self.models if isinstance(one.model, Outputs)]
+        if given and any(suite.suite not in ("alpaca-eval", "arena-hard", "align-bench") for suite in self.suites):
+            raise ValueError(
+                f"models.{given[0]}: given outputs are answers to one judged turn, and a suite asks for more"
+            )
         if self.gate and (unknown := set(self.gate.suites) - {name_of(suite) for suite in self.suites}):
             raise ValueError(f"gate.suites: there is no suite {min(unknown)!r}")
         return self

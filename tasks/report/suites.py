@@ -1,6 +1,6 @@
 """The page of an examination: every suite's numbers with their judge and what they stand on, differences, the gate."""
 
-from tasks.report.charts import Html, decimal, forest, text
+from tasks.report.charts import Html, decimal, forest, percent, text
 from tasks.report.page import absent, document, figure, table
 
 COUNTS = ("questions", "missing", "unanswered", "invalid", "stray", "duplicates", "flagged")
@@ -43,6 +43,7 @@ def section(suite: dict) -> str:
     return (
         table(["Model", *columns], rows, len(columns))
         + differences(suite)
+        + calibration(suite)
         + "<h3>What the numbers stand on</h3>"
         + table(["Model", *kinds], stands, len(kinds))
     )
@@ -73,6 +74,32 @@ def differences(suite: dict) -> str:
     ]
     heads = ["Model", "Metric", "Reading", "Difference", "Holm p"]
     return figure(f"Differences to {text(claims[0]['from'])} on the same questions.", [chart]) + table(heads, rows, 2)
+
+
+def calibration(suite: dict) -> str:
+    found = suite.get("calibration")
+    if not found:
+        return ""
+    share = lambda value: percent(value) if value is not None else "–"
+    rows = [
+        [
+            name,
+            decimal(one["items"]),
+            share(one["agreement"]),
+            decimal(one["decided"]),
+            share(one["agreement_decided"]),
+            decimal(one["rank_correlation"], 2),
+        ]
+        for name, one in found["models"].items()
+    ]
+    heads = ["Outputs of", "Items", "Agreement", "Decided", "Agreement on these", "Rank correlation"]
+    order = (
+        f" The models' order has a rank correlation of {decimal(found['order'], 2)}."
+        if found["order"] is not None
+        else ""
+    )
+    words = f"{text(suite['judge'])} beside the published judge, on the same answers.{order}"
+    return f"<h3>Calibration of the judge</h3><p>{words}</p>" + table(heads, rows, 5)
 
 
 def p_value(change: dict) -> str:

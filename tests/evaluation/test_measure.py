@@ -7,11 +7,12 @@ import pytest
 from evaluation.made import folder_of, sheet
 from evaluation.test_suites import qualities
 
+from tasks.evaluation.calibration import agreement, of_models
 from tasks.evaluation.measure import main
 
 
-def measured(suite: str, tmp_path, spoil=lambda rows: rows, questions: int = 40) -> dict:
-    folder = folder_of(suite, tmp_path / suite, questions)
+def measured(suite: str, tmp_path, spoil=lambda rows: rows, published=None) -> dict:
+    folder = folder_of(suite, tmp_path / suite, 40)
     job = {"folder": str(folder), "judged": [], "answers": []}
     for name, low, high in (("weak", 0.1, 0.5), ("strong", 0.5, 0.9), ("twin", 0.1, 0.5)):
         one = sheet(suite, folder, qualities(suite, folder, 1 if name != "strong" else 2, low, high))
@@ -22,7 +23,7 @@ def measured(suite: str, tmp_path, spoil=lambda rows: rows, questions: int = 40)
         job["judged"].append(str(tmp_path / f"{name}.parquet"))
         job["answers"].append(str(tmp_path / f"{name}-answers.parquet"))
     what = {"suite": suite, "judge": "owl-7", "models": ["weak", "strong", "twin"], "confidence": 0.95, "seed": 1}
-    main({**job, "what": what}, tmp_path, lambda *numbers: None)
+    main({**job, "what": what, "published": published or {}}, tmp_path, lambda *numbers: None)
     return json.loads((tmp_path / "results.json").read_text())
 
 
@@ -57,3 +58,23 @@ def test_what_is_missing_or_unreadable_is_counted_and_compared_on_common_questio
     assert found["counts"]["weak"]["missing"] == 0
     assert suite != "arena-hard" or counts["stray"] == 2
     assert [one["metric"] for one in found["differences"] if one["to"] == "strong"][-1] in ("length", "WR")
+
+
+def test_a_judge_is_calibrated_by_published_preferences_for_the_same_answers(tmp_path):
+    known = pd.DataFrame({"question_id": [str(n) for n in range(40)], "preference": [1.95] * 30 + [1.4] * 10})
+    known.to_parquet(tmp_path / "published.parquet")
+    found = measured("alpaca-eval", tmp_path, published={"strong": str(tmp_path / "published.parquet")})
+    one = found["calibration"]["models"]["strong"]  # the judge prefers all forty
+    assert (one["items"], one["decided"], one["agreement"], one["agreement_decided"]) == (40, 30, 0.75, 1.0)
+    assert found["calibration"]["order"] is None  # of one model
+
+
+def test_agreement_counts_a_draw_of_one_judge_a_half_and_orders_models():
+    mine, theirs = pd.Series([1.2, 1.5, 1.9, 1.8]), pd.Series([1.0, 1.0, 0.0, 2.0])
+    found = agreement(mine, theirs)
+    assert (found["agreement"], found["decided"]) == (3 / 4, 3) and found["agreement_decided"] == pytest.approx(2.5 / 3)
+    sides = [
+        {name: pd.Series([value, value]) for name, value in zip("abc", values, strict=True)}
+        for values in ((1, 2, 3), (1, 3, 2))
+    ]
+    assert of_models(*sides)["order"] == pytest.approx(0.5)

@@ -1,5 +1,7 @@
 """Examinations: what they share, what they refuse, and a gate that lets nothing through that lost or was not examined."""
 
+import json
+
 import pytest
 from evaluation.made import FOLDERS, folder_of
 
@@ -9,6 +11,8 @@ from flows.fusion import fusion
 from flows.recipe import load
 from flows.verdict import averages, gate, summary
 from infra.errors import BadInput
+from tasks.evaluation.given import Outputs, take_answers
+from tasks.evaluation.opening import Suite, answers_of, open_suite
 from tasks.evaluation.statistics import reading
 from tasks.report.suites import render
 from tasks.stage import lineage
@@ -146,3 +150,30 @@ def test_the_page_of_an_examination_escapes_and_says_what_is_noise():
     page = render(found)
     assert "within noise" in page and "lower" in page and "<i>" not in page and "&lt;x&gt;" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_is_asked(tmp_path):
+    rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.2} for n in range(4)]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows))
+    more = f'{{ name = "given", model = {{ kind = "outputs", path = "{tmp_path}/outputs.json" }} }}'
+    made = examination(tmp_path, judged(tmp_path, "alpaca-eval"), more)
+    last = chains(made)["alpaca-eval"]
+    assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
+    assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
+    with pytest.raises(BadInput, match="given outputs are answers to one judged turn"):
+        examination(tmp_path, judged(tmp_path, "mt-bench"), more)
+
+
+def test_a_file_of_outputs_becomes_answers_and_published_preferences(tmp_path, workplace):
+    rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.0 + n / 10} for n in (3, 1, 0, 2)]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows))
+    folder = folder_of("alpaca-eval", tmp_path / "folder", 4)
+    opened = open_suite(**Suite(suite="alpaca-eval", path=str(folder)).resolve("suite"))
+    given = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
+    said = answers_of(workplace.run(given), "alpaca-eval", workplace.made(opened), (workplace.made(given),))
+    assert said == {str(n): (f"So {n}.",) for n in range(4)}
+    assert workplace.table(given, "published.parquet")["preference"].tolist() == [1.0, 1.1, 1.2, 1.3]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows[:3]))
+    short = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
+    with pytest.raises(BadInput, match="1 of 4 questions have no answer, the first is 2"):
+        workplace.made(short)
