@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.console import Watcher, make_console, show_plan
 from flows.evaluation import chains, model_step
-from flows.examination import load_examination
+from flows.examination import Collective, load_examination
 from flows.model_card import promote
 from flows.place import Place
 from flows.plan import plan_all, verify_inputs
@@ -25,8 +25,8 @@ def evaluate(file: str, overrides: Sequence[str], planning: bool, target: str | 
     examination = load_examination(file, overrides)
     if target and not examination.gate:
         raise BadInput("--promote: the examination has no [gate] that says what must not be lost")
-    if target and isinstance(examination.models[-1].model, Outputs):
-        raise BadInput(f"--promote: {examination.names[-1]} is given as outputs; there is no model to promote")
+    if target and isinstance(examination.models[-1].model, Outputs | Collective):
+        raise BadInput(f"--promote: {examination.names[-1]} is no model, but answers; there is nothing to promote")
     lasts, place, console = chains(examination), Place.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.recipe import Section, apply, describe, read_toml
+from flows.recipe import Reward, Section, apply, describe, read_toml
 from infra.errors import BadInput
 from tasks.checks.stage import Checking
 from tasks.evaluation.given import Outputs
@@ -32,9 +32,17 @@ class OfRecipe(Section):
     set: tuple[str, ...] = Field((), description="overrides of the recipe, as --set takes them")
 
 
+class Collective(Section):
+    """No model, but the best of what models before it in the list answered, by a reward model: nothing is sampled for it."""
+
+    kind: Literal["best-by-reward"]
+    members: tuple[str, ...] = Field(min_length=2, description="names; of equal scores the first has it")
+    reward: Reward
+
+
 class Examined(Section):
     name: str = Field(pattern=NAME)
-    model: Annotated[TinyGenerator | Folder | Hub | OfRecipe | Outputs, Field(discriminator="kind")]
+    model: Annotated[TinyGenerator | Folder | Hub | OfRecipe | Outputs | Collective, Field(discriminator="kind")]
 
 
 class Decoding(Section):
@@ -93,14 +101,25 @@ class Examination(Section):
                 raise ValueError(f"{field}: the name {twice[0]!r} is taken")
         if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
             raise ValueError("judge: is missing, and a suite needs one")
-        given = [one.name for one in self.models if isinstance(one.model, Outputs)]
-        if given and any(suite.suite not in ("alpaca-eval", "arena-hard", "align-bench") for suite in self.suites):
-            raise ValueError(
-                f"models.{given[0]}: given outputs are answers to one judged turn, and a suite asks for more"
-            )
+        self.refuse_turns_that_nobody_takes()
         if self.gate and (unknown := set(self.gate.suites) - {name_of(suite) for suite in self.suites}):
             raise ValueError(f"gate.suites: there is no suite {min(unknown)!r}")
         return self
+
+    def refuse_turns_that_nobody_takes(self) -> None:
+        asked = {suite.suite for suite in self.suites}
+        for place, one in enumerate(self.models):
+            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench"}:
+                raise ValueError(
+                    f"models.{one.name}: outputs are answers to one judged turn, and a suite asks for more"
+                )
+            if isinstance(one.model, Collective):
+                if "mt-bench" in asked:
+                    raise ValueError(
+                        f"models.{one.name}: has nobody who goes on with a dialogue, which mt-bench asks for"
+                    )
+                if unknown := set(one.model.members) - {before.name for before in self.models[:place]}:
+                    raise ValueError(f"models.{one.name}.members: no model before it is called {min(unknown)!r}")
 
     @property
     def names(self) -> tuple[str, ...]:

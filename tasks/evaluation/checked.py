@@ -17,6 +17,7 @@ from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
 Manifests = tuple[Manifest, ...]
+EXAMPLES = 6
 
 
 class CheckedResults(What):
@@ -30,7 +31,7 @@ class CheckedResults(What):
 def measure_checked(
     run: Run, what: CheckedResults, how: How, prompts: Manifests, responses: Manifests, checks: Manifests
 ) -> None:
-    golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold"]).dropna()
+    golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "messages"]).dropna()
     made = zip(what.models, responses, checks, strict=True)
     said = {name: answers(run, responded, checked, golds) for name, responded, checked in made}
     right = {name: (rows["score"] == 1).to_numpy() for name, rows in said.items()}
@@ -50,6 +51,7 @@ def measure_checked(
         ],
         "counts": {name: counts(rows) for name, rows in said.items()},
         "differences": differences(right, what),
+        "examples": examples(said),
     }
     (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     run.count(rows=sum(map(len, said.values())), prompts=len(golds))
@@ -74,6 +76,21 @@ def counts(rows: pd.DataFrame) -> dict[str, int | float]:
         "flagged": empty,
         "length": float(rows["text"].str.len().mean()),
     }
+
+
+def examples(said: dict[str, pd.DataFrame]) -> list[dict]:
+    """The first prompts by id, so that nobody chose them."""
+    words = {1.0: "right", 0.0: "wrong"}
+    return [
+        {
+            "prompt": next(iter(said.values()))["messages"].iloc[place][-1]["content"],
+            "answers": [
+                {"model": name, "text": row["text"], "verdicts": [words.get(row["score"], "not checked")]}
+                for name, row in ((name, rows.iloc[place]) for name, rows in said.items())
+            ],
+        }
+        for place in range(min(EXAMPLES, *map(len, said.values())))
+    ]
 
 
 def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:

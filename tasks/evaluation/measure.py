@@ -11,6 +11,8 @@ from tasks.evaluation.statistics import holm, reading
 from tasks.evaluation.suites import SUITES
 from tasks.program import Progress, run
 
+EXAMPLES = 6
+
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
     what = job["what"]
@@ -26,6 +28,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         "results": measured,
         "counts": {name: counts(one) for name, one in sheets.items()},
         "differences": differences(sheets, what),
+        "examples": examples(sheets),
         "calibration": calibration(sheets, job["published"]) if job["published"] else None,
     }
     (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
@@ -74,6 +77,22 @@ def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
     for change, adjusted in zip(claims, holm([change["p"] for change in claims]), strict=True):
         change.update({"holm": adjusted, "reading": reading(change, adjusted, what["confidence"])})
     return found
+
+
+def examples(sheets: dict[str, Sheet]) -> list[dict]:
+    """The first questions by id, so that nobody chose them, with every model's last answer and what was said of it."""
+    first = next(iter(sheets.values()))
+    said = {name: one.judged.groupby("question_id")["verdict"].agg(list).to_dict() for name, one in sheets.items()}
+    return [
+        {
+            "prompt": first.questions[question].turns[-1],
+            "answers": [
+                {"model": name, "text": one.answers[question][-1], "verdicts": said[name][question]}
+                for name, one in sheets.items()
+            ],
+        }
+        for question in sorted(first.questions)[:EXAMPLES]
+    ]
 
 
 def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict:

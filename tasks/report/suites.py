@@ -46,6 +46,7 @@ def section(suite: dict) -> str:
         + calibration(suite)
         + "<h3>What the numbers stand on</h3>"
         + table(["Model", *kinds], stands, len(kinds))
+        + examples(suite)
     )
 
 
@@ -100,6 +101,27 @@ def calibration(suite: dict) -> str:
     )
     words = f"{text(suite['judge'])} beside the published judge, on the same answers.{order}"
     return f"<h3>Calibration of the judge</h3><p>{words}</p>" + table(heads, rows, 5)
+
+
+def examples(suite: dict) -> str:
+    if not suite.get("examples"):
+        return ""
+    shown = "".join(
+        f'<div class="example"><dl class="asked"><dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd></dl>'
+        f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
+        for one in suite["examples"]
+    )
+    return f"<h3>Answers side by side</h3>{shown}"
+
+
+def answer(one: dict) -> str:
+    verdicts = ", ".join(
+        "none" if said is None else f"{said:.3g}" if isinstance(said, float) else said for said in one["verdicts"]
+    )
+    return (
+        f'<div class="answer"><h4>{text(one["model"])}<span class="verdict">{text(verdicts)}</span></h4>'
+        f'<p class="said" dir="auto">{text(one["text"])}</p></div>'
+    )
 
 
 def p_value(change: dict) -> str:

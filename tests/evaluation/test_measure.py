@@ -78,3 +78,9 @@ def test_agreement_counts_a_draw_of_one_judge_a_half_and_orders_models():
         for values in ((1, 2, 3), (1, 3, 2))
     ]
     assert of_models(*sides)["order"] == pytest.approx(0.5)
+
+
+def test_the_first_answers_stand_side_by_side_with_what_was_said_of_them(tmp_path):
+    shown = measured("arena-hard", tmp_path)["examples"]
+    assert [one["model"] for one in shown[0]["answers"]] == ["weak", "strong", "twin"] and len(shown) == 6
+    assert shown[0]["prompt"] == "Do 0" and len(shown[0]["answers"][0]["verdicts"]) == 2

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from evaluation.made import FOLDERS, folder_of
 
@@ -11,11 +12,14 @@ from flows.fusion import fusion
 from flows.recipe import load
 from flows.verdict import averages, gate, summary
 from infra.errors import BadInput
+from tasks.evaluation.choosing import Choosing, choose_answers
 from tasks.evaluation.given import Outputs, take_answers
 from tasks.evaluation.opening import Suite, answers_of, open_suite
 from tasks.evaluation.statistics import reading
+from tasks.pool import write
+from tasks.records import RESPONSE, SCORE, content_id
 from tasks.report.suites import render
-from tasks.stage import lineage
+from tasks.stage import What, lineage, stage
 
 TEXT = """
 name = "check"
@@ -160,7 +164,7 @@ def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_i
     last = chains(made)["alpaca-eval"]
     assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
     assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
-    with pytest.raises(BadInput, match="given outputs are answers to one judged turn"):
+    with pytest.raises(BadInput, match="outputs are answers to one judged turn"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), more)
 
 
@@ -177,3 +181,45 @@ def test_a_file_of_outputs_becomes_answers_and_published_preferences(tmp_path, w
     short = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
     with pytest.raises(BadInput, match="1 of 4 questions have no answer, the first is 2"):
         workplace.made(short)
+
+
+COLLECTIVE = """
+{ name = "best", model.kind = "best-by-reward", model.members = ["before", "after"], model.reward.model = { kind = "tiny-reward",
+steps = 2, seed = 1 } }
+""".replace("\n", " ")
+
+
+def test_a_collective_samples_nothing_and_reads_what_its_members_answered(tmp_path):
+    last = chains(examination(tmp_path, CHECKED, COLLECTIVE))["skills"]
+    steps = {step.label: step for step in lineage(last)}
+    best = steps["skills · answers of best"]
+    assert best.stage.title == "collective answers"
+    assert best.inputs["responses"] == (steps["skills · answers of before"], steps["skills · answers of after"])
+    assert last.inputs["responses"][-1] is best
+    with pytest.raises(BadInput, match=r"models\.best\.members: no model before it is called 'nobody'"):
+        examination(tmp_path, CHECKED, COLLECTIVE.replace('"after"]', '"nobody"]'))
+    with pytest.raises(BadInput, match="nobody who goes on with a dialogue"):
+        examination(tmp_path, judged(tmp_path, "mt-bench"), COLLECTIVE)
+
+
+class Rows(What):
+    rows: tuple[tuple[str, str, float], ...]  # prompt, text, score
+
+
+@stage("rows", version="1")
+def put(run, what, how):
+    """Answers and their scores, as sampling and annotation leave them."""
+    table = pd.DataFrame(what.rows, columns=["prompt_id", "text", "score"])
+    table["content_id"] = [content_id(prompt, text) for prompt, text, _ in what.rows]
+    write(run, table.assign(sample_index=0).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write(run, table.drop_duplicates("content_id").reindex(columns=SCORE.names), SCORE, "scores.parquet")
+
+
+def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_member(workplace):
+    one = (("p", "a", 0.1), ("q", "b", 0.9), ("r", "same", 0.5))
+    two = (("p", "c", 0.7), ("q", "d", 0.2), ("r", "same", 0.5))
+    said = [put(what=Rows(rows=rows)) for rows in (one, two)]
+    chosen = choose_answers(responses=said, scores=put(what=Rows(rows=one + two)), what=Choosing(members=("x", "y")))
+    best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
+    assert best == {"p": "c", "q": "b", "r": "same"}
+    assert workplace.made(chosen).counts == {"rows": 3, "from_x": 2, "from_y": 1}
