@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     housekeeping(commands)
     add_ablate(commands)
+    add_evaluate(commands)
     return whole
 
 
@@ -280,6 +281,26 @@ def verify(chosen: argparse.Namespace) -> int:
         broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def add_evaluate(commands) -> None:
+    text = (
+        "evaluate models on suites, by a judge at an endpoint or by gold answers; exit code 3: the gate is not passed"
+    )
+    one = commands.add_parser("evaluate", help=text, description=text)
+    one.add_argument("examination", metavar="EXAMINATION", help="a TOML file: models, suites, judge, gate")
+    one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides", help="of the file")
+    one.add_argument("--plan", action="store_true", help="say what would run, and what is known already; run nothing")
+    one.add_argument(
+        "--promote", metavar="FOLDER", help="where the last model goes, with its card, if it passes the gate"
+    )
+    one.set_defaults(command=evaluate)
+
+
+def evaluate(chosen: argparse.Namespace) -> int:
+    from flows.evaluating import evaluate
+
+    return evaluate(chosen.examination, chosen.overrides, chosen.plan, chosen.promote)
 
 
 def ablate(chosen: argparse.Namespace) -> int:
