@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
-from tasks.models.stage import SLOT, GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.stage import Sampling, SamplingHow
+from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
+from tasks.responses.stage import Sampling
 from tasks.scores.stage import Scoring, ScoringHow
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
@@ -25,13 +26,14 @@ from tasks.wrpo.settings import names as objectives
 from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
-MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing"}
+ENGINES = {"transformers", "vllm", "endpoint"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-KINDS = MODELS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+KINDS = MODELS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
 DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
@@ -45,8 +47,13 @@ class Source(Section):
     """One of the models that are fused into the target."""
 
     name: str = Field(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
-    model: GeneratorSource
+    model: SourceModel
     sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be asked anew: responses that a data set holds are no model."""
+        return not isinstance(self.model, Existing)
 
 
 class Reward(Section):
@@ -68,11 +75,15 @@ class Evaluating(Section):
 class Hows(Section):
     """Speed and place: nothing here changes a result or an address."""
 
-    sampling: SamplingHow = SamplingHow()
+    sampling: AnyLocal = Transformers()
+    engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
+
+    def engine(self, name: str) -> AnyEngine:
+        return self.engines.get(name, self.sampling)
 
 
 class Recipe(Section):
@@ -128,6 +139,15 @@ class Recipe(Section):
                     f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size"
                     f" {how.device_batch_size}{shared}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def engines_have_models(self) -> "Recipe":
+        for name, engine in self.how.engines.items():
+            if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
+                raise ValueError(f"how.engines: there is no model {name!r}")
+            if name in ("SFT", "WRPO") and isinstance(engine, Endpoint):
+                raise ValueError(f"how.engines.{name}: it is trained here, and no endpoint has it")
         return self
 
     @model_validator(mode="after")
@@ -295,7 +315,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above == "rules"  # by category: a name of the user's own
+        named = above in ("rules", "engines")  # a name of the user's own
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part

@@ -101,17 +101,29 @@ class Hub(What):
         return {"what": self}
 
 
+class Existing(What):
+    """No model but a place among the sources: the responses that came with the prompts."""
+
+    kind: Literal["existing"]
+
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
+
+
 GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
+SourceModel = Annotated[TinyGenerator | Folder | Hub | Existing, Field(discriminator="kind")]
 RewardSource = Annotated[TinyReward | Folder | Hub, Field(discriminator="kind")]
 
 
 @stage("model", version="1")
-def obtain_model(run: Run, what: TinyGenerator | TinyReward | FolderIdentity | Hub, how: How) -> None:
+def obtain_model(run: Run, what: TinyGenerator | TinyReward | FolderIdentity | Hub | Existing, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
             run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
+        case Existing():
+            (run.folder / "existing.json").write_text("{}")
         case FolderIdentity():
             take_folder(Path(how.path), what, run.folder / "model")
 
