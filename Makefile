@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test lint bench-training clean
+.PHONY: demo demo-seeds test e2e lint bench-training bench-checks clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -16,6 +16,10 @@ demo-seeds: $(VENV)/.installed-test
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest
 
+# Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.
+e2e: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m e2e tests/e2e
+
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
@@ -23,6 +27,10 @@ lint: $(VENV)/.installed-test
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
+
+# Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
+bench-checks: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.checks
 
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.

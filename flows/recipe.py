@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
+from tasks.checks.stage import Checking, CheckingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
@@ -33,6 +34,7 @@ SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
 KINDS = MODELS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
 
@@ -79,6 +81,7 @@ class Hows(Section):
     sampling: AnyLocal = Transformers()
     engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
     scoring: ScoringHow = ScoringHow()
+    checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
 
@@ -101,6 +104,9 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
+    checks: Checking | None = Field(
+        None, description="which responses are correct, by the prompts' gold; none: not asked"
+    )
     split: SplitRule
     sampling: Sampling
     sft: SFT
@@ -120,7 +126,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
+            if isinstance(section, dict) and section.get("kind") not in list(UNSEEDED.get(name, ())):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -162,9 +168,9 @@ class Recipe(Section):
             for one in rule.each():
                 if unknown := set(getattr(one, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
-                if one.reads_checks:
+                if one.reads_checks and self.checks is None:
                     raise ValueError(
-                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                        f"{field}.kind: {one.kind!r} needs checks of the responses: add a section [checks]"
                     )
         for rule in self.pairs.each():
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
@@ -241,17 +247,29 @@ def without_paths(value: Any) -> Any:
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by path, or by the name of one that is shipped, with `a.b=c` overrides applied before it is read."""
-    file = find(name)
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
-        raise BadInput(f"{file}: not TOML: {problem}") from problem
+    return validated(written(name, overrides), str(find(name)))
+
+
+def written(name: str, overrides: Sequence[str] = ()) -> dict:
+    """What stands in the recipe's file, overridden, and not looked at yet."""
+    values = read_toml(find(name))
     for override in overrides:
         apply(values, override)
+    return values
+
+
+def read_toml(file: Path) -> dict:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, numbers and nesting beyond measure
+        raise BadInput(f"{file}: not TOML: {problem}") from problem
+
+
+def validated(values: dict, origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
-        raise BadInput(f"{file}: {describe(problem)}") from problem
+        raise BadInput(f"{origin}: {describe(problem)}") from problem
 
 
 def find(name: str) -> Path:
@@ -266,30 +284,40 @@ def find(name: str) -> Path:
 def apply(values: dict, override: str) -> None:
     """`wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`; the value is TOML, or else text."""
     path, equals, text = override.partition("=")
-    *parents, last = path.split(".")
-    if not equals or not last:
+    if not equals or path.endswith(".") or not path:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as problem:
+        raise BadInput(f"--set {path}: nested too deeply") from problem
     except ValueError:
         value = text
+    section, last = section_of(values, path, f"--set {override}")
+    section[last] = value
+
+
+def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
+    """The section that a dotted path leads into, and the last name of the path."""
+    *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")
     place: Any = values
     for part in parents:
-        place = step_into(place, part, override)
+        place = step_into(place, part, origin)
     if isinstance(place, list):
-        raise BadInput(f"--set {override}: {path} is a list; name one of its fields")
-    place[last] = value
+        raise BadInput(f"{origin}: {path} is a list; name one of its fields")
+    return place, last
 
 
-def step_into(place: Any, part: str, override: str) -> Any:
+def step_into(place: Any, part: str, origin: str) -> Any:
     if isinstance(place, list):
         named = [item for item in place if isinstance(item, dict) and item.get("name") == part]
         if named or (part.isdigit() and int(part) < len(place)):
             return named[0] if named else place[int(part)]
-        raise BadInput(f"--set {override}: there is no {part!r} in the list")
+        raise BadInput(f"{origin}: there is no {part!r} in the list")
     found = place.setdefault(part, {})
     if not isinstance(found, dict | list):
-        raise BadInput(f"--set {override}: {part} is a value, not a section")
+        raise BadInput(f"{origin}: {part} is a value, not a section")
     return found
 
 

@@ -33,6 +33,7 @@ def data_set(
         rows = datasets.load_dataset(
             id, config or None, split=split, revision=revision, verification_mode="no_checks", **chosen
         )
-    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ValueError) as problem:
-        raise BadInput(f"data set {id!r} at {revision[:12]}: {' '.join(str(problem).split())}") from problem
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, ValueError) as problem:
+        said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
+        raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.devices import Devices
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
+TORCHRUN = "torch/distributed/elastic/"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def as_group(processes: int) -> list[str]:
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """The program and whatever it started: gone when this returns."""
+    """The program and whatever it started: gone when this returns; the workers of a group at once after it, as their
+    tether is cut."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.stdin.close()
@@ -105,7 +107,10 @@ def end_group(process: subprocess.Popen) -> None:
 def failure(module: str, code: int, log: Path) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # torchrun has a code of its own
-        return BadInput(json.loads(reason.read_text())["message"])
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+        said = json.loads(reason.read_text())
+        return {"BadInput": BadInput, "Unavailable": Unavailable}[said["kind"]](said["message"])
+    lines = log.read_text(errors="replace").splitlines()
+    last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
+    tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from dotenv import load_dotenv
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
@@ -23,9 +23,25 @@ class Settings(BaseSettings):
     store: str = Field(
         "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
     )
-    programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per core, up to two")
-    threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
-    lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
+    programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    gpus: int = Field(
+        0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
+    )
+    webhook: str = Field(
+        "",
+        repr=False,
+        description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
+    )
+    ui_port: int = Field(4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine")
+    s3_port: int = Field(8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set")
+    database: str = Field(
+        "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
+    )
+    judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
+    lease_seconds: float = Field(
+        90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
+    )
 
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
@@ -112,6 +128,25 @@ def server_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: less is 0, a busy loop
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
+    }
+
+
+def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
+    """What the processes of `fuse up` start with: this environment, `.env` included, and their own stack's places."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **kept,
+        "FUSE_WORKSPACE": str(settings().workspace.absolute()),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+        "PREFECT_CLI_WRAP_LINES": "false",
+        "DO_NOT_TRACK": "1",
+        **own,
     }
 
 

@@ -87,6 +87,7 @@ class Store:
 
     def probe(self) -> None:
         self.blobs.probe()
+        self.blobs.drop_uploads()
 
     def manifest(self, stage: str, fingerprint: str) -> Manifest | None:
         path = f"{_artifact(stage, fingerprint)}/MANIFEST.json"
@@ -96,7 +97,7 @@ class Store:
             return None
         try:
             found = Manifest.parse(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole manifest: {reason}") from error
         if (found.stage, found.fingerprint) != (stage, fingerprint):

@@ -17,10 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from tasks import zero
 from tasks.optimizer_state import put_state, state_of, trained
 from tasks.random_states import put_random_states, random_states
 
 FOLDER, KEPT = "checkpoints", 2
+ALONG = "along"  # what lies in this folder of a program goes with every checkpoint, and comes back with it
 STOPPED = 128 + signal.SIGTERM
 
 
@@ -50,8 +52,12 @@ class Checkpoints(TrainerCallback):
         """Trainer has put back the weights and the step by now, and knows where in the data it is."""
         signal.signal(signal.SIGTERM, self.terminate)
         self.parts = {name: parts[name] for name in ("model", "optimizer", "lr_scheduler")}
+        if args.deepspeed:
+            zero.begin(self.parts["optimizer"])
         if self.resume:
             restore(self.resume, self.parts, args)
+            if state.is_world_process_zero and (self.resume / ALONG).is_dir():
+                shutil.copytree(self.resume / ALONG, self.out / ALONG, dirs_exist_ok=True)
 
     def on_step_begin(self, args, state, control, **parts):
         """Once more at the first step inside an epoch: skipping its batches may have drawn random numbers."""
@@ -76,6 +82,8 @@ def write(out: Path, parts: dict, args, state) -> None:
     target = out / FOLDER / f"{state.global_step:09d}"
     draft = target.with_name(f"draft-{target.name}")
     draft.mkdir(parents=True, exist_ok=True)
+    if state.is_world_process_zero and (out / ALONG).is_dir():
+        shutil.copytree(out / ALONG, draft / ALONG, dirs_exist_ok=True)
     save_file(random_states(), draft / f"random-{args.process_index}.safetensors")
     model, optimizer = parts["model"], parts["optimizer"]
     weights, tensors = trained(model, args), state_of(model, optimizer, args)
@@ -118,7 +126,7 @@ def together(args) -> None:
 
 def flush(folder: Path) -> None:
     """After a power cut a checkpoint's name must not outlive its bytes."""
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

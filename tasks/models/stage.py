@@ -14,6 +14,7 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
+from tasks.models.weights import damage
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
@@ -23,12 +24,16 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 class Tiny(What):
     """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
 
-    hidden: int = Field(128, gt=0, multiple_of=8)
+    hidden: int = Field(128, gt=0, le=8192, multiple_of=8)
     layers: int = Field(2, gt=0, le=64)
     steps: int = Field(gt=0)
-    batch_size: int = Field(128, gt=0)
+    batch_size: int = Field(128, gt=0, le=65_536)
     learning_rate: float = Field(3e-3, gt=0)
     seed: Seed
+
+    @property
+    def title(self) -> str:
+        return "tiny"
 
     def resolve(self, field: str) -> dict:
         return {"what": self}
@@ -67,6 +72,10 @@ class Folder(Exact):
     kind: Literal["folder"]
     path: str
 
+    @property
+    def title(self) -> str:
+        return Path(self.path).name
+
     def resolve(self, field: str) -> dict:
         folder = Path(self.path)
         check_folder(field, folder)
@@ -78,8 +87,12 @@ class Hub(What):
     """A model on a hub, at a pinned revision."""
 
     kind: Literal["hub"]
-    id: str
+    id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
+
+    @property
+    def title(self) -> str:
+        return self.id.rpartition("/")[2]
 
     def resolve(self, field: str) -> dict:
         for name, value in (("id", self.id), ("revision", self.revision)):
@@ -131,6 +144,8 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
+    if problem := damage(folder):
+        raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import LogitsProcessor
 
+from infra.errors import BadInput
+
 if TYPE_CHECKING:
     from tasks.responses.asked import Asked
 
@@ -83,4 +85,4 @@ class RepetitionPenalty(LogitsProcessor):
 
 def refuse_bad(scores: torch.Tensor) -> None:
     if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
-        raise FloatingPointError("the model's scores of the next token are not numbers")
+        raise BadInput("model: its scores of the next token are not numbers")

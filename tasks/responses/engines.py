@@ -38,7 +38,7 @@ class Transformers(Local):
     """transformers, in the application's own environment: anything that loads runs, if slowly."""
 
     kind: Literal["transformers"] = "transformers"
-    batch_size: int = Field(64, gt=0, description="responses generated at once")
+    batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
     batches_per_part: int = Field(8, gt=0, description="batches between two commits, where part_seconds are not over")
 
 

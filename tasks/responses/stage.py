@@ -29,10 +29,10 @@ KEY = ["prompt_id", "sample_index"]
 class Sampling(What):
     """How a model is sampled. Everything but who is asked how often is the identity of the rows: n may grow, rows stay."""
 
-    n: int = Field(5, gt=0, description="responses per prompt")
+    n: int = Field(5, gt=0, le=10_000, description="responses per prompt")
     temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
     top_p: float = Field(0.95, gt=0, le=1)
-    max_new_tokens: int = Field(4096, gt=0)
+    max_new_tokens: int = Field(4096, gt=0, le=2**20)
     seed: Seed
     parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
     top_k: int = Field(0, ge=0, description="0: of all tokens")

@@ -1,11 +1,12 @@
 """A program for the launcher's tests: starts a child of its own, says so, and sleeps; or fails as its job says."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from infra.errors import BadInput
+from infra.errors import BadInput, Unavailable
 from tasks.program import run
 
 
@@ -13,10 +14,15 @@ def sleep(job: dict, out: Path, progress) -> dict:
     match job["kind"]:
         case "bad input":
             raise BadInput("rows: there are none")
+        case "no GPU":
+            raise Unavailable("no GPU is free")
         case "bug":
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+    if job["kind"] == "sleep in a group":
+        (out / f"member-{os.getpid()}").touch()
+        time.sleep(120)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
     (out / "pids.draft").write_text(f"{child.pid}")
     (out / "pids.draft").rename(out / "pids")

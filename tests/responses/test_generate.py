@@ -11,6 +11,7 @@ import tiny
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from infra.errors import BadInput
 from tasks.records import content_id
 from tasks.responses.choice import SeededChoice
 from tasks.responses.generate import sample
@@ -194,5 +195,5 @@ def test_scores_that_are_not_numbers_are_refused(temperature):
     model = scripted(HELLO, None)
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
-    with pytest.raises(FloatingPointError, match="not numbers"):
+    with pytest.raises(BadInput, match="not numbers"):
         sample(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})
