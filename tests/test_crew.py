@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import pandas as pd
@@ -92,6 +93,20 @@ def test_a_worker_that_fails_for_good_does_not_stop_the_other(workplace):
         workplace.made(failing)
     assert committed(workplace, failing) == 15  # all of the other's
     assert workplace.made(step(workplace, 30)).counts["rows_made"] == 15
+
+
+RUNNING = ContextVar("who is running", default="nobody")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whoever_observes_is_called_in_the_context_of_the_run(workplace, workers):
+    """Prefect knows by it to which run a progress belongs, and where its server is."""
+    RUNNING.set("this run")
+    seen, work = [], step(workplace, 20, workers=workers)
+    run = workplace.run(work)
+    run.observe = lambda *what: seen.append(RUNNING.get())
+    squares.work(run, work.what, work.how)
+    assert len(seen) > 2 and set(seen) == {"this run"}
 
 
 def test_an_interrupted_run_leaves_no_program_behind(workplace):
