@@ -295,7 +295,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above == "rules"  # by category: a name of the user's own
+        named = above in ("rules", "how")  # by category a name of the user's own, and what stands under how is a section
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part
