@@ -315,7 +315,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above in ("rules", "engines")  # a name of the user's own
+        named = above in ("rules", "engines", "how")  # a name of the user's own, or a section under how
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part
