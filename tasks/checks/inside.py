@@ -47,6 +47,7 @@ def serve(given: dict) -> None:
     with socket.socket(fileno=0) as orders:
         while True:
             message, descriptors, _, _ = socket.recv_fds(orders, 1 << 16, 16)
+            bury()
             if not message:
                 return
             child = os.fork()
@@ -57,7 +58,6 @@ def serve(given: dict) -> None:
             socket.send_fds(orders, [b"started"], [process])
             for descriptor in (*descriptors, process):
                 os.close(descriptor)
-            bury()
 
 
 def bury() -> None:

@@ -28,7 +28,7 @@ MEANS = ("bubblewrap", "namespaces", "landlock")
 HOUSE = Path(__file__).parents[2]
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.inside import main; main()"
 INSIDE = "/house"  # where bubblewrap shows this room
-PROBE_SECONDS = 20
+PROBE_SECONDS, END_SECONDS = 20, 5
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Sandbox:
         return self
 
     def __exit__(self, *_) -> None:
-        self.line.close()
+        self.line.close()  # with which it ends by itself
+        with suppress(subprocess.TimeoutExpired):
+            self.server.wait(END_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self.server.pid, signal.SIGKILL)
         self.server.wait()

@@ -76,5 +76,7 @@ def test_nothing_of_them_is_left_behind(box):
 
 
 def processes_under(process: int) -> list[int]:
+    """But for those that have ended and wait to be buried."""
     children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return children + [below for child in children for below in processes_under(child)]
+    alive = [child for child in children if "State:\tZ" not in Path(f"/proc/{child}/status").read_text()]
+    return alive + [below for child in alive for below in processes_under(child)]
