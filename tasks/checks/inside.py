@@ -71,9 +71,9 @@ def play(order: dict, descriptors: list[int]) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
-    confine(order, descriptors[2:])
-    random.seed(0)  # chance must not decide a verdict
     try:
+        confine(order, descriptors[2:])
+        random.seed(0)  # chance must not decide a verdict
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
         os._exit(0)
