@@ -1,13 +1,14 @@
 """`fuse …`: parses, prints, nothing else. Heavy imports wait until a command needs them."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
+    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -23,6 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (ProgramFailed, StoreUnreachable) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
+        return 1
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        where = f": {problem.filename}" if problem.filename else ""
+        print(
+            f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
@@ -73,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     housekeeping(commands)
     add_ablate(commands)
+    add_evaluate(commands)
     return whole
 
 
@@ -239,7 +250,7 @@ def export(chosen: argparse.Namespace) -> None:
     from flows.export import export
 
     recipe, last, place = chain(chosen)
-    export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
 
 
@@ -270,6 +281,26 @@ def verify(chosen: argparse.Namespace) -> int:
         broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def add_evaluate(commands) -> None:
+    text = (
+        "evaluate models on suites, by a judge at an endpoint or by gold answers; exit code 3: the gate is not passed"
+    )
+    one = commands.add_parser("evaluate", help=text, description=text)
+    one.add_argument("examination", metavar="EXAMINATION", help="a TOML file: models, suites, judge, gate")
+    one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides", help="of the file")
+    one.add_argument("--plan", action="store_true", help="say what would run, and what is known already; run nothing")
+    one.add_argument(
+        "--promote", metavar="FOLDER", help="where the last model goes, with its card, if it passes the gate"
+    )
+    one.set_defaults(command=evaluate)
+
+
+def evaluate(chosen: argparse.Namespace) -> int:
+    from flows.evaluating import evaluate
+
+    return evaluate(chosen.examination, chosen.overrides, chosen.plan, chosen.promote)
 
 
 def ablate(chosen: argparse.Namespace) -> int:

@@ -13,12 +13,10 @@ EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 @pytest.mark.parametrize("name", EVERY_SHIPPED)
 def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp_path):
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n')
-    choices = {
-        "path": tmp_path / "prompts.jsonl",
-        "id": "someone/judge",
-        "revision": "0123456789abcdef" * 2 + "01234567",
-    }
-    decided = [f"{field}={choices[field.rpartition('.')[2]]}" for field in slots(load(name).model_dump(mode="json"))]
+    commit = "0123456789abcdef" * 2 + "01234567"
+    choices = {"path": tmp_path / "prompts.jsonl", "id": "someone/judge"}  # all else is a commit
+    open_slots = slots(load(name).model_dump(mode="json"))
+    decided = [f"{field}={choices.get(field.rpartition('.')[2], commit)}" for field in open_slots]
     assert bool(decided) == (name != "demo")
     for place, decision in enumerate(decided):
         with pytest.raises(BadInput) as problem:
