@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from tasks.checks.sandbox import Limits, Sandbox, end
 from tasks.checks.waiting import readable
 
-GRACE = 2.0  # seconds, beyond the limit that the examiner keeps itself, for two processes to start
+GRACE = 10.0  # seconds beyond the limit that the examiner keeps itself: for two processes to start on a busy machine
 LONGEST = 1 << 16
 
 
