@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test e2e lint bench-training clean
+.PHONY: demo demo-seeds test e2e lint bench-training bench-checks clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -27,6 +27,10 @@ lint: $(VENV)/.installed-test
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
+
+# Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
+bench-checks: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.checks
 
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.

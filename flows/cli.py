@@ -1,13 +1,14 @@
 """`fuse …`: parses, prints, nothing else. Heavy imports wait until a command needs them."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
+    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -23,6 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (ProgramFailed, StoreUnreachable) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
+        return 1
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        where = f": {problem.filename}" if problem.filename else ""
+        print(
+            f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
@@ -240,7 +250,7 @@ def export(chosen: argparse.Namespace) -> None:
     from flows.export import export
 
     recipe, last, place = chain(chosen)
-    export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
 
 

@@ -18,7 +18,7 @@ from tasks.evaluation.judging import Judging, JudgingHow
 from tasks.evaluation.opening import Suite
 from tasks.models.stage import Folder, Hub, TinyGenerator
 from tasks.prompts.stage import PromptSource
-from tasks.responses.stage import SamplingHow
+from tasks.responses.engines import AnyLocal, Transformers
 from tasks.stage import Seed
 
 NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
@@ -99,7 +99,7 @@ class Examination(Section):
     judge: Judge | None = None
     gate: Gate | None = None
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    sampling: SamplingHow = SamplingHow()
+    sampling: AnyLocal = Transformers()
 
     @model_validator(mode="after")
     def consistent(self) -> "Examination":

@@ -8,8 +8,9 @@ from flows.examination import Examination
 from flows.recipe import Recipe
 from infra.errors import BadInput
 from infra.prefect_server import healthy, local_server
+from infra.scratch import sweep_scratch
 from infra.settings import api_given, quieten_prefect, settings
-from tasks.execution import Observer, sweep_scratch
+from tasks.execution import Observer
 
 
 def run_here(recipe: Recipe, observe: Observer) -> dict:

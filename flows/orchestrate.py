@@ -131,6 +131,7 @@ def attempt(
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
     try:
         for future in as_completed(list(futures.values())):
+            future.wait()  # said to be complete, it may not hold its final state yet, and the server's may be stale
             if ended_badly(future):
                 on_failure(future)
     finally:

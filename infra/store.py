@@ -97,7 +97,7 @@ class Store:
             return None
         try:
             found = Manifest.parse(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole manifest: {reason}") from error
         if (found.stage, found.fingerprint) != (stage, fingerprint):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -28,6 +29,7 @@ from tasks.adapters import adapted, merged
 from tasks.loading import load_model
 from tasks.optimizer_state import trained
 from tasks.program import Progress
+from tasks.reporting import run_name
 
 
 def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
@@ -44,8 +46,11 @@ def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
     return whole.to(torch.bfloat16) if precision == "bf16" else whole
 
 
-def keep(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path) -> None:
-    """The first process writes the model; where weights are shared out, all of them give theirs."""
+def keep(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
+) -> None:
+    """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
+    out, all processes give theirs."""
     what, shared = job["what"], trainer.is_deepspeed_enabled
     weights = trained(trainer.model, trainer.args) if shared else {}
     if trainer.is_world_process_zero():
@@ -54,7 +59,9 @@ def keep(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: P
             zero.forget()
             whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
             model = adapted(whole, what.get("lora"), job["seed"])
-            model.load_state_dict(weights, strict=False)
+        if instead:
+            weights = load_file(instead)
+        model.load_state_dict(weights, strict=False)
         save(finished(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
 
 
@@ -94,7 +101,8 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",
+        report_to="none",  # trackers are callbacks of ours
+        run_name=run_name(job),
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
         deepspeed=zero.configuration(how.get("deepspeed")),

@@ -10,7 +10,7 @@ import json
 from tasks.checks.judge import Suite
 
 
-def tests_in(gold: str) -> Suite | None:
+def suite_in(gold: str) -> Suite | None:
     """ValueError where the gold is meant as tests and cannot be read as such."""
     found = parsed(gold)
     if isinstance(found, list) and found and all(isinstance(one, str) and asserts(one) for one in found):

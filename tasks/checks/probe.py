@@ -11,8 +11,6 @@ from pathlib import Path
 
 from tasks.checks import kernel
 
-ALLOWED = {"PYTHONHASHSEED", "LC_CTYPE", "PWD"}  # Python itself and bubblewrap set the last two
-
 
 def play(order: dict) -> None:
     """`secrets` are files that exist outside, `address` a socket that listens there."""
@@ -30,7 +28,6 @@ def play(order: dict) -> None:
         "makes namespaces": lambda: kernel.unshare(0x10000000),
         "raises its limits": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
         "takes memory": lambda: bytearray(order["memory_megabytes"] << 20),
-        "has an environment": lambda: (os.environ.keys() - ALLOWED).pop(),
         "becomes root": lambda: os.setuid(0),
     }
     worked = [name for name, attempt in attempts.items() if succeeds(attempt)]

@@ -3,6 +3,7 @@
 JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet.
 """
 
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,10 +43,18 @@ def score_batch(model, tokenizer, rows: list[dict], max_length: int) -> list[dic
     hidden = model.base_model(**batch).last_hidden_state
     last = torch.tensor([len(row) - 1 for row in ids], device=model.device)
     scores = model.score(hidden[torch.arange(len(ids), device=model.device), last].float()).squeeze(-1).tolist()
+    refuse_bad(rows, scores)
     return [
         {"content_id": row["content_id"], "score": value, "tokens": len(kept), "truncated": len(kept) < len(all_ids)}
         for row, value, kept, all_ids in zip(rows, scores, ids, whole, strict=True)
     ]
+
+
+def refuse_bad(rows: list[dict], scores: list[float]) -> None:
+    """Before a row of them is kept: what is in a pool is never made again."""
+    for row, score in zip(rows, scores, strict=True):
+        if not math.isfinite(score):
+            raise BadInput(f"reward model: its score of content {row['content_id']} is {score}, not a number")
 
 
 if __name__ == "__main__":

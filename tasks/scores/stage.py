@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
@@ -24,7 +25,7 @@ class Scoring(What):
 
 
 class ScoringHow(How):
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, le=65_536)
     batches_per_part: int = Field(8, gt=0)
 
 
@@ -66,4 +67,4 @@ def annotate_rewards(
 def refuse_bad(rows: pd.DataFrame) -> None:
     bad = rows[~np.isfinite(rows["score"].astype(float))]
     if len(bad):
-        raise RuntimeError(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")
+        raise BadInput(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")
