@@ -198,7 +198,7 @@ def test_a_collective_samples_nothing_and_reads_what_its_members_answered(tmp_pa
     assert last.inputs["responses"][-1] is best
     with pytest.raises(BadInput, match=r"models\.best\.members: no model before it is called 'nobody'"):
         examination(tmp_path, CHECKED, COLLECTIVE.replace('"after"]', '"nobody"]'))
-    with pytest.raises(BadInput, match="nobody who goes on with a dialogue"):
+    with pytest.raises(BadInput, match="can choose an answer, but mt-bench"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), COLLECTIVE)
 
 
