@@ -31,7 +31,6 @@ chaos: $(VENV)/.installed-test
 # Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
 audit: $(VENV)/.installed-test
 	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile tests/test_lock.py
-	@$(BIN)/pip check
 	@! test -x $(BIN)/pip-audit || $(BIN)/pip-audit --no-deps --disable-pip -r requirements.lock
 
 # Seconds and peak memory per stage at SIZE responses; 3,000,000 take about ten minutes.
