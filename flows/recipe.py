@@ -5,7 +5,7 @@ import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -49,6 +49,9 @@ class Source(Section):
     name: str = Field(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
     model: SourceModel
     sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
+    licence: str = Field("", description="what its responses may be used for; changes nothing")
+    context: int = Field(0, ge=0, description="tokens that it is said to read; fuse doctor compares. 0: not said")
+    notes: str = Field("", description="of its chat template and its sampling; changes nothing")
 
     @property
     def answers(self) -> bool:
@@ -86,6 +89,12 @@ class Hows(Section):
         return self.engines.get(name, self.sampling)
 
 
+class Doctor(Section):
+    """What the doctor finds red and this recipe accepts: `check` or `model.check` -> why."""
+
+    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="the findings and the reasons")
+
+
 class Recipe(Section):
     """A run, from the prompts to the report."""
 
@@ -106,6 +115,7 @@ class Recipe(Section):
     wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
+    doctor: Doctor = Doctor()
 
     @model_validator(mode="before")
     @classmethod
@@ -187,7 +197,8 @@ class Recipe(Section):
 
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
-        return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
+        said = {"sources": {"__all__": {"licence", "context", "notes"}}, "how": True, "doctor": True}
+        return without_paths(self.model_dump(mode="json", exclude=said, exclude_defaults=True))
 
 
 def slots(value: Any, path: str = "") -> list[str]:

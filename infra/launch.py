@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.devices import Devices
 from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
@@ -25,6 +26,7 @@ class Environment:
 
     python: str = sys.executable
     variables: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0  # of its own; 0: it sees what we see
 
 
 HERE = Environment()
@@ -36,6 +38,7 @@ class Launcher:
     def __init__(self, slots: int | None = None, threads: int | None = None):
         self.slots = threading.BoundedSemaphore(slots or settings().programs_at_once)
         self.threads = threads or settings().threads_per_program
+        self.devices = Devices()
         self.stopped = threading.Event()
 
     def run(
@@ -53,13 +56,15 @@ class Launcher:
         out.mkdir(parents=True, exist_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
         job_file.write_text(json.dumps(job, indent=1))
-        with self.slots:
+        with self.slots, self.devices.taken(environment.gpus) as gpus:
             started = time.monotonic()
-            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch, environment)
+            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch, environment, gpus)
             seconds = round(time.monotonic() - started, 3)
         return {**json.loads((out / "summary.json").read_text()), "program_seconds": seconds}
 
-    def _run(self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment) -> None:
+    def _run(
+        self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, gpus: dict[str, str]
+    ) -> None:
         module = words[-4]
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -68,7 +73,7 @@ class Launcher:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=program_environment(self.threads) | environment.variables,
+                env=program_environment(self.threads) | environment.variables | gpus,
             )
         try:
             while process.poll() is None:

@@ -104,16 +104,10 @@ def vllm_environment() -> dict[str, str]:
     )
 
 
-def devices(worker: int, each: int) -> dict[str, str]:
-    """The GPUs of the worker of this number, `each` of those that this process may use."""
+def visible_gpus() -> list[str] | None:
+    """The GPUs that this process may use, where somebody has said so."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    usable = given.split(",") if given else [str(number) for number in range((worker + 1) * each)]
-    mine = usable[worker * each : (worker + 1) * each]
-    if len(mine) < each:
-        raise BadInput(
-            f"how.workers: worker {worker + 1} needs {each} GPUs, CUDA_VISIBLE_DEVICES {given!r} leaves {len(mine)}"
-        )
-    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}
+    return None if given is None else [name for name in given.split(",") if name]
 
 
 def secret(name: str) -> str:

@@ -18,8 +18,6 @@ from infra.errors import ProgramFailed
 from infra.launch import HERE, Environment
 from tasks.execution import Run
 
-HERE_ALWAYS = lambda worker: HERE
-
 
 @dataclass(frozen=True)
 class Crew:
@@ -29,8 +27,8 @@ class Crew:
     workers: int = 1
     restarts: int = 0
     group: int = 0  # processes that each worker is made of, as the launcher starts them
-    environment: Callable[[int], Environment] = HERE_ALWAYS  # of each worker, counted from 0
-    own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job says that the others' do not
+    environment: Environment = HERE
+    own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job, counted from 0, says that others' do not
 
 
 class Shift:
@@ -78,8 +76,8 @@ class Shift:
         rows.to_parquet(out / "rows.parquet", index=False)
         job = {**self.job, **self.crew.own(number), "rows": str(out / "rows.parquet")}
         job["threads"] = max(1, self.run.launcher.threads // max(self.crew.group, 1))
-        look, environment = lambda: self.look(out), self.crew.environment(number)
-        summary = self.run.launcher.run(self.crew.module, job, out, look, self.crew.group, environment)
+        look = lambda: self.look(out)
+        summary = self.run.launcher.run(self.crew.module, job, out, look, self.crew.group, self.crew.environment)
         self.counts.update({name: value for name, value in summary.items() if not isinstance(value, str)})
 
     def look(self, out: Path) -> None:

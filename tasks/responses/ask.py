@@ -15,7 +15,8 @@ from tasks.pace import Pace
 from tasks.parts import Parts
 from tasks.program import Progress, run
 from tasks.records import RESPONSE
-from tasks.responses.asked import Reader, answered, context_of, count_of, record, refused, rows_of
+from tasks.responses.asked import Reader, answered, context_of, count_of, end_tokens, record, refused, rows_of
+from tasks.tokens import generation_of
 
 HOPELESS = 20  # so many refusals before the first answer are not the prompts' fault
 
@@ -103,16 +104,11 @@ class Tokens:
     """Token ids and every sampling field, so that the server's own defaults decide nothing; as vLLM takes them."""
 
     def __init__(self, job: dict):
-        from transformers import GenerationConfig
-
-        from tasks.loading import load_tokenizer
-        from tasks.responses.asked import end_tokens
+        from tasks.loading import load_tokenizer  # with torch, which a chat needs not
 
         what, how = job["what"], job["how"]
         self.tokenizer = load_tokenizer(job["tokenizer"])
-        self.ends = end_tokens(
-            GenerationConfig.from_pretrained(job["tokenizer"], local_files_only=True), self.tokenizer
-        )
+        self.ends = end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
         self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
         self.engine = f"endpoint {how['model']}"
         self.fields = {

@@ -57,12 +57,11 @@ class Reader:
         return Asked(row, ids, room)
 
 
-def context_of(folder: str | Path, asked: int = 0) -> int:
-    """Tokens of prompt and response together that the model is made for, or fewer where fewer are asked for."""
+def context_of(folder: str | Path) -> int:
+    """Tokens of prompt and response together that the model is made for."""
     from transformers import AutoConfig
 
-    made_for = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().max_position_embeddings
-    return min(asked or made_for, made_for)
+    return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().max_position_embeddings
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -7,7 +7,6 @@ a seed for every row, keeps it full, and lets it share what the samples of a pro
 from pathlib import Path
 
 import vllm
-from transformers import GenerationConfig
 from vllm import EngineArgs, LLMEngine, SamplingParams
 from vllm.platforms import current_platform
 
@@ -16,20 +15,17 @@ from tasks.parts import Parts
 from tasks.program import Progress, run
 from tasks.records import RESPONSE
 from tasks.responses.asked import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
+from tasks.tokens import generation_of
 
 
 def batch(job: dict, out: Path, progress: Progress) -> dict:
     what, how = job["what"], job["how"]
     tokenizer = load_tokenizer(job["model"])
-    ends = end_tokens(GenerationConfig.from_pretrained(job["model"], local_files_only=True), tokenizer)
-    context = context_of(job["model"], how["context"])
-    engine = started(job["model"], how, context)
+    ends = end_tokens(generation_of(job["model"]), tokenizer)
+    reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
+    engine = started(job["model"], how, longest(job, reader))
     name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
-    reader, parts, total = (
-        Reader(tokenizer, context, what["max_new_tokens"]),
-        Parts(RESPONSE, out, how["part_seconds"]),
-        count_of(job),
-    )
+    parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
     waiting, asked, tokens = iter(rows_of(job)), {}, 0
     while True:
         while len(asked) < 2 * how["in_flight"] and (row := next(waiting, None)):
@@ -51,6 +47,12 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
         progress(parts.count, total)
     parts.close()
     return {"tokens_made": tokens}
+
+
+def longest(job: dict, reader: Reader) -> int:
+    """Tokens that the longest prompt needs with its response: what the engine has to be able to hold, and no more."""
+    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
+    return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
 def started(model: str, how: dict, context: int) -> LLMEngine:

@@ -2,7 +2,7 @@
 
 from infra.errors import BadInput
 from infra.launch import HERE, Environment
-from infra.settings import devices, secret, settings, vllm_environment
+from infra.settings import secret, settings, vllm_environment
 from infra.store import Manifest
 from tasks.crew import Crew
 from tasks.execution import Run
@@ -14,28 +14,20 @@ def crew_of(run: Run, how: AnyEngine, model: Manifest) -> tuple[Crew, dict]:
     shared = {"workers": how.programs, "restarts": how.restarts}
     match how:
         case Transformers():
-            apart = lambda worker: Environment(variables=gpus(how, worker, 1))
-            return Crew("tasks.responses.generate", environment=apart, **shared), {"model": str(run.model(model))}
+            alone = Environment(gpus=1) if how.workers > 1 else HERE
+            return Crew("tasks.responses.generate", environment=alone, **shared), {"model": str(run.model(model))}
         case Vllm():
-            apart = lambda worker: of_vllm(gpus(how, worker, how.tensor_parallel))
-            of_vllm({})  # before anything is fetched
-            return Crew("tasks.responses.batching", environment=apart, **shared), {"model": str(run.model(model))}
+            place = of_vllm(how)  # looked for before anything is fetched
+            return Crew("tasks.responses.batching", environment=place, **shared), {"model": str(run.model(model))}
         case Endpoint():
             if how.key:
                 secret(how.key)
             tokenizer = {"tokenizer": str(run.tokenizer(model))} if how.speaks == "tokens" else {}
-            crew = Crew(
-                "tasks.responses.ask", environment=lambda worker: HERE, own=lambda k: {"url": how.urls[k]}, **shared
-            )
-            return crew, tokenizer
+            return Crew("tasks.responses.ask", own=lambda worker: {"url": how.urls[worker]}, **shared), tokenizer
 
 
-def gpus(how: Transformers | Vllm, worker: int, each: int) -> dict[str, str]:
-    return devices(worker, each) if how.workers > 1 else {}
-
-
-def of_vllm(variables: dict[str, str]) -> Environment:
+def of_vllm(how: Vllm) -> Environment:
     python = settings().vllm.absolute() / "bin" / "python"
     if not python.exists():
         raise BadInput(f"FUSE_VLLM: {settings().vllm} holds no environment; make vllm makes it")
-    return Environment(str(python), vllm_environment() | variables)
+    return Environment(str(python), vllm_environment(), how.tensor_parallel)

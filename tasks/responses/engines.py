@@ -24,7 +24,9 @@ class Local(Engine):
     """An engine that holds the weights."""
 
     workers: int = Field(
-        1, gt=0, description="programs that share the rows, each with GPUs of its own; see FUSE_PROGRAMS"
+        1,
+        gt=0,
+        description="programs that share the rows, each with GPUs of its own; FUSE_PROGRAMS says how many run at once",
     )
 
     @property
@@ -46,7 +48,6 @@ class Vllm(Local):
     kind: Literal["vllm"]
     tensor_parallel: int = Field(1, gt=0, description="GPUs that one copy of the weights is spread over")
     in_flight: int = Field(256, gt=0, description="responses in flight")
-    context: int = Field(0, ge=0, description="tokens of prompt and response together; 0: what the model is made for")
     memory: float = Field(0.92, gt=0, le=1, description="share of a GPU's memory")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: as the weights are kept"
