@@ -53,6 +53,12 @@ RIGHT = [
     ("7", r"First \boxed{3}, but then we correct it to \boxed{7}."),
     ("42", "答案是 42"),
     (r"\binom{5}{2}", r"\boxed{10}"),
+    ("7", r"\boxed{3 + 4 = 7}"),
+    ("7", r"\boxed{f(2) = 7}"),
+    ("7", r"\boxed{\text{Total} = 7}"),
+    ("7", r"\boxed{x_1 = 3 + 4 = 7}"),
+    ("y = 2x + 1", r"\boxed{y=2x+1}"),
+    ("a b", r"\boxed{ab}"),
 ]
 WRONG = [
     ("18", r"\boxed{17}"),
@@ -81,5 +87,17 @@ WRONG = [
     ("3, -3", r"\boxed{3}"),
     ("1234", r"\boxed{1,2,3,4}"),
     ("12", r"\boxed{12"),
+    ("0", r"\boxed{x^2 - 1 = 0}"),
+    ("7", r"\boxed{8 = 7}"),
+    ("7", r"\boxed{7 = 8}"),
+    ("7", r"\boxed{x \le 7}"),
+    ("7", r"\boxed{x <= 7}"),
+    ("7", r"\boxed{1, 2, 3, 4, 5, 6, 7}"),
+    ("7", r"\boxed{7 \text{ or } 8}"),
+    ("7", "The answer is 7 or 8."),
+    ("7", r"\boxed{7 \pm 1}"),
+    ("7", r"\boxed{}"),
+    ("7", r"\boxed{x} = 7"),
+    ("1, 2", r"\boxed{12}"),
 ]
 HANGING = ["9^{9^{9^{9}}}", r"\frac{1}{3}^{10^{10^{10}}}", "((((" * 3000]
