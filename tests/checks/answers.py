@@ -59,6 +59,9 @@ RIGHT = [
     ("7", r"\boxed{x_1 = 3 + 4 = 7}"),
     ("y = 2x + 1", r"\boxed{y=2x+1}"),
     ("a b", r"\boxed{ab}"),
+    ("north-east", r"\boxed{\text{north-east}}"),
+    ("all odd primes", r"\boxed{\text{all odd primes}}"),
+    (r"\text{(i) and (iii)}", r"\boxed{(i) and (iii)}"),
 ]
 WRONG = [
     ("18", r"\boxed{17}"),
@@ -99,5 +102,8 @@ WRONG = [
     ("7", r"\boxed{}"),
     ("7", r"\boxed{x} = 7"),
     ("1, 2", r"\boxed{12}"),
+    ("north", r"\boxed{\text{thorn}}"),
+    ("f is continuous", r"\boxed{f is not continuous}"),
+    ("dbca", r"\boxed{abcd}"),
 ]
 HANGING = ["9^{9^{9^{9}}}", r"\frac{1}{3}^{10^{10^{10}}}", "((((" * 3000]
