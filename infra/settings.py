@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from dotenv import load_dotenv
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
+    reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
 
     @property

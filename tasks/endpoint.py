@@ -7,7 +7,7 @@ silent, talking nonsense), which is tried again, ever later; a fault that no lat
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import aiohttp
@@ -23,9 +23,20 @@ class Unanswered(Exception):
     """This request has no answer: refused, or all attempts failed."""
 
 
+class Refused(Unanswered):
+    """The server will not answer this request, however often it is asked."""
+
+
+def completion(reply: dict) -> bool:
+    """Whether a reply is a chat completion: a choice whose message is text."""
+    return isinstance(reply["choices"][0]["message"]["content"], str)
+
+
 @dataclass(frozen=True)
 class Endpoint:
     url: str  # up to and with /v1
+    path: str = "/chat/completions"
+    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
     key: str = ""
     concurrency: int = 32
     timeout: float = 120.0
@@ -79,7 +90,7 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         await asyncio.sleep(pause)
         pause = min(LONGEST_WAIT, endpoint.first_wait * 2**attempt) * random.uniform(0.5, 1)
         try:
-            async with client.post(f"{endpoint.url}/chat/completions", json=body) as answer:
+            async with client.post(endpoint.url + endpoint.path, json=body) as answer:
                 text = await answer.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
             fault = f"{type(problem).__name__} {problem}".strip()
@@ -89,11 +100,11 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         if answer.status in PASSING:
             fault, pause = f"status {answer.status}", max(pause, asked_to_wait(answer.headers.get("Retry-After", "")))
         elif answer.status != 200:
-            raise Unanswered(f"status {answer.status}: {text[:200]}")
-        elif reply := readable(text):
+            raise Refused(f"status {answer.status}: {text[:200]}")
+        elif reply := readable(text, endpoint.is_reply):
             return reply
         else:
-            fault = f"no chat completion: {text[:80]!r}"
+            fault = f"no reply to this: {text[:80]!r}"
     raise Unanswered(f"{endpoint.attempts} attempts, the last: {fault}")
 
 
@@ -101,11 +112,10 @@ def asked_to_wait(text: str) -> float:
     return min(LONGEST_WAIT, float(text)) if text.isdigit() else 0.0
 
 
-def readable(text: str) -> dict | None:
-    """The reply, if this is one: JSON with a choice whose message is text."""
+def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
+    """The reply, if this is one."""
     try:
         reply = json.loads(text)
-        said = reply["choices"][0]["message"]["content"]
+        return reply if is_reply(reply) else None
     except (ValueError, KeyError, IndexError, TypeError):
         return None
-    return reply if isinstance(said, str) else None
