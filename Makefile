@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test lint bench-training clean
+.PHONY: demo demo-seeds test lint bench-training bench-rewards clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -23,6 +23,10 @@ lint: $(VENV)/.installed-test
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
+
+# Minutes: candidates scored per second, beside the published scripts' loop.
+bench-rewards: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.rewards
 
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.
