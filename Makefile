@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test lint bench-training bench-rewards clean
+.PHONY: demo demo-seeds test e2e lint bench-training bench-rewards clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -15,6 +15,10 @@ demo-seeds: $(VENV)/.installed-test
 
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest
+
+# Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.
+e2e: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m e2e tests/e2e
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests

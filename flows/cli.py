@@ -65,7 +65,98 @@ def parser() -> argparse.ArgumentParser:
             one.add_argument("--to", metavar="FOLDER", required=True, help="a new folder")
             one.add_argument("--candidates", action="store_true", help="also all responses with their scores")
         one.set_defaults(command=command)
+    for name, command, text in (
+        ("up", up, "start the whole stack on this machine: Prefect, an S3 server, a worker per pool, the deployments"),
+        ("down", down, "end the stack; artifacts and history stay"),
+        ("deploy", deploy, "register work pools, deployments and automations on the server of PREFECT_API_URL"),
+    ):
+        commands.add_parser(name, help=text, description=text).set_defaults(command=command)
+    housekeeping(commands)
+    add_ablate(commands)
     return whole
+
+
+def up(_: argparse.Namespace) -> None:
+    from flows.stack import up
+
+    print("starting what does not run yet: object store, Prefect, deployments, workers (a minute or two)", flush=True)
+    state = up()
+    print(f"Prefect's UI: {state['ui']}\nartifacts: {state['store']}")
+    print(f"to use it in a shell: source {state['environment']}\nto end it: fuse down")
+
+
+def deploy(_: argparse.Namespace) -> None:
+    from flows.register import register
+    from infra.errors import BadInput
+    from infra.settings import api_given
+
+    if not api_given():
+        raise BadInput("PREFECT_API_URL: is not set; it says on which Prefect server the deployments are to be")
+    register()
+    print("work pools, deployments and automations are registered")
+
+
+def gc(chosen: argparse.Namespace) -> None:
+    from flows.console import make_console, show_garbage
+    from flows.fusion import fusion
+    from flows.gc import collect, pinned
+    from flows.place import Place
+    from flows.recipe import load
+    from infra.errors import BadInput
+
+    store = Place.from_settings().store
+    kept = [fusion(load(recipe)) for recipe in chosen.keep]
+    if chosen.delete and not kept and not pinned(store):
+        raise BadInput(
+            "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"
+        )
+    show_garbage(make_console(), collect(store, kept, chosen.days, chosen.delete), chosen.delete)
+
+
+def pin(chosen: argparse.Namespace) -> None:
+    from flows import gc
+    from flows.place import Place
+    from flows.show import find_artifact
+    from infra.errors import BadInput
+
+    store = Place.from_settings().store
+    if (manifest := find_artifact(chosen.artifact, store)) is None:
+        raise BadInput(f"{chosen.artifact}: not an artifact's address, as wrpo/1f3a would be")
+    (gc.unpin if chosen.remove else gc.pin)(store, manifest)
+    print(f"{manifest.stage}/{manifest.fingerprint}: {'unpinned' if chosen.remove else 'pinned'}")
+
+
+def down(_: argparse.Namespace) -> None:
+    from flows.stack import down
+
+    print("everything has ended; artifacts and history stay" if down() else "nothing ran")
+
+
+def housekeeping(commands) -> None:
+    text = "list what no kept recipe or pin needs and no running flow uses; with --delete, delete it"
+    one = commands.add_parser("gc", help=text, description=text)
+    one.add_argument("--keep", metavar="RECIPE", action="append", default=[], help="a recipe to keep; may be repeated")
+    one.add_argument("--days", type=float, default=30, help="only what was last changed so long ago (30)")
+    one.add_argument("--delete", action="store_true", help="delete it; without this nothing changes")
+    one.set_defaults(command=gc)
+    text = "keep an artifact, and what it was made from, from fuse gc"
+    one = commands.add_parser("pin", help=text, description=text)
+    one.add_argument(
+        "artifact", metavar="ARTIFACT", help="its address STAGE/FINGERPRINT (a unique beginning is enough)"
+    )
+    one.add_argument("--remove", action="store_true", help="no longer")
+    one.set_defaults(command=pin)
+
+
+def add_ablate(commands) -> None:
+    text = "run a matrix of variants of one recipe, what they share once, and compare them"
+    one = commands.add_parser("ablate", help=text, description=text)
+    one.add_argument("matrix", metavar="MATRIX", help="a TOML file, or the name of a shipped one (demo)")
+    one.add_argument("--base", metavar="RECIPE", help="another base recipe than the matrix names")
+    one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides", help="of the base")
+    one.add_argument("--only", metavar="VARIANT", action="append", default=[], help="beside the base; may be repeated")
+    one.add_argument("--plan", action="store_true", help="say what would run, and what is known already; run nothing")
+    one.set_defaults(command=ablate)
 
 
 def chain(chosen: argparse.Namespace):
@@ -179,6 +270,12 @@ def verify(chosen: argparse.Namespace) -> int:
         broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def ablate(chosen: argparse.Namespace) -> int:
+    from flows.ablating import ablate
+
+    return ablate(chosen.matrix, chosen.base, chosen.overrides, chosen.only, chosen.plan)
 
 
 def finish(last, place, console) -> int:

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from flows.gc import Garbage
 from flows.plan import Planned
 from flows.verify import Piece
 from tasks.stage import Step
@@ -120,6 +121,18 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     console.print(
         f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are in place"
     )
+
+
+def show_garbage(console: Console, found: Sequence[Garbage], deleted: bool) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("address", "MB", "days old"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "address" else "right")
+    for one in found:
+        table.add_row(one.address, f"{one.size / 1e6:,.1f}", f"{one.days:.1f}")
+    console.print(table)
+    size = sum(one.size for one in found) / 1e6
+    verdict = "deleted" if deleted else "nothing is deleted without --delete"
+    console.print(f"\n{len(found)} addresses, {size:,.1f} MB; {verdict}")
 
 
 def show_results(console: Console, numbers: dict) -> None:

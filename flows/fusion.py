@@ -4,6 +4,7 @@ Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect
 """
 
 from flows.recipe import Recipe
+from tasks.checks.stage import check_responses
 from tasks.evaluation.stage import Evaluation, evaluate
 from tasks.models.stage import obtain_model
 from tasks.pairs.rules import Rule
@@ -27,8 +28,9 @@ def fusion(recipe: Recipe) -> Step:
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
 
-    # 1. Every source answers every prompt n times, and the reward model scores every answer.
-    responses, scores, opponents = [], [], {}
+    # 1. Every source answers every prompt n times, and the reward model scores every answer. Where a rule asks which of
+    #    them are correct, each is checked: answers are compared, programs run against tests.
+    responses, scores, checks, opponents = [], [], [], {}
     for source in recipe.sources:
         model = obtain_model(f"model · {source.name}", **source.model.resolve(f"sources.{source.name}.model"))
         sampling = source.sampling or recipe.sampling
@@ -37,18 +39,22 @@ def fusion(recipe: Recipe) -> Step:
         opponents[source.name] = model, sampling
         scores += [annotate_rewards(f"reward annotation · {source.name}", prompts=prompts, model=model, reward=reward,
                                     responses=responses[-1], what=recipe.reward.scoring, how=how.scoring)]
+        if recipe.checks:
+            checks += [check_responses(f"reward annotation · checks of {source.name}", prompts=prompts, model=model,
+                                       responses=responses[-1], what=recipe.checks, how=how.checking)]
     sources = {"responses": responses, "scores": scores}
+    made = sources | {"checks": checks}
     to_learn = Pairs(sources=recipe.pairs.uses(names), rule=recipe.pairs)
     to_imitate = SftRecords(sources=recipe.records.uses(names), rule=recipe.records)
 
     # 2. The prompts are split; by the recipe, only those that leave a pair count. The target is fine-tuned on the best
     #    answers to the SFT part.
-    possible = [build_pairs("pairs · before splitting", prompts=prompts, **read_by(recipe.pairs, names, sources),
+    possible = [build_pairs("pairs · before splitting", prompts=prompts, **read_by(recipe.pairs, names, made),
                             what=to_learn)] if recipe.pairs_first else []
     splits = split_prompts(what=recipe.split, prompts=prompts, pairs=possible)
     on = {"prompts": prompts, "splits": splits}
-    records = build_sft_records(**on, **read_by(recipe.records, names, sources), what=to_imitate)
-    sft = train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
+    records = build_sft_records(**on, **read_by(recipe.records, names, made), what=to_imitate)
+    sft = target if recipe.sft.form == "none" else train_sft(model=target, records=records, what=recipe.sft, how=how.sft)
 
     # 3. The fine-tuned target answers the preference prompts itself: its best is y_wt, its worst y_l; y_ws is the
     #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Other rules
@@ -57,7 +63,7 @@ def fusion(recipe: Recipe) -> Step:
                            what=recipe.sampling.on("preference"), how=how.sampling)
     own_scores = annotate_rewards("reward annotation · SFT model", prompts=prompts, model=sft, reward=reward,
                                   responses=own, what=recipe.reward.scoring, how=how.scoring)
-    pairs = build_pairs(**on, **read_by(recipe.pairs, names, sources), what=to_learn,
+    pairs = build_pairs(**on, **read_by(recipe.pairs, names, made), what=to_learn,
                         **{"own_responses": own, "own_scores": own_scores} if recipe.pairs.reads_own else {})
     given = {"model": sft, "pairs": pairs}
     if asked := reference(recipe.wrpo):
@@ -65,7 +71,8 @@ def fusion(recipe: Recipe) -> Step:
     wrpo = train_wrpo(**given, what=recipe.wrpo, how=how.wrpo)
 
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
-    models = {name: (model, recipe.sampling) for name, model in (("target", target), ("SFT", sft), ("WRPO", wrpo))}
+    tuned = {} if sft is target else {"SFT": sft}
+    models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
     answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.sampling,
                                 what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
                for name, (model, sampling) in (models | opponents).items()]
@@ -75,17 +82,17 @@ def fusion(recipe: Recipe) -> Step:
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
         models=tuple(models), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
 
-    # 5. Beside it all, other reward models score what the sources said: how far would they have chosen otherwise?
+    # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
     jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=opponents[name][0],
                              responses=said, what=juror.scoring, how=how.scoring,
                              reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
             for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=sft, wrpo=wrpo, reward=reward,
-                        judge=judging, **{"jury": jury} if jury else {}, what=Report(
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
+                        reward=reward, judge=judging, jury=jury, what=Report(
                             sources=names, jury=tuple(juror.name for juror in recipe.jury), recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:
-    """Of what was made for each source, the steps that a rule reads: a source it does not read changes no address."""
-    chosen = rule.uses(names)
-    return {kind: [step for name, step in zip(names, steps, strict=True) if name in chosen] for kind, steps in made.items()}
+    """Of what was made for each source, the steps that a rule reads: what it does not read changes no address."""
+    chosen, kinds = rule.uses(names), [kind for kind in made if kind != "checks" or rule.reads_checks]
+    return {kind: [step for name, step in zip(names, made[kind], strict=True) if name in chosen] for kind in kinds}

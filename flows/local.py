@@ -1,6 +1,8 @@
 """A run on this machine: on the Prefect server that PREFECT_API_URL names, or on one of the workspace's own."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 from flows.recipe import Recipe
 from infra.errors import BadInput
@@ -10,6 +12,19 @@ from tasks.execution import Observer, sweep_scratch
 
 
 def run_here(recipe: Recipe, observe: Observer) -> dict:
+    with prefect_here(observe) as orchestrate:
+        return orchestrate.fuse(recipe)
+
+
+def ablate_here(matrix: str, recipes: Sequence[Recipe], observe: Observer) -> dict[str, str]:
+    """Addresses of the steps that failed, and why."""
+    with prefect_here(observe) as orchestrate:
+        return orchestrate.ablate(matrix, list(recipes))
+
+
+@contextlib.contextmanager
+def prefect_here(observe: Observer) -> Iterator[ModuleType]:
+    """The module of the flows, imported once a server is there."""
     sweep_scratch(settings().workspace / "scratch")
     quieten_prefect()
     with contextlib.ExitStack() as stack:
@@ -24,4 +39,4 @@ def run_here(recipe: Recipe, observe: Observer) -> dict:
         stack.enter_context(temporary_settings(own))
         orchestrate.observers.append(observe)
         stack.callback(orchestrate.observers.remove, observe)
-        return orchestrate.fuse(recipe)
+        yield orchestrate

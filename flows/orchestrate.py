@@ -1,63 +1,114 @@
 """Runs the chain on Prefect: one task per step, named by the user's word for its stage, cached under the step's address.
 
 The cache record lets the UI say *Cached* and a retry skip what is done; whether it is done the manifest alone decides.
+A step with a work pool is done by one of the pool's workers (`flows/dispatch.py`), any other one here.
 """
 
 import hashlib
-import time
-from uuid import UUID
+from collections.abc import Callable
 
 import httpx
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
-from prefect.exceptions import PrefectException
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.dispatch import dispatch
 from flows.fusion import fusion
 from flows.place import Place
-from flows.plan import Planned, plan
+from flows.plan import Planned, plan_all
+from flows.progress import ProgressArtifact
 from flows.recipe import Recipe
-from infra.errors import BadInput
+from infra.errors import TRANSIENT, BadInput
+from infra.uses import in_use
 from tasks.execution import Observer, ensure
-from tasks.stage import Step
+from tasks.stage import Step, lineage
 
 observers: list[Observer] = []  # who looks on besides Prefect: the terminal of a run started by hand
-PROGRESS_EVERY = 2.0  # seconds between two updates of a progress artifact
+
+
+def may_pass(task, task_run, state) -> bool:
+    """Whether a failed task is worth another try: what is wrong with the input no pause mends."""
+    return isinstance(state.result(raise_on_failure=False), (*TRANSIENT, httpx.TransportError))
+
+
+PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_condition_fn": may_pass}
+PAGE = {"task_runner": ThreadPoolTaskRunner(max_workers=64), "persist_result": False, "validate_parameters": True}
+
+
+def run_name(recipe: Recipe) -> str:
+    """target · recipe · short fingerprint: what a person recognises in a list of runs."""
+    return f"{recipe.target.title} · {recipe.name} · {fusion(recipe).fingerprint[:8]}"
 
 
 def flow_run_name() -> str:
-    """target · recipe · short fingerprint: what a person recognises in a list of runs."""
-    recipe = Recipe.model_validate(flow_run.parameters["recipe"])
-    return f"{recipe.name} · {fusion(recipe).fingerprint[:8]}"
+    return run_name(Recipe.model_validate(flow_run.parameters["recipe"]))
 
 
-@flow(
-    name="fusion",
-    flow_run_name=flow_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=64),
-    persist_result=False,
-    validate_parameters=True,
-)
+@flow(name="fusion", flow_run_name=flow_run_name, **PAGE)
 def fuse(recipe: Recipe) -> dict:
     """Fuses the recipe's sources into its target; returns the address of the report."""
+    return carry_out(recipe)
+
+
+def carry_out(recipe: Recipe) -> dict:
+    """The body of every flow that runs a recipe."""
     last, place = fusion(recipe), Place.from_settings()
-    place.store.probe()
-    submit(plan(last, place.store), place)
-    publish(last, place)
+    with in_use(place.store.blobs, lineage(last)):
+        submit(make_plan([last], place), place)
+        publish(last, place)
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
 
+@flow(name="ablation", flow_run_name="{matrix}", **PAGE)
+def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
+    """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
+    lasts, place = [fusion(recipe) for recipe in recipes], Place.from_settings()
+    with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
+        failed = attempt(make_plan(lasts, place), place)
+    return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
+
+
+@task(name="plan", persist_result=False, **PATIENT)
+def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
+    place.store.probe()
+    planned = plan_all(lasts, place.store)
+    create_table_artifact(
+        key="plan",
+        description="what this run finds and what it makes, and why",
+        table=[
+            {
+                "state": one.state,
+                "step": one.step.label,
+                "work pool": one.step.how.work_pool or "",
+                "why": "; ".join(one.reasons),
+                "address": one.step.address,
+            }
+            for one in planned
+        ],
+    )
+    return planned
+
+
 def submit(planned: list[Planned], place: Place) -> None:
-    """Submits every step that is found or needed; each starts when its inputs are there. The first failure is raised
-    when all that can be done beside it is done; bad input stops everything at once."""
+    """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
+    bad input stops everything at once."""
+
+    def stop(future: PrefectFuture) -> None:
+        if isinstance(future.result(raise_on_failure=False), BadInput):
+            place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+
+    for future in attempt(planned, place, stop).values():
+        future.result()
+
+
+def attempt(
+    planned: list[Planned], place: Place, on_failure: Callable[[PrefectFuture], None] = lambda future: None
+) -> dict[str, PrefectFuture]:
+    """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address.
+    The end of the run ends its programs."""
     storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
@@ -66,14 +117,17 @@ def submit(planned: list[Planned], place: Place) -> None:
                 futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
             ]
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
-    failed = []
-    for future in as_completed(list(futures.values())):
-        if future.state.is_failed() or future.state.is_crashed():
-            failed.append(future)
-            if isinstance(future.result(raise_on_failure=False), BadInput):
-                place.launcher.stopped.set()  # no retry mends it: nothing more is spent
-    for future in failed:
-        future.result()
+    try:
+        for future in as_completed(list(futures.values())):
+            if ended_badly(future):
+                on_failure(future)
+    finally:
+        place.launcher.stopped.set()
+    return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def ended_badly(future: PrefectFuture) -> bool:
+    return future.state.is_failed() or future.state.is_crashed()
 
 
 def as_task(planned: Planned, place: Place, storage: str):
@@ -88,44 +142,23 @@ def as_task(planned: Planned, place: Place, storage: str):
         result_serializer="json",
         result_storage=storage,
         refresh_cache=planned.runs,
+        **PATIENT,
     )
     def bring() -> dict:
-        progress = ProgressArtifact(step)
-        manifest = ensure(
-            step, place.store, place.launcher, lambda *seen: [look(*seen) for look in (progress, *observers)]
-        )
+        looks = [ProgressArtifact(step), *observers]
+        observe = lambda *seen: [look(*seen) for look in looks]
+        try:
+            if planned.runs and step.how.work_pool:
+                manifest = dispatch(step, place, observe)
+            else:
+                manifest = ensure(step, place.store, place.launcher, observe)
+        except TRANSIENT as problem:
+            observe(step, f"not now, it is tried again: {problem}", 0, 0, "")
+            get_run_logger().warning("not now: %s", problem)
+            raise
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
 
     return bring
-
-
-class ProgressArtifact:
-    """The same numbers as on the terminal, as a Prefect progress artifact."""
-
-    def __init__(self, step: Step):
-        self.key = f"{step.stage.name}-{step.fingerprint[:8]}"
-        self.artifact: UUID | None = None
-        self.last = 0.0
-
-    def __call__(self, step: Step, doing: str, done: int, total: int, unit: str) -> None:
-        if not total or (time.monotonic() - self.last < PROGRESS_EVERY and done < total):
-            return
-        self.last = time.monotonic()
-        try:
-            self.tell(f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total)
-        except (
-            httpx.HTTPError,
-            OSError,
-            RuntimeError,
-            PrefectException,
-        ) as problem:  # a number unseen is no reason to stop
-            get_run_logger().warning("progress not reported: %s", problem)
-
-    def tell(self, text: str, share: float) -> None:
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(share, key=self.key, description=text)
-        else:
-            update_progress_artifact(self.artifact, share, description=text)
 
 
 def result_storage(place: Place) -> str:
@@ -140,6 +173,7 @@ def result_storage(place: Place) -> str:
     return f"{kind}/{name}"
 
 
+@task(name="results", persist_result=False, **PATIENT)
 def publish(last: Step, place: Place) -> None:
     """The run's results as artifacts of the run, for those who look into the UI."""
     numbers = place.numbers(last)
@@ -152,4 +186,10 @@ def publish(last: Step, place: Place) -> None:
             for row in numbers["results"]
         ],
     )
-    create_markdown_artifact(key="report", markdown=f"{numbers['summary']}\n\nThe report: `{place.report(last)}`")
+    create_markdown_artifact(key="report", markdown=f"{numbers['summary']}\n\n{where_to_read(last, place)}")
+
+
+def where_to_read(report: Step, place: Place) -> str:
+    (entry,) = (one for one in place.store.manifest(*report.address.split("/")).files if one.name == "report.html")
+    copy = place.report(report)
+    return f"The report: [{copy.name}]({copy.as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

@@ -3,6 +3,7 @@
 Asks the store and runs nothing: neither Prefect nor torch is loaded here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +28,15 @@ class Planned:
 
 def plan(last: Step, store: Store) -> list[Planned]:
     """Every step of the chain with its state, inputs before their users."""
-    steps = lineage(last)
+    return plan_all([last], store)
+
+
+def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
+    """The same of several chains; a step that they share stands there once."""
+    steps = list({step.address: step for last in lasts for step in lineage(last)}.values())
     manifests = {step.address: store.manifest(step.stage.name, step.fingerprint) for step in steps}
-    needed = needed_addresses(last, {address for address, manifest in manifests.items() if manifest})
+    found = {address for address, manifest in manifests.items() if manifest}
+    needed = {address for last in lasts for address in needed_addresses(last, found)}
     known: dict[str, list[Manifest]] = {}
     planned: dict[str, Planned] = {}
     for step in steps:

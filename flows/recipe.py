@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
+from tasks.checks.stage import Checking, CheckingHow
 from tasks.models.stage import SLOT, GeneratorSource, RewardSource
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
@@ -83,6 +84,7 @@ class Hows(Section):
 
     sampling: SamplingHow = SamplingHow()
     scoring: ScoringHow = ScoringHow()
+    checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
 
@@ -97,6 +99,9 @@ class Recipe(Section):
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
     jury: tuple[Juror, ...] = ()
+    checks: Checking | None = Field(
+        None, description="which responses are correct, by the prompts' gold; none: not asked"
+    )
     split: SplitRule
     sampling: Sampling
     sft: SFT
@@ -157,9 +162,9 @@ class Recipe(Section):
             for one in rule.each():
                 if unknown := set(getattr(one, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
-                if one.reads_checks:
+                if one.reads_checks and self.checks is None:
                     raise ValueError(
-                        f"{field}.kind: {one.kind!r} needs checks of the responses, which no stage makes yet"
+                        f"{field}.kind: {one.kind!r} needs checks of the responses: add a section [checks]"
                     )
         for rule in self.pairs.each():
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
@@ -235,17 +240,29 @@ def without_paths(value: Any) -> Any:
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by path, or by the name of one that is shipped, with `a.b=c` overrides applied before it is read."""
-    file = find(name)
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
-        raise BadInput(f"{file}: not TOML: {problem}") from problem
+    return validated(written(name, overrides), str(find(name)))
+
+
+def written(name: str, overrides: Sequence[str] = ()) -> dict:
+    """What stands in the recipe's file, overridden, and not looked at yet."""
+    values = read_toml(find(name))
     for override in overrides:
         apply(values, override)
+    return values
+
+
+def read_toml(file: Path) -> dict:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
+        raise BadInput(f"{file}: not TOML: {problem}") from problem
+
+
+def validated(values: dict, origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
-        raise BadInput(f"{file}: {describe(problem)}") from problem
+        raise BadInput(f"{origin}: {describe(problem)}") from problem
 
 
 def find(name: str) -> Path:
@@ -260,30 +277,36 @@ def find(name: str) -> Path:
 def apply(values: dict, override: str) -> None:
     """`wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`; the value is TOML, or else text."""
     path, equals, text = override.partition("=")
-    *parents, last = path.split(".")
-    if not equals or not last:
+    if not equals or path.endswith(".") or not path:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except ValueError:
         value = text
+    section, last = section_of(values, path, f"--set {override}")
+    section[last] = value
+
+
+def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
+    """The section that a dotted path leads into, and the last name of the path."""
+    *parents, last = path.split(".")
     place: Any = values
     for part in parents:
-        place = step_into(place, part, override)
+        place = step_into(place, part, origin)
     if isinstance(place, list):
-        raise BadInput(f"--set {override}: {path} is a list; name one of its fields")
-    place[last] = value
+        raise BadInput(f"{origin}: {path} is a list; name one of its fields")
+    return place, last
 
 
-def step_into(place: Any, part: str, override: str) -> Any:
+def step_into(place: Any, part: str, origin: str) -> Any:
     if isinstance(place, list):
         named = [item for item in place if isinstance(item, dict) and item.get("name") == part]
         if named or (part.isdigit() and int(part) < len(place)):
             return named[0] if named else place[int(part)]
-        raise BadInput(f"--set {override}: there is no {part!r} in the list")
+        raise BadInput(f"{origin}: there is no {part!r} in the list")
     found = place.setdefault(part, {})
     if not isinstance(found, dict | list):
-        raise BadInput(f"--set {override}: {part} is a value, not a section")
+        raise BadInput(f"{origin}: {part} is a value, not a section")
     return found
 
 

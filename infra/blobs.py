@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from infra.bucket import Bucket
-from infra.errors import BadInput
+from infra.errors import BadInput, StoreUnreachable
 from infra.folder import Folder
 from infra.names import is_name
 
@@ -55,7 +55,11 @@ class Blobs:
 
     def list(self, prefix: str) -> dict[str, int]:
         """Path and size of everything below the folder `prefix` ("" for all), at any depth."""
-        return self._place.list(self._checked(prefix) if prefix else "")
+        return {path: size for path, (size, _) in self.entries(prefix).items()}
+
+    def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
+        """The same with the time of the last change, in seconds since 1970 by the store's clock."""
+        return self._place.entries(self._checked(prefix) if prefix else "")
 
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
         """True: `new` is the stored value. `old` and `new` must be unique in the life of the path."""
@@ -63,6 +67,15 @@ class Blobs:
 
     def delete(self, path: str) -> None:
         self._place.delete(self._checked(path))
+
+    def drop_uploads(self, older: float = 86_400) -> None:
+        """Removes what writes that a kill has interrupted left behind; those of the last day may still be under way."""
+        try:
+            self._place.drop_uploads(older)
+        except (
+            BadInput
+        ):  # the right to list uploads is one of its own, and a life-cycle rule of the bucket does the same
+            return
 
     def probe(self) -> None:
         """Raise BadInput unless this store can be written and really refuses a second writer."""
@@ -76,6 +89,8 @@ class Blobs:
             if not self.compare_and_swap(path, b"first", b"third") or self.read(path) != b"third":
                 raise BadInput(f"{self.url}: this store cannot replace an object under a condition")
             self.delete(path)
+        except StoreUnreachable:
+            raise
         except OSError as error:
             raise BadInput(f"{self.url}: cannot be used as a store: {error}") from error
 

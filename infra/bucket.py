@@ -4,6 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,21 @@ class Bucket:
         return None
 
     def read(self, path: str) -> bytes:
-        return self._call("cat_file", self._full(path), max_concurrency=1)  # one GET: ranges of two versions never mix
+        from fsspec.asyn import sync
+
+        def whole() -> bytes:
+            """One GET, so that ranges of two versions never mix; cat_file would repeat its own repeats for minutes."""
+            answer = self.files.call_s3("get_object", Bucket=self.bucket, Key=self._key(path))
+            return sync(self.files.loop, answer["Body"].read)
+
+        return self._call(path, whole)
 
     def digest(self, path: str) -> tuple[int, str]:
         def whole(full: str) -> tuple[int, str]:
             with self.files.open(full, "rb", block_size=8 * BLOCK, cache_type="readahead") as stream:
                 return measure(stream)
 
-        return self._call(whole, self._full(path))
+        return self._call(path, whole, self._full(path))
 
     def create(self, path: str, data: bytes) -> bool:
         for _ in range(3):
@@ -65,23 +73,23 @@ class Bucket:
         except FileNotFoundError:
             pass
         part = max(PART, -(-size // 10_000))  # an upload has at most 10 000 parts
-        self._call("put_file", str(local), self._full(path), chunksize=part)
+        self._call(path, "put_file", str(local), self._full(path), chunksize=part)
 
     def get_file(self, path: str, local: Path) -> None:
         with draft_of(local) as draft:
-            self._call("get_file", self._full(path), str(draft), chunksize=PART)
+            self._call(path, "get_file", self._full(path), str(draft), chunksize=PART)
             os.replace(draft, local)
 
-    def list(self, prefix: str) -> dict[str, int]:
+    def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
         root = f"{self.folder}/" if self.folder else ""
         request = {"Bucket": self.bucket, "Prefix": f"{root}{prefix}/" if prefix else root}
         found = {}
         while True:
-            page = self._call("call_s3", "list_objects_v2", **request)
+            page = self._call(prefix, "call_s3", "list_objects_v2", **request)
             for item in page.get("Contents", []):
                 name = item["Key"].removeprefix(root)
                 if is_name(name):
-                    found[name] = item["Size"]
+                    found[name] = (item["Size"], item["LastModified"].timestamp())
             if not page.get("IsTruncated"):
                 return found
             request["ContinuationToken"] = page["NextContinuationToken"]
@@ -95,7 +103,17 @@ class Bucket:
             return False
 
     def delete(self, path: str) -> None:
-        self._call("call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
+        self._call(path, "call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
+
+    def drop_uploads(self, older: float) -> None:
+        """Parts of uploads that a kill left unfinished: no listing shows them, and they are paid for."""
+        before = datetime.now(UTC) - timedelta(seconds=older)
+        prefix = f"{self.folder}/" if self.folder else ""
+        found = self._call("", "call_s3", "list_multipart_uploads", Bucket=self.bucket, Prefix=prefix)
+        for upload in found.get("Uploads", []):
+            if upload["Initiated"] <= before:
+                named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                self._call("", "call_s3", "abort_multipart_upload", Bucket=self.bucket, **named)
 
     def probe(self, path: str) -> None:
         """`compare_and_swap` itself would notice a wrong `old` without the server's help; this does not."""
@@ -109,59 +127,92 @@ class Bucket:
         return f"{self.bucket}/{self._key(path)}"
 
     def _head(self, path: str) -> dict:
-        return self._call("call_s3", "head_object", Bucket=self.bucket, Key=self._key(path))
+        return self._call(path, "call_s3", "head_object", Bucket=self.bucket, Key=self._key(path))
 
     def _put(self, path: str, data: bytes, **condition: str) -> bool:
         """False when the condition did not hold. A 409 means that another write was in flight: ask again."""
         pauses = [1.6, 0.8, 0.4, 0.2, 0.1]
         while True:
             try:
-                self._call("pipe_file", self._full(path), data, **condition)
+                self._call(path, "pipe_file", self._full(path), data, **condition)
                 return True
             except OSError as error:
-                if _code(error) in ("PreconditionFailed", "412"):
+                if _code(error) in _REFUSED:
                     return False
                 if _code(error) not in _IN_FLIGHT or not pauses:
                     raise
                 time.sleep(pauses.pop())
 
-    def _call(self, operation: str | Callable, *arguments: Any, **keywords: Any) -> Any:
+    def _call(self, path: str, operation: str | Callable, *arguments: Any, **keywords: Any) -> Any:
         """One operation, its failures sorted. Retries are s3fs's and botocore's; only damaged transfers repeat here."""
         from aiohttp import ClientPayloadError
-        from botocore import exceptions as boto
-        from fsspec.exceptions import FSTimeoutError
+        from botocore.exceptions import BotoCoreError
 
-        identity = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
-        sign_in = (boto.ProfileNotFound, boto.TokenRetrievalError, boto.SSOError)
         function = operation if callable(operation) else getattr(self.files, operation)
-        for last in (False, True):
+        pauses = [1.0, 0.2]
+        while True:
             try:
                 return function(*arguments, **keywords)
-            except boto.FlexibleChecksumError:
-                if last:
+            except (OSError, BotoCoreError, ClientPayloadError) as error:
+                if is_damaged(error) and pauses:
+                    time.sleep(pauses.pop())
+                elif known := named(f"{self.url}/{path}".rstrip("/"), error):
+                    raise known from error
+                else:
                     raise
-            except (*identity, *sign_in) as error:
-                raise BadInput(f"{self.url}: {error}") from error
-            except (boto.ConnectionError, boto.HTTPClientError, ClientPayloadError, FSTimeoutError) as error:
-                raise StoreUnreachable(f"{self.url}: {error or type(error).__name__}") from error
-            except OSError as error:
-                code = _code(error)
-                if isinstance(error, PermissionError) or code == "NoSuchBucket":
-                    raise BadInput(f"{self.url}: {error} ({code})") from error
-                busy = isinstance(error, TimeoutError) or error.errno in (errno.EBUSY, errno.EREMOTEIO)
-                if busy and code not in _IN_FLIGHT:
-                    raise StoreUnreachable(f"{self.url}: {error}") from error
-                if code != "BadDigest" or last:
-                    raise
+
+
+def is_damaged(error: Exception) -> bool:
+    """Bytes were lost or changed on their way."""
+    from aiohttp import ClientPayloadError
+    from botocore.exceptions import FlexibleChecksumError
+
+    return isinstance(error, FlexibleChecksumError | ClientPayloadError) or _code(error) == "BadDigest"
+
+
+def named(where: str, error: Exception) -> Exception | None:
+    """The failure in one line that says which object it was; none for what callers know how to read, and for bugs."""
+    from botocore import exceptions as boto
+    from fsspec.exceptions import FSTimeoutError
+
+    unknown_to_us = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+    sign_in = (boto.ProfileNotFound, boto.TokenRetrievalError, boto.SSOError)
+    silent = (boto.ConnectionError, boto.HTTPClientError, FSTimeoutError)
+    code, status = _code(error), _status(error)
+    said = " ".join(f"{where}: {error or type(error).__name__}".split())
+    if isinstance(error, (*unknown_to_us, *sign_in)):
+        return BadInput(said)
+    if isinstance(error, silent) or is_damaged(error):
+        return StoreUnreachable(said)
+    if not isinstance(error, OSError) or code in (*_IN_FLIGHT, *_REFUSED):
+        return None
+    if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
+        return None
+    if (
+        status >= 500
+        or status == 429
+        or isinstance(error, TimeoutError)
+        or error.errno in (errno.EBUSY, errno.EREMOTEIO)
+    ):
+        return StoreUnreachable(f"{said} ({code})")
+    return BadInput(f"{said} ({code})") if status else None  # no answer of a server's: a local disk, perhaps
 
 
 _IN_FLIGHT = ("ConditionalRequestConflict", "OperationAborted", "409")
+_REFUSED = ("PreconditionFailed", "412")
 
 
-def _code(error: OSError) -> str:
-    """S3's own word for a failure, which s3fs keeps only in the cause."""
-    response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code", "")
+def _answer(error: Exception) -> dict:
+    """S3's own words for a failure, which s3fs keeps only in the cause."""
+    return getattr(error.__cause__, "response", None) or {}
+
+
+def _code(error: Exception) -> str:
+    return _answer(error).get("Error", {}).get("Code", "")
+
+
+def _status(error: Exception) -> int:
+    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 @cache  # the first client of a session reads megabytes of service descriptions

@@ -13,5 +13,12 @@ class ProgramFailed(RuntimeError):
     """A program ended badly for a reason that is not the user's input; the message holds the last lines of its log."""
 
 
+class Unavailable(RuntimeError):
+    """Something outside is missing for now: a worker, a GPU, an endpoint's quota. Later may work."""
+
+
 class StoreUnreachable(ConnectionError):
     """The store did not answer, or was too busy, for longer than its client's own retries last."""
+
+
+TRANSIENT = (Unavailable, StoreUnreachable)  # tried again after a pause, several times

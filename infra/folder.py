@@ -1,8 +1,11 @@
 """Blobs as files of a local folder: written beside, flushed, then linked or renamed into place."""
 
+import contextlib
 import fcntl
 import os
+import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,12 +74,13 @@ class Folder:
             shutil.copyfile(self.local(path), draft)
             os.replace(draft, local)
 
-    def list(self, prefix: str) -> dict[str, int]:
+    def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
         found = {}
         for folder, _, names in os.walk(self.local(prefix)):
             for file in (Path(folder, name) for name in names if not name.startswith(DRAFT)):
                 try:
-                    found[file.relative_to(self.root).as_posix()] = file.stat().st_size
+                    state = file.stat()
+                    found[file.relative_to(self.root).as_posix()] = (state.st_size, state.st_mtime)
                 except FileNotFoundError:
                     continue  # deleted since the listing
         return found
@@ -94,6 +98,17 @@ class Folder:
     def delete(self, path: str) -> None:
         with self._locked():
             self.local(path).unlink(missing_ok=True)
+
+    def drop_uploads(self, older: float) -> None:
+        """What a kill left of a copy: drafts, which no listing shows."""
+        before = time.time() - older
+        for folder, _, names in os.walk(self.root):
+            for draft in (
+                Path(folder, name) for name in names if re.fullmatch(f"{re.escape(DRAFT)}[0-9a-f]{{32}}", name)
+            ):
+                with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+                    if draft.stat().st_mtime <= before:
+                        draft.unlink()
 
     def probe(self, path: str) -> None:
         """Nothing of its own: the trial writes in `Blobs.probe` say it all."""

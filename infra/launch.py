@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
+TORCHRUN = "torch/distributed/elastic/"
 
 
 class Launcher:
@@ -80,7 +81,10 @@ def end_group(process: subprocess.Popen) -> None:
 def failure(module: str, code: int, log: Path) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # torchrun has a code of its own
-        return BadInput(json.loads(reason.read_text())["message"])
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL:])
+        said = json.loads(reason.read_text())
+        return {"BadInput": BadInput, "Unavailable": Unavailable}[said["kind"]](said["message"])
+    lines = log.read_text(errors="replace").splitlines()
+    last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
+    tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")

@@ -106,6 +106,15 @@ def lease(
         taken.release()
 
 
+def live(blobs: Blobs, name: str) -> bool:
+    """Whether somebody holds `name` now."""
+    path = f"_leases/{name}.json"
+    try:
+        return not _parse(blobs, path, blobs.read(path)).gone()
+    except FileNotFoundError:
+        return False
+
+
 def _wait(
     blobs: Blobs,
     name: str,

@@ -26,6 +26,20 @@ class Settings(BaseSettings):
     programs: int = Field(0, ge=0, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, description="CPU threads per program; 0: the cores shared out evenly")
     reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
+    gpus: int = Field(
+        0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
+    )
+    webhook: str = Field(
+        "",
+        repr=False,
+        description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
+    )
+    ui_port: int = Field(4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine")
+    s3_port: int = Field(8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set")
+    database: str = Field(
+        "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
+    )
+    judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(90, gt=0, description="a silent worker loses its claim on a stage after this long")
 
     @property
@@ -82,6 +96,25 @@ def server_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: less is 0, a busy loop
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
+    }
+
+
+def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
+    """What the processes of `fuse up` start with: this environment, `.env` included, and their own stack's places."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {
+        **kept,
+        "FUSE_WORKSPACE": str(settings().workspace.absolute()),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+        "PREFECT_CLI_WRAP_LINES": "false",
+        "DO_NOT_TRACK": "1",
+        **own,
     }
 
 

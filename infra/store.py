@@ -87,6 +87,7 @@ class Store:
 
     def probe(self) -> None:
         self.blobs.probe()
+        self.blobs.drop_uploads()
 
     def manifest(self, stage: str, fingerprint: str) -> Manifest | None:
         path = f"{_artifact(stage, fingerprint)}/MANIFEST.json"

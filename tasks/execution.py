@@ -124,7 +124,7 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
     scratch = settings().workspace / "scratch" / f"{os.getpid()}-{uuid.uuid4().hex}"
     inputs = {
-        name: tuple(store.manifest(i.stage.name, i.fingerprint) for i in steps) for name, steps in step.inputs.items()
+        name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
     }
     run = Run(step, store, launcher, scratch.absolute(), observe)
     started, clock = datetime.now(UTC), time.monotonic()

@@ -17,6 +17,13 @@ def fillers(rows: int, args: TrainingArguments) -> int:
     return 0 if args.world_size == 1 else -rows % (args.per_device_train_batch_size * args.world_size)
 
 
+def part() -> None:
+    """At the end all wait for the first, which writes: a group that just falls apart ends in an abort."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 class SharedOrder(Sampler):
     """The order in which one process alone draws `rows` rows in an epoch, and then those that follow them."""
 

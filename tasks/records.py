@@ -49,6 +49,19 @@ SCORE = pa.schema(
     ]
 )
 
+CHECK = pa.schema(
+    [
+        ("content_id", pa.string()),
+        ("gold_id", pa.string()),  # sha256 of what it was checked with
+        ("score", pa.float64()),  # 1 correct, 0 not; null where that is not known
+        ("kind", pa.string()),  # math | code | none
+        ("verdict", pa.string()),  # passed | failed | error | timeout | unchecked
+        ("passed", pa.int32()),  # assertions that held, of `total`
+        ("total", pa.int32()),
+        ("reason", pa.string()),
+    ]
+)
+
 LOG_PROB = pa.schema(
     [
         ("content_id", pa.string()),

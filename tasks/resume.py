@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from tasks import zero
 from tasks.optimizer_state import put_state, state_of, trained
 from tasks.random_states import put_random_states, random_states
 
@@ -50,6 +51,8 @@ class Checkpoints(TrainerCallback):
         """Trainer has put back the weights and the step by now, and knows where in the data it is."""
         signal.signal(signal.SIGTERM, self.terminate)
         self.parts = {name: parts[name] for name in ("model", "optimizer", "lr_scheduler")}
+        if args.deepspeed:
+            zero.begin(self.parts["optimizer"])
         if self.resume:
             restore(self.resume, self.parts, args)
 

@@ -38,6 +38,8 @@ class What(Exact):
 class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
+    work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
+
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -132,6 +134,17 @@ class Step:
         if self.stage.rows is None:
             return None
         return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': self.stage.version})}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """A step of which the address alone is known: enough to be an input."""
+
+    address: str
+
+    @property
+    def fingerprint(self) -> str:
+        return self.address.partition("/")[2]
 
 
 def lineage(step: Step) -> list[Step]:

@@ -23,11 +23,11 @@ from transformers import (
 )
 
 from infra.errors import BadInput
+from tasks import zero
 from tasks.adapters import adapted, merged
 from tasks.loading import load_model
 from tasks.optimizer_state import trained
 from tasks.program import Progress
-from tasks.zero import configuration
 
 
 def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
@@ -51,6 +51,7 @@ def keep(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: P
     if trainer.is_world_process_zero():
         model = trainer.model
         if shared:
+            zero.forget()
             whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
             model = adapted(whole, what.get("lora"), job["seed"])
             model.load_state_dict(weights, strict=False)
@@ -96,7 +97,7 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         report_to="none",
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        deepspeed=configuration(how.get("deepspeed")),
+        deepspeed=zero.configuration(how.get("deepspeed")),
         dataloader_pin_memory=torch.cuda.is_available(),
         **more,
     )

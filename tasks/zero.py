@@ -3,10 +3,14 @@
 The one file that knows DeepSpeed. No op of its own is compiled: the optimizer stays torch's AdamW, offloaded or not.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from infra.errors import BadInput
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -15,6 +19,10 @@ def configuration(deepspeed: dict | None) -> dict | None:
     """As `TrainingArguments(deepspeed=…)` takes it; what reads "auto" it fills in itself."""
     if deepspeed is None:
         return None
+    if find_spec("deepspeed") is None:
+        raise BadInput("how.deepspeed: the package deepspeed is not installed; DS_BUILD_OPS=0 pip install deepspeed")
+    if not torch.cuda.is_available():
+        without_own_communication()
     waiting = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     sharing: dict[str, Any] = {"stage": deepspeed["zero"], "overlap_comm": torch.cuda.is_available()}
     if deepspeed["offload"]:
@@ -31,6 +39,18 @@ def configuration(deepspeed: dict | None) -> dict | None:
         "zero_force_ds_cpu_optimizer": False,
         **dict.fromkeys(automatic, "auto"),
     }
+
+
+def without_own_communication() -> None:
+    """Between processes on CPUs it would compile a communication op of its own first, for minutes: gloo serves."""
+    from deepspeed.ops import __compatible_ops__
+
+    __compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def forget() -> None:
+    """From here on models load whole again."""
+    unset_hf_deepspeed_config()
 
 
 def weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
@@ -60,18 +80,25 @@ def moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Ten
     return found
 
 
+def begin(optimizer: Any) -> None:
+    """The state that AdamW would make at its first step. Made then, ZeRO 2 loses sight of all parameter groups but one."""
+    zero = inside(optimizer)
+    three = hasattr(zero, "fp32_partitioned_groups_flat")
+    for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
+        zero.optimizer.state[flat] = {"step": torch.tensor(0.0)} | {name: torch.zeros_like(flat) for name in MOMENTS}
+    if not three:
+        zero._lazy_init_hp_params_optimizer_state()
+
+
 def put(
     model: torch.nn.Module, optimizer: Any, saved: dict[str, Tensor], state: dict[str, Tensor], rate: float
 ) -> None:
-    """The reverse of both, into a training that has not made a step yet. The model has its weights already, but where it
-    is in bf16 only rounded."""
+    """The reverse of both, into a training that has begun and not made a step yet. The model has its weights already, but
+    where it is in bf16 only rounded."""
     zero = inside(optimizer)
     steps = next(value for name, value in state.items() if name.endswith(".step"))
-    three = hasattr(zero, "fp32_partitioned_groups_flat")
-    for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
-        zero.optimizer.state[flat] = {"step": steps.clone()} | {name: torch.zeros_like(flat) for name in MOMENTS}
-    if not three:
-        zero._lazy_init_hp_params_optimizer_state()
+    for values in zero.optimizer.state.values():
+        values["step"].copy_(steps)
     for name, parameter in learning(model):
         write(parameter, saved[name])
         for moment in MOMENTS:

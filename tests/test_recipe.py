@@ -69,7 +69,7 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("wrpo.objective='dpo'", "wrpo.alpha: there is no such field (value 0.9)"),
         ("wrpo.schedule={kind='gap', scale=0}", "wrpo.schedule.scale: Input should be greater than 0, not 0"),
         ("wrpo.schedule={kind='linear', scale=1}", "wrpo.schedule.scale: there is no such field"),
-        ("sft.form='chunks'", "sft.form: Input should be 'completion' or 'packed', not 'chunks'"),
+        ("sft.form='chunks'", "sft.form: Input should be 'completion', 'packed' or 'none', not 'chunks'"),
         ("wrpo.lora={rank=0, alpha=1}", "wrpo.lora.rank: Input should be greater than 0, not 0"),
         ("sources.0.model={kind='hub', id='a/b', revision='main'}", "sources.0.model.revision: "),
         ("target={kind='hub', id='a/b', revision='pin-me'}", "target.revision: open ('pin-me')"),

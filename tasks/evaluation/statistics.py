@@ -1,19 +1,96 @@
-"""Means with honest intervals: the bootstrap over prompts, paired where two models answered the same prompts."""
+"""How sure a mean or a difference is: the bootstrap over prompts or clusters of rows, exact tests, and a family of them."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 RESAMPLES = 5000
+Estimate = dict[str, float]
 
 
-def interval(values: np.ndarray, confidence: float, seed: int) -> dict[str, float]:
+def interval(values: np.ndarray, confidence: float, seed: int) -> Estimate:
     """Mean of one value per prompt, with the percentile interval of its bootstrap over prompts."""
-    means = resample(values, seed).mean(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
+    return estimate(float(values.mean()), resample(values, seed).mean(axis=1), confidence)
 
 
 def resample(values: np.ndarray, seed: int) -> np.ndarray:
     """The same prompts are drawn for every model of a run (the draw depends on seed and size alone): pairs stay pairs."""
-    draw = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    return values[draw]
+    return values[draws(len(values), seed)]
+
+
+def draws(size: int, seed: int | Sequence[int], resamples: int = RESAMPLES) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, size, (resamples, size))
+
+
+def estimate(value: float, replicates: np.ndarray, confidence: float) -> Estimate:
+    """A number with the percentile interval of its bootstrap replicates."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def clustered(
+    values: np.ndarray, weights: np.ndarray, clusters: Sequence, confidence: float, seed: int
+) -> dict[str, float]:
+    """Weighted mean of rows of which several belong to one question: questions are drawn, with all of their rows."""
+    return estimate(
+        float(np.average(values, weights=weights)), cluster_means(values, weights, clusters, seed), confidence
+    )
+
+
+def cluster_means(values: np.ndarray, weights: np.ndarray, clusters: Sequence, seed: int) -> np.ndarray:
+    _, member = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(member, weights=values * weights)
+    sizes = np.bincount(member, weights=weights)
+    drawn = draws(len(sums), seed)
+    return sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """Exact two-sided p of right and wrong on the same prompts: of those that changed, are the gains half?"""
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    changed = gained + lost
+    tail = sum(math.comb(changed, count) for count in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**changed)
+
+
+def sign_flips(differences: np.ndarray, seed: int, flips: int = 10_000) -> float:
+    """Two-sided p of a mean paired difference: how often random signs of the prompts' differences give one as large."""
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
+        return 1.0
+    signs = np.random.default_rng(seed).integers(0, 2, (flips, len(nonzero)), dtype=np.int8) * 2 - 1
+    reached = np.abs(signs @ nonzero) >= abs(nonzero.sum()) - 1e-12 * np.abs(nonzero).sum()
+    return float((1 + reached.sum()) / (1 + flips))  # the observed signs are one of the draws
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted so that of all claims of a family that are made at p < 0.05, none is wrong in 95 families of 100."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def within_noise(difference: Estimate) -> bool:
+    """No claim is made of a difference whose interval includes nothing at all."""
+    return difference["low"] <= 0 <= difference["high"]
+
+
+def overall(scores: Sequence[tuple[float, float]]) -> float:
+    """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts 81."""
+    return sum(100 * score / full for score, full in scores) / len(scores)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[place]
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's."""
+    return float(np.corrcoef(ranks(one), ranks(other))[0, 1])

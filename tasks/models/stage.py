@@ -31,6 +31,10 @@ class Tiny(What):
     learning_rate: float = Field(3e-3, gt=0)
     seed: Seed
 
+    @property
+    def title(self) -> str:
+        return "tiny"
+
     def resolve(self, field: str) -> dict:
         return {"what": self}
 
@@ -68,6 +72,10 @@ class Folder(Exact):
     kind: Literal["folder"]
     path: str
 
+    @property
+    def title(self) -> str:
+        return Path(self.path).name
+
     def resolve(self, field: str) -> dict:
         folder = Path(self.path)
         check_folder(field, folder)
@@ -81,6 +89,10 @@ class Hub(What):
     kind: Literal["hub"]
     id: str
     revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
+
+    @property
+    def title(self) -> str:
+        return self.id.rpartition("/")[2]
 
     def resolve(self, field: str) -> dict:
         for name, value in (("id", self.id), ("revision", self.revision)):

@@ -25,7 +25,7 @@ def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) ->
         "shares": shares(candidates),
         "rewards": rewards(answers, sources),
         "dynamics": steps(run, inputs["wrpo"][0]),
-        "sft_dynamics": steps(run, inputs["sft"][0]),
+        "sft_dynamics": steps(run, *inputs["sft"]) if inputs["sft"] else [],
         "counts": [row for manifest in everything for row in counts(manifest)],
         "costs": [cost(manifest) for manifest in everything],
         "examples": examples(answers, prompts_of(run, inputs["prompts"][0])),

@@ -25,17 +25,21 @@ ACCURACIES = [
 
 
 def render(numbers: dict) -> str:
-    sections = "".join(
-        f'<section id="{anchor}"><h2>{title}</h2>{content(numbers)}</section>' for anchor, title, content in SECTIONS
-    )
-    contents = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _ in SECTIONS)
+    sections = [(anchor, title, content(numbers)) for anchor, title, content in SECTIONS]
+    return document(f"Fusion report: {text(numbers['recipe'])}", headline(numbers), sections)
+
+
+def document(title: str, header: str, sections: list[tuple[str, str, str]]) -> str:
+    """A whole page of (anchor, title, markup); `title` and `header` are markup already."""
+    body = "".join(f'<section id="{anchor}"><h2>{name}</h2>{content}</section>' for anchor, name, content in sections)
+    contents = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, _ in sections)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>Fusion report: {text(numbers["recipe"])}</title>'
-        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body>{headline(numbers)}"
-        f'<nav aria-label="Contents"><ol>{contents}</ol></nav><main>{sections}</main></body></html>\n'
+        f'<meta name="color-scheme" content="light dark"><title>{title}</title>'
+        f"<style>{STYLE.read_text(encoding='utf-8')}</style></head><body>{header}"
+        f'<nav aria-label="Contents"><ol>{contents}</ol></nav><main>{body}</main></body></html>\n'
     )
 
 

@@ -14,10 +14,11 @@ from tasks.training import Training, TrainingHow
 class SFT(Training):
     """Cross-entropy on the best source responses."""
 
-    form: Literal["completion", "packed"] = Field(
+    form: Literal["completion", "packed", "none"] = Field(
         "completion",
         description="completion: a row is a record, the loss is on its response; packed: as WRPO was published, a row is a "
-        "block of max_length tokens of records in a chain, the loss is on all of them",
+        "block of max_length tokens of records in a chain, the loss is on all of them; none: no SFT, the target itself is "
+        "optimised",
     )
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from tasks.adapters import adapted
+from tasks.group import part
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
@@ -43,6 +44,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
     keep(trainer, tokenizer, job, out)
+    part()
     if not trainer.is_world_process_zero():
         return None
     return summary(write_steps(trainer, out / "steps.parquet"), len(rows), **counts)

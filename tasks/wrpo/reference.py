@@ -13,6 +13,7 @@ import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from tasks.group import part
 from tasks.loading import load_model, load_tokenizer
 from tasks.parts import write_part
 from tasks.program import Progress, run
@@ -41,6 +42,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
                     progress(min(total, (done + len(made)) * state.num_processes), total)
         write_part(made, LOG_PROB, out / f"part-{state.process_index:03d}-{start:09d}.parquet")
         done += len(made)
+    part()
     return {"truncated": truncated, "layout": layout} if state.is_main_process else None
 
 

@@ -10,12 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from tasks.adapters import adapted
+from tasks.group import part
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.resume import Checkpoints, newest
 from tasks.trainer import StepCount, arguments, enough_memory, keep, read, summary
-from tasks.wrpo.batches import encode
+from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.stored import VerifyReference, join
 from tasks.wrpo.trainer import WrpoTrainer, write_steps
@@ -31,13 +32,15 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     rows, truncated = encode(records, tokenizer, what["max_length"], preference.roles)
     if preference.needs_reference:
         join(rows, records, job["reference"], preference.roles)
+    pad_id = tokenizer.pad_token_id or 0  # masked: never attended to, never a label
+    layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
     trainer = WrpoTrainer(
         model=adapted(model, what.get("lora"), job["seed"]),
         args=arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False),
         rows=rows,
         preference=preference,
-        pad_id=tokenizer.pad_token_id or 0,  # masked: never attended to, never a label
-        layout=job["how"]["layout"],
+        pad_id=pad_id,
+        layout=layout,
     )
     trainer.add_callback(StepCount(progress))
     if preference.needs_reference:
@@ -47,10 +50,11 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
     keep(trainer, tokenizer, job, out)
+    part()
     if not trainer.is_world_process_zero():
         return None
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated=truncated) | {"layout": trainer.layout}
+    return summary(steps, len(rows), truncated=truncated) | {"layout": layout}
 
 
 if __name__ == "__main__":

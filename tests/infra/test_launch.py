@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.launch import Launcher
 
 SLEEPER = "tests.infra.sleeper"
@@ -29,6 +29,11 @@ def test_the_summary_comes_back_with_the_seconds_it_took(launcher, tmp_path):
 def test_bad_input_comes_back_as_its_one_line(launcher, tmp_path):
     with pytest.raises(BadInput, match=r"^rows: there are none$"):
         launcher.run(SLEEPER, {"kind": "bad input"}, tmp_path / "out")
+
+
+def test_what_may_come_back_is_told_apart_from_bad_input(launcher, tmp_path):
+    with pytest.raises(Unavailable, match=r"^no GPU is free$"):
+        launcher.run(SLEEPER, {"kind": "no GPU"}, tmp_path / "out")
 
 
 def test_a_bug_comes_back_with_the_end_of_the_log(launcher, tmp_path):

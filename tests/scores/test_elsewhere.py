@@ -102,9 +102,9 @@ def test_an_endpoint_that_stays_down_ends_the_program_and_keeps_what_was_scored(
 
 
 def test_a_key_that_is_not_accepted_and_an_unknown_endpoint_are_the_users_to_mend(tmp_path):
-    with stub_endpoint(lambda body: {}, lambda request, attempt: "locked") as stub:
-        with pytest.raises(BadInput, match="the key is not accepted"):
-            asked(tmp_path, stub, "/classify")
+    locked = stub_endpoint(lambda body: {}, lambda request, attempt: "locked")
+    with locked as stub, pytest.raises(BadInput, match="the key is not accepted"):
+        asked(tmp_path, stub, "/classify")
     (tmp_path / "out").rmdir()
     with pytest.raises(BadInput, match=r"how\.scoring\.urls: says no endpoint of 'a/reward'"):
         run(ask, tmp_path, urls={})

@@ -20,7 +20,7 @@ from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id
 from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
 from tasks.trainer import arguments
-from tasks.wrpo.batches import encode
+from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.settings import ROLES, Reference
 from tasks.wrpo.stage import WRPOHow, compute_reference, responses
@@ -169,7 +169,8 @@ def trainer_of(model, rows, folder) -> WrpoTrainer:
     how = {"device_batch_size": 8, "gradient_checkpointing": False}
     job = {"what": what | {"max_steps": None, "precision": "fp32"}, "how": how, "seed": 1}
     args = arguments(TrainingArguments, job, len(rows), folder, remove_unused_columns=False)
-    return WrpoTrainer(model=model, args=args, rows=rows, preference=from_job(what, seed=1), pad_id=0)
+    make_ready(model.get_base_model(), rows, 0, "padded")
+    return WrpoTrainer(model=model, args=args, rows=rows, preference=from_job(what, seed=1), pad_id=0, layout="padded")
 
 
 def test_the_reference_is_the_model_without_its_adapter_however_far_that_is_trained(start, tmp_path):

@@ -1,0 +1,102 @@
+"""Housekeeping: finds, then deletes what no kept recipe or pin needs, what is old enough, and what no running flow uses.
+
+Kept are the chains of recipes that the caller names, and what the artifacts pinned in the store were made from. Beside
+artifacts these have pools of rows and checkpoints, which live and go by the same rule. A manifest goes before its bytes.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flows.portable import Portable, unpack
+from infra.blobs import Blobs
+from infra.errors import BadInput
+from infra.lease import lease
+from infra.settings import settings
+from infra.store import Manifest, Store
+from infra.uses import HOUSEKEEPING, used
+from tasks.stage import Step, lineage
+
+HOLDER = re.compile(r"(?P<address>(?:pools/|_checkpoints/)?[a-z0-9-]+/[0-9a-f]{40})/.+")
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that nothing keeps: an artifact, a pool or checkpoints, with all its objects."""
+
+    address: str
+    paths: tuple[str, ...]
+    size: int
+    days: float
+
+
+def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
+    """What is garbage now. With `delete` it is gone when this returns, and no flow can begin to use it meanwhile."""
+    keep = needed(steps for step in kept for steps in lineage(step)) | pinned(store)
+    with lease(store.blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
+        found = garbage(store.blobs, keep | used(store.blobs), days)
+        if delete:
+            for one in found:
+                for path in sorted(one.paths, key=lambda path: not path.endswith("/MANIFEST.json")):
+                    store.blobs.delete(path)
+                store.blobs.delete(f"_prefect/{one.address.replace('/', '-')}")
+    return found
+
+
+def needed(steps: Iterable[Step]) -> set[str]:
+    return {place for step in steps for place in (step.address, f"pools/{step.pool}" if step.pool else step.address)}
+
+
+def garbage(blobs: Blobs, keep: set[str], days: float) -> list[Garbage]:
+    """By address; its age is that of its youngest object, so that nothing that grows is ever old."""
+    objects: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
+    for path, state in blobs.entries("").items():
+        if (match := HOLDER.fullmatch(path)) and not path.startswith("_leases/"):
+            objects[match["address"]][path] = state
+    found = []
+    for address, files in sorted(objects.items()):
+        age = (time.time() - max(modified for _, modified in files.values())) / DAY
+        if address.removeprefix("_checkpoints/") not in keep and age >= days:
+            found.append(Garbage(address, tuple(files), sum(size for size, _ in files.values()), age))
+    return found
+
+
+def pin(store: Store, manifest: Manifest) -> None:
+    """Keeps an artifact and everything that it was made from, until it is unpinned."""
+    store.blobs.create(f"_pins/{manifest.stage}/{manifest.fingerprint}", manifest.label.encode())
+
+
+def unpin(store: Store, manifest: Manifest) -> None:
+    store.blobs.delete(f"_pins/{manifest.stage}/{manifest.fingerprint}")
+
+
+def pinned(store: Store) -> set[str]:
+    """Addresses and pools of all pinned artifacts and of what they were made from."""
+    found: set[str] = set()
+    ahead = [path.removeprefix("_pins/") for path in store.blobs.list("_pins")]
+    while ahead:
+        address = ahead.pop()
+        if address in found:
+            continue
+        found.add(address)
+        if manifest := store.manifest(*address.split("/")):
+            found |= pool_of(manifest)
+            ahead += [f"{each.stage}/{each.fingerprint}" for inputs in manifest.inputs.values() for each in inputs]
+    return found
+
+
+def pool_of(manifest: Manifest) -> set[str]:
+    """The pool that an artifact's rows came from; of a version that is no more, none: its rows are of no use now."""
+    try:
+        return needed([unpack(portable(manifest))])
+    except BadInput:
+        return set()
+
+
+def portable(manifest: Manifest) -> Portable:
+    inputs = {name: [f"{each.stage}/{each.fingerprint}" for each in given] for name, given in manifest.inputs.items()}
+    address = f"{manifest.stage}/{manifest.fingerprint}"
+    return Portable(address=address, label=manifest.label, what=manifest.what, how={}, inputs=inputs)

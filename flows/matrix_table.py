@@ -1,0 +1,87 @@
+"""What a matrix says: each variant's numbers, its difference to the base on the same prompts, and how sure that is.
+
+A variant that was not run, or failed, has no number; it is never a nought.
+"""
+
+import json
+from collections.abc import Collection
+
+import pandas as pd
+
+from flows.ablation import FULL, Matrix, Run
+from infra.store import Store
+from tasks.evaluation.statistics import holm, interval, mcnemar, sign_flips, within_noise
+from tasks.stage import lineage
+
+METRICS = {"accuracy": "correct", "win_rate": "win_rate"}
+LAST_MODEL = "WRPO"  # as the chain names what it leaves
+
+
+def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collection[str] = ()) -> dict:
+    """As plain values, for the terminal and the page. `failed`: addresses of steps that failed just now."""
+    full, seed = runs[0], runs[0].recipe.evaluation.seed
+    confidence = full.recipe.evaluation.confidence
+    answers = {run.variant.name: answers_of(run, store) for run in runs}
+    rows = [
+        {
+            "variant": run.variant.name,
+            "hypothesis": run.variant.hypothesis,
+            "expects": run.variant.expects,
+            "changes": changes(run),
+            "state": state(run, answers[run.variant.name], failed),
+            "report": run.last.address,
+            "metrics": {
+                metric: compared(answers[run.variant.name], answers[FULL], column, run is full, confidence, seed)
+                for metric, column in METRICS.items()
+            },
+        }
+        for run in runs
+    ]
+    correct_family(rows, confidence)
+    return {"name": matrix.name, "base": matrix.base, "confidence": confidence, "rows": rows}
+
+
+def answers_of(run: Run, store: Store) -> pd.DataFrame | None:
+    """What the variant's last model answered to each held-out prompt; None where it was not evaluated."""
+    manifest = store.manifest(run.evaluation.stage.name, run.evaluation.fingerprint)
+    if manifest is None:
+        return None
+    rows = pd.read_parquet(store.fetch(manifest, ["answers.parquet"]) / "answers.parquet")
+    return rows[rows["model"] == LAST_MODEL].set_index("prompt_id")
+
+
+def state(run: Run, answers: pd.DataFrame | None, failed: Collection[str]) -> str:
+    if answers is not None:
+        return "done"
+    broken = [step.label for step in lineage(run.last) if step.address in failed]
+    return f"failed: {broken[0]}" if broken else "not run"
+
+
+def changes(run: Run) -> list[str]:
+    return [f"{path} = {json.dumps(value, ensure_ascii=False)}" for path, value in run.variant.set.items()] + [
+        f"without {path}" for path in run.variant.drop
+    ]
+
+
+def compared(
+    mine: pd.DataFrame | None, full: pd.DataFrame | None, column: str, is_full: bool, confidence: float, seed: int
+) -> dict | None:
+    """None where there is nothing to measure, for example no gold answers."""
+    if mine is None or not len(known := mine[column].dropna()):
+        return None
+    found = {"estimate": interval(known.to_numpy(dtype=float), confidence, seed), "difference": None, "p": None}
+    if is_full or full is None:
+        return found
+    common = known.index.intersection(full[column].dropna().index).sort_values()
+    after, before = (table.loc[common, column].to_numpy(dtype=float) for table in (mine, full))
+    p = mcnemar(before == 1, after == 1) if column == "correct" else sign_flips(after - before, seed)
+    return {**found, "difference": interval(after - before, confidence, seed), "p": p, "prompts": len(common)}
+
+
+def correct_family(rows: list[dict], confidence: float) -> None:
+    """Holm's correction over everything that the matrix claims, and what may be said of each difference after it."""
+    claims = [found for row in rows for found in row["metrics"].values() if found and found["p"] is not None]
+    for claim, adjusted in zip(claims, holm([claim["p"] for claim in claims]), strict=True):
+        noise = within_noise(claim["difference"]) or adjusted > 1 - confidence
+        claim["holm"] = adjusted
+        claim["reading"] = "within noise" if noise else "higher" if claim["difference"]["value"] > 0 else "lower"

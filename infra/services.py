@@ -1,0 +1,105 @@
+"""Long-running processes of one machine: started, started again when they die, ended without a trace.
+
+A process belongs to a stack when it inherited the stack's mark in its environment. So even after `kill -9` of whoever
+started it, and in whatever session or group it runs now, it is found and ended.
+"""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK, NAME = "FUSE_STACK", "FUSE_SERVICE"
+PATIENCE = 20.0  # seconds that a service has to end by itself
+PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # before starting again what died; from the front once it has lived for a minute
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+class Services:
+    """The services of one stack, known by its folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.running: dict[str, tuple[Service, subprocess.Popen]] = {}
+        self.began: dict[str, float] = {}
+        self.deaths: dict[str, int] = {}
+        self.again_at: dict[str, float] = {}
+
+    def start(self, service: Service) -> None:
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        with self.log(service.name).open("ab") as log:
+            process = subprocess.Popen(
+                service.command,
+                env={**service.environment, MARK: str(self.folder), NAME: service.name},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.running[service.name] = service, process
+        self.began[service.name] = time.monotonic()
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def wait_until(self, ready: Callable[[], bool], name: str, seconds: float) -> None:
+        """RuntimeError, with the end of its log, when the service dies before it is ready or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.running[name][1].poll() is not None or time.monotonic() > deadline:
+                tail = "\n".join(self.log(name).read_text(errors="replace").splitlines()[-10:])
+                raise RuntimeError(f"{name} did not start; the end of {self.log(name)}:\n{tail}")
+            time.sleep(0.2)
+
+    def revive(self) -> None:
+        """Starts again what has died. What it left running is ended first: nobody would look after it."""
+        now = time.monotonic()
+        for name, (service, process) in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            if name not in self.again_at:
+                end(marked(self.folder, name))
+                self.deaths[name] = 0 if now - self.began[name] > 60 else self.deaths.get(name, 0) + 1
+                self.again_at[name] = now + PAUSES[min(self.deaths[name], len(PAUSES) - 1)]
+            if now >= self.again_at[name]:
+                del self.again_at[name]
+                self.start(service)
+
+    def stop(self) -> None:
+        """In reverse order of start: who depends on others goes first. Each is asked and ends its own; the rest is killed."""
+        for name, (_, process) in reversed(self.running.items()):
+            process.terminate()
+            deadline = time.monotonic() + PATIENCE
+            while marked(self.folder, name) and time.monotonic() < deadline:
+                process.poll()
+                time.sleep(0.2)
+            end(marked(self.folder, name))
+            process.wait()
+
+
+def marked(folder: Path, name: str | None = None) -> list[psutil.Process]:
+    """Every process of the stack, or of one of its services."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            environment = process.environ()
+            if environment.get(MARK) == str(folder) and name in (None, environment.get(NAME)):
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=PATIENCE)

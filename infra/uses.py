@@ -1,0 +1,46 @@
+"""What running flows use, written into the store, so that housekeeping leaves it alone. Whoever was killed lets go.
+
+A flow writes down its steps before it asks the store what exists, and housekeeping decides and deletes under the same
+lease: nothing is deleted between a flow's finding it and its use.
+"""
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from infra.blobs import Blobs
+from infra.lease import lease, live
+from infra.settings import settings
+
+HOUSEKEEPING = "housekeeping"
+
+
+@contextmanager
+def in_use(blobs: Blobs, steps: Iterable) -> Iterator[None]:
+    """These steps' artifacts and pools are needed until the block ends."""
+    name = uuid.uuid4().hex
+    needed = sorted({step.address for step in steps} | {f"pools/{step.pool}" for step in steps if step.pool})
+    with lease(blobs, f"uses/{name}", ttl=settings().lease_seconds):
+        with lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
+            blobs.create(f"_uses/{name}.json", json.dumps(needed).encode())
+        yield
+    with suppress(OSError):  # then housekeeping does it
+        forget(blobs, name)
+
+
+def used(blobs: Blobs) -> set[str]:
+    """Addresses and pools that a live flow needs; under the housekeeping lease. Forgets flows that are gone."""
+    found: set[str] = set()
+    for path in blobs.list("_uses"):
+        name = path.removeprefix("_uses/").removesuffix(".json")
+        if live(blobs, f"uses/{name}"):
+            found.update(json.loads(blobs.read(path)))
+        else:
+            forget(blobs, name)
+    return found
+
+
+def forget(blobs: Blobs, name: str) -> None:
+    blobs.delete(f"_uses/{name}.json")
+    blobs.delete(f"_leases/uses/{name}.json")

@@ -1,0 +1,85 @@
+"""Program: which responses are correct. Programs run in the sandbox, answers are compared in workers that can be ended.
+
+JOB {rows, what, how, threads}; writes OUT/part-*.parquet.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+
+import pyarrow.parquet as pq
+
+from tasks.checks import sandbox
+from tasks.checks.extraction import program_in
+from tasks.checks.gold import tests_in
+from tasks.checks.judge import Limits, Suite, Verdict, judge
+from tasks.checks.sandbox import Sandbox
+from tasks.checks.worker import Worker
+from tasks.parts import write_part
+from tasks.program import Progress, run
+from tasks.records import CHECK
+
+SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
+
+
+def check(job: dict, out: Path, progress: Progress) -> dict:
+    rows, what, threads = pq.read_table(job["rows"]).to_pylist(), job["what"], job["threads"]
+    limits = Limits(what["seconds"], what["memory_megabytes"])
+    kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
+    with ExitStack() as stack:
+        box = None
+        if any(isinstance(kind, Suite) for kind in kinds.values()):
+            box = stack.enter_context(sandbox.find())
+        workers: SimpleQueue[Worker] = SimpleQueue()
+        for _ in range(threads):
+            workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
+        stack.callback(lambda: [workers.get().end() for _ in range(threads)])
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        size = job["how"]["batch_size"]
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            found = pool.map(lambda row: checked(row, kinds[row["gold"]], box, limits, workers), batch)
+            write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
+            progress(min(start + size, len(rows)), len(rows))
+    return {"sandbox": box.means} if box else {}
+
+
+def kind_of(gold: str) -> Suite | str | Verdict:
+    """Tests, or the right answer as it stands, or why it is neither."""
+    try:
+        return tests_in(gold) or gold
+    except ValueError as problem:
+        return Verdict("unchecked", reason=str(problem))
+
+
+def checked(row: dict, kind: Suite | str | Verdict, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
+    name = "math" if isinstance(kind, str) else "code"
+    match kind:
+        case Suite():
+            verdict = judge(box, program_in(row["text"], kind.entry_point), kind, limits)
+        case Verdict():
+            verdict = kind
+        case _:
+            verdict = compared(row["text"], kind, workers)
+    found = {"verdict": verdict.verdict, "passed": verdict.passed, "total": verdict.total, "reason": verdict.reason}
+    score = None if name == "math" and verdict.verdict in ("error", "timeout") else SCORES[verdict.verdict]
+    return {"content_id": row["content_id"], "gold_id": row["gold_id"], "score": score, "kind": name, **found}
+
+
+def compared(text: str, gold: str, workers: SimpleQueue) -> Verdict:
+    """A comparison that does not end says nothing of the response: such a row is neither right nor wrong."""
+    worker = workers.get()
+    try:
+        right = worker.ask({"text": text, "gold": gold})["correct"]
+        return Verdict("passed" if right else "failed", int(right), 1)
+    except TimeoutError:
+        return Verdict("timeout", 0, 1, "the comparison was not done in time")
+    except ChildProcessError as problem:
+        return Verdict("error", 0, 1, f"the comparison failed: {problem}")
+    finally:
+        workers.put(worker)
+
+
+if __name__ == "__main__":
+    run(check)

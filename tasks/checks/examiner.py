@@ -1,0 +1,169 @@
+"""The part of the tests: runs them with a stand-in for the response's program, which is in another process.
+
+Only plain values come back from there, so that what the tests compare is nothing that the program could have made to be
+equal. This process runs no line of the response; its word is the verdict, `{verdict, passed, total, reason}`.
+"""
+
+import ast
+import builtins
+import json
+import os
+import select
+import time
+from typing import Any, NoReturn
+
+from tasks.checks.names import unresolved
+from tasks.checks.wire import LONGEST, decode, encode
+
+
+def play(order: dict, to: int, back: int) -> None:
+    """The job comes on standard input; the two descriptors lead to the candidate and come from it."""
+    job = json.loads(os.fdopen(0, "rb").read())
+    exam = Exam(to, back, time.monotonic() + order["seconds"])
+    exam.send({"setup": job["setup"], "code": job["code"]})
+    try:
+        tests = ast.fix_missing_locations(Counted().visit(ast.parse(job["tests"])))
+        strangers = unresolved(f"{job['setup']}\n{job['tests']}")
+    except (SyntaxError, ImportError, ValueError, RecursionError) as problem:
+        exam.end("unchecked", f"the tests cannot be run: {problem}")
+    if why := exam.receive().get("loaded", "it does not say that it is loaded"):
+        exam.end("error", str(why))
+    run(exam, tests, job, strangers)
+    if not exam.calls or not exam.total:
+        exam.end("unchecked", "the tests assert nothing of the response")
+    exam.end("passed" if exam.passed == exam.total else "failed", exam.problem)
+
+
+def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> None:
+    """Names that neither the tests nor their setup bind are the response's, and so is the entry point."""
+    entry = job["entry_point"]
+    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke}
+    try:
+        exec(compile(job["setup"], "setup", "exec"), space)
+        space |= {name: Remote(exam, name) for name in strangers}
+        if entry.isidentifier():
+            space[entry] = Remote(exam, entry)
+        exec(compile(tests, "tests", "exec"), space)
+        if entry and "check" in space:
+            space["check"](Remote(exam, entry))
+    except BaseException as problem:
+        why = f"{type(problem).__name__}: {problem!s:.200}"
+        exam.end(*(("error", why) if exam.calls else ("unchecked", f"the tests cannot be run: {why}")))
+
+
+class Counted(ast.NodeTransformer):
+    """Every `assert` counts and none ends the tests: held, not held, or broken by what was raised on the way."""
+
+    def visit_Assert(self, node: ast.Assert) -> ast.Try:
+        held = ast.Expr(ast.Call(ast.Name("_held", ast.Load()), [node.test], []))
+        broke = ast.Expr(ast.Call(ast.Name("_broke", ast.Load()), [ast.Name("_problem", ast.Load())], []))
+        handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), "_problem", [broke])
+        return ast.copy_location(ast.Try([held], [handler], [], []), node)
+
+
+class Exam:
+    """The line to the candidate, and the counts."""
+
+    def __init__(self, to: int, back: int, deadline: float):
+        self.to, self.back, self.deadline = to, back, deadline
+        self.buffer = b""
+        self.calls = self.passed = self.total = 0
+        self.problem = ""
+
+    def held(self, condition: Any) -> None:
+        self.total += 1
+        if condition:
+            self.passed += 1
+        else:
+            self.problem = self.problem or f"assertion {self.total} does not hold"
+
+    def broke(self, problem: Exception) -> None:
+        self.total += 1
+        self.problem = self.problem or f"assertion {self.total}: {type(problem).__name__}: {problem!s:.200}"
+
+    def end(self, verdict: str, reason: str = "") -> NoReturn:
+        """At once: tests may catch whatever is raised."""
+        found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": reason[:300]}
+        os.write(1, json.dumps(found).encode())
+        os._exit(0)
+
+    def ask(self, request: dict) -> Any:
+        self.calls += 1
+        self.send({**request, "number": self.calls})
+        answer = self.receive()
+        if answer.get("number") != self.calls:
+            self.end("error", "an answer to what was not asked")
+        if "raised" in answer:
+            raise raised(str(answer["raised"]), str(answer.get("message")))
+        try:
+            return decode(answer["value"], lambda number: Remote(self, int(number)))
+        except (ValueError, TypeError, KeyError, RecursionError) as problem:
+            self.end("error", f"an answer that is no value: {problem}")
+
+    def send(self, message: dict) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self.to, line) :]
+        except BrokenPipeError:
+            self.end("error", "the program ended before its tests did")
+
+    def receive(self) -> dict:
+        while b"\n" not in self.buffer:
+            if not select.select([self.back], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
+                self.end("timeout", "not done in time")
+            read = os.read(self.back, 1 << 16)
+            if not read:
+                self.end("error", "the program ended before its tests did")
+            self.buffer += read
+            if len(self.buffer) > LONGEST:
+                self.end("error", "an answer that is too long")
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            self.end("error", "an answer that cannot be read")
+        return answer
+
+
+class Remote:
+    """Stands for an object of the response's program: it is called, its attributes are called, and nothing else is known."""
+
+    def __init__(self, exam: Exam, of: str | int):
+        self._exam, self._of = exam, of
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._exam.ask({"of": self._of, "arguments": encode((arguments, named), self._number)["tuple"]})
+
+    def __getattr__(self, name: str) -> Any:
+        return self._exam.ask({"of": self._of, "attribute": name})
+
+    def _number(self, value: Any) -> int:
+        if isinstance(value, Remote) and isinstance(value._of, int):
+            return value._of
+        return self._exam.end(
+            "unchecked", f"a test gives the response a {type(value).__name__}, which is no plain value"
+        )
+
+
+def unknowable(self: Remote, *_: Any) -> NoReturn:
+    raise TypeError("the response gave an object of its own where the tests want a value")
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "bool", "len", "iter", "contains", "getitem", "hash", "str", "repr"):
+    setattr(Remote, f"__{_name}__", unknowable)
+
+
+def raised(name: str, message: str) -> Exception:
+    """The built-in exception of that name, so that tests can expect it. Not one that ends an iteration: `all(map(…))` over
+    answers would be true after the first. For that, and for any other, one that nobody expects."""
+    kind = getattr(builtins, name, None)
+    if (
+        isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and not issubclass(kind, StopIteration | StopAsyncIteration)
+    ):
+        return kind(message)
+    return RuntimeError(f"{name}: {message}")

@@ -1,0 +1,44 @@
+"""With what a prompt's answers are checked, as its gold says: tests, or a right answer.
+
+Tests are `{"tests": …, "entry_point": …, "setup": …}`, the last two if need be (see `judge.Suite`), a list of asserts, or
+Python with an assert in it. Everything else is a right answer.
+"""
+
+import ast
+import json
+
+from tasks.checks.judge import Suite
+
+
+def tests_in(gold: str) -> Suite | None:
+    """ValueError where the gold is meant as tests and cannot be read as such."""
+    found = parsed(gold)
+    if isinstance(found, list) and found and all(isinstance(one, str) and asserts(one) for one in found):
+        return Suite("\n".join(found))
+    if isinstance(found, dict) and "tests" in found:
+        return of_fields(found)
+    return Suite(gold) if asserts(gold) else None
+
+
+def of_fields(fields: dict) -> Suite:
+    if unknown := fields.keys() - {"tests", "entry_point", "setup"}:
+        raise ValueError(f"gold: tests have no field {min(unknown)!r}")
+    lines = fields["tests"]
+    whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}
+    if wrong := [name for name, value in whole.items() if not isinstance(value, str)]:
+        raise ValueError(f"gold.{wrong[0]}: is no text")
+    return Suite(**whole)
+
+
+def parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def asserts(text: str) -> bool:
+    try:
+        return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError):
+        return False

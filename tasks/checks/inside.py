@@ -1,0 +1,107 @@
+"""The sandbox from inside: a process that gives up its rights once, and for every part to be played starts a child that
+gives up the rest. Plain Python, no packages. It reads nothing of what its children are given, so they inherit nothing.
+
+Started by `sandbox.py` with a JSON argument {means, folders, house, starter} and a socket as standard input.
+"""
+
+import ctypes
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+
+from tasks.checks import candidate, examiner, kernel, landlock, namespaces, probe, seccomp
+
+PARTS = {"candidate": candidate.play, "examiner": examiner.play, "probe": probe.play}
+NOBODY = 65534
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    sys.path[:] = [path for path in sys.path if path != given["house"]]
+    if given["means"] != "bubblewrap":  # which ties it itself
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != given["starter"]:
+            return
+    nobody = given["means"] == "namespaces" and os.geteuid() == 0
+    if given["means"] == "namespaces":
+        namespaces.enter(given["folders"])
+    drop_rights(nobody)
+    serve(given)
+
+
+def serve(given: dict) -> None:
+    """Every message is an order and the descriptors for it; the answer is a descriptor of the process that plays it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
+    with socket.socket(fileno=0) as orders:
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(orders, 1 << 16, 16)
+            if not message:
+                return
+            child = os.fork()
+            if not child:
+                orders.detach()
+                play(given | json.loads(message), descriptors)
+            process = os.pidfd_open(child)
+            socket.send_fds(orders, [b"started"], [process])
+            for descriptor in (*descriptors, process):
+                os.close(descriptor)
+
+
+def play(order: dict, descriptors: list[int]) -> None:
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    for place, descriptor in enumerate(descriptors[:2]):
+        os.dup2(descriptor, place)
+    confine(order, descriptors[2:])
+    random.seed(0)  # chance must not decide a verdict
+    try:
+        PARTS[order["part"]](order, *descriptors[2:])
+    finally:
+        os._exit(0)
+
+
+def confine(order: dict, kept: list[int]) -> None:
+    """Limits, no other descriptors, then the two filters that nothing takes off again."""
+    limit(order["memory_megabytes"], order["seconds"])
+    for before, after in zip((2, *sorted(kept)), (*sorted(kept), 1 << 20), strict=True):
+        os.closerange(before + 1, after)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    try:
+        landlock.restrict(order["folders"])
+    except OSError:
+        if order["means"] == "landlock":
+            raise  # under the other means it is a second wall, which older kernels lack
+    seccomp.restrict()
+
+
+def limit(memory_megabytes: int, seconds: float) -> None:
+    limits = {
+        resource.RLIMIT_AS: memory_megabytes << 20,
+        resource.RLIMIT_CPU: int(seconds) + 3,  # whoever started it has ended it by then
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    for which, value in limits.items():
+        resource.setrlimit(which, (value, value))
+
+
+def drop_rights(to_nobody: bool) -> None:
+    """All capabilities; in namespaces that root has made, root's name too. (Without namespaces the interpreter may lie where
+    only its owner can read it.)"""
+    for capability in range(64):
+        try:
+            kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # the kernel knows no further one, or we never had any
+    if to_nobody:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    kernel.call("capset", header, (ctypes.c_uint32 * 6)())

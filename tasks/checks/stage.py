@@ -1,0 +1,59 @@
+"""Checks, the rewards that are facts: leaves `scores.parquet`, for every distinct response 1 (correct), 0 (not) or nothing.
+
+What a prompt's responses are checked with is its gold: a right answer, or tests. A response that could not be checked has
+a row too, which says why, and is counted.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from pydantic import Field
+
+from infra.errors import BadInput
+from infra.store import Manifest
+from tasks.execution import Run
+from tasks.pool import fill, write
+from tasks.records import CHECK
+from tasks.stage import Addressed, How, What, stage
+
+Manifests = tuple[Manifest, ...]
+WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "reason": "the prompt has no gold"}
+
+
+class Checking(What):
+    """What a check may take; who takes longer is not correct."""
+
+    seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
+    memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
+    answer_seconds: float = Field(
+        5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"
+    )
+
+
+class CheckingHow(How):
+    batch_size: int = Field(256, gt=0, description="responses between two commits: what a kill may cost")
+
+
+def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+    """Rows of one sampled model stand apart. They know the gold that they were checked with."""
+    return {"checking": what, "model": inputs["model"][0].fingerprint}
+
+
+@stage("reward checks", version="1", rows=same_rows)
+def check_responses(
+    run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
+) -> None:
+    texts = pd.read_parquet(run.file(responses[0], "responses.parquet"), columns=["prompt_id", "text", "content_id"])
+    golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold"])
+    asked = texts.drop_duplicates("content_id").merge(golds, on="prompt_id", validate="many_to_one")
+    there = asked["gold"].fillna("").str.strip() != ""
+    if not there.any():
+        raise BadInput("checks: no prompt has a gold (a right answer, or tests) to check responses with")
+    wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
+    wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
+    job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
+    rows = fill(run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job)
+    rows = pd.concat([rows, asked.loc[~there, ["content_id"]].assign(**WITHOUT)], ignore_index=True)
+    run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
+    write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

@@ -1,0 +1,52 @@
+"""A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
+
+import json
+import select
+import subprocess
+import sys
+from typing import Any
+
+START_SECONDS = 120  # it has libraries to load
+
+
+class Worker:
+    """`python -m MODULE`: says that it is ready, then takes a line of JSON and gives one. It stays in our process group."""
+
+    def __init__(self, module: str, seconds: float):
+        self.module, self.seconds = module, seconds
+        self.process: subprocess.Popen | None = None
+
+    def ask(self, question: dict) -> Any:
+        """TimeoutError if no answer came in time, ChildProcessError if the process ended instead."""
+        if self.process is None:
+            self.start()
+        try:
+            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self.end()
+            raise ChildProcessError(f"{self.module} ended") from None
+        return self.heard(self.seconds)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", self.module]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, **pipes)
+        self.heard(START_SECONDS)
+
+    def heard(self, seconds: float) -> Any:
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            self.end()
+            raise TimeoutError(f"no answer in {seconds:g} s")
+        if not (line := self.process.stdout.readline()):
+            self.end()
+            raise ChildProcessError(f"{self.module} ended without an answer")
+        return json.loads(line)
+
+    def end(self) -> None:
+        process, self.process = self.process, None
+        if process:
+            process.kill()
+            process.stdin.close()
+            process.stdout.close()
+            process.wait()

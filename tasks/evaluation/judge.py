@@ -1,0 +1,146 @@
+"""Program: has a judge's endpoint answer what it was not asked before. Projects the cost first, and refuses above the limit.
+
+A reply is in the journal before anything else is done with it, and in a part of the pool seconds later: what a kill can
+cost is the requests in flight.
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+from infra.settings import settings
+from tasks.endpoint import Endpoint, Unanswered, ask_all
+from tasks.evaluation import journal
+from tasks.evaluation.cost import Cost, project, spent
+from tasks.parts import write_part
+from tasks.program import Progress, run, write_json
+
+REPLY = pa.schema(
+    [
+        ("request", pa.string()),  # sha256 of judge, parameters and messages
+        ("reply", pa.string()),  # JSON: content, finish_reason, top_logprobs of the first token, model
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+    ]
+)
+PART_ROWS, PART_SECONDS = 500, 5.0
+
+
+def main(job: dict, out: Path, progress: Progress) -> dict:
+    rows, how = pq.read_table(job["rows"]).to_pylist(), job["how"]
+    paid = journal.read(Path(job["journal"]))
+    known = [paid[row["request"]] for row in rows if row["request"] in paid]
+    asked = [(row["request"], json.loads(row["body"])) for row in rows if row["request"] not in paid]
+    if known:
+        write_part(known, REPLY, out / "part-known.parquet")
+    if asked and how["replay"]:
+        raise BadInput(f"how.replay: {len(asked)} of {len(rows)} judgements were never made, and replay makes no call")
+    projected = project([body for _, body in asked], job["reply_tokens"], how)
+    refuse(projected, how, len(asked))
+    told = Told(out, progress, known=len(known), total=len(rows))
+    started = time.monotonic()
+    with journal.Journal(Path(job["journal"])) as paid_for:
+        asyncio.run(listen(told, endpoint(how), asked, paid_for, how))
+    write_json(out / "unanswered.json", told.unanswered)
+    cost = spent(told.replies, how)
+    return {
+        "asked": len(asked),
+        "answered": len(told.replies),
+        "unanswered": len(told.unanswered),
+        "from_journal": len(known),
+        "projected_prompt_tokens": projected.prompt_tokens,
+        "prompt_tokens": cost.prompt_tokens,
+        "completion_tokens": cost.completion_tokens,
+        "projected_dollars": round(projected.dollars, 4),
+        "dollars": round(cost.dollars, 4),
+        "requests_per_second": round(len(told.replies) / max(time.monotonic() - started, 1e-9), 1),
+    }
+
+
+def endpoint(how: dict) -> Endpoint:
+    return Endpoint(
+        how["url"],
+        settings().judge_key.get_secret_value(),
+        how["concurrency"],
+        how["timeout"],
+        how["attempts"],
+        how["first_wait"],
+    )
+
+
+def refuse(projected: Cost, how: dict, requests: int) -> None:
+    if projected.dollars > how["limit"]:
+        raise BadInput(
+            f"how.limit: {requests:,} requests with {projected.prompt_tokens:,} tokens would cost about "
+            f"${projected.dollars:,.2f}, the limit is ${how['limit']:,.2f}"
+        )
+
+
+async def listen(told: "Told", where: Endpoint, asked: list, paid_for: journal.Journal, how: dict) -> None:
+    async for request, reply in ask_all(where, asked):
+        if isinstance(reply, Unanswered):
+            told.unanswered[request] = str(reply)
+            continue
+        row = reply_row(request, reply)
+        paid_for.append(row)
+        told.hear(row)
+        if (so_far := spent(told.replies[-1:], how).dollars + told.dollars) > how["limit"]:
+            told.flush()
+            raise BadInput(f"how.limit: ${so_far:,.2f} are spent, the limit is ${how['limit']:,.2f}; replies are kept")
+        told.dollars = so_far
+    told.flush()
+
+
+def reply_row(request: str, reply: dict) -> dict:
+    choice, used = reply["choices"][0], reply.get("usage") or {}
+    tokens = (choice.get("logprobs") or {}).get("content") or [{}]
+    kept = {
+        "content": choice["message"]["content"],
+        "finish_reason": choice.get("finish_reason"),
+        "top_logprobs": [
+            {"token": one["token"], "logprob": one["logprob"]} for one in tokens[0].get("top_logprobs", [])
+        ],
+        "model": reply.get("model"),
+    }
+    return {
+        "request": request,
+        "reply": json.dumps(kept, ensure_ascii=False),
+        "prompt_tokens": used.get("prompt_tokens", 0),
+        "completion_tokens": used.get("completion_tokens", 0),
+    }
+
+
+@dataclass
+class Told:
+    """What the endpoint has said so far."""
+
+    out: Path
+    progress: Progress
+    known: int
+    total: int
+    replies: list[dict] = field(default_factory=list)
+    unanswered: dict[str, str] = field(default_factory=dict)
+    dollars: float = 0.0
+    written: int = 0
+    last: float = field(default_factory=time.monotonic)
+
+    def hear(self, row: dict) -> None:
+        self.replies.append(row)
+        self.progress(self.known + len(self.replies), self.total, "judgements")
+        if len(self.replies) - self.written >= PART_ROWS or time.monotonic() - self.last > PART_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if fresh := self.replies[self.written :]:
+            write_part(fresh, REPLY, self.out / f"part-{self.written:09d}.parquet")
+        self.written, self.last = len(self.replies), time.monotonic()
+
+
+if __name__ == "__main__":
+    run(main)

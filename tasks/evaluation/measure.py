@@ -1,0 +1,78 @@
+"""Program: a suite's numbers from judgements: parsed replies, intervals by bootstrap over questions, paired differences."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.evaluation.metrics import Sheet, counts, difference, metrics, parsed, rate
+from tasks.evaluation.statistics import holm
+from tasks.evaluation.suites import SUITES
+from tasks.program import Progress, run
+
+
+def main(job: dict, out: Path, progress: Progress) -> dict:
+    what = job["what"]
+    sheets = {name: sheet(job, place) for place, name in enumerate(what["models"])}
+    measured = []
+    for place, (name, one) in enumerate(sheets.items()):
+        measured += results(name, one, what)
+        progress(place + 1, len(sheets), "models")
+    found = {
+        "suite": what["suite"],
+        "judge": what["judge"],
+        "confidence": what["confidence"],
+        "results": measured,
+        "counts": {name: counts(one) for name, one in sheets.items()},
+        "differences": differences(sheets, what),
+    }
+    (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
+    return {"rows": len(measured), "missing": sum(one["missing"] for one in found["counts"].values())}
+
+
+def sheet(job: dict, place: int) -> Sheet:
+    suite, folder = job["what"]["suite"], Path(job["folder"])
+    answers = pd.read_parquet(job["answers"][place])
+    return Sheet(
+        suite,
+        folder,
+        {one.question_id: one for one in SUITES[suite].questions(folder)},
+        {name: tuple(turns) for name, turns in zip(answers["question_id"], answers["turns"], strict=True)},
+        parsed(pd.read_parquet(job["judged"][place]), suite),
+    )
+
+
+def results(name: str, one: Sheet, what: dict) -> list[dict]:
+    full = 10 if what["suite"] in ("mt-bench", "align-bench") else 100
+    return [
+        {
+            "model": name,
+            "metric": metric,
+            "column": column(metric, what),
+            "full_marks": None if metric == "length" else full,
+            **rate(found, what["confidence"]),
+        }
+        for metric, found in metrics(one, sorted(one.judged_questions()), what["seed"]).items()
+    ]
+
+
+def column(metric: str, what: dict) -> str:
+    return metric if metric == "length" else f"{metric}@{what['judge']}"
+
+
+def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
+    """Of every model to the first; Holm's correction is over all that the suite claims."""
+    first, *others = sheets
+    found = [
+        {"from": first, "to": name, **change, "column": column(change["metric"], what)}
+        for name in others
+        for change in difference(sheets[first], sheets[name], what["confidence"], what["seed"])
+    ]
+    claims = [change for change in found if change["metric"] != "length"]
+    for change, adjusted in zip(claims, holm([change["p"] for change in claims]), strict=True):
+        change["holm"] = adjusted
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,116 @@
+"""Suites as artifacts: `open_suite` leaves a suite's files as published and its questions as prompts; `continue_dialogue`
+the second turns, which follow from a model's answers to the first.
+"""
+
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+
+from infra.digests import file_digest
+from infra.errors import BadInput
+from infra.store import Manifest
+from tasks.evaluation.suites import SUITES
+from tasks.evaluation.suites.files import Question
+from tasks.execution import Run
+from tasks.pool import write
+from tasks.records import PROMPT, prompt_id
+from tasks.stage import Exact, How, What, stage
+
+Manifests = tuple[Manifest, ...]
+Answers = dict[str, tuple[str, ...]]
+SuiteName = Literal["alpaca-eval", "arena-hard", "mt-bench", "align-bench"]
+
+
+class SuiteIdentity(What):
+    suite: SuiteName
+    files: dict[str, str]  # name -> sha256
+
+
+class SuiteAt(How):
+    path: str
+
+
+class Suite(Exact):
+    """A judged benchmark: its files in a folder, as its authors publish them. They stay out of the repository."""
+
+    suite: SuiteName
+    path: str = Field(description="the folder")
+    sha256: dict[str, str] = Field({}, description="what the files must be, by name; none: whatever lies there")
+
+    def resolve(self, field: str) -> dict:
+        found = {}
+        for name, meaning in SUITES[self.suite].FILES.items():
+            file = Path(self.path) / name
+            if not file.is_file():
+                raise BadInput(f"{field}.path: {self.suite} needs {name} in {self.path!r}: {meaning}")
+            found[name] = file_digest(file)
+            if (expected := self.sha256.get(name, found[name])) != found[name]:
+                raise BadInput(f"{field}.sha256.{name}: {expected[:12]}… was asked for, {file} is {found[name][:12]}…")
+        identity = SuiteIdentity(suite=self.suite, files=found)
+        return {"what": identity, "how": SuiteAt(path=str(Path(self.path).absolute()))}
+
+
+@stage("suite", version="1")
+def open_suite(run: Run, what: SuiteIdentity, how: SuiteAt) -> None:
+    for name, expected in what.files.items():
+        shutil.copyfile(Path(how.path) / name, run.folder / name)
+        if file_digest(run.folder / name) != expected:
+            raise BadInput(f"{how.path}/{name} changed while the run was being prepared; run it again")
+    questions = SUITES[what.suite].questions(run.folder)
+    write_prompts(run, [(one, first_turn(one)) for one in questions])
+
+
+@stage("second turns", version="1")
+def continue_dialogue(run: Run, what: What, how: How, suite: Manifests, responses: Manifests) -> None:
+    name = suite[0].what["suite"]
+    _, _, questions = read_suite(run, name, suite[0])
+    said = texts(run, responses[0])
+    write_prompts(run, [(one, second_turn(one, said[prompt_id(first_turn(one))])) for one in questions.values()])
+
+
+def first_turn(question: Question) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question.turns[0]}]
+
+
+def second_turn(question: Question, answer: str) -> list[dict[str, str]]:
+    return [
+        *first_turn(question),
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": question.turns[1]},
+    ]
+
+
+def write_prompts(run: Run, asked: list[tuple[Question, list[dict[str, str]]]]) -> None:
+    rows = pd.DataFrame([{"prompt_id": prompt_id(turns), "messages": turns} for _, turns in asked])
+    rows = rows.drop_duplicates("prompt_id").sort_values("prompt_id").reindex(columns=PROMPT.names)
+    rows["category"] = "suite"
+    run.count(rows=len(rows), questions=len(asked))
+    write(run, rows, PROMPT, "prompts.parquet")
+
+
+def read_suite(run: Run, name: str, suite: Manifest) -> tuple[ModuleType, Path, dict[str, Question]]:
+    folder = run.fetch(suite, list(SUITES[name].FILES))
+    return SUITES[name], folder, {one.question_id: one for one in SUITES[name].questions(folder)}
+
+
+def answers_of(run: Run, name: str, suite: Manifest, responses: Manifests) -> Answers:
+    """A model's answers to every question, a text per turn."""
+    _, _, questions = read_suite(run, name, suite)
+    said = [texts(run, made) for made in responses]
+    found = {}
+    for question_id, question in questions.items():
+        turns = [said[0][prompt_id(first_turn(question))]]
+        if len(said) > 1:
+            turns.append(said[1][prompt_id(second_turn(question, turns[0]))])
+        found[question_id] = tuple(turns)
+    return found
+
+
+def texts(run: Run, responses: Manifest) -> dict[str, str]:
+    rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
+    rows = rows[rows["sample_index"] == 0]
+    return dict(zip(rows["prompt_id"], rows["text"], strict=True))

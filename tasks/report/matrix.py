@@ -1,0 +1,76 @@
+"""The page of a matrix: every variant's numbers, its difference to the base, and how sure that is. No number, no nought."""
+
+from tasks.report.charts import Html, forest, text
+from tasks.report.page import METRICS, document, figure, points, rate, table
+
+READINGS = {"higher": "better", "lower": "worse", "within noise": "same"}
+
+
+def render(matrix: dict) -> str:
+    known = [metric for metric in METRICS if any(row["metrics"][metric] for row in matrix["rows"])]
+    sections = [(metric, METRICS[metric].capitalize(), differences(matrix, metric)) for metric in known]
+    return document(
+        f"Matrix: {text(matrix['name'])}", headline(matrix), [*sections, ("variants", "Variants", variants(matrix))]
+    )
+
+
+def headline(matrix: dict) -> str:
+    states = [row["state"] for row in matrix["rows"]]
+    done = states.count("done")
+    rest = "" if done == len(states) else f", {len(states) - done} without numbers: not run, or failed"
+    return (
+        f'<header><h1>Matrix: {text(matrix["name"])}</h1><p class="lead">Variants of {text(matrix["base"])}, each '
+        f"compared with the base on the same held-out prompts: {done} of {len(states)} evaluated{rest}.</p>"
+        f'<p class="meta"><b>{matrix["confidence"] * 100:g} %</b> intervals by bootstrap over prompts · p of McNemar\'s '
+        "test (accuracy) or of sign flips (win rate), adjusted by Holm over all comparisons of the matrix · a difference "
+        "whose interval includes 0, or whose adjusted p is too large, is called within noise</p></header>"
+    )
+
+
+def differences(matrix: dict, metric: str) -> str:
+    drawn = [
+        (row["variant"], "wrpo", (row["metrics"][metric] or {}).get("difference"))
+        for row in matrix["rows"][1:]
+        if row["state"] == "done"
+    ]
+    title = f"change of {METRICS[metric]} (percentage points)"
+    chart = forest(drawn, title, 0.0, points, lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0")
+    rows = [cells(row, metric) for row in matrix["rows"]]
+    heads = ["Variant", "Expected", "Reading", METRICS[metric].capitalize(), "Δ to full", "Holm p"]
+    caption = f"{METRICS[metric].capitalize()} of each variant's last model less that of the base, by variant."
+    return (figure(caption, [chart]) if drawn else "") + table(heads, rows, 3)
+
+
+def cells(row: dict, metric: str) -> list:
+    found = row["metrics"][metric]
+    if row["state"] != "done":
+        return [row["variant"], row["expects"], row["state"], "", "", ""]
+    if not found or found["p"] is None:
+        return [row["variant"], row["expects"], "", rate(found["estimate"]) if found else "–", "", ""]
+    return [row["variant"], row["expects"], reading(row, found), rate(found["estimate"]), change(found), p_value(found)]
+
+
+def reading(row: dict, found: dict) -> str:
+    """What was found, and whether that is what was said beforehand."""
+    if row["expects"] == "unknown":
+        return found["reading"]
+    agrees = READINGS[found["reading"]] == row["expects"]
+    return f"{found['reading']}, {'as' if agrees else 'not as'} expected"
+
+
+def change(found: dict) -> Html:
+    one = found["difference"]
+    span = f"{points(one['low']).removesuffix(' pp')} to {points(one['high'])}"
+    return Html(f'{points(one["value"])}<span class="interval">{span}</span>')
+
+
+def p_value(found: dict) -> str:
+    return "< 0.001" if found["holm"] < 0.001 else f"{found['holm']:.3f}"
+
+
+def variants(matrix: dict) -> str:
+    rows = [
+        [row["variant"], row["hypothesis"], " · ".join(row["changes"]) or "nothing", row["report"][:19]]
+        for row in matrix["rows"]
+    ]
+    return table(["Variant", "Hypothesis", "What it changes", "Report"], rows, 0)

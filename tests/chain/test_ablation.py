@@ -1,0 +1,52 @@
+"""A matrix of twelve variants, run for real in small: every distinct stage once, a second run none. Ten minutes of CPU."""
+
+import re
+
+import pytest
+from chain.small import fuse, manifests, write_recipe
+
+MATRIX = """
+name = "twelve"
+base = "{base}"
+{variants}
+"""
+VARIANTS = {
+    "static": 'set = { "wrpo.schedule" = { kind = "static" } }',
+    "alpha-0": 'set = { "wrpo.alpha" = 0.0 }',
+    "alpha-1": 'set = { "wrpo.alpha" = 1.0 }',
+    "no-sft": 'set = { "sft.form" = "none" }',
+    "reward-b": 'set = { "reward.model.seed" = 99 }',
+    "one-source": 'set = { "pairs" = { kind = "wrpo", sources = ["source-1"] } }',
+    "rank-2": 'set = { "pairs" = { kind = "wrpo", rank = 2 } }',
+    "y-ls": 'set = { "pairs" = { kind = "wrpo", source_worst = true }, "wrpo.source_worst" = true }',
+    "dpo": 'set = { "wrpo.objective" = "dpo" }',
+    "beta": 'set = { "wrpo.beta" = 0.5 }',
+    "broken": 'set = { "records" = { kind = "given" } }',  # no prompt came with a response
+}
+
+
+def numbers(printed: str) -> tuple[int, int, int, int]:
+    found = re.search(
+        r"twelve on \S+ (\d+) variants, (\d+) stages if .*? (\d+) distinct; (\d+) to do", printed, re.DOTALL
+    )
+    return tuple(map(int, found.groups()))
+
+
+@pytest.mark.heavy
+def test_twelve_variants_run_every_distinct_stage_once_and_one_that_fails_stops_no_other(tmp_path):
+    base = write_recipe(tmp_path)
+    text = "".join(f'\n[[variants]]\nname = "{name}"\nhypothesis = "h"\n{rest}\n' for name, rest in VARIANTS.items())
+    (tmp_path / "matrix.toml").write_text(MATRIX.format(base=base, variants=text))
+    space, words = tmp_path / "space", ("ablate", str(tmp_path / "matrix.toml"))
+    first = fuse(space, *words)
+    print(first.stdout, first.stderr)
+    variants, alone, distinct, to_do = numbers(first.stdout)
+    executed = int(re.search(r"(\d+) stages executed", first.stdout)[1])
+    assert variants == 12 and distinct == to_do < alone / 2
+    assert first.returncode == 1 and "failed: SFT records" in first.stdout  # the broken one, and only it
+    unreached = 11  # of the broken variant: what follows its records
+    assert executed == len(manifests(space / "store")) == distinct - unreached
+    again = fuse(space, *words, "--only", "static", "--only", "no-sft")
+    assert again.returncode == 0 and "; 0 to do" in again.stdout and "stages executed" not in again.stdout
+    page = (space / "reports" / "matrix-twelve.html").read_text()
+    assert "no-sft" in page and "://" not in page.replace("http://www.w3.org/2000/svg", "")

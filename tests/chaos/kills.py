@@ -1,0 +1,120 @@
+"""Runs the cheap chain, kills it again and again until it is done, and holds every promise against what is left."""
+
+import multiprocessing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from infra.checkpoints import Checkpoints
+from infra.errors import StoreUnreachable
+from infra.settings import settings
+from infra.store import Manifest, Store
+from tasks.stage import lineage
+from tests.chaos.chain import Diary, chain, run_chain
+from tests.chaos.fatal import Points, arm
+
+fork = multiprocessing.get_context("fork")  # everything is imported once; a fresh interpreter costs a second of CPU
+UNREACHABLE = 3
+STEPS = lineage(chain())
+
+
+@dataclass
+class Attack:
+    """One store, one diary, and a run that is begun again after each kill."""
+
+    url: str
+    folder: Path
+    options: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.diary = Diary(self.folder / "diary")
+        self.kills = 0
+
+    def start(self, dies_at: int = 0):
+        child = fork.Process(target=self._run, args=(dies_at,))
+        child.start()
+        return child
+
+    def _run(self, dies_at: int) -> None:
+        settings.cache_clear()
+        points = Points(dies_at, self.diary.note)
+        arm(points)
+        try:
+            run_chain(self.url, self.folder, self.diary, self.options)
+        except StoreUnreachable:
+            raise SystemExit(UNREACHABLE) from None
+        self.diary.note("passed", points.passed)
+
+    def at_point(self, number: int) -> bool:
+        """True: the run was killed at its point of this number. False: it has fewer, and is done."""
+        child = self.start(number)
+        child.join(120)
+        assert child.exitcode in (0, -9), f"the run ended with {child.exitcode}"
+        self.kills += child.exitcode == -9
+        return child.exitcode == -9
+
+    def after(self, seconds: float) -> bool:
+        """The same after some time."""
+        child = self.start()
+        child.join(seconds)
+        child.kill()
+        child.join()
+        self.diary.note("stopped")
+        assert child.exitcode in (0, -9), f"the run ended with {child.exitcode}"
+        self.kills += child.exitcode == -9
+        return child.exitcode == -9
+
+    def finish(self) -> None:
+        assert not self.at_point(0)
+
+    def store(self, name: str = "reader") -> Store:
+        return Store(self.url, self.folder / name, self.options)
+
+    def visible(self) -> dict[str, Manifest]:
+        """Every artifact that can be seen, each of its bytes and each row in a pool read and found whole; and noted, since
+        from now on nobody may make it again."""
+        store, found = self.store(), {}
+        for step in STEPS:
+            if manifest := store.manifest(step.stage.name, step.fingerprint):
+                assert store.verify(manifest) == []
+                found[step.address] = manifest
+                self.diary.note("stands", step.address)
+            for part in store.parts(step.pool) if step.pool else ():
+                rows = pq.read_table(store.fetch_part(part))["number"].to_pylist()
+                self.diary.note("holds", step.what.exponent, *rows)
+            for name in Checkpoints(store.blobs, step.address).names():
+                Checkpoints(store.blobs, step.address).fetch(name, self.folder / "checkpoint")
+                self.diary.note("holds", "step", int(name) - 1)
+        return found
+
+    def contents(self) -> dict[str, str]:
+        return {address: manifest.content for address, manifest in self.visible().items()}
+
+
+def unbroken(attack: Attack) -> tuple[dict[str, str], int]:
+    """What a run leaves that nobody disturbs, and how many points it passes."""
+    attack.finish()
+    (passed,) = [int(line.split()[1]) for line in attack.diary.lines() if line.startswith("passed")]
+    return attack.contents(), passed
+
+
+def redone(diary: Diary) -> list[str]:
+    """What was made again although it had been seen finished, or although no kill came between."""
+    finished, made, wrong = set(), set(), []
+    for line in diary.lines():
+        match line.split():
+            case ["killed" | "stopped", *_]:
+                made.clear()
+            case ["stands", address]:
+                finished.add(address)
+            case ["holds", kind, *items]:
+                finished |= {(kind, item) for item in items}
+            case ["running", address]:
+                wrong += [line] * (address in finished)
+            case ["make" | "step" as kind, *items]:
+                named = {(items[0], item) for item in items[1:]} if kind == "make" else {("step", items[0])}
+                wrong += [line] * bool(named & (finished | made))
+                made |= named
+    return wrong

@@ -1,0 +1,28 @@
+"""An S3 server that is killed and comes back with what it had, on the ports that it had."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.infra.seaweed import Seaweed, command, free_ports, wait_until_ready
+
+
+class Mortal:
+    def __init__(self, data: Path):
+        data.mkdir(parents=True, exist_ok=True)
+        self.data, self.ports = data, free_ports(10)
+        self.address = Seaweed(f"http://127.0.0.1:{self.ports[0]}")
+        self.start()
+
+    def start(self) -> None:
+        with (self.data / "log.txt").open("ab") as log:
+            words = command(self.data, self.ports)
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def ready(self) -> None:
+        wait_until_ready(self.address, self.process, self.data / "log.txt")
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()

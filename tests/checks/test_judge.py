@@ -1,0 +1,76 @@
+"""What a verdict says: programs and tests as people write them, by the sandbox that this machine has."""
+
+import pytest
+
+from infra.errors import BadInput
+from tasks.checks import sandbox
+from tasks.checks.judge import Limits, Suite, judge
+
+
+@pytest.fixture(scope="module")
+def box():
+    try:
+        found = sandbox.find()
+    except BadInput as problem:
+        pytest.skip(str(problem))
+    with found:
+        yield found
+
+
+ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
+STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self, one): self.all.append(one)\n" + (
+    "    def pop(self): return self.all.pop()"
+)
+CASES = {  # program, tests, verdict, assertions that held, all of them, a word of the reason
+    "all hold": ("def f(x): return x", Suite("assert f(1) == 1\nassert f(2) == 2"), "passed", 2, 2, ""),
+    "one does not": ("def f(x): return 1", Suite("assert f(1) == 1\nassert f(2) == 2"), "failed", 1, 2, "assertion 2"),
+    "one is broken": ("def f(x): return 1 // x", Suite("assert f(0) == 1\nassert f(1) == 1"), "failed", 1, 2, "ZeroDivision"),
+    "a loop counts each time": ("def f(x): return x", Suite("for n in range(5):\n    assert f(n) == n"), "passed", 5, 5, ""),
+    "check is called": (ADD, Suite("def check(candidate):\n    assert candidate(a=1, b=2) == 3", "Solution().add"), "passed", 1, 1, ""),
+    "objects are called": (STACK, Suite("s = Stack()\ns.push(3)\nassert s.pop() == 3"), "passed", 1, 1, ""),
+    "an error is expected": (
+        "def f(x): raise KeyError(x)", Suite("try:\n    f(1)\n    assert False\nexcept KeyError:\n    assert True"), "passed", 1, 1, "",
+    ),
+    "values cross as they are": (
+        "def f(x): return x", Suite("for v in (None, True, 2**99, -0.5, 'ü', b'\\0', 1j, (1, [2]), {3: {4}}, frozenset('a'), float('inf')):\n"
+        "    assert f(v) == v and type(f(v)) is type(v)"), "passed", 11, 11, "",
+    ),
+    "no number is not equal": ("def f(x): return float('nan')", Suite("assert f(1) == float('nan')"), "failed", 0, 1, ""),
+    "setup serves both": ("def f(x: List[int]): return sum(x)", Suite("assert f([n]) == n", setup="from typing import *\nn = 3"), "passed", 1, 1, ""),
+    "a name without setup": ("def f(x: List[int]): return sum(x)", Suite("assert f([1]) == 1"), "error", 0, 0, "undefined name 'List'"),
+    "no syntax": ("def f(x) return", Suite("assert f(1)"), "error", 0, 0, "SyntaxError"),
+    "raises when loaded": ("import nowhere\ndef f(x): return 1", Suite("assert f(1)"), "error", 0, 0, "nowhere"),
+    "is not there": ("def g(x): return 1", Suite("assert f(1) == 1"), "failed", 0, 1, "NameError"),
+    "prints": ("print('hello')\ndef f(x): print(x); return x", Suite("assert f(1) == 1"), "passed", 1, 1, ""),
+    "reads what nobody types": ("def f(x): return input()", Suite("assert f(1) == 1"), "failed", 0, 1, "EOF"),
+    "ends in the middle": ("import os\ndef f(x): return x or os._exit(0)", Suite("assert f(1)\nassert f(0) == 0"), "error", 1, 1, "ended"),
+    "does not end": ("def f(x):\n    while x: pass\n    return 0", Suite("assert f(0) == 0\nassert f(1) == 0"), "timeout", 1, 1, "time"),
+    "tests that call nothing": ("def f(x): return x", Suite("assert 1"), "unchecked", 1, 1, "nothing"),
+    "tests that assert nothing": ("def f(x): return x", Suite("f(1)"), "unchecked", 0, 0, "nothing"),
+    "tests that are no program": ("def f(x): return x", Suite("assert f(1) =="), "unchecked", 0, 0, "cannot be run"),
+    "tests that need what is not there": ("def f(x): return x", Suite("import nowhere\nassert f(1)"), "unchecked", 0, 0, "nowhere"),
+    "tests that give functions": ("def f(g): return g(1)", Suite("assert f(abs) == 1"), "unchecked", 0, 0, "no plain value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "tests", "verdict", "passed", "total", "reason"), CASES.values(), ids=CASES)
+def test_a_verdict_has_its_counts_and_its_reason(box, code, tests, verdict, passed, total, reason):
+    found = judge(box, code, tests, Limits(seconds=1 if verdict == "timeout" else 20))
+    assert (found.verdict, found.passed, found.total) == (verdict, passed, total), found
+    assert reason in found.reason and "\n" not in found.reason
+
+
+def test_a_candidate_sees_neither_the_tests_nor_another_candidate(box):
+    """Each begins where every other one began: what one leaves in its interpreter the next does not find."""
+    spoil = "import builtins, sys\nbuiltins.kept = sys.modules['kept'] = 1\ndef f(x): return 'kept' in dir(builtins)"
+    look = "import builtins, sys\ndef f(x): return 'kept' in dir(builtins) or 'kept' in sys.modules"
+    assert judge(box, spoil, Suite("assert f(1) is True"), Limits()).verdict == "passed"
+    assert judge(box, look, Suite("assert f(1) is False"), Limits()).verdict == "passed"
+
+
+def test_the_same_program_has_the_same_verdict_every_time(box):
+    """Neither the order of a set of texts nor random numbers are another's in the next process."""
+    code = "import random\ndef f(x): return [''.join({'ab', 'cd', 'ef', 'gh'}), random.random()]"
+    said = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
+    again = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
+    assert said.verdict == "error" and said == again

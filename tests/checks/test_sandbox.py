@@ -1,0 +1,64 @@
+"""The sandbox is not believed: whichever wall is taken out of it, the attack that it makes on itself tells."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra.errors import BadInput
+from tasks.checks import sandbox
+
+ROOM = Path(sandbox.__file__).parent
+WALLS = {  # means; file, what stands there, what stands there instead; what is then told
+    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
+    "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
+    "files by Landlock": ("landlock", "inside.py", "        landlock.restrict(order[", "        str(order[", "reads /etc/passwd"),
+    "a folder too many": ("landlock", "landlock.py", "for folder in folders:", "for folder in (*folders, '/etc'):", "lists /etc"),
+    "sockets": ("namespaces", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "socket": 41,', "opens a socket of the machine"),
+    "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def spoilt(tmp_path, monkeypatch):
+    """A copy of the room in which a text is replaced."""
+
+    def spoil(file: str, old: str, new: str) -> None:
+        shutil.copytree(ROOM, tmp_path / "tasks/checks", ignore=shutil.ignore_patterns("__pycache__"))
+        text = (tmp_path / "tasks/checks" / file).read_text()
+        assert old in text
+        (tmp_path / "tasks/checks" / file).write_text(text.replace(old, new))
+        (tmp_path / "pyproject.toml").write_text("")
+        monkeypatch.setattr(sandbox, "HOUSE", tmp_path)
+
+    return spoil
+
+
+def holds(means: str) -> None:
+    with sandbox.Sandbox(means) as box:
+        if weakness := box.weakness():
+            pytest.skip(f"this machine has no sandbox by {means}: {weakness}")
+
+
+@pytest.mark.parametrize(("means", "file", "old", "new", "told"), WALLS.values(), ids=WALLS)
+def test_a_missing_wall_is_found(spoilt, means, file, old, new, told):
+    holds(means)
+    spoilt(file, old, new)
+    with sandbox.Sandbox(means) as box:
+        assert told in box.weakness()
+
+
+def test_where_nothing_holds_nothing_is_run(monkeypatch):
+    """Also where there is no Linux, or no kernel that can do it: a refusal that says why, never a weaker run."""
+    monkeypatch.setattr(sandbox.Sandbox, "weakness", lambda self: "it reads /etc/passwd")
+    with pytest.raises(BadInput, match=r"^checks: programs .* cannot be run safely .*namespaces: it reads /etc/passwd"):
+        sandbox.find()
+    monkeypatch.setattr(sandbox.sys, "platform", "darwin")
+    with pytest.raises(BadInput, match="landlock: needs Linux"):
+        sandbox.find()
+
+
+def test_a_process_that_does_not_start_is_a_weakness(monkeypatch):
+    monkeypatch.setattr(sandbox, "START", "raise SystemExit")
+    with sandbox.Sandbox("landlock") as box:
+        assert box.weakness() == "it does not start"

@@ -1,0 +1,190 @@
+"""A judge at an endpoint that is busy, broken, talks nonsense or is silent: every game is judged or marked, none paid twice."""
+
+import asyncio
+import json
+import os
+import signal
+import string
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from evaluation.made import folder_of, reply
+from stub_endpoint import moody, stub_endpoint
+from tokenizers import Tokenizer, models
+
+from infra.errors import BadInput, ProgramFailed
+from tasks.endpoint import Endpoint, ask_all
+from tasks.evaluation import journal
+from tasks.evaluation.judging import Judging, JudgingHow, judge_answers
+from tasks.evaluation.opening import Suite, continue_dialogue, open_suite
+from tasks.pool import write
+from tasks.records import RESPONSE
+from tasks.stage import What, stage
+
+
+class Words(What):
+    words: str
+    but: str = ""
+
+
+@stage("saying", version="1")
+def say(run, what, how, prompts):
+    """A model that answers every prompt in the same manner, but one prompt of the suite with `but`."""
+    asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))
+    rows = asked.assign(text=[what.words.format(turns[-1]["content"]) for turns in asked["messages"]], sample_index=0)
+    if what.but:
+        rows.loc[rows.index[0], "text"] = what.but
+    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+
+
+def judging(workplace, suite: str, url: str, questions: int = 20, words: str = "To {} I say so.", but: str = "", **how):
+    folder = workplace.folder / suite
+    if not folder.exists():
+        folder_of(suite, folder, questions)
+    opened = open_suite(**Suite(suite=suite, path=str(folder)).resolve("suite"))
+    first = say(prompts=opened, what=Words(words=words, but=but))
+    said = [first]
+    if suite == "mt-bench":
+        said.append(say(prompts=continue_dialogue(suite=opened, responses=first, what=What()), what=Words(words=words)))
+    what = Judging(suite=suite, model="stub-1", unanswered=how.pop("unanswered", 0.01))
+    return judge_answers(
+        suite=opened,
+        responses=said,
+        what=what,
+        how=JudgingHow(**{"url": url, "first_wait": 0.0, "concurrency": 8} | how),
+    )
+
+
+def says(suite: str):
+    return lambda body: reply(suite, 0.7, "as is")
+
+
+GAMES = {"alpaca-eval": 20, "mt-bench": 40}
+
+
+@pytest.mark.parametrize("suite", GAMES)
+def test_every_game_is_judged_once_by_a_moody_endpoint(workplace, suite):
+    with stub_endpoint(says(suite), moody) as stub:
+        judged = workplace.table(judging(workplace, suite, stub.url), "judgements.parquet")
+    assert len(judged) == GAMES[suite] and set(judged["status"]) == {"judged"}
+    assert set(stub.answered.values()) == {1} and len(stub.answered) == GAMES[suite]
+    assert stub.seen.total() > 1.2 * GAMES[suite]  # it was moody indeed
+    assert json.loads(judged["reply"].iloc[0])["content"] == reply(suite, 0.7, "as is")["content"]  # raw, as it came
+
+
+def test_a_request_that_stays_without_reply_is_marked_and_too_many_are_a_failure(workplace):
+    refuses = lambda request, attempt: "refused" if request[0] in "01" else "well"
+    with stub_endpoint(says("arena-hard"), refuses) as stub:
+        step = judging(workplace, "arena-hard", stub.url, unanswered=0.5)
+        judged = workplace.table(step, "judgements.parquet").set_index("status")
+        marked = judged.loc[["unanswered"]]
+        assert 0 < len(marked) < 20 and marked["reply"].isna().all() and "400" in marked["why"].iloc[0]
+        with pytest.raises(ProgramFailed, match=r"games .* got no reply, the first: status 400"):
+            workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.0))
+    assert set(stub.answered.values()) == {1}  # the second step found what the first had paid for
+
+
+def test_a_degenerate_answer_is_never_shown_to_the_judge(workplace):
+    with stub_endpoint(says("alpaca-eval")) as stub:
+        judged = workplace.table(judging(workplace, "alpaca-eval", stub.url, but=""), "judgements.parquet")
+        assert set(judged["status"]) == {"judged"}
+        constant = workplace.table(judging(workplace, "alpaca-eval", stub.url, words="I win."), "judgements.parquet")
+        one = workplace.table(judging(workplace, "alpaca-eval", stub.url, but="<|im_end|>"), "judgements.parquet")
+    assert set(constant["status"]) == {"flagged"} and set(constant["why"]) == {"constant"}
+    assert one["status"].value_counts().to_dict() == {"judged": 19, "flagged": 1}
+    assert stub.answered.total() == 20
+
+
+def test_replay_makes_no_call_and_fails_on_a_gap(workplace):
+    with stub_endpoint(says("arena-hard")) as stub:
+        workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.1))
+        calls = stub.seen.total()
+        workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.2, replay=True))
+        with pytest.raises(BadInput, match="40 of 40 judgements were never made"):
+            workplace.made(judging(workplace, "arena-hard", stub.url, words="Anew: {}", replay=True))
+    assert stub.seen.total() == calls == 40
+
+
+def counting(folder) -> str:
+    """A tokenizer of single characters, as the stub counts."""
+    letters = {token: place for place, token in enumerate(["<unk>", *string.printable])}
+    Tokenizer(models.BPE(vocab=letters, merges=[], unk_token="<unk>")).save(str(folder / "tokenizer.json"))
+    return str(folder / "tokenizer.json")
+
+
+def test_the_cost_is_projected_within_two_percent_and_refused_above_the_limit(workplace):
+    prices = {"price_in": 10.0, "price_out": 30.0, "tokenizer": counting(workplace.folder)}
+    with stub_endpoint(says("alpaca-eval")) as stub:
+        with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, the limit is \$0.00"):
+            workplace.made(judging(workplace, "alpaca-eval", stub.url, limit=0.001, **prices))
+        assert stub.seen.total() == 0
+        counts = workplace.made(judging(workplace, "alpaca-eval", stub.url, **prices)).counts
+    assert counts["prompt_tokens"] == stub.tokens
+    assert counts["projected_prompt_tokens"] == pytest.approx(counts["prompt_tokens"], rel=0.02)
+    assert counts["projected_dollars"] == pytest.approx(counts["dollars"], rel=0.02)
+
+
+def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
+    chatty = lambda body: {"content": "x"}
+    prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
+    with stub_endpoint(chatty) as stub:
+        stub.reply = lambda body: {
+            "choices": [{"message": {"content": "[[A=B]]"}}],
+            "usage": {"prompt_tokens": 100_000, "completion_tokens": 0},
+        }
+        with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; replies are kept"):
+            workplace.made(judging(workplace, "arena-hard", stub.url, limit=3.0, concurrency=1, **prices))
+    assert 3 <= stub.answered.total() <= 6
+
+
+def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workplace):
+    with stub_endpoint(says("alpaca-eval"), lambda request, attempt: "locked") as stub:
+        with pytest.raises(BadInput, match=r"how\.tokenizer"):
+            workplace.made(judging(workplace, "alpaca-eval", stub.url, price_in=1.0))
+        with pytest.raises(BadInput, match="the key is not accepted"):
+            workplace.made(judging(workplace, "alpaca-eval", stub.url))
+    assert stub.seen.total() <= 8
+
+
+def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
+    rows = [
+        {"request": f"r{n}", "body": json.dumps({"model": "m", "messages": [{"content": f"{n}"}]})} for n in range(300)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    how = JudgingHow(concurrency=4, first_wait=0.0).model_dump(mode="json")
+    with stub_endpoint(lambda body: (time.sleep(0.01), {"content": "fine"})[1], moody) as stub:
+        job = {"rows": str(tmp_path / "rows.parquet"), "journal": str(tmp_path / "journal.jsonl"), "reply_tokens": 1}
+        (tmp_path / "job.json").write_text(json.dumps({**job, "how": how | {"url": stub.url}}))
+        command = [sys.executable, "-m", "tasks.evaluation.judge", str(tmp_path / "job.json"), str(tmp_path / "out")]
+        killed = subprocess.Popen(command)
+        while stub.answered.total() < 60:
+            time.sleep(0.01)
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.wait()
+        paid = len(journal.read(tmp_path / "journal.jsonl"))
+        with (tmp_path / "journal.jsonl").open("a") as torn:
+            torn.write('{"request": "r2')
+        assert 50 < paid < 300
+        subprocess.run(command, check=True)
+    twice = sum(count - 1 for count in stub.answered.values())
+    assert twice <= 4 and len(stub.answered) == 300
+    assert len(journal.read(tmp_path / "journal.jsonl")) == 300
+    parts = pd.concat(pd.read_parquet(part) for part in (tmp_path / "out").glob("part-*.parquet"))
+    assert sorted(set(parts["request"])) == sorted(row["request"] for row in rows)
+
+
+def test_a_hundred_requests_a_second_and_more_at_an_endpoint_without_latency():
+    bodies = [(str(n), {"model": "m", "messages": [{"role": "user", "content": f"{n} " * 400}]}) for n in range(600)]
+
+    async def listen(url):
+        return [name async for name, _ in ask_all(Endpoint(url), bodies)]
+
+    with stub_endpoint(lambda body: {"content": "m"}) as stub:
+        started = time.perf_counter()
+        heard = asyncio.run(listen(stub.url))
+        seconds = time.perf_counter() - started
+    print(f"{len(heard) / seconds:.0f} requests/s")
+    assert sorted(heard) == sorted(name for name, _ in bodies) and len(heard) / seconds > 100

@@ -1,0 +1,126 @@
+"""The suites' metrics against published judgements and what leaderboards say of them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from published import published
+
+from tasks.evaluation.metrics import Sheet, metrics
+from tasks.evaluation.statistics import clustered, draws
+from tasks.evaluation.suites import alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.suites.files import Question
+
+MODELS = (
+    "FuseChat-Llama-3.1-8B-Instruct",
+    "NullModel",
+    "OpenHermes-2.5-Mistral-7B",
+    "alpaca-7b",
+    "gpt-3.5-turbo-1106_verbose",
+)
+
+
+def alpaca(model: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    rows = pd.read_parquet(published("alpaca_eval/preferences.parquet"))
+    expected = pd.read_csv(published("alpaca_eval/expected.csv")).set_index("name")
+    return rows[rows["model"] == model], pd.read_csv(published("alpaca_eval/df_gamed.csv")), expected.loc[model]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_alpaca_eval_says_what_its_leaderboard_says_in_any_order_of_the_rows(model):
+    rows, gamed, expected = alpaca(model)
+    for order in (rows, rows.sample(frac=1, random_state=7)):
+        assert length_control.length_controlled(order, gamed) == pytest.approx(expected["lc"], abs=1e-6)
+        assert alpaca_eval.win_rate(order).mean() == pytest.approx(expected["wr"], abs=1e-6)
+    assert rows["len_2"].mean() == pytest.approx(expected["avg_len"], abs=1e-6)
+
+
+def test_the_refitted_bootstrap_is_centred_on_the_published_number_and_wider_than_the_published_error():
+    rows, gamed, expected = alpaca(MODELS[0])
+    whole = length_control.refit(rows, gamed, np.arange(len(rows))[None])
+    assert whole[0] == pytest.approx(expected["lc"], abs=0.17)  # without the L1 penalty
+    spread = length_control.refit(rows, gamed, draws(len(rows), seed=1, resamples=400)).std()
+    assert 1.3 < spread < 1.65 and expected["lcse"] < 0.7
+
+
+def test_preferences_of_published_log_probabilities_are_the_published_ones():
+    rows = pd.read_parquet(published("alpaca_eval/preferences.parquet")).dropna(subset=["logprob_m", "logprob_M"])
+    assert len(rows) > 800
+    as_is, turned = (
+        np.array([alpaca_eval.verdict(reply(row), name) for row in rows.itertuples()]) for name in ("as is", "switched")
+    )
+    known = rows["preference"].to_numpy()
+    assert np.minimum(np.abs(as_is - known), np.abs(turned - known)).max() < 1e-6
+
+
+def reply(row) -> dict:
+    return {
+        "top_logprobs": [{"token": "m", "logprob": row.logprob_m}, {"token": "M", "logprob": row.logprob_M}],
+    }
+
+
+def test_arena_hard_gives_the_published_score_and_an_interval_by_questions():
+    battles = pd.read_parquet(published("arena_hard/battles.parquet"))
+    expected = pd.read_csv(published("arena_hard/expected.csv")).iloc[0]
+    scores = battles["winner"].map({"model_a": 0.0, "tie": 0.5, "model_b": 1.0}).to_numpy() * 100
+    found = clustered(scores, np.ones(len(scores)), battles["question_id"], 0.95, seed=1)
+    assert found["value"] == pytest.approx(expected["win_rate_pct"], abs=1e-6)
+    assert found["value"] == pytest.approx(expected["published_20240731"], abs=0.01)
+    alone = clustered(scores, np.ones(len(scores)), np.arange(len(scores)), 0.95, seed=1)
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(3.39, rel=0.05)
+    assert (alone["high"] - alone["low"]) / 2 == pytest.approx(2.02, rel=0.1)  # what is printed elsewhere
+
+
+def test_all_published_verdicts_are_read_as_they_were():
+    rows = pd.read_parquet(published("arena_hard/raw_judgments.parquet"))
+    found = [arena_hard.verdict({"content": text}, "as is") for text in rows["judgment"]]
+    stored = [None if pd.isna(score) else score for score in rows["score"]]
+    assert len(found) == 200 and found == stored
+
+
+def test_mt_bench_gives_the_published_means():
+    rows = pd.read_parquet(published("mt_bench/judgments.parquet"))
+    expected = pd.read_csv(published("mt_bench/expected.csv")).iloc[0]
+    verdicts = [mt_bench.verdict({"content": text}, "turn 1") for text in rows["judgment"]]
+    assert verdicts == rows["score"].tolist()
+    judged = pd.DataFrame(
+        {
+            "question_id": rows["question_id"].astype(str),
+            "name": "turn " + rows["turn"].astype(str),
+            "status": "judged",
+            "verdict": verdicts,
+        }
+    )
+    questions = {name: Question(name, ("", "")) for name in judged["question_id"]}
+    found = metrics(Sheet("mt-bench", published("mt_bench"), questions, {}, judged), sorted(questions), seed=1)
+    for name, column in (("turn 1", "T1"), ("turn 2", "T2"), ("overall", "overall_pooled")):
+        assert found[name].value == pytest.approx(expected[column], abs=1e-6)
+    _, duplicates = mt_bench.once(pd.concat([judged, judged.head(3)]))
+    assert duplicates == 3
+
+
+def test_mt_bench_shows_the_judge_what_was_shown():
+    rows = pd.read_parquet(published("mt_bench/judgments.parquet"))
+    template = {
+        row["name"]: row for row in map(json.loads, published("mt_bench/judge_prompts.jsonl").read_text().splitlines())
+    }
+    asked = {
+        str(row["question_id"]): row
+        for row in map(json.loads, published("mt_bench/question.jsonl").read_text().splitlines())
+    }
+    checked = 0
+    for row in rows[rows["turn"] == 2].itertuples():
+        if "Reference" in row.user_prompt:
+            continue
+        first, second = told(row.user_prompt)
+        question = Question(str(row.question_id), tuple(asked[str(row.question_id)]["turns"]), "writing")
+        game = mt_bench.games(template, question, (first, second))[1]
+        checked += game.messages[-1]["content"] == row.user_prompt
+    assert checked == 50
+
+
+def told(shown: str) -> list[str]:
+    """The two answers, out of what the judge was shown."""
+    parts = shown.split("\n\n### Assistant A:\n")[1:]
+    return [parts[0].rpartition("\n\n### User:\n")[0], parts[1].rpartition("\n\n<|The End")[0]]

@@ -1,0 +1,154 @@
+"""The suites on small folders in their published form: what the judge is shown, what is read in its reply, what is counted."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from evaluation.made import folder_of, sheet
+
+from tasks.evaluation.metrics import SUITES, counts, difference, metrics, parsed
+from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.suites.files import Question
+
+ALL = tuple(SUITES)
+
+
+def qualities(suite, folder, seed=1, low=0.2, high=0.8):
+    draw = np.random.default_rng(seed)
+    return {one.question_id: draw.uniform(low, high) for one in SUITES[suite].questions(folder)}
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_a_better_model_scores_more_and_a_row_that_is_missing_is_counted(suite, tmp_path):
+    folder = folder_of(suite, tmp_path / suite, 40)
+    worse, better = (sheet(suite, folder, qualities(suite, folder, 1, *span)) for span in ((0.1, 0.4), (0.6, 0.9)))
+    for change in difference(worse, better, 0.95, seed=1):
+        assert change["metric"] == "length" or (change["low"] > 0 and change["p"] < 0.01)
+    assert counts(better)["missing"] == 0
+    gap = replace(better, judged=better.judged[better.judged["question_id"] != better.judged["question_id"].iloc[0]])
+    assert counts(gap)["missing"] == 1
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_the_order_of_the_rows_does_not_matter(suite, tmp_path):
+    folder = folder_of(suite, tmp_path / suite)
+    one = sheet(suite, folder, qualities(suite, folder))
+    other = replace(one, judged=one.judged.sample(frac=1, random_state=3, ignore_index=True))
+    names = sorted(one.questions)
+    for name, found in metrics(one, names, seed=2).items():
+        assert metrics(other, names, seed=2)[name].value == pytest.approx(found.value, abs=1e-12)
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_a_model_differs_from_itself_by_nothing_at_all(suite, tmp_path):
+    folder = folder_of(suite, tmp_path / suite)
+    one = sheet(suite, folder, qualities(suite, folder))
+    for change in difference(one, one, 0.95, seed=1):
+        assert (change["value"], change["low"], change["high"], change["p"]) == (0, 0, 0, 1)
+
+
+def test_a_gap_shifts_no_difficulty_of_alpaca_eval(tmp_path):
+    """By position every row after a gap would have its neighbour's difficulty; the library's LC moves by up to 2.8."""
+    folder = folder_of("alpaca-eval", tmp_path / "suite")
+    gamed = pd.read_csv(folder / "df_gamed.csv")
+    rows = pd.DataFrame(
+        {"instruction_index": [11, 3, 5], "preference": [1.1, 1.5, 1.9], "len_1": [3, 4, 9], "len_2": 4}
+    )
+    design, labels, _ = length_control.features(rows, gamed)
+    known = gamed.set_index("index")["instruction_difficulty"].iloc[:12]
+    assert design[-3:, 1].tolist() == [known[3], known[5], known[11]]
+    assert labels[-3:] == pytest.approx([0.5, 0.9, 0.1])
+
+
+def test_a_switched_answer_is_shown_first_and_its_preference_turned():
+    shown = {
+        switch: alpaca_eval.game(
+            "<|im_start|>user\n{output_1} or {output_2}\n<|im_end|>", question(), "{output_2}", switch
+        )
+        for switch in (False, True)
+    }
+    assert shown[False].messages[0]["content"] == "base or {output_2}"  # an answer is no template
+    assert shown[True].messages[0]["content"] == "{output_2} or base"
+    letters = {"top_logprobs": [{"token": "M", "logprob": np.log(0.6)}, {"token": "m", "logprob": np.log(0.2)}]}
+    assert alpaca_eval.verdict(letters, "as is") == pytest.approx(1.75)
+    assert alpaca_eval.verdict(letters, "switched") == pytest.approx(1.25)
+    assert alpaca_eval.verdict({"top_logprobs": [{"token": "The", "logprob": 0.0}]}, "as is") is None
+
+
+def question():
+    return Question("7", ("Do it",), baseline="base")
+
+
+def test_the_coin_of_an_instruction_is_fair_and_its_own():
+    coins = [alpaca_eval.switched(f"instruction {number}") for number in range(2000)]
+    assert 900 < sum(coins) < 1100 and coins == [alpaca_eval.switched(f"instruction {n}") for n in range(2000)]
+
+
+def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
+    games = [
+        ("q1", "as is", "[[A>>B]]"),  # lost clearly: 0, weight 3
+        ("q1", "switched", "[[A>B]]"),  # won: 1
+        ("q2", "as is", "[[A=B]]"),  # half
+        ("q2", "switched", "[[A>>A]]"),  # no such label
+        ("q3", "as is", "neither [[A>B]] nor [[B>A]]"),
+        ("q3", "switched", "no label"),
+    ]
+    judged = pd.DataFrame(
+        [
+            {"question_id": name, "name": order, "status": "judged", "reply": json.dumps({"content": text})}
+            for name, order, text in games
+        ]
+    )
+    read = parsed(judged, "arena-hard")
+    found = arena_hard.battles(read)
+    assert np.average(found["score"], weights=found["weight"]) == pytest.approx(1.5 / 5)
+    assert read["verdict"].isna().sum() == 3 and arena_hard.stray(judged["reply"]) == 1
+    assert arena_hard.inconsistent(read) == 0.5  # of q1 and q2, q1 changed its winner
+
+
+def test_mt_bench_reads_ratings_and_grades_mathematics_with_a_reference(tmp_path):
+    assert mt_bench.verdict({"content": "Rating: [[7.5]] or [[3]]"}, "turn 1") == 7.5
+    assert mt_bench.verdict({"content": "Rating: [6]"}, "turn 1") == 6
+    assert mt_bench.verdict({"content": "seven"}, "turn 1") is None
+    folder = folder_of("mt-bench", tmp_path / "suite", 2)
+    writing, mathematics = mt_bench.questions(folder)
+    shown = [
+        [game.messages[1]["content"] for game in mt_bench.games(mt_bench.template(folder), one, ("one", "two"))]
+        for one in (writing, mathematics)
+    ]
+    assert shown == [["Say 0|one", "one|Again 0|two"], ["Say 1|Ref 1|one", "Ref again 1|Again 1|two"]]
+
+
+def test_mt_bench_pools_the_rows_and_prefers_a_rating_to_a_failure():
+    rows = [
+        ("1", "turn 1", None),
+        ("1", "turn 1", 8.0),
+        ("1", "turn 2", None),
+        ("2", "turn 1", 6.0),
+        ("2", "turn 2", 1.0),
+    ]
+    judged = pd.DataFrame(rows, columns=["question_id", "name", "verdict"])
+    rated, duplicates = mt_bench.once(judged)
+    assert (len(rated), duplicates, rated["verdict"].mean()) == (3, 1, 5.0)
+
+
+def test_align_bench_averages_categories_then_groups():
+    found = align_bench.groups({"基本任务": 7.0, "中文理解": 4.0, "数学计算": 2.0, "逻辑推理": 10.0})
+    assert found == {"reasoning": 6.0, "language": 5.5, "overall": 5.75}
+    assert align_bench.verdict({"content": "{'综合得分': 3} 再看 {'正确': 4, '综合得分': 7.5}"}, "rating") == 7.5
+    assert align_bench.verdict({"content": "'综合得分': 6"}, "rating") == 6
+    assert align_bench.verdict({"content": "很好"}, "rating") is None
+
+
+def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost():
+    for suite, name, worst in (
+        ("arena-hard", "switched", "B>>A"),
+        ("arena-hard", "as is", "A>>B"),
+        ("mt-bench", "turn 1", 1.0),
+    ):
+        judged = pd.DataFrame(
+            {"question_id": ["1", "2"], "name": name, "status": ["flagged", "unanswered"], "reply": [None, None]}
+        )
+        assert parsed(judged, suite)["verdict"].tolist() == [worst, None]

@@ -1,0 +1,148 @@
+"""Housekeeping: what goes, what stays, and that a look deletes nothing. Over a folder and over a real S3 server."""
+
+import hashlib
+import os
+import time
+
+import pytest
+
+from flows.fusion import fusion
+from flows.gc import collect, pin, unpin
+from flows.recipe import load
+from infra.checkpoints import Checkpoints
+from infra.store import Manifest, Reference
+from infra.uses import in_use
+from tasks.stage import lineage
+from tests.infra.conftest import place
+from tests.infra.seaweed import seaweed
+
+__all__ = ["place", "seaweed"]
+
+
+def chain(*overrides):
+    return fusion(load("demo", overrides))
+
+
+def made(store, last, scratch):
+    """All artifacts and pools of a chain, as small as can be."""
+    for step in lineage(last):
+        folder = scratch / step.fingerprint
+        folder.mkdir(exist_ok=True)
+        (folder / "data.txt").write_text(step.label)
+        store.publish(
+            folder,
+            Manifest(
+                stage=step.stage.name,
+                version=step.stage.version,
+                fingerprint=step.fingerprint,
+                label=step.label,
+                what=step.what.model_dump(mode="json"),
+                inputs={
+                    name: [Reference(stage=i.stage.name, fingerprint=i.fingerprint) for i in given]
+                    for name, given in step.inputs.items()
+                },
+                files=(),
+                counts={},
+                provenance={},
+                started="2026-11-21T00:00:00+00:00",
+                seconds=0.0,
+                attempt="one",
+            ),
+        )
+        if step.pool:
+            part = folder / "part"
+            part.write_text(step.pool)
+            store.append(step.pool, part, 1)
+
+
+def addresses(last):
+    steps = lineage(last)
+    return {step.address for step in steps} | {f"pools/{step.pool}" for step in steps if step.pool}
+
+
+@pytest.fixture
+def filled(place, tmp_path):
+    """A store with two chains that differ in beta alone."""
+    store = place.store()
+    kept, other = chain(), chain("wrpo.beta=0.7")
+    for last in (kept, other):
+        made(store, last, tmp_path)
+    return store, kept, other
+
+
+def test_what_no_kept_recipe_needs_goes_with_its_pools_and_records(filled):
+    store, kept, other = filled
+    store.blobs.create("_prefect/" + other.address.replace("/", "-"), b"{}")
+    extra = addresses(other) - addresses(kept)
+    assert {address.split("/")[0] for address in extra} == {
+        "wrpo",
+        "per-model-sampling",
+        "reward-annotation",
+        "evaluation",
+        "report",
+        "pools",
+    }
+    before = store.blobs.list("")
+    assert {one.address for one in collect(store, [kept], days=0, delete=False)} == extra
+    assert store.blobs.list("").keys() - before.keys() <= {"_leases/housekeeping.json"}
+    collect(store, [kept], days=0, delete=True)
+    assert all(store.manifest(*step.address.split("/")) for step in lineage(kept))
+    assert not any(path.startswith(tuple(extra)) for path in store.blobs.list(""))
+    assert store.blobs.list("_prefect") == {}
+    assert collect(store, [kept], days=0, delete=True) == []
+
+
+def test_nothing_younger_than_the_age_goes(filled):
+    store, kept, _ = filled
+    assert collect(store, [kept], days=0.5, delete=True) == []
+
+
+def test_a_running_flow_keeps_what_it_uses(filled):
+    store, kept, other = filled
+    with in_use(store.blobs, lineage(other)):
+        assert collect(store, [kept], days=0, delete=True) == []
+    assert collect(store, [kept], days=0, delete=False) != []
+
+
+def test_a_pin_keeps_an_artifact_with_all_that_it_was_made_from(filled):
+    store, _, other = filled
+    (wrpo,) = [step for step in lineage(other) if step.label == "WRPO"]
+    manifest = store.manifest(*wrpo.address.split("/"))
+    pin(store, manifest)
+    collect(store, [], days=0, delete=True)
+    left = {path for path in store.blobs.list("") if not path.startswith(("_leases", "_pins"))}
+    kept = tuple(f"{address}/" for address in addresses(wrpo))
+    assert left and all(path.startswith(kept) for path in left)
+    assert all(any(path.startswith(address) for path in left) for address in kept)
+    unpin(store, manifest)
+    collect(store, [], days=0, delete=True)
+    assert {path.split("/")[0] for path in store.blobs.list("")} == {"_leases"}
+
+
+def test_checkpoints_go_with_their_training(filled, tmp_path):
+    store, kept, other = filled
+    (folder := tmp_path / "checkpoint").mkdir()
+    (folder / "weights").write_text("w")
+    for last in (kept, other):
+        (wrpo,) = [step for step in lineage(last) if step.label == "WRPO"]
+        Checkpoints(store.blobs, wrpo.address).keep(folder, "000000100")
+    collect(store, [kept], days=0, delete=True)
+    left = {path.split("/")[2] for path in store.blobs.list("_checkpoints")}
+    assert left == {step.fingerprint for step in lineage(kept) if step.label == "WRPO"}
+
+
+def test_a_pool_that_still_grows_is_young(tmp_path):
+    from infra.store import Store
+
+    store, name = Store(str(tmp_path / "store"), tmp_path / "cache"), "per-model-sampling/" + 40 * "a"
+    parts = []
+    for text in ("one", "two"):
+        (tmp_path / text).write_text(text)
+        parts.append(store.append(name, tmp_path / text, 1))
+    old = time.time() - 40 * 86_400
+    os.utime(store.blobs.local(parts[0].path), (old, old))
+    assert collect(store, [], days=30, delete=False) == []
+    os.utime(store.blobs.local(parts[1].path), (old, old))
+    (found,) = collect(store, [], days=30, delete=False)
+    assert found.address == f"pools/{name}" and found.size == 6
+    assert hashlib.sha256(b"one").hexdigest() in parts[0].path
