@@ -103,7 +103,11 @@ def main() -> None:
         }
         kind = "wall" if GPU else "CPU"
         print(f"candidates per {kind} second, {asked.candidates} to a prompt, best of {asked.repeats}")
-        print(f"{'prompt:candidate':18}" + "".join(f"{name:>15}" for name in ways) + "   to one by one   to padded   apart")
+        print(
+            f"{'prompt:candidate':18}"
+            + "".join(f"{name:>15}" for name in ways)
+            + "   to one by one   to padded   apart"
+        )
         for shape in SHAPES:
             measure(shape, ways, asked)
 

@@ -72,7 +72,7 @@ def test_the_order_of_the_recipe_decides_ties_and_nothing_else():
 
 def test_the_same_words_have_one_score_whichever_source_said_them(run):
     said = lambda *contents: pd.DataFrame(
-        {"prompt_id": "p", "sample_index": range(len(contents)), "content_id": contents, "text": "…"}
+        {"prompt_id": "p", "sample_index": range(len(contents)), "content_id": contents, "text": "…", "tokens": 1}
     )
     scores = lambda **of: pd.DataFrame({"content_id": of.keys(), "score": of.values()})
     responses = (

@@ -83,7 +83,9 @@ def test_every_row_gets_its_own_score_from_an_endpoint_that_fails_now_and_then(t
 
 
 def test_what_the_endpoint_refuses_has_no_score_and_says_why(tmp_path):
-    with stub_endpoint(lambda body: {}, lambda request, attempt: "refused" if request[0] in "01234567" else "well") as stub:
+    with stub_endpoint(
+        lambda body: {}, lambda request, attempt: "refused" if request[0] in "01234567" else "well"
+    ) as stub:
         stub.shaped = classified
         found, _ = asked(tmp_path, stub, "/classify")
     lost = [row for row in found if row["score"] is None]
