@@ -1,7 +1,7 @@
 """The section on reward models: what each makes of the sources' responses, and how far they agree."""
 
 from tasks.report.charts import decimal, measured, percent
-from tasks.report.markup import absent, figure, table
+from tasks.report.markup import absent, table
 
 
 def jury(numbers: dict) -> str:
@@ -29,7 +29,7 @@ def each(models: list[dict]) -> str:
         for one in models
     ]
     heads = ["Reward model", "Scored", "Unscored", "Ties for best", "r with length", "ρ with length"]
-    return figure(caption, [table(heads, rows, 5)])
+    return f"<p>{caption}</p>{table(heads, rows, 5)}"
 
 
 def sources(models: list[dict]) -> str:
@@ -38,11 +38,11 @@ def sources(models: list[dict]) -> str:
         "tokens, put back at the model's own mean. Look for sources whose order changes."
     )
     rows = [
-        [one["name"], source["source"], measured(source["mean"]), measured(source["residual"])]
+        [one["name"] if place == 0 else "", source["source"], measured(source["mean"]), measured(source["residual"])]
         for one in models
-        for source in one["sources"]
+        for place, source in enumerate(one["sources"])
     ]
-    return figure(caption, [table(["Reward model", "Source", "Mean score", "Beyond length"], rows, 2)])
+    return f"<p>{caption}</p>" + table(["Reward model", "Source", "Mean score", "Beyond length"], rows, 2)
 
 
 def agreements(pairs: list[dict]) -> str:
@@ -50,7 +50,7 @@ def agreements(pairs: list[dict]) -> str:
         return ""
     caption = (
         "How far two reward models agree on the responses that both scored, and in how many prompts they choose the same "
-        "best response: that is how much of the training data would stay the same under the other."
+        "best response: the others would give the target something else to learn."
     )
     rows = [
         [
@@ -62,6 +62,6 @@ def agreements(pairs: list[dict]) -> str:
         ]
         for one in pairs
     ]
-    return figure(
-        caption, [table(["Reward models", "Scored by both", "Pearson r", "Spearman ρ", "Same best"], rows, 4)]
+    return f"<p>{caption}</p>" + table(
+        ["Reward models", "Scored by both", "Pearson r", "Spearman ρ", "Same best"], rows, 4
     )

@@ -337,7 +337,7 @@ def test_sections_are_reached_from_the_contents():
 def test_reward_models_stand_with_their_ties_length_and_agreement():
     shown = visible("</style>" + jury_view.jury(numbers()))
     assert re.search(r"armorm\s+11,983\s+17\s+0\.8 %\s+−0\.07\s+−0\.10", shown)
-    assert re.search(r"reward\s+sorter\s+0\.340\s+0\.258", shown)
+    assert re.search(r"reward\s+reverser\s+0\.810\s+0\.728\s+sorter\s+0\.340\s+0\.258", shown)
     assert re.search(r"reward · armorm\s+11,983\s+\+0\.72\s+\+0\.69\s+58\.1 %", shown)
 
 
