@@ -35,13 +35,13 @@ def completion(reply: dict) -> bool:
 @dataclass(frozen=True)
 class Endpoint:
     url: str  # up to and with /v1
-    path: str = "/chat/completions"
-    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
     key: str = ""
     concurrency: int = 32
     timeout: float = 120.0
     attempts: int = 6
     first_wait: float = 0.5  # seconds before the second attempt; doubles
+    path: str = "/chat/completions"
+    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
 
 
 async def ask_all(
