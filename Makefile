@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test e2e lint bench-training bench-rewards clean
+.PHONY: demo demo-seeds test e2e chaos audit lint bench-training bench-rewards bench-checks bench-load clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -24,9 +24,27 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# A quarter of an hour: kills of everything, failing storage, races; prints its seed, CHAOS_SEED=… repeats it.
+chaos: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m chaos -s --durations=10 tests/chaos
+
+# Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
+audit: $(VENV)/.installed-test
+	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile tests/test_lock.py
+	@! test -x $(BIN)/pip-audit || $(BIN)/pip-audit --no-deps --disable-pip -r requirements.lock
+
+# Seconds and peak memory per stage at SIZE responses; 3,000,000 take about ten minutes.
+SIZE ?= 300000
+bench-load: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.load $(SIZE)
+
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
+
+# Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
+bench-checks: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.checks
 
 # Minutes: candidates scored per second, beside the published scripts' loop.
 bench-rewards: $(VENV)/.installed-test

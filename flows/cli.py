@@ -1,13 +1,14 @@
 """`fuse …`: parses, prints, nothing else. Heavy imports wait until a command needs them."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
+    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -24,6 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ProgramFailed, StoreUnreachable) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 1
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        where = f": {problem.filename}" if problem.filename else ""
+        print(
+            f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
         return 130
@@ -36,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", run, "run what is missing of a recipe, then print its results"),
+        (
+            "doctor",
+            doctor,
+            "look at the models' templates, end tokens and contexts on the real prompts; load no weights",
+        ),
         ("plan", plan, "say what a run would do and why; run nothing"),
         ("show", show, "lineage of an artifact or of a recipe's report, up to the prompts"),
         ("report", report, "print a finished recipe's results and where its report is"),
@@ -73,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     housekeeping(commands)
     add_ablate(commands)
+    add_evaluate(commands)
     return whole
 
 
@@ -189,11 +205,23 @@ def run(chosen: argparse.Namespace) -> int:
     if runs:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        from flows.doctor import refuse_red
         from flows.local import run_here
 
+        refuse_red(recipe, last, place)
         with Watcher(console) as watcher:
             run_here(recipe, watcher)
     return finish(last, place, console)
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    from flows.console import make_console, show_findings
+    from flows.doctor import examine, stopping
+
+    recipe, last, place = chain(chosen)
+    findings = examine(recipe, last, place)
+    show_findings(make_console(), findings, recipe.doctor.accepted)
+    return 1 if stopping(recipe, findings) else 0
 
 
 def plan(chosen: argparse.Namespace) -> None:
@@ -239,7 +267,7 @@ def export(chosen: argparse.Namespace) -> None:
     from flows.export import export
 
     recipe, last, place = chain(chosen)
-    export(recipe.name, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
 
 
@@ -270,6 +298,26 @@ def verify(chosen: argparse.Namespace) -> int:
         broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def add_evaluate(commands) -> None:
+    text = (
+        "evaluate models on suites, by a judge at an endpoint or by gold answers; exit code 3: the gate is not passed"
+    )
+    one = commands.add_parser("evaluate", help=text, description=text)
+    one.add_argument("examination", metavar="EXAMINATION", help="a TOML file: models, suites, judge, gate")
+    one.add_argument("--set", metavar="FIELD=VALUE", action="append", default=[], dest="overrides", help="of the file")
+    one.add_argument("--plan", action="store_true", help="say what would run, and what is known already; run nothing")
+    one.add_argument(
+        "--promote", metavar="FOLDER", help="where the last model goes, with its card, if it passes the gate"
+    )
+    one.set_defaults(command=evaluate)
+
+
+def evaluate(chosen: argparse.Namespace) -> int:
+    from flows.evaluating import evaluate
+
+    return evaluate(chosen.examination, chosen.overrides, chosen.plan, chosen.promote)
 
 
 def ablate(chosen: argparse.Namespace) -> int:

@@ -1,6 +1,10 @@
 """The card of an exported data set: what is in it, how many rows were dropped and why, from what it was made."""
 
+import json
+
+from flows.recipe import Recipe
 from infra.store import Manifest, Store
+from tasks.prompts.sets import PromptSets, ReadySelection
 
 FRONT = """---
 license: unknown
@@ -14,17 +18,19 @@ FIELDS = """
 * `preference`: a column per role, null where the rule fills none: `source_best` (written by `source`), `source_worst`
   (written by `worst_source`), `own_best` and `own_worst` (the fine-tuned target's own); each with its `…_score`.
 """
-CANDIDATES = "* `candidates`: every response that these were chosen from, with its score.\n"
+CANDIDATES = (
+    "* `candidates`: every response that these were chosen from, with its score; `prompts`: what they answer.\n"
+)
 LICENCES = """
 ## Licences
 
-Unknown: nobody has recorded them for this data set. Its rows hold prompts and words of the models below; the licences of all
-of these bear on what may be done with it. Look them up before you publish it, and put them here.
+Its rows hold the prompts above, whose licences stand there as the recipe states them, and words of the models below. The
+licences of all of these bear on what may be done with it: look them up before you publish it, and put them here.
 """
 
 
-def data_card(recipe: str, made: dict[str, Manifest], store: Store, with_candidates: bool) -> str:
-    names = ["sft", "preference", *(["candidates"] if with_candidates else [])]
+def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_candidates: bool) -> str:
+    names = ["sft", "preference", *(["candidates", "prompts"] if with_candidates else [])]
     front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
     upstream = ancestors(list(made.values()), store)
     models = [
@@ -43,12 +49,13 @@ def data_card(recipe: str, made: dict[str, Manifest], store: Store, with_candida
         for label, one in made.items()
         for name, value in one.counts.items()
     ]
-    rules = [f"* {label}: `{manifest.what['rule']}`" for label, manifest in made.items()]
+    rules = [f"* {label}: `{json.dumps(manifest.what['rule'])}`" for label, manifest in made.items()]
     return "\n".join(
         [
             front,
-            f"# Training records of the recipe {recipe}",
+            f"# Training records of the recipe {recipe.name}",
             FIELDS + (CANDIDATES if with_candidates else ""),
+            *("## Prompts", "", *prompt_sets(recipe, upstream), ""),
             *("## Rules", "", *rules, ""),
             *("## Counts", "", "| of | what | rows |", "|---|---|---|", *counts),
             LICENCES,
@@ -64,6 +71,25 @@ def data_card(recipe: str, made: dict[str, Manifest], store: Store, with_candida
             ),
         ]
     )
+
+
+def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
+    """Where the prompts are from, set by set, how many, and under which licence."""
+    (selected,) = [manifest for manifest in upstream if manifest.stage == "prompt-selection"]
+    match recipe.prompts:
+        case PromptSets(sets=sets):
+            pass
+        case ReadySelection() as ready:
+            sets = ready.sets().sets
+        case source:
+            return [f"* {source.kind}: {selected.counts['rows']:,} prompts; licence not recorded"]
+    lines = []
+    for one in sets:
+        what = one.source
+        where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else f"`{what.path}`"
+        count = selected.counts.get(f"from_{one.name}", selected.counts["rows"])
+        lines.append(f"* {one.name}: {where}, {count:,} prompts; licence: {one.licence or 'not recorded'}")
+    return lines
 
 
 def identity(manifest: Manifest) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flows.data_card import data_card
+from flows.recipe import Recipe
 from infra.errors import BadInput
 from infra.store import Manifest, Store
 from tasks.pairs import exports
@@ -19,7 +21,7 @@ from tasks.stage import Step, lineage
 FORMATS = ("trl", "llama-factory", "hub")
 
 
-def export(recipe: str, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
+def export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
     """Writes the folder beside its place and moves it there when it is whole."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"--to {target}: is there already; name a new folder or an empty one")
@@ -27,9 +29,13 @@ def export(recipe: str, last: Step, store: Store, form: str, target: Path, with_
     made = {label: finished(step, store) for label, step in steps.items()}
     draft = target.with_name(f".{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    records = pq.read_table(store.fetch(made["SFT records"]) / "records.parquet")
-    pairs = pq.read_table(store.fetch(made["pairs"]) / "pairs.parquet")
+    try:
+        draft.mkdir(parents=True)
+    except OSError as problem:
+        raise BadInput(f"--to {target}: {problem.strerror}: {problem.filename}") from problem
+    imitated = steps.get("SFT records")  # none in a recipe without SFT
+    records = table_of(imitated, "records.parquet", store) if imitated else SFT_RECORD.empty_table()
+    pairs = table_of(steps["pairs"], "pairs.parquet", store)
     WRITERS[form](draft, records.cast(SFT_RECORD), pairs.cast(PREFERENCE_RECORD))
     if with_candidates:
         write_candidates(draft, list(steps.values()), store)
@@ -47,15 +53,22 @@ def finished(step: Step, store: Store) -> Manifest:
     return found
 
 
+def kinds_in(pairs: pa.Table) -> list[str]:
+    return [kind for kind in exports.KINDS if len(exports.pairs_of(pairs, kind))]
+
+
 def write_trl(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
     write_tables(folder / "sft.parquet", map(exports.trl_sft, exports.slices(records)))
-    write_tables(folder / "preference.parquet", map(exports.trl_preference, exports.slices(pairs)))
+    for kind in kinds_in(pairs):
+        tables = (exports.trl_preference(some, kind) for some in exports.slices(pairs))
+        write_tables(folder / f"preference-{kind}.parquet", tables)
 
 
 def write_llama_factory(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
     write_lines(folder / "sft.jsonl", exports.factory_sft(records))
-    write_lines(folder / "preference.jsonl", exports.factory_ranking(pairs))
-    (folder / "dataset_info.json").write_text(json.dumps(exports.factory_info(), indent=2))
+    for kind in kinds_in(pairs):
+        write_lines(folder / f"preference-{kind}.jsonl", exports.factory_ranking(pairs, kind))
+    (folder / "dataset_info.json").write_text(json.dumps(exports.factory_info(kinds_in(pairs)), indent=2))
 
 
 def write_hub(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
@@ -81,8 +94,14 @@ def write_lines(file: Path, rows: Iterable[dict]) -> None:
 
 
 def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
-    """Every response that the records were chosen from, a file per model."""
+    """Every response that the records were chosen from, a file per model, and the prompts they answer: of the SFT and the
+    preference part, for what is held out is not to be trained on."""
     (folder / "candidates").mkdir()
+    parts = table_of(steps[-1].inputs["splits"][0], "splits.parquet", store)
+    chosen = parts.filter(pc.is_in(parts["part"], pa.array(["sft", "preference"])))["prompt_id"].combine_chunks()
+    prompts = table_of(steps[-1].inputs["prompts"][0], "prompts.parquet", store)
+    (folder / "prompts").mkdir()
+    write_tables(folder / "prompts" / "prompts.parquet", iter([prompts.filter(pc.is_in(prompts["prompt_id"], chosen))]))
     models = {}
     for step in steps:
         for prefix, names in (("", step.what.sources), ("own_", ("SFT",))):
@@ -95,4 +114,8 @@ def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
             store.fetch(finished(responses, store), ["responses.parquet"]) / "responses.parquet",
             store.fetch(finished(scores, store), ["scores.parquet"]) / "scores.parquet",
         )
-        write_tables(folder / "candidates" / f"{name}.parquet", exports.candidates(name, *files))
+        write_tables(folder / "candidates" / f"{name}.parquet", exports.candidates(name, *files, chosen))
+
+
+def table_of(step: Step, name: str, store: Store) -> pa.Table:
+    return pq.read_table(store.fetch(finished(step, store), [name]) / name)

@@ -4,11 +4,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from flows.examination import Examination
 from flows.recipe import Recipe
 from infra.errors import BadInput
 from infra.prefect_server import healthy, local_server
+from infra.scratch import sweep_scratch
 from infra.settings import api_given, quieten_prefect, settings
-from tasks.execution import Observer, sweep_scratch
+from tasks.execution import Observer
 
 
 def run_here(recipe: Recipe, observe: Observer) -> dict:
@@ -20,6 +22,12 @@ def ablate_here(matrix: str, recipes: Sequence[Recipe], observe: Observer) -> di
     """Addresses of the steps that failed, and why."""
     with prefect_here(observe) as orchestrate:
         return orchestrate.ablate(matrix, list(recipes))
+
+
+def examine_here(examination: Examination, observe: Observer) -> dict[str, str]:
+    """Addresses of the steps that failed, and why."""
+    with prefect_here(observe) as orchestrate:
+        return orchestrate.examine(examination)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pandas as pd
 
 from flows.ablation import FULL, Matrix, Run
 from infra.store import Store
-from tasks.evaluation.statistics import holm, interval, mcnemar, sign_flips, within_noise
+from tasks.evaluation.statistics import holm, interval, mcnemar, reading, sign_flips
 from tasks.stage import lineage
 
 METRICS = {"accuracy": "correct", "win_rate": "win_rate"}
@@ -82,6 +82,4 @@ def correct_family(rows: list[dict], confidence: float) -> None:
     """Holm's correction over everything that the matrix claims, and what may be said of each difference after it."""
     claims = [found for row in rows for found in row["metrics"].values() if found and found["p"] is not None]
     for claim, adjusted in zip(claims, holm([claim["p"] for claim in claims]), strict=True):
-        noise = within_noise(claim["difference"]) or adjusted > 1 - confidence
-        claim["holm"] = adjusted
-        claim["reading"] = "within noise" if noise else "higher" if claim["difference"]["value"] > 0 else "lower"
+        claim.update({"holm": adjusted, "reading": reading(claim["difference"], adjusted, confidence)})

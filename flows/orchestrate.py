@@ -16,6 +16,8 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.dispatch import dispatch
+from flows.evaluation import chains
+from flows.examination import Examination
 from flows.fusion import fusion
 from flows.place import Place
 from flows.plan import Planned, plan_all
@@ -65,7 +67,17 @@ def carry_out(recipe: Recipe) -> dict:
 @flow(name="ablation", flow_run_name="{matrix}", **PAGE)
 def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
     """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
-    lasts, place = [fusion(recipe) for recipe in recipes], Place.from_settings()
+    return bring_all([fusion(recipe) for recipe in recipes])
+
+
+@flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)
+def examine(examination: Examination) -> dict[str, str]:
+    """Evaluates models on suites; returns what failed, and why."""
+    return bring_all(list(chains(examination).values()))
+
+
+def bring_all(lasts: list[Step]) -> dict[str, str]:
+    place = Place.from_settings()
     with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
         failed = attempt(make_plan(lasts, place), place)
     return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
@@ -119,6 +131,7 @@ def attempt(
             futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
     try:
         for future in as_completed(list(futures.values())):
+            future.wait()  # said to be complete, it may not hold its final state yet, and the server's may be stale
             if ended_badly(future):
                 on_failure(future)
     finally:

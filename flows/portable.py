@@ -4,11 +4,11 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flows import fusion
+from flows import evaluation, fusion
 from infra.errors import BadInput
 from tasks.stage import Made, Stage, Step
 
-STAGES = {made.name: made for made in vars(fusion).values() if isinstance(made, Stage)}
+STAGES = {made.name: made for made in (*vars(fusion).values(), *vars(evaluation).values()) if isinstance(made, Stage)}
 
 
 class Portable(BaseModel, frozen=True, extra="forbid"):

@@ -5,16 +5,17 @@ import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
-from tasks.models.stage import SLOT, GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.stage import Sampling, SamplingHow
+from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
+from tasks.responses.stage import Sampling
 from tasks.scores.kinds import READS, Scoring, ScoringHow, SequenceClassifier
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
@@ -25,15 +26,17 @@ from tasks.wrpo.settings import names as objectives
 from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
-MODELS = {"tiny", "tiny-reward", "folder", "hub", "served", "program"}
+MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing", "served", "program"}
 SCORINGS = {"sequence-classifier", "armorm", "endpoint", "program"}
+ENGINES = {"transformers", "vllm", "endpoint"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-KINDS = MODELS | SCORINGS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
 NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
+DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
 
@@ -46,8 +49,16 @@ class Source(Section):
     """One of the models that are fused into the target."""
 
     name: str = Field(pattern=NAME)
-    model: GeneratorSource
+    model: SourceModel
     sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
+    licence: str = Field("", description="what its responses may be used for; changes nothing")
+    context: int = Field(0, ge=0, description="tokens that it is said to read; fuse doctor compares. 0: not said")
+    notes: str = Field("", description="of its chat template and its sampling; changes nothing")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be asked anew: responses that a data set holds are no model."""
+        return not isinstance(self.model, Existing)
 
 
 class Reward(Section):
@@ -82,11 +93,21 @@ class Evaluating(Section):
 class Hows(Section):
     """Speed and place: nothing here changes a result or an address."""
 
-    sampling: SamplingHow = SamplingHow()
+    sampling: AnyLocal = Transformers()
+    engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
+
+    def engine(self, name: str) -> AnyEngine:
+        return self.engines.get(name, self.sampling)
+
+
+class Doctor(Section):
+    """What the doctor finds red and this recipe accepts: `check` or `model.check` -> why."""
+
+    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="the findings and the reasons")
 
 
 class Recipe(Section):
@@ -110,6 +131,7 @@ class Recipe(Section):
     wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
+    doctor: Doctor = Doctor()
 
     @model_validator(mode="before")
     @classmethod
@@ -120,7 +142,7 @@ class Recipe(Section):
         values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
         for name in SEEDED:
             section = values.get(name)
-            if isinstance(section, dict) and section.get("kind") not in UNSEEDED.get(name, ()):
+            if isinstance(section, dict) and section.get("kind") not in list(UNSEEDED.get(name, ())):
                 section.setdefault("seed", derived(values["seed"], name))
         values["target"] = sown_model(values, values.get("target"), "target")
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
@@ -152,6 +174,15 @@ class Recipe(Section):
                     f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size"
                     f" {how.device_batch_size}{shared}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def engines_have_models(self) -> "Recipe":
+        for name, engine in self.how.engines.items():
+            if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
+                raise ValueError(f"how.engines: there is no model {name!r}")
+            if name in ("SFT", "WRPO") and isinstance(engine, Endpoint):
+                raise ValueError(f"how.engines.{name}: it is trained here, and no endpoint has it")
         return self
 
     @model_validator(mode="after")
@@ -191,7 +222,8 @@ class Recipe(Section):
 
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
-        return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
+        said = {"sources": {"__all__": {"licence", "context", "notes"}}, "how": True, "doctor": True}
+        return without_paths(self.model_dump(mode="json", exclude=said, exclude_defaults=True))
 
 
 def slots(value: Any, path: str = "") -> list[str]:
@@ -254,7 +286,7 @@ def written(name: str, overrides: Sequence[str] = ()) -> dict:
 def read_toml(file: Path) -> dict:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as problem:  # what tomllib says of bad syntax, bad UTF-8 and numbers beyond measure
+    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, numbers and nesting beyond measure
         raise BadInput(f"{file}: not TOML: {problem}") from problem
 
 
@@ -281,6 +313,8 @@ def apply(values: dict, override: str) -> None:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as problem:
+        raise BadInput(f"--set {path}: nested too deeply") from problem
     except ValueError:
         value = text
     section, last = section_of(values, path, f"--set {override}")
@@ -290,6 +324,8 @@ def apply(values: dict, override: str) -> None:
 def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
     """The section that a dotted path leads into, and the last name of the path."""
     *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")
     place: Any = values
     for part in parents:
         place = step_into(place, part, origin)
@@ -315,7 +351,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above == "rules"  # by category: a name of the user's own
+        named = above in ("rules", "engines", "how")  # a name of the user's own, or a section under how
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part

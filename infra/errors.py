@@ -1,5 +1,9 @@
 """The kinds of failure that are not bugs of ours; everything else keeps its traceback."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: with more room the same will do
+
 
 class BadInput(Exception):
     """Something the user gave is wrong. One line that names the file, the field and the value; exit code 2, no retry."""
@@ -19,6 +23,10 @@ class Unavailable(RuntimeError):
 
 class StoreUnreachable(ConnectionError):
     """The store did not answer, or was too busy, for longer than its client's own retries last."""
+
+
+class SourceFailed(ProgramFailed):
+    """One model of several cannot be sampled, and no retry mends it; what does not need its responses goes on."""
 
 
 TRANSIENT = (Unavailable, StoreUnreachable)  # tried again after a pause, several times

@@ -11,16 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from infra.errors import FULL, BadInput
 from infra.names import DRAFT, measure
 
 
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
     """A name beside `target` for bytes that are not complete yet; gone afterwards, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.parent / f"{DRAFT}{uuid4().hex}"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield draft
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error  # a write knows no name
     finally:
         draft.unlink(missing_ok=True)
 
@@ -42,7 +47,11 @@ class Folder:
         self.root = root
 
     def local(self, path: str) -> Path:
-        return self.root / path
+        """Whoever may write into the folder could put a link there; what lies behind one is not the store's."""
+        file = self.root / path
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
+            raise BadInput(f"{file}: leads out of the store")
+        return file
 
     def read(self, path: str) -> bytes:
         return self.local(path).read_bytes()

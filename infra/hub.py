@@ -14,11 +14,11 @@ FILES = [
 ]  # weights as safetensors only: a pickle is never loaded
 
 
-def local_copy(repository: str, revision: str) -> Path:
-    """The model's folder in the hub's own cache; downloads what is not there yet."""
+def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
+    """The model's folder in the hub's own cache, or all of it but the weights; downloads what is not there yet."""
     from huggingface_hub import snapshot_download  # 1 s of import that a plan must not pay
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
 
 
 def data_set(
@@ -33,6 +33,7 @@ def data_set(
         rows = datasets.load_dataset(
             id, config or None, split=split, revision=revision, verification_mode="no_checks", **chosen
         )
-    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ValueError) as problem:
-        raise BadInput(f"data set {id!r} at {revision[:12]}: {' '.join(str(problem).split())}") from problem
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, ValueError) as problem:
+        said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
+        raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)

@@ -14,10 +14,11 @@ OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as 
 def local_file(field: str, location: str) -> Path:
     """The file itself, or a copy of the object at `location`, which any file system that fsspec knows may hold."""
     scheme, separator, rest = location.partition("://")
+    scheme = scheme.lower() if separator else scheme
     if not separator or scheme == "file":
         file = Path(rest if separator else location)
-        if not file.is_file():
-            raise BadInput(f"{field}: there is no file {location!r}")
+        if not is_file(file):
+            raise BadInput(f"{field}: there is no file {location!r:.200}")
         return file.absolute()
     import fsspec  # with its file system, tenths of a second that a local file need not pay
 
@@ -32,8 +33,15 @@ def local_file(field: str, location: str) -> Path:
         return copy
     except FileNotFoundError as problem:
         raise BadInput(f"{field}: there is no object {location!r}") from problem
-    except (ValueError, ImportError, PermissionError, *unreachable(scheme)) as problem:
-        raise BadInput(f"{field}: {location!r} cannot be read: {problem}") from problem
+    except (ValueError, ImportError, OSError, *unreachable(scheme)) as problem:
+        raise BadInput(f"{field}: {location!r} cannot be read: {' '.join(str(problem).split())}") from problem
+
+
+def is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
 
 
 def unreachable(scheme: str) -> tuple[type[Exception], ...]:

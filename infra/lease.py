@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
+from infra.processes import boot, started
 
 
 class Holder(BaseModel, frozen=True):
@@ -30,8 +30,8 @@ class Holder(BaseModel, frozen=True):
 
     def gone(self) -> bool:
         """Expired, or a process that no longer runs on this very host."""
-        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), _boot())
-        return self.expires < time.time() or (here and _started(self.pid) != self.started)
+        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
+        return self.expires < time.time() or (here and started(self.pid) != self.started)
 
     def bytes(self) -> bytes:
         return self.model_dump_json().encode()
@@ -156,9 +156,9 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     mine = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
-        boot=_boot(),
+        boot=boot(),
         pid=os.getpid(),
-        started=_started(os.getpid()) or "",
+        started=started(os.getpid()) or "",
         expires=time.time() + ttl,
         epoch=before.epoch + 1 if before else 1,
     )
@@ -171,20 +171,3 @@ def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:
         return Holder.model_validate_json(raw)
     except ValidationError as error:
         raise CorruptArtifact(f"{blobs.url}/{path}: not a lease; delete it if nothing is running") from error
-
-
-def _boot() -> str:
-    """Empty where there is no /proc: then only the clock tells that a holder is gone."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
-    except FileNotFoundError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """When a running process began, in clock ticks since boot; None for none, or one that only waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else fields[19]

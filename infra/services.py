@@ -79,10 +79,8 @@ class Services:
         """In reverse order of start: who depends on others goes first. Each is asked and ends its own; the rest is killed."""
         for name, (_, process) in reversed(self.running.items()):
             process.terminate()
-            deadline = time.monotonic() + PATIENCE
-            while marked(self.folder, name) and time.monotonic() < deadline:
-                process.poll()
-                time.sleep(0.2)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
             end(marked(self.folder, name))
             process.wait()
 

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from infra.checkpoints import Checkpoints
+from infra.settings import settings
 from tasks.execution import Run
 
 KEPT = 2
@@ -22,6 +23,8 @@ def train(run: Run, module: str, job: dict, group: int) -> Path:
         stored.fetch(names[-1], run.scratch / "resume")
         job = {**job, "resume": str(run.scratch / "resume")}
         run.count(resumed_at=int(names[-1]))
+    name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
+    job = {**job, "report": str(settings().workspace.absolute() / "runs" / name)}
     return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"), group=group)
 
 

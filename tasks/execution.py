@@ -1,7 +1,6 @@
 """Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from infra import hub
 from infra.checkpoints import Checkpoints
 from infra.launch import Launcher
 from infra.lease import lease
+from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Manifest, Reference, Store
 from tasks.stage import Step
@@ -60,6 +60,12 @@ class Run:
         if "hub.json" in {entry.name for entry in manifest.files}:
             return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()))
         return self.fetch(manifest) / "model"
+
+    def tokenizer(self, manifest: Manifest) -> Path:
+        """A folder with the model's tokenizer and configuration; of a model on a hub, these files alone."""
+        if "hub.json" in {entry.name for entry in manifest.files}:
+            return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()), weights=False)
+        return self.model(manifest)
 
     def count(self, **numbers: float | int | str) -> None:
         self.counts.update(numbers)
@@ -122,11 +128,11 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 
 
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
-    scratch = settings().workspace / "scratch" / f"{os.getpid()}-{uuid.uuid4().hex}"
+    scratch = new_scratch(settings().workspace / "scratch")
     inputs = {
         name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
     }
-    run = Run(step, store, launcher, scratch.absolute(), observe)
+    run = Run(step, store, launcher, scratch, observe)
     started, clock = datetime.now(UTC), time.monotonic()
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
@@ -153,29 +159,6 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
     Checkpoints(store.blobs, step.address).drop()
     shutil.rmtree(scratch)
     return manifest
-
-
-def sweep_scratch(folder: Path) -> None:
-    """Removes what killed and failed runs on this machine left behind, but for the logs of the last day."""
-    for left in folder.glob("[0-9]*-*"):
-        if alive(int(left.name.partition("-")[0])):
-            continue  # whatever its date: that is of the start, and a training may last for weeks
-        old = time.time() - left.stat().st_mtime > 86_400
-        for entry in left.rglob("*"):
-            if entry.is_file() and (old or entry.name != "log.txt"):
-                entry.unlink()
-        if old:
-            shutil.rmtree(left)
-
-
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, and there
-    return True
 
 
 @cache

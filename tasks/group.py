@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 
 def fillers(rows: int, args: TrainingArguments) -> int:
@@ -42,6 +42,16 @@ class SharedOrder(Sampler):
         self.epoch = epoch
 
 
+class EpochTeller(TrainerCallback):
+    """Where a resumed epoch skips batches, accelerate does not pass the epoch on to the order of a group."""
+
+    def __init__(self, order: SharedOrder):
+        self.order = order
+
+    def on_epoch_begin(self, args, state, control, **parts):
+        self.order.set_epoch(int(state.epoch))
+
+
 class InGroup:
     """For a Trainer, before it in the order of its bases; the one place that overrides private methods of Trainer."""
 
@@ -50,7 +60,9 @@ class InGroup:
     def _get_train_sampler(self: Trainer, train_dataset=None) -> Sampler:
         if self.args.world_size == 1:
             return super()._get_train_sampler(train_dataset)
-        return SharedOrder(len(self.train_dataset) - self.fillers, self.fillers, self.args.seed)
+        order = SharedOrder(len(self.train_dataset) - self.fillers, self.fillers, self.args.seed)
+        self.add_callback(EpochTeller(order))
+        return order
 
     def _prepare_for_training(self: Trainer, max_steps, train_dataloader, resume_from_checkpoint):
         """DeepSpeed would look for a checkpoint of its own kind: ours is in the model before it is wrapped."""

@@ -1,5 +1,7 @@
 """Models out of a folder, for every program: complete or refused, never with weights made up at random."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +10,20 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from infra.errors import BadInput
 
+LOCAL = {
+    "local_files_only": True,
+    "trust_remote_code": False,
+}  # unsaid, transformers would ask whoever sits at the terminal
+
 
 def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto") -> PreTrainedModel:
     """`kind` is one of transformers' Auto classes. Only safetensors, only from the folder, no code of the model's own."""
     if not (Path(folder) / "config.json").is_file():
         raise BadInput(f"model: {folder} holds no config.json")
-    try:
+    with blamed(f"model: {folder}"):
         model, found = kind.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
         )
-    except (OSError, ValueError, RuntimeError) as problem:
-        raise BadInput(f"model: {folder} does not load: {' '.join(str(problem).split())[:300]}") from problem
     missing = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if missing:
         raise BadInput(f"model: {folder} lacks weights that {kind.__name__} needs: {', '.join(missing[:5])}")
@@ -26,10 +31,23 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto")
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """With a chat template that is there and can be rendered: in a sandbox, as transformers does it."""
+    with blamed(f"model: the tokenizer in {folder}"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     if not tokenizer.chat_template:
         raise BadInput(f"model: the tokenizer in {folder} has no chat template")
+    with blamed(f"model: the chat template in {folder}"):
+        tokenizer.apply_chat_template([{"role": "user", "content": "a question"}], add_generation_prompt=True)
     return tokenizer
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Foreign files make libraries raise anything at all, down to a bare Exception: whatever it is, it is about the file."""
+    try:
+        yield
+    except Exception as problem:
+        raise BadInput(f"{what} does not load: {' '.join(str(problem).split())[:300]}") from problem
 
 
 def pad(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:

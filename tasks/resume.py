@@ -22,6 +22,7 @@ from tasks.optimizer_state import put_state, state_of, trained
 from tasks.random_states import put_random_states, random_states
 
 FOLDER, KEPT = "checkpoints", 2
+ALONG = "along"  # what lies in this folder of a program goes with every checkpoint, and comes back with it
 STOPPED = 128 + signal.SIGTERM
 
 
@@ -55,6 +56,8 @@ class Checkpoints(TrainerCallback):
             zero.begin(self.parts["optimizer"])
         if self.resume:
             restore(self.resume, self.parts, args)
+            if state.is_world_process_zero and (self.resume / ALONG).is_dir():
+                shutil.copytree(self.resume / ALONG, self.out / ALONG, dirs_exist_ok=True)
 
     def on_step_begin(self, args, state, control, **parts):
         """Once more at the first step inside an epoch: skipping its batches may have drawn random numbers."""
@@ -79,6 +82,8 @@ def write(out: Path, parts: dict, args, state) -> None:
     target = out / FOLDER / f"{state.global_step:09d}"
     draft = target.with_name(f"draft-{target.name}")
     draft.mkdir(parents=True, exist_ok=True)
+    if state.is_world_process_zero and (out / ALONG).is_dir():
+        shutil.copytree(out / ALONG, draft / ALONG, dirs_exist_ok=True)
     save_file(random_states(), draft / f"random-{args.process_index}.safetensors")
     model, optimizer = parts["model"], parts["optimizer"]
     weights, tensors = trained(model, args), state_of(model, optimizer, args)
@@ -121,7 +126,7 @@ def together(args) -> None:
 
 def flush(folder: Path) -> None:
     """After a power cut a checkpoint's name must not outlive its bytes."""
-    for path in (*folder.iterdir(), folder):
+    for path in (*folder.rglob("*"), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -50,6 +50,10 @@ class TrainingHow(How):
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(100, ge=0, description="optimizer steps between two checkpoints; 0: none")
 
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        (), description="where the log goes too; TensorBoard's to the workspace's runs/"
+    )
+
     @property
     def group(self) -> int:
         """Processes that a launcher has to bring together; 0: there is no group."""

@@ -1,16 +1,14 @@
-"""A step is made once, by whoever comes first; a failure leaves nothing that counts; sweeping spares the living."""
+"""A step is made once, by whoever comes first; a failure leaves nothing that counts."""
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
 from infra.errors import BadInput
-from tasks.execution import ensure, sweep_scratch
+from tasks.execution import ensure
 from tasks.stage import How, What, stage
 
 
@@ -91,51 +89,3 @@ def test_two_who_want_the_same_step_at_once_make_it_once(workplace):
         thread.join()
     assert found[0] == found[1] and diary(workplace) == ["cat"]
     assert any(doing.startswith(f"waiting for process {os.getpid()} ") for doing in seen)
-
-
-@pytest.fixture
-def leave(tmp_path):
-    """Leaves a scratch folder behind, as a run of some process did some hours ago."""
-
-    def left(process: int, hours: float):
-        folder = tmp_path / "scratch" / f"{process}-{hours}"
-        for name in ("artifact/model.bin", "program/log.txt", "program/part-1.parquet"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text("bytes")
-        os.utime(folder, (time.time() - 3600 * hours,) * 2)
-        return folder
-
-    return left
-
-
-def files(folder) -> set[str]:
-    return {file.name for file in folder.rglob("*") if file.is_file()}
-
-
-def dead() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-@pytest.mark.parametrize("hours", [0, 1, 23, 25, 24 * 9])
-def test_sweeping_keeps_whatever_a_running_process_has(leave, tmp_path, hours):
-    """A training may take a week; its folder's own date is that of its start."""
-    folder = leave(os.getpid(), hours)
-    sweep_scratch(tmp_path / "scratch")
-    assert files(folder) == {"model.bin", "log.txt", "part-1.parquet"}
-
-
-def test_sweeping_keeps_the_logs_of_the_last_day_and_nothing_else_of_the_dead(leave, tmp_path):
-    process = dead()
-    fresh, old = leave(process, 23), leave(process, 25)
-    sweep_scratch(tmp_path / "scratch")
-    assert files(fresh) == {"log.txt"} and not old.exists()
-
-
-def test_sweeping_touches_nothing_that_no_run_left_and_minds_no_missing_folder(tmp_path):
-    sweep_scratch(tmp_path / "scratch")
-    (tmp_path / "scratch" / "notes").mkdir(parents=True)
-    (tmp_path / "scratch" / "notes" / "mine.txt").write_text("keep")
-    sweep_scratch(tmp_path / "scratch")
-    assert files(tmp_path / "scratch") == {"mine.txt"}

@@ -13,12 +13,10 @@ EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 @pytest.mark.parametrize("name", EVERY_SHIPPED)
 def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp_path):
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n')
-    choices = {
-        "path": tmp_path / "prompts.jsonl",
-        "id": "someone/judge",
-        "revision": "0123456789abcdef" * 2 + "01234567",
-    }
-    decided = [f"{field}={choices[field.rpartition('.')[2]]}" for field in slots(load(name).model_dump(mode="json"))]
+    commit = "0123456789abcdef" * 2 + "01234567"
+    choices = {"path": tmp_path / "prompts.jsonl", "id": "someone/judge"}  # all else is a commit
+    open_slots = slots(load(name).model_dump(mode="json"))
+    decided = [f"{field}={choices.get(field.rpartition('.')[2], commit)}" for field in open_slots]
     assert bool(decided) == (name != "demo")
     for place, decision in enumerate(decided):
         with pytest.raises(BadInput) as problem:
@@ -52,6 +50,18 @@ def test_the_papers_recipes_hold_the_published_numbers():
         assert {field: getattr(recipe.wrpo, field) for field in fields} == fields
         for part in (recipe.sft, recipe.wrpo):
             assert (part.batch_size, part.max_length, part.warmup_ratio) == (128, 2048, 0.1)
+
+
+def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
+    for name in (name for name in EVERY_SHIPPED if name.startswith("fusechat3")):
+        recipe = load(name)
+        rules = {category: rule.kind for category, rule in recipe.pairs.rules.items()}
+        assert rules == {"instruction following": "same-source", "mathematics": "math", "coding": "code"}
+        windows = {
+            category: rule.gap and (rule.gap.low, rule.gap.high) for category, rule in recipe.pairs.rules.items()
+        }
+        assert windows == {"instruction following": (0.01, 0.1), "mathematics": (0.01, 0.1), "coding": None}
+        assert recipe.checks is not None and recipe.records.rules.keys() == {*rules, "Chinese"}
 
 
 def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
@@ -99,6 +109,8 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
         ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
+        ("checks={seconds=0}", "checks.seconds: Input should be greater than 0, not 0"),
+        ("checks.where='here'", "checks.where: there is no such field (value 'here')"),
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
         ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),

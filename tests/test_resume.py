@@ -8,6 +8,8 @@ import random
 import signal
 import threading
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from tasks.resume import finished
 
 STEPS, EVERY = 60, 4
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train"])
+SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train", *["deepspeed"] * bool(find_spec("deepspeed"))])
 
 
 def records(room: str) -> list[dict]:
@@ -79,10 +81,7 @@ def work(room: str, given: dict, out: Path, doom: tuple[int, float] | None) -> N
         kill_after(*doom)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     out.mkdir(exist_ok=True)
-    if room == "sft":
-        from tasks.sft.train import main
-    else:
-        from tasks.wrpo.train import main
+    main = import_module({"reference": "tasks.wrpo.reference"}.get(room, f"tasks.{room}.train")).main
     main(given, out, Progress(out))
 
 
@@ -110,21 +109,25 @@ def result(out: Path) -> tuple[str, list[dict]]:
     return weights, pq.read_table(out / "steps.parquet").to_pylist()
 
 
-@pytest.fixture(scope="module", params=["wrpo", "sft"])
+@pytest.fixture(scope="module", params=["wrpo", "sft", pytest.param("wrpo lora", marks=pytest.mark.heavy)])
 def unbroken(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    given = job(request.param, folder)
-    assert run(request.param, given, folder / "out") == 0
-    return request.param, given, result(folder / "out")
+    room, _, lora = request.param.partition(" ")
+    folder = tmp_path_factory.mktemp(room)
+    given = job(room, folder)
+    if lora:
+        given["what"]["lora"] = {"rank": 2, "alpha": 4.0, "targets": []}
+    assert run(room, given, folder / "out") == 0
+    return room, given, result(folder / "out")
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.heavy)])
 def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unbroken, kills, tmp_path):
     room, given, expected = unbroken
     chance, resumed, out = random.Random(kills), set(), tmp_path / "out"
-    for _ in range(kills):
+    for number in range(kills):
         resumed |= {path.name for path in finished(out)[-1:]}
         doom = chance.randint(1, max(STEPS // kills, EVERY + 2)), chance.uniform(0, 0.02)
+        print(f"seed {kills}, kill {number}: from {max(resumed, default='nothing')}, steps and seconds {doom}")
         assert run(room, given, out, doom) == -signal.SIGKILL
     assert not (out / "model").exists() and len(resumed) > 1
     assert run(room, given, out) == 0
@@ -189,7 +192,9 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     given["what"]["learning_rate"] = 1e30  # the first steps of the warm-up still are numbers
     given["how"] = {**job("wrpo", tmp_path)["how"], "checkpoint_steps": 1}
     assert run("wrpo", given, tmp_path / "out") == 1
-    for folder in finished(tmp_path / "out"):
+    kept = finished(tmp_path / "out")
+    assert kept
+    for folder in kept:
         assert all(torch.isfinite(value).all() for value in load_file(folder / "model.safetensors").values())
     assert not (tmp_path / "out/model").exists()
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tasks.checks import sandbox
 from tasks.checks.extraction import program_in
-from tasks.checks.gold import tests_in
+from tasks.checks.gold import suite_in
 from tasks.checks.judge import Limits, Suite, Verdict, judge
 from tasks.checks.sandbox import Sandbox
 from tasks.checks.worker import Worker
@@ -48,7 +48,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
 def kind_of(gold: str) -> Suite | str | Verdict:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
-        return tests_in(gold) or gold
+        return suite_in(gold) or gold
     except ValueError as problem:
         return Verdict("unchecked", reason=str(problem))
 

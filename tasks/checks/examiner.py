@@ -8,6 +8,7 @@ import ast
 import builtins
 import json
 import os
+import re
 import select
 import time
 from typing import Any, NoReturn
@@ -35,14 +36,13 @@ def play(order: dict, to: int, back: int) -> None:
 
 
 def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> None:
-    """Names that neither the tests nor their setup bind are the response's, and so is the entry point."""
+    """The entry point is the response's; without one, every name that neither the tests nor their setup bind."""
     entry = job["entry_point"]
     space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke}
     try:
         exec(compile(job["setup"], "setup", "exec"), space)
-        space |= {name: Remote(exam, name) for name in strangers}
-        if entry.isidentifier():
-            space[entry] = Remote(exam, entry)
+        theirs = re.findall(r"^\w+", entry) or strangers
+        space |= {name: Remote(exam, name) for name in theirs}
         exec(compile(tests, "tests", "exec"), space)
         if entry and "check" in space:
             space["check"](Remote(exam, entry))
@@ -83,7 +83,8 @@ class Exam:
 
     def end(self, verdict: str, reason: str = "") -> NoReturn:
         """At once: tests may catch whatever is raised."""
-        found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": reason[:300]}
+        words = " ".join(reason[:300].encode(errors="replace").decode().split())  # a line that can be stored
+        found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": words}
         os.write(1, json.dumps(found).encode())
         os._exit(0)
 

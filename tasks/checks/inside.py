@@ -1,7 +1,7 @@
 """The sandbox from inside: a process that gives up its rights once, and for every part to be played starts a child that
 gives up the rest. Plain Python, no packages. It reads nothing of what its children are given, so they inherit nothing.
 
-Started by `sandbox.py` with a JSON argument {means, folders, house, starter} and a socket as standard input.
+Started by `sandbox.py` with a JSON argument {means, folders, hidden, readable, house, starter} and a socket as standard input.
 """
 
 import ctypes
@@ -12,6 +12,8 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from tasks.checks import candidate, examiner, kernel, landlock, namespaces, probe, seccomp
 
@@ -26,19 +28,26 @@ def main() -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != given["starter"]:
             return
+    with suppress(FileNotFoundError):  # bubblewrap shows no /proc
+        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, these go first
     nobody = given["means"] == "namespaces" and os.geteuid() == 0
     if given["means"] == "namespaces":
-        namespaces.enter(given["folders"])
+        namespaces.enter(given["folders"], given["hidden"])
     drop_rights(nobody)
+    try:
+        landlock.restrict(given["readable"])
+    except OSError:
+        if given["means"] == "landlock":
+            raise  # under the other means it is a second wall, which older kernels lack
     serve(given)
 
 
 def serve(given: dict) -> None:
     """Every message is an order and the descriptors for it; the answer is a descriptor of the process that plays it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
     with socket.socket(fileno=0) as orders:
         while True:
             message, descriptors, _, _ = socket.recv_fds(orders, 1 << 16, 16)
+            bury()
             if not message:
                 return
             child = os.fork()
@@ -51,29 +60,30 @@ def serve(given: dict) -> None:
                 os.close(descriptor)
 
 
+def bury() -> None:
+    """Those that have ended. Not at once: until it is buried, a process's number is nobody else's."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def play(order: dict, descriptors: list[int]) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
-    confine(order, descriptors[2:])
-    random.seed(0)  # chance must not decide a verdict
     try:
+        confine(order, descriptors[2:])
+        random.seed(0)  # chance must not decide a verdict
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
         os._exit(0)
 
 
 def confine(order: dict, kept: list[int]) -> None:
-    """Limits, no other descriptors, then the two filters that nothing takes off again."""
+    """Limits, no other descriptors, then the filter of system calls. None of them can be taken off again."""
     limit(order["memory_megabytes"], order["seconds"])
     for before, after in zip((2, *sorted(kept)), (*sorted(kept), 1 << 20), strict=True):
         os.closerange(before + 1, after)
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    try:
-        landlock.restrict(order["folders"])
-    except OSError:
-        if order["means"] == "landlock":
-            raise  # under the other means it is a second wall, which older kernels lack
     seccomp.restrict()
 
 
@@ -105,3 +115,4 @@ def drop_rights(to_nobody: bool) -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     kernel.call("capset", header, (ctypes.c_uint32 * 6)())
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)

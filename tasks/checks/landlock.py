@@ -13,20 +13,20 @@ SCOPED = 0b11  # since version 6: no signals to, and no abstract sockets of, pro
 
 class Path(ctypes.Structure):
     _pack_ = 1
-    _fields_ = (("rights", ctypes.c_uint64), ("folder", ctypes.c_int32))
+    _fields_ = (("rights", ctypes.c_uint64), ("path", ctypes.c_int32))
 
 
-def restrict(folders: Sequence[str]) -> None:
-    """OSError where the kernel has no Landlock."""
+def restrict(paths: Sequence[str]) -> None:
+    """To what lies under these paths. OSError where the kernel has no Landlock."""
     version = kernel.call("landlock_create_ruleset", None, 0, 1)
     rights = (1 << RIGHTS[min(version, 5)]) - 1
     attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPED if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = kernel.call("landlock_create_ruleset", attributes, size, 0)
-    for folder in folders:
-        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-        path = Path(READ_FILE | READ_FOLDER, descriptor)
-        kernel.call("landlock_add_rule", ruleset, 1, ctypes.byref(path), 0)
+    for path in paths:
+        descriptor = os.open(path, os.O_PATH)
+        rights = READ_FILE | READ_FOLDER if os.path.isdir(path) else READ_FILE
+        kernel.call("landlock_add_rule", ruleset, 1, ctypes.byref(Path(rights, descriptor)), 0)
         os.close(descriptor)
     kernel.call("landlock_restrict_self", ruleset, 0)
     os.close(ruleset)

@@ -16,7 +16,7 @@ RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 DETACH, AT_RECURSIVE = 2, 0x8000
 
 
-def enter(folders: Sequence[str]) -> None:
+def enter(folders: Sequence[str], hidden: Sequence[str]) -> None:
     """Returns in a new process, second in its own process namespace; the one that called waits and ends with it."""
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET | (NEW_USER if user else 0))
@@ -24,12 +24,12 @@ def enter(folders: Sequence[str]) -> None:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-    new_root(folders)
+    new_root(folders, hidden)
     become_child()  # the first process of the namespace: with it all others end, and they cannot signal it
     become_child()
 
 
-def new_root(folders: Sequence[str]) -> None:
+def new_root(folders: Sequence[str], hidden: Sequence[str]) -> None:
     """As bubblewrap does: an empty file system, the old one under it for as long as folders are taken from it."""
     kernel.mount("none", "/", flags=REC | PRIVATE)
     kernel.mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "size=1m,nr_inodes=4k,mode=755")
@@ -41,6 +41,8 @@ def new_root(folders: Sequence[str]) -> None:
     for folder in folders:
         os.makedirs(f"/new{folder}", exist_ok=True)
         kernel.mount(f"/old{folder}", f"/new{folder}", flags=BIND | REC)
+    for folder in hidden:
+        kernel.mount("tmpfs", f"/new{folder}", "tmpfs", NOSUID | NODEV, "size=4k,nr_inodes=1")
     kernel.umount("/old", DETACH)
     os.chdir("/new")
     kernel.call("pivot_root", b".", b".")

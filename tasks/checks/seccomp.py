@@ -1,7 +1,7 @@
 """Seccomp: the system calls that a program needs which computes, and no others. A list of what is allowed.
 
-Not among them: processes and programs (so that one memory limit bounds all), sockets, signals to others, mounts,
-namespaces, memory files, everything that changes a file. Those fail with EPERM, the filter cannot be taken off.
+Not among them: processes, programs and threads (so that one limit of memory and one of time bound all), sockets, signals to
+others, mounts, namespaces, memory files, everything that changes a file. Those fail with EPERM, the filter cannot be taken off.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ NATIVE = {  # the kernel's numbers; aarch64 has no call where there is a newer o
         "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
         "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
         "pread64": 17, "readv": 19, "writev": 20, "access": 21, "pipe": 22, "select": 23, "sched_yield": 24, "mremap": 25,
-        "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "socketpair": 53, "clone": 56, "exit": 60,
+        "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "socketpair": 53, "exit": 60,
         "uname": 63, "fcntl": 72, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97, "getrusage": 98,
         "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "sigaltstack": 131,
         "gettid": 186, "time": 201, "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "set_tid_address": 218,
@@ -25,7 +25,7 @@ NATIVE = {  # the kernel's numbers; aarch64 has no call where there is a newer o
         "epoll_wait": 232, "epoll_ctl": 233, "tgkill": 234, "openat": 257, "newfstatat": 262, "readlinkat": 267,
         "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "epoll_pwait": 281, "eventfd2": 290,
         "epoll_create1": 291, "dup3": 292, "pipe2": 293, "prlimit64": 302, "getrandom": 318, "statx": 332, "rseq": 334,
-        "clone3": 435, "faccessat2": 439,
+        "faccessat2": 439,
     }),
     "aarch64": (0xC00000B7, {
         "getcwd": 17, "eventfd2": 19, "epoll_create1": 20, "epoll_ctl": 21, "epoll_pwait": 22, "dup": 23, "dup3": 24,
@@ -37,35 +37,31 @@ NATIVE = {  # the kernel's numbers; aarch64 has no call where there is a newer o
         "rt_sigaction": 134, "rt_sigprocmask": 135, "rt_sigreturn": 139, "times": 153, "uname": 160, "getrlimit": 163,
         "getrusage": 165, "gettimeofday": 169, "getpid": 172, "getppid": 173, "getuid": 174, "geteuid": 175,
         "getgid": 176, "getegid": 177, "gettid": 178, "socketpair": 199, "brk": 214, "munmap": 215, "mremap": 216,
-        "clone": 220, "mmap": 222, "mprotect": 226, "madvise": 233, "prlimit64": 261, "getrandom": 278, "statx": 291,
-        "rseq": 293, "clone3": 435, "faccessat2": 439,
+        "mmap": 222, "mprotect": 226, "madvise": 233, "prlimit64": 261, "getrandom": 278, "statx": 291,
+        "rseq": 293, "faccessat2": 439,
     }),
 }
 # fmt: on
-LOAD, AND, EQUAL, GREATER_EQUAL, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, KILL, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 NUMBER, ARCHITECTURE, FIRST, SECOND = 0, 4, 16, 24  # offsets into what a filter sees; low words of the arguments
-CLONE_THREAD = 0x00010000
 FCNTL = (0, 1, 2, 3, 4, 1030)  # duplicate, flags of the descriptor and of the file; not F_SETOWN, which sends signals
 IOCTL = (0x5401, 0x5421, 0x5450, 0x5451)  # TCGETS (isatty), FIONBIO, FIONCLEX, FIOCLEX
 
 
 def restrict() -> None:
-    """From here on, for all threads to come. OSError where this kernel or machine cannot."""
+    """From here on. OSError where this kernel or machine cannot."""
     if kernel.MACHINE not in NATIVE:
         raise OSError(errno.ENOSYS, f"no system call numbers of {kernel.MACHINE} are known here")
     code = program(*NATIVE[kernel.MACHINE], os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     description = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(description, len(description)))
 
 
 def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
     """The filter: a list of questions, each with its own answer, EPERM at the end."""
     limited = {
-        "clone3": [error(errno.ENOSYS)],  # the library falls back to clone, whose flags can be seen
-        "clone": allowed_if(FIRST, (CLONE_THREAD,), CLONE_THREAD),
         "tgkill": allowed_if(FIRST, (process,)),
         "prlimit64": allowed_if(FIRST, (0, process)),
         "socketpair": allowed_if(FIRST, (1,)),
@@ -79,10 +75,9 @@ def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
     return b"".join([*lines, error(errno.EPERM)])
 
 
-def allowed_if(argument: int, values: tuple[int, ...], mask: int = 0) -> list[bytes]:
-    masked = [line(AND, mask)] if mask else []
+def allowed_if(argument: int, values: tuple[int, ...]) -> list[bytes]:
     asked = [piece for value in values for piece in (line(EQUAL, value, 0, 1), line(RETURN, ALLOW))]
-    return [line(LOAD, argument), *masked, *asked, error(errno.EPERM)]
+    return [line(LOAD, argument), *asked, error(errno.EPERM)]
 
 
 def error(number: int) -> bytes:

@@ -1,10 +1,11 @@
 """A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
 
 import json
-import select
 import subprocess
 import sys
 from typing import Any
+
+from tasks.checks.waiting import readable
 
 START_SECONDS = 120  # it has libraries to load
 
@@ -32,10 +33,13 @@ class Worker:
         command = [sys.executable, "-m", self.module]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **pipes)
-        self.heard(START_SECONDS)
+        try:
+            self.heard(START_SECONDS)
+        except (TimeoutError, ChildProcessError) as problem:
+            raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
     def heard(self, seconds: float) -> Any:
-        if not select.select([self.process.stdout], [], [], seconds)[0]:
+        if not readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")
         if not (line := self.process.stdout.readline()):

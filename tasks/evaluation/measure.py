@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.evaluation.calibration import of_models
 from tasks.evaluation.metrics import Sheet, counts, difference, metrics, parsed, rate
-from tasks.evaluation.statistics import holm
+from tasks.evaluation.statistics import holm, reading
 from tasks.evaluation.suites import SUITES
 from tasks.program import Progress, run
+
+EXAMPLES = 6
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
@@ -25,6 +28,8 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         "results": measured,
         "counts": {name: counts(one) for name, one in sheets.items()},
         "differences": differences(sheets, what),
+        "examples": examples(sheets),
+        "calibration": calibration(sheets, job["published"]) if job["published"] else None,
     }
     (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     return {"rows": len(measured), "missing": sum(one["missing"] for one in found["counts"].values())}
@@ -70,8 +75,32 @@ def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
     ]
     claims = [change for change in found if change["metric"] != "length"]
     for change, adjusted in zip(claims, holm([change["p"] for change in claims]), strict=True):
-        change["holm"] = adjusted
+        change.update({"holm": adjusted, "reading": reading(change, adjusted, what["confidence"])})
     return found
+
+
+def examples(sheets: dict[str, Sheet]) -> list[dict]:
+    """The first questions by id, so that nobody chose them, with every model's last answer and what was said of it."""
+    first = next(iter(sheets.values()))
+    said = {name: one.judged.groupby("question_id")["verdict"].agg(list).to_dict() for name, one in sheets.items()}
+    return [
+        {
+            "prompt": first.questions[question].turns[-1],
+            "answers": [
+                {"model": name, "text": one.answers[question][-1], "verdicts": said[name][question]}
+                for name, one in sheets.items()
+            ],
+        }
+        for question in sorted(first.questions)[:EXAMPLES]
+    ]
+
+
+def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict:
+    """This judge against the published one, on the same answers; of suites whose verdicts are preferences."""
+    published = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
+    judged = {name: sheets[name].judged.dropna(subset="verdict") for name in files}
+    mine = {name: rows.groupby("question_id")["verdict"].mean() for name, rows in judged.items()}
+    return of_models(mine, published)
 
 
 if __name__ == "__main__":

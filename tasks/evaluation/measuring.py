@@ -18,18 +18,25 @@ class Measuring(What):
     suite: SuiteName
     judge: str = Field(description="the judge's name, as it stands beside the numbers")
     models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
+    published: tuple[str, ...] = Field((), description="models whose answers came with published preferences")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 
 
 @stage("suite results", version="1")
-def measure_suite(run: Run, what: Measuring, how: How, suite: Manifests, judgements: Manifests) -> None:
+def measure_suite(
+    run: Run, what: Measuring, how: How, suite: Manifests, judgements: Manifests, published: Manifests = ()
+) -> None:
     out = run.program(
         "tasks.evaluation.measure",
         {
             "what": what.model_dump(mode="json"),
             "folder": str(run.fetch(suite[0], list(SUITES[what.suite].FILES))),
             "judged": [str(run.file(made, "judgements.parquet")) for made in judgements],
+            "published": {
+                name: str(run.file(made, "published.parquet"))
+                for name, made in zip(what.published, published, strict=True)
+            },
             "answers": [str(run.file(made, "answers.parquet")) for made in judgements],
         },
     )

@@ -79,6 +79,13 @@ def within_noise(difference: Estimate) -> bool:
     return difference["low"] <= 0 <= difference["high"]
 
 
+def reading(difference: Estimate, adjusted_p: float, confidence: float) -> str:
+    """What may be said of a difference: nothing while its interval or its p, corrected for the family, allows for chance."""
+    if within_noise(difference) or adjusted_p > 1 - confidence:
+        return "within noise"
+    return "higher" if difference["value"] > 0 else "lower"
+
+
 def overall(scores: Sequence[tuple[float, float]]) -> float:
     """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts 81."""
     return sum(100 * score / full for score, full in scores) / len(scores)

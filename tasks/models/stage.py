@@ -15,6 +15,7 @@ from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
 from tasks.models.elsewhere import Program, ProgramIdentity, Served
+from tasks.models.weights import damage
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
@@ -24,10 +25,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 class Tiny(What):
     """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
 
-    hidden: int = Field(128, gt=0, multiple_of=8)
+    hidden: int = Field(128, gt=0, le=8192, multiple_of=8)
     layers: int = Field(2, gt=0, le=64)
     steps: int = Field(gt=0)
-    batch_size: int = Field(128, gt=0)
+    batch_size: int = Field(128, gt=0, le=65_536)
     learning_rate: float = Field(3e-3, gt=0)
     seed: Seed
 
@@ -87,7 +88,7 @@ class Hub(What):
     """A model on a hub, at a pinned revision."""
 
     kind: Literal["hub"]
-    id: str
+    id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
 
     @property
@@ -101,19 +102,30 @@ class Hub(What):
         return {"what": self}
 
 
+class Existing(What):
+    """No model but a place among the sources: the responses that came with the prompts."""
+
+    kind: Literal["existing"]
+
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
+
+
 GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
+SourceModel = Annotated[TinyGenerator | Folder | Hub | Existing, Field(discriminator="kind")]
 RewardSource = Annotated[TinyReward | Folder | Hub | Served | Program, Field(discriminator="kind")]
+Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served | ProgramIdentity
 
 
 @stage("model", version="1")
-def obtain_model(
-    run: Run, what: TinyGenerator | TinyReward | FolderIdentity | Hub | Served | ProgramIdentity, how: How
-) -> None:
+def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
             run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
+        case Existing():
+            (run.folder / "existing.json").write_text("{}")
         case FolderIdentity():
             take_folder(Path(how.path), what.files, run.folder / "model")
         case Served():
@@ -140,6 +152,8 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
+    if problem := damage(folder):
+        raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
 

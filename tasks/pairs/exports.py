@@ -1,10 +1,10 @@
 """Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
 
-A record with more than two responses becomes a row per pair in it, told apart by `pair`; filter by it where one kind is
-wanted. Roles, not rules, decide: `source_best>own_worst` is the hybrid pair, `own_best>own_worst` the on-policy one.
+A record with more than two responses holds pairs of several kinds; each kind is a table of its own, for a trainer to learn
+from one or the other. Roles, not rules, decide which there are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,11 @@ import pyarrow.parquet as pq
 from tasks.pairs.candidates import BATCH, looked_up
 from tasks.records import MESSAGES
 
-PAIRS = (("source_best", "own_worst"), ("own_best", "own_worst"), ("source_best", "source_worst"))
+KINDS = {  # kind of pair -> what is chosen over what
+    "hybrid": ("source_best", "own_worst"),
+    "on-policy": ("own_best", "own_worst"),
+    "sources": ("source_best", "source_worst"),
+}
 TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
 CANDIDATE = pa.schema(
     [
@@ -47,22 +51,28 @@ def trl_sft(records: pa.Table) -> pa.Table:
     )
 
 
-def trl_preference(records: pa.Table) -> pa.Table:
+def pairs_of(records: pa.Table, kind: str) -> pa.Table:
+    """The records that hold such a pair. WRPO may weigh a source's best that scores below the target's own worst; as a
+    pair it would say the opposite of its scores, and is left out. (Pairs of sources may go by checks, not by scores.)"""
+    better, worse = KINDS[kind]
+    held = pc.and_(records[better].is_valid(), records[worse].is_valid())
+    if kind != "sources":
+        held = pc.and_(held, pc.greater(records[f"{better}_score"], records[f"{worse}_score"]))
+    return records.filter(held)
+
+
+def trl_preference(records: pa.Table, kind: str) -> pa.Table:
     """TRL's conversational preference form with an explicit prompt."""
-    return pa.concat_tables(
-        pa.table(
-            {
-                "prompt": rows["messages"],
-                "chosen": as_messages(rows[better]),
-                "rejected": as_messages(rows[worse]),
-                "prompt_id": rows["prompt_id"],
-                "pair": pa.array([f"{better}>{worse}"] * len(rows), pa.string()),
-                "score_chosen": rows[f"{better}_score"],
-                "score_rejected": rows[f"{worse}_score"],
-            }
-        )
-        for better, worse in PAIRS
-        for rows in [records.filter(pc.and_(records[better].is_valid(), records[worse].is_valid()))]
+    (better, worse), rows = KINDS[kind], pairs_of(records, kind)
+    return pa.table(
+        {
+            "prompt": rows["messages"],
+            "chosen": as_messages(rows[better]),
+            "rejected": as_messages(rows[worse]),
+            "prompt_id": rows["prompt_id"],
+            "score_chosen": rows[f"{better}_score"],
+            "score_rejected": rows[f"{worse}_score"],
+        }
     )
 
 
@@ -80,24 +90,27 @@ def factory_sft(records: pa.Table) -> Iterator[dict]:
         yield {"messages": [*row["messages"], answer], "prompt_id": row["prompt_id"], "source": row["source"]}
 
 
-def factory_ranking(records: pa.Table) -> Iterator[dict]:
+def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
     """LLaMA-Factory's ranking form: the chosen and the rejected message beside the conversation that they end."""
-    for row in (row for rows in slices(records) for row in trl_preference(rows).to_pylist()):
+    for row in (row for rows in slices(records) for row in trl_preference(rows, kind).to_pylist()):
         yield {
             "messages": row["prompt"],
             "chosen": row["chosen"][0],
             "rejected": row["rejected"][0],
-            **{name: row[name] for name in ("prompt_id", "pair", "score_chosen", "score_rejected")},
+            **{name: row[name] for name in ("prompt_id", "score_chosen", "score_rejected")},
         }
 
 
-def factory_info() -> dict:
+def factory_info(kinds: Collection[str]) -> dict:
     """LLaMA-Factory's dataset_info.json."""
     common = {"formatting": "sharegpt", "tags": OPENAI_TAGS}
     columns = {"messages": "messages", "chosen": "chosen", "rejected": "rejected"}
     return {
         "fusion_sft": {"file_name": "sft.jsonl", **common, "columns": {"messages": "messages"}},
-        "fusion_preference": {"file_name": "preference.jsonl", "ranking": True, **common, "columns": columns},
+        **{
+            f"fusion_{kind}": {"file_name": f"preference-{kind}.jsonl", "ranking": True, **common, "columns": columns}
+            for kind in kinds
+        },
     }
 
 
@@ -107,8 +120,8 @@ def slices(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(start, BATCH)
 
 
-def candidates(name: str, responses: Path, scores: Path) -> Iterator[pa.Table]:
-    """Every response of one model with its score."""
+def candidates(name: str, responses: Path, scores: Path, prompts: pa.Array) -> Iterator[pa.Table]:
+    """Every response of one model to these prompts, with its score."""
     content = pq.read_table(responses, columns=["content_id"])["content_id"].combine_chunks()
     score, start = pa.array(looked_up(content, scores), from_pandas=True), 0
     columns = [column for column in CANDIDATE.names if column not in ("source", "score")]
@@ -116,4 +129,5 @@ def candidates(name: str, responses: Path, scores: Path) -> Iterator[pa.Table]:
         rows = {column: batch[column] for column in columns}
         rows |= {"source": pa.array([name] * len(batch), pa.string()), "score": score.slice(start, len(batch))}
         start += len(batch)
-        yield pa.table({column: rows[column] for column in CANDIDATE.names}).cast(CANDIDATE)
+        table = pa.table({column: rows[column] for column in CANDIDATE.names}).cast(CANDIDATE)
+        yield table.filter(pc.is_in(table["prompt_id"], prompts))

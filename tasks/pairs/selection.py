@@ -138,8 +138,10 @@ def contrasts(rule: Rule) -> list[tuple[str, str]]:
         case Best() | BestCorrect():
             return []
         case Wrpo(source_worst=True):
-            return [("own_best", "own_worst"), ("source_best", "source_worst")]
-        case Wrpo() | OnPolicy():
+            return [("own_best", "own_worst"), ("source_best", "own_worst"), ("source_best", "source_worst")]
+        case Wrpo():
+            return [("own_best", "own_worst"), ("source_best", "own_worst")]
+        case OnPolicy():
             return [("own_best", "own_worst")]
         case Hybrid():
             return [("source_best", "own_worst")]

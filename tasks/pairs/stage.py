@@ -55,7 +55,7 @@ def build_sft_records(
     write(sft_records(evidence, selection), SFT_RECORD, run.folder / "records.parquet")
 
 
-@stage("pairs", version="2")
+@stage("pairs", version="3")
 def build_pairs(
     run: Run,
     what: Pairs,

@@ -11,6 +11,7 @@ from tasks.records import prompt_id
 from tasks.stage import What
 
 ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+LONGEST = 10_000_000  # characters of a text
 EXTRA_ID = re.compile(r"\n<extra_id_1>(?:Assistant|User)\n")  # between the turns of nvidia/HelpSteer2
 
 
@@ -56,8 +57,8 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
         "response": given(row, columns, answer),
         "part": part_of(row, columns),
     }
-    for words in strings(found):
-        refuse_unstorable(words)
+    for name, words in strings(found):
+        refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
 
 
@@ -80,7 +81,9 @@ def turn(item: Any) -> dict[str, str]:
         refuse("messages", item)
     filled = {name: value for name, value in item.items() if value is not None}
     role, content = (("from", "value"), ("role", "content"))["role" in filled]
-    if set(filled) != {role, content} or filled[role] not in ROLES or not isinstance(filled[content], str):
+    if set(filled) != {role, content} or not isinstance(filled[content], str):
+        refuse("messages", item)
+    if not isinstance(filled[role], str) or filled[role] not in ROLES:
         refuse("messages", item)
     return {"role": ROLES[filled[role]], "content": filled[content]}
 
@@ -94,9 +97,21 @@ def split_answer(messages: list[dict[str, str]], columns: Columns) -> tuple[list
         users = [place for place, one in enumerate(messages[:end]) if one["role"] == "user"]
         end = users[0] + 1 if users else end
     if not end or messages[end - 1]["role"] != "user" or not messages[end - 1]["content"].strip():
-        raise ValueError("the last message must be a user turn with some text")
+        last = messages[end - 1] if end else None
+        raise ValueError(f"the last message must be a user turn with some text, not {last!r:.80}")
+    refuse_disorder([one["role"] for one in messages[:end]])
     following = messages[end]["content"] if end < len(messages) else None
     return messages[:end], following
+
+
+def refuse_disorder(roles: list[str]) -> None:
+    """A system turn or none, then user and assistant in turn: chat templates know nothing else, and trainers drop it."""
+    talk = roles[1:] if roles[0] == "system" else roles
+    for place, role in enumerate(talk):
+        if role != ("user", "assistant")[place % 2]:
+            raise ValueError(
+                f"messages: turn {place + 1 + len(roles) - len(talk)} of {', '.join(roles)} is out of order"
+            )
 
 
 def given(row: dict, columns: Columns, following: str | None) -> str | None:
@@ -130,14 +145,18 @@ def refuse(name: str, value: Any) -> Any:
     raise ValueError(f"{name}: cannot be read from {value!r:.80}")
 
 
-def strings(found: dict) -> Iterator[str]:
-    yield from (message["content"] for message in found["messages"])
-    yield from (found[part] for part in ("category", "gold", "response") if found[part])
+def strings(found: dict) -> Iterator[tuple[str, str]]:
+    """Every text in it with what it is."""
+    turns = found["messages"]
+    yield from ((f"turn {place}" if len(turns) > 1 else "prompt", one["content"]) for place, one in enumerate(turns, 1))
+    yield from ((part, found[part]) for part in ("category", "gold", "response") if found[part])
 
 
-def refuse_unstorable(words: str) -> None:
-    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form."""
-    if "\0" in words:
-        raise ValueError(f"character {words.index(chr(0))} is a NUL: {words!r:.80}")
-    if (surrogate := re.search("[\ud800-\udfff]", words)) is not None:
-        raise ValueError(f"character {surrogate.start()} is a lone surrogate: {words!r:.80}")
+def refuse_unstorable(name: str, words: str) -> None:
+    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form; a book is no prompt."""
+    if len(words) > LONGEST:
+        raise ValueError(f"{name}: a text of {len(words):,} characters: {words[:40]!r}…")
+    if (bad := re.search("[\0\ud800-\udfff]", words)) is not None:
+        what = "a NUL" if bad[0] == "\0" else "a lone surrogate"
+        around = words[max(bad.start() - 30, 0) : bad.start() + 30]
+        raise ValueError(f"{name}: character {bad.start()} is {what}: {around!r}")

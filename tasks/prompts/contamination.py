@@ -14,7 +14,10 @@ from tasks.prompts.minhash import compared, pairs_between, signatures
 from tasks.prompts.words import blocks, grams, hashed, key, normal, pattern
 
 GRAM = {"en": 8, "other": 8, "zh": 13}  # in words: eight Chinese words have about thirteen characters
-TEMPLATE = 50  # a gram that more items than this share is their common frame and says nothing about any of them
+TEMPLATE = (
+    50  # a gram that more different items than this share is their common frame and says nothing about any of them
+)
+SHORT = 5  # words: an item with fewer stands in any text by chance; from here up to a gram's size all its words are one gram
 EXCERPT = 300  # characters
 COLUMNS = ["prompt", "item", "method", "amount"]
 
@@ -28,6 +31,11 @@ class Item:
     text: str
 
 
+def is_short(item: Item) -> bool:
+    """Found as a whole turn, or for review, and not by its n-grams: it has none."""
+    return len(hashed(item.text)) < GRAM[language(item.text)]
+
+
 def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame:
     """Prompts of which one turn, or all turns together, is an item but for case, punctuation and spacing."""
     known = {key(item.text): number for number, item in reversed(list(enumerate(items)))}
@@ -39,17 +47,29 @@ def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame
 
 
 def contained(documents: Sequence[np.ndarray], items: Sequence[Item], others: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Per prompt and item with a gram in common: the share of the item's distinct grams that stand in the prompt."""
-    sizes = np.array([GRAM[language(item.text)] for item in items])
-    return pd.concat([shared_grams(documents, others, sizes, size) for size in np.unique(sizes).tolist()])
+    """Per prompt and item with a gram in common: the share of the item's distinct grams that stand in the prompt. An item
+    shorter than a gram is one by itself (`all-words`)."""
+    usual = np.array([GRAM[language(item.text)] for item in items])
+    lengths = np.array([len(one) for one in others])
+    sizes = np.minimum(usual, np.where(lengths >= SHORT, lengths, usual))
+    texts = pd.factorize(pd.Series([one.tobytes() for one in others]))[0]
+    found = [shared_grams(documents, others, texts, sizes, size) for size in np.unique(sizes).tolist()]
+    table = pd.concat(found)
+    short = sizes[table["item"]] < usual[table["item"]]
+    return table.assign(method=np.where(short, "all-words", table["method"]))
 
 
-def shared_grams(documents, others: Sequence[np.ndarray], sizes: np.ndarray, size: int) -> pd.DataFrame:
-    """For the items whose grams have this size."""
+def shared_grams(
+    documents, others: Sequence[np.ndarray], texts: np.ndarray, sizes: np.ndarray, size: int
+) -> pd.DataFrame:
+    """For the items whose grams have this size. `texts` numbers the items' distinct texts."""
     here = np.flatnonzero(sizes == size)
     found = grams([others[number] for number in here], size)
     index = pd.DataFrame({"gram": found.hashes, "item": here[found.owner]}).drop_duplicates()
-    index = index[index.groupby("gram")["item"].transform("size") <= TEMPLATE]
+    held_by = (
+        pd.DataFrame({"gram": index["gram"], "text": texts[index["item"]]}).drop_duplicates().groupby("gram").size()
+    )
+    index = index[index["gram"].map(held_by) <= TEMPLATE]
     total = index.groupby("item").size()
     filled = np.zeros(2**22, bool)  # a table by the low bits: most of the prompts' grams are in no item
     filled[index["gram"].to_numpy() & np.uint64(2**22 - 1)] = True
@@ -80,7 +100,8 @@ def contamination(
     containment: float,
     similarity: float,
 ) -> pd.DataFrame:
-    """Per prompt and method the item that fits best. `contaminated` is the verdict; a few n-grams are for review alone."""
+    """Per prompt and method the item that fits best. `contaminated` is the verdict; a few n-grams, or a short item's words
+    inside of something longer, are for review alone."""
     others = [hashed(item.text) for item in items]
     found = pd.concat(
         [
@@ -90,7 +111,8 @@ def contamination(
         ]
     ).sort_values(["prompt", "method", "amount", "item"], ascending=[True, True, False, True])
     best = found.drop_duplicates(["prompt", "method"]).reset_index(drop=True)
-    best["contaminated"] = ~best["method"].str.endswith("gram") | (best["amount"] >= containment)
+    enough = best["method"].str.endswith("gram") & (best["amount"] >= containment)
+    best["contaminated"] = enough | best["method"].isin(["exact", "minhash"])
     best["excerpt"] = [
         excerpt("\n".join(turns[row.prompt]), items[row.item].text, row.method) for row in best.itertuples()
     ]
@@ -102,6 +124,7 @@ def contamination(
 def excerpt(text: str, item: str, method: str) -> str:
     """The longest run of the prompt's words whose grams stand in the item, as it reads (in its normal form)."""
     size = int(method.removesuffix("-gram")) if method.endswith("-gram") else 3
+    size = len(hashed(item)) if method == "all-words" else size
     text = normal(text)
     places = [match.span() for match in pattern(text).finditer(text)]
     known = set(grams([hashed(item)], size).hashes.tolist())

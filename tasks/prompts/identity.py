@@ -39,7 +39,9 @@ class Choosing(What):
 
     name: str = Field(pattern=NAME)
     category: str = Field("", description="of prompts whose row has none")
-    licence: str = Field("", description="of the set, as its source states it")
+    part: Literal["sft", "preference", "held_out"] | None = Field(
+        None, description="all its prompts serve this, whatever the split says: held_out for a test set of its own"
+    )
     limit: int | None = Field(None, gt=0)
     filters: tuple[Filter, ...] = ()
 
@@ -51,7 +53,7 @@ class SetIdentity(Choosing):
 class NearDuplicates(What):
     """Of prompts whose sets of three-word shingles are this similar (Jaccard), the first one stays."""
 
-    similarity: float = Field(0.7, gt=0, le=1)
+    similarity: float = Field(0.7, ge=0.5, le=1, description="below .5 MinHash's bands would miss some")
 
 
 class BenchmarkIdentity(What):
@@ -66,7 +68,7 @@ class Deciding(What):
 
     action: Literal["drop", "report"] = "drop"
     containment: float = Field(0.3, gt=0, le=1, description="share of the item's 8-grams that stand in the prompt")
-    similarity: float = Field(0.5, gt=0, le=1, description="Jaccard similarity of three-word shingles")
+    similarity: float = Field(0.5, ge=0.5, le=1, description="Jaccard similarity of three-word shingles")
 
 
 class DecontaminationIdentity(Deciding):

@@ -1,21 +1,27 @@
-"""Reads prompts from Parquet and JSONL files, one row after the other, its number with it. Nothing is changed or skipped."""
+"""Reads prompts from Parquet and JSONL files (these gzipped too), one row after the other, its number with it: of JSONL the
+line's. Nothing is changed or skipped; what cannot be read is a bad row, what no reader should open a bad file."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from infra.errors import BadInput
 from tasks.prompts.columns import Columns, record
+from tasks.prompts.tables import Unreadable, parquet_rows
+
+LONGEST = 2**26  # bytes of a line
 
 
 def read_prompts(file: Path, columns: Columns, category: str = "", drop_bad: bool = False) -> Iterator[tuple]:
     """(row number from 1, record, what is wrong with it). The first bad row ends it, unless those are to be dropped."""
-    for number, row in enumerate(raw_rows(file, list(columns.wanted())), 1):
+    wanted = {name: must for name, (_, must) in columns.wanted().items()}
+    for number, row in raw_rows(file, wanted):
         try:
+            if isinstance(row, Unreadable):
+                raise ValueError(row.problem)
             yield number, record(row, columns, category), ""
         except ValueError as problem:
             if not drop_bad:
@@ -23,26 +29,37 @@ def read_prompts(file: Path, columns: Columns, category: str = "", drop_bad: boo
             yield number, None, str(problem)
 
 
-def raw_rows(file: Path, names: list[str] | None = None) -> Iterator[Any]:
-    """The file's rows as plain values; of a Parquet file only the columns of these names, if all of them are known."""
-    if file.suffix == ".parquet":
-        yield from parquet_rows(file, names)
-        return
-    with file.open("rb") as lines:  # as bytes: text mode would take a carriage return inside of a row for its end
-        for number, line in enumerate(lines, 1):
-            if not line.isspace():
-                try:
-                    yield json.loads(line)
-                except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-                    raise BadInput(f"{file}, line {number}: not JSON: {problem}") from problem
+def raw_rows(file: Path, wanted: dict[str, bool] | None = None) -> Iterator[tuple[int, Any]]:
+    """The file's rows as plain values. `wanted` are columns, and whether they must be there: of a Parquet file no others
+    are read, unless one is missing, so that a complaint can say what there is."""
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    if suffixes[-1:] == [".parquet"]:
+        yield from parquet_rows(file, wanted or {})
+    elif suffixes[-1:] in ([".jsonl"], [".json"], [".ndjson"]) or suffixes in ([".jsonl", ".gz"], [".json", ".gz"]):
+        yield from json_lines(file, zipped=suffixes[-1] == ".gz")
+    else:
+        raise BadInput(f"{file}: neither .parquet nor .jsonl (nor .jsonl.gz)")
 
 
-def parquet_rows(file: Path, names: list[str] | None) -> Iterator[dict]:
+def json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
+    """As bytes: text mode would take a carriage return inside of a row for its end."""
     try:
-        table = pq.ParquetFile(file)
-        held = table.schema_arrow.names
-        kept = [name for name in names or held if name in held] or held
-        for batch in table.iter_batches(batch_size=4096, columns=kept):
-            yield from batch.to_pylist()
-    except (pa.ArrowInvalid, UnicodeDecodeError) as problem:
-        raise BadInput(f"{file}: not a Parquet file of texts: {problem}") from problem
+        with gzip.open(file) if zipped else file.open("rb") as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST + 1), b""), 1):
+                if len(line) > LONGEST:
+                    raise BadInput(f"{file}, row {number}: longer than {LONGEST:,} bytes")
+                if not line.isspace():
+                    yield number, parsed(line)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+        raise BadInput(f"{file}: not a whole gzip file: {problem}") from problem
+
+
+def parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except RecursionError:
+        return Unreadable("not JSON: nested too deeply")
+    except json.JSONDecodeError as problem:
+        return Unreadable(f"not JSON: {problem.msg} at character {problem.pos}")
+    except ValueError as problem:  # not UTF-8, or a number of thousands of digits
+        return Unreadable(f"not JSON: {problem}")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from tasks import program
-from tasks.prompts.contamination import Item, contamination
+from tasks.prompts.contamination import Item, contamination, is_short
 from tasks.prompts.filters import text_of
 from tasks.prompts.identity import BenchmarkIdentity, DecontaminationIdentity, SelectionIdentity
 from tasks.prompts.minhash import signatures
@@ -26,7 +26,7 @@ EVIDENCE = pa.schema(
         ("set", pa.string()),
         ("benchmark", pa.string()),
         ("item", pa.string()),
-        ("method", pa.string()),  # exact | 8-gram | 13-gram | minhash
+        ("method", pa.string()),  # exact | 8-gram | 13-gram | all-words (of a short item) | minhash
         ("amount", pa.float64()),  # share of the item's n-grams; Jaccard similarity
         ("contaminated", pa.bool_()),  # false: for review, below the threshold
         ("excerpt", pa.string()),
@@ -36,7 +36,7 @@ EVIDENCE = pa.schema(
 
 def main(job: dict, out: Path, progress: program.Progress) -> dict:
     what = SelectionIdentity.model_validate(job["what"])
-    selecting = Selecting()
+    selecting = Selecting(out)
     for number, one in enumerate(what.sets, 1):
         selecting.take_set(one, Path(job["sets"][one.name]))
         progress(number, len(what.sets), "sets")
@@ -68,7 +68,12 @@ def drop_near_duplicates(selecting: Selecting, ids: list[str], documents, signed
 def decontaminate(
     selecting: Selecting, ids: list[str], documents, signed, what: DecontaminationIdentity, files: dict, out: Path
 ) -> dict:
-    items = [item for one in what.benchmarks for item in read_items(one, Path(files[one.name]))]
+    items = []
+    for one in what.benchmarks:
+        found = list(read_items(one, Path(files[one.name])))
+        if not found:
+            raise BadInput(f"prompts.decontamination.benchmarks.{one.name}: holds no text in column {one.text!r}")
+        items += found
     turns = [[turn["content"] for turn in selecting.kept[prompt_id]["messages"]] for prompt_id in ids]
     found = contamination(turns, documents, signed, items, what.containment, what.similarity)
     found["prompt_id"] = [ids[number] for number in found["prompt"]]
@@ -81,12 +86,18 @@ def decontaminate(
             for row in guilty.itertuples()
         )
     review = set(found["prompt_id"]) - set(guilty["prompt_id"])
-    return {"benchmark_items": len(items), "contaminated": len(guilty), "to_review": len(review)}
+    short = {(item.benchmark, item.id) for item in items if is_short(item)}
+    return {
+        "benchmark_items": len({(item.benchmark, item.id) for item in items}),
+        "benchmark_items_too_short_for_n_grams": len(short),
+        "contaminated": len(guilty),
+        "to_review": len(review),
+    }
 
 
 def read_items(one: BenchmarkIdentity, file: Path) -> Iterable[Item]:
     """The items of a benchmark. Of one with several turns all of them together, and the first alone, are looked for."""
-    for number, row in enumerate(raw_rows(file), 1):
+    for number, row in raw_rows(file):
         value = row.get(one.text) if isinstance(row, dict) else row
         turns = [value] if isinstance(value, str) else value
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):

@@ -1,5 +1,6 @@
 """The prompts that are chosen so far and the list of those that are not: every row read is in one of the two."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,18 +26,42 @@ DROPPED = pa.schema(
 GIVEN = pa.schema([("prompt_id", pa.string()), ("set", pa.string()), ("row", pa.int64()), ("text", pa.string())])
 
 
-class Selecting:
-    """The prompts that are left, and the list of those that are not."""
+class Dropped:
+    """The rows that are no prompts here: written out as they come, and counted by their reason."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path):
+        self.writer = pq.ParquetWriter(file, DROPPED, compression="zstd")
+        self.waiting: list[dict] = []
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, prompt: dict, reason: str, detail: str) -> None:
+        known = {name: prompt.get(name) for name in ("set", "row", "prompt_id")}
+        self.waiting.append({**known, "reason": reason, "detail": detail})
+        self.reasons[reason] += 1
+        if len(self.waiting) == 10_000:
+            self.flush()
+
+    def flush(self) -> None:
+        self.writer.write_table(pa.Table.from_pylist(self.waiting, DROPPED))
+        self.waiting.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self.writer.close()
+
+
+class Selecting:
+    """The prompts that are left, and the list of those that are not. Of a set with a limit at most twice that many are
+    held, however large it is."""
+
+    def __init__(self, out: Path) -> None:
         self.kept: dict[str, dict] = {}  # by id, in order of sets and rows
-        self.dropped: list[dict] = []
-        self.given: list[dict] = []
+        self.given: dict[str, list[dict]] = {}  # the answers that a set brings along, by prompt
+        self.dropped = Dropped(out / "dropped.parquet")
         self.read = 0
 
     def drop(self, prompt: dict, reason: str, detail: str = "") -> None:
-        known = {name: prompt.get(name) for name in ("set", "row", "prompt_id")}
-        self.dropped.append({**known, "reason": reason, "detail": detail})
+        self.dropped.add(prompt, reason, detail)
 
     def take_set(self, one: SetIdentity, file: Path) -> None:
         """A set's prompts after its own filters, without those that an earlier row or set has, within its limit."""
@@ -49,20 +74,32 @@ class Selecting:
             if prompt is None:
                 self.drop(place, "bad_row", problem)
                 continue
-            prompt |= place
-            answer = prompt["response"]
-            if answer is not None:
-                self.given.append({**place, "prompt_id": prompt["prompt_id"], "text": answer})
+            prompt |= {**place, "part": one.part or prompt["part"]}
             if reason := refused_by(one.filters, prompt):
                 self.drop(prompt, reason)
-            elif before := self.kept.get(prompt["prompt_id"]) or fresh.get(prompt["prompt_id"]):
+                continue
+            self.keep_answer(prompt)
+            if before := self.kept.get(prompt["prompt_id"]) or fresh.get(prompt["prompt_id"]):
+                before["gold"] = (
+                    before["gold"] or prompt["gold"]
+                )  # the first row has it, but what only this one knows stays
                 self.drop(prompt, "duplicates", f"{before['set']}, row {before['row']}")
-            else:
-                fresh[prompt["prompt_id"]] = prompt
-        beyond = set(sorted(fresh)[one.limit :]) if one.limit else set()
-        for prompt_id in beyond:
-            self.drop(fresh.pop(prompt_id), "limit")
+                continue
+            fresh[prompt["prompt_id"]] = prompt
+            if one.limit and len(fresh) == 2 * one.limit:
+                self.prune(fresh, one.limit)
+        self.prune(fresh, one.limit or len(fresh))
         self.kept |= fresh
+
+    def keep_answer(self, prompt: dict) -> None:
+        if prompt["response"] is not None:
+            known = {name: prompt[name] for name in ("prompt_id", "set", "row")}
+            self.given.setdefault(prompt["prompt_id"], []).append({**known, "text": prompt["response"]})
+
+    def prune(self, fresh: dict[str, dict], limit: int) -> None:
+        for prompt_id in sorted(fresh)[limit:]:
+            self.drop(fresh.pop(prompt_id), "limit")
+            self.given.pop(prompt_id, None)
 
     def remove(self, gone: Iterable[tuple[str, str, str]]) -> None:
         for prompt_id, reason, detail in gone:
@@ -71,17 +108,17 @@ class Selecting:
 
 def write_all(selecting: Selecting, out: Path) -> None:
     prompts = sorted(selecting.kept.values(), key=lambda prompt: prompt["prompt_id"])
-    tables = {"prompts": (PROMPT, prompts), "origins": (ORIGIN, prompts), "dropped": (DROPPED, selecting.dropped)}
-    if given := [answer for answer in selecting.given if answer["prompt_id"] in selecting.kept]:
+    tables = {"prompts": (PROMPT, prompts), "origins": (ORIGIN, prompts)}
+    if given := [one for prompt in prompts for one in selecting.given.get(prompt["prompt_id"], ())]:
         tables["given_responses"] = (GIVEN, given)
     for name, (schema, rows) in tables.items():
         kept = [{field: row[field] for field in schema.names} for row in rows]
         pq.write_table(pa.Table.from_pylist(kept, schema), out / f"{name}.parquet", compression="zstd")
+    selecting.dropped.close()
 
 
 def by_reason(selecting: Selecting) -> dict[str, int]:
-    found = pd.Series([row["reason"] for row in selecting.dropped], dtype=str).value_counts()
-    return {f"dropped_{reason.replace('-', '_')}": int(number) for reason, number in sorted(found.items())}
+    return {f"dropped_{name.replace('-', '_')}": count for name, count in sorted(selecting.dropped.reasons.items())}
 
 
 def by_set(selecting: Selecting, what: SelectionIdentity) -> dict[str, int]:

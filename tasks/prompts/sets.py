@@ -30,6 +30,7 @@ class PromptSet(Choosing):
     """One of several sets: where it is and what is taken of it."""
 
     source: Annotated[PromptFile | HubSet, Field(discriminator="kind")]
+    licence: str = Field("", description="of the set, as its source states it: stands in the card of an export")
 
     def resolve(self, field: str) -> SetIdentity:
         kept = {name: getattr(self, name) for name in Choosing.model_fields}
@@ -46,7 +47,7 @@ class Benchmark(Exact):
 
     def resolve(self, field: str) -> BenchmarkIdentity:
         file = local_file(f"{field}.path", self.path)
-        first = next(raw_rows(file), None)
+        _, first = next(raw_rows(file), (0, None))
         for name in filter(None, (self.text, self.id)):
             if not isinstance(first, dict) or name not in first:
                 raise BadInput(f"{field}: the first row of {self.path!r} has no column {name!r}")

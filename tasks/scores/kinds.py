@@ -53,7 +53,7 @@ READS = {"endpoint": "served", "program": "program"}  # the kind of model that a
 
 
 class ScoringHow(How):
-    batch_size: int = Field(64, gt=0)
+    batch_size: int = Field(64, gt=0, le=65_536)
     batches_per_part: int = Field(8, gt=0)
     layout: Literal["shared-prompt", "padded"] = Field(
         "shared-prompt", description="a prompt computed once for its responses, or with each of them; the scores agree"

@@ -68,7 +68,7 @@ def refuse_bad(rows: pd.DataFrame) -> None:
     """A score is a number, or there is a reason why it is none."""
     bad = rows[~np.isfinite(rows["score"].astype(float)) & rows["reason"].isna()]
     if len(bad):
-        raise RuntimeError(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")
+        raise BadInput(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")
     if len(rows) and rows["score"].isna().all():
         raise BadInput(
             f"reward: none of {len(rows)} responses has a score, the first because: {rows['reason'].iloc[0]}"

@@ -7,8 +7,19 @@ from pydantic import Field
 from infra.store import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
-from tasks.stage import stage
+from tasks.stage import What, stage
 from tasks.training import Training, TrainingHow
+
+
+class BestOfTwo(What):
+    """The training's end is compared with a moment before it, and the better of the two is kept."""
+
+    every: int = Field(
+        100, gt=0, description="optimizer steps: that moment is the last multiple of them before the end"
+    )
+    held_out: float = Field(
+        0.02, gt=0, lt=0.5, description="share of the records that no step sees; the loss on their responses decides"
+    )
 
 
 class SFT(Training):
@@ -20,6 +31,7 @@ class SFT(Training):
         "block of max_length tokens of records in a chain, the loss is on all of them; none: no SFT, the target itself is "
         "optimised",
     )
+    best_of_two: BestOfTwo | None = Field(None, description="none: the last weights are kept")
 
 
 @stage("SFT", version="1")

@@ -12,42 +12,56 @@ from trl import SFTConfig
 
 from tasks.adapters import adapted
 from tasks.group import part
+from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
+from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
+from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, enough_memory, keep, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
-    records = read("records", job["records"], SFT_RECORD)
-    if what.get("form") == "packed":
-        rows, counts = blocks(records, tokenizer, what["max_length"], job["seed"])
-    else:
-        rows, truncated = encode(records, tokenizer, what["max_length"])
-        counts = {"truncated": truncated}
+    records, two = read("records", job["records"], SFT_RECORD), what.get("best_of_two")
+    records, held_out = hold_out(records, two["held_out"]) if two else (records, [])
+    rows, counts = in_form(what.get("form"), records, tokenizer, what["max_length"], job["seed"])
     trainer = SftTrainer(
         model=adapted(model, what.get("lora"), job["seed"]),
         args=arguments(SFTConfig, job, len(rows), out, packing=False, max_length=None, remove_unused_columns=False),
         rows=rows,
         tokenizer=tokenizer,
-        callbacks=[StepCount(progress)],
+        callbacks=[StepCount(progress), *trackers(job)],
     )
+    if two:
+        unseen, _ = in_form(what.get("form"), held_out, tokenizer, what["max_length"], job["seed"])
+        trainer.add_callback(best := BestOfTwo(trainer, unseen, two["every"], out))
     resume = newest(job, out)
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
-    keep(trainer, tokenizer, job, out)
+    kept, losses = best.better() if two else (None, {})
+    keep(trainer, tokenizer, job, out, kept)
     part()
     if not trainer.is_world_process_zero():
         return None
-    return summary(write_steps(trainer, out / "steps.parquet"), len(rows), **counts)
+    return summary(write_steps(trainer, out / "steps.parquet"), len(rows), **counts, **losses)
+
+
+def in_form(
+    form: str, records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, seed: int
+) -> tuple[list[dict], dict]:
+    """Rows for the trainer, and what there is to count."""
+    if form == "packed":
+        return blocks(records, tokenizer, max_length, seed)
+    rows, truncated = encode(records, tokenizer, max_length)
+    return rows, {"truncated": truncated}
 
 
 def encode(records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[dict], int]:

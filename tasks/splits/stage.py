@@ -32,7 +32,7 @@ class Shares(What):
         gt=0, lt=1, description="share of the prompts whose best source response the target is fine-tuned on"
     )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
-    held_out: float = Field(gt=0, lt=1, description="share that only the evaluation sees")
+    held_out: float = Field(ge=0, lt=1, description="share that only the evaluation sees; 0 where a set is held out")
     seed: Seed
 
     @model_validator(mode="after")
@@ -50,7 +50,9 @@ class ByCategory(What):
     """
 
     kind: Literal["by-category"]
-    held_out: float = Field(gt=0, lt=1, description="share of each category that only the evaluation sees")
+    held_out: float = Field(
+        ge=0, lt=1, description="share of each category that only the evaluation sees; 0 where a set is held out"
+    )
     sft: float = Field(ge=0, le=1, description="share for SFT of what is not held out; FuseChat-3.0 has 0.4")
     shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         {}, description="categories with an SFT share of their own"
@@ -70,21 +72,22 @@ class Given(What):
 SplitRule = Annotated[Shares | ByCategory | Given, Field(discriminator="kind")]
 
 
-@stage("splitting", version="2")
+@stage("splitting", version="3")
 def split_prompts(
     run: Run, what: Shares | ByCategory | Given, how: How, prompts: Manifests, pairs: Manifests = ()
 ) -> None:
-    """`pairs`: the source responses' pairs of all prompts, which `pairable` asks for."""
-    file = run.file(prompts[0], "prompts.parquet")
+    """`pairs`: the source responses' pairs of all prompts, which `pairable` asks for. A prompt that names its part, as those
+    of a set that is held out do, has it under every rule, and the rule deals with the others."""
+    every = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "category", "part"])
+    rows, named = every[every["part"].isna()], every[every["part"].notna()]
     match what:
         case Shares():
-            rows = pd.read_parquet(file, columns=["prompt_id"])
-            rows["part"] = [part_of(prompt, what) for prompt in rows["prompt_id"]]
+            rows = rows.assign(part=[part_of(prompt, what) for prompt in rows["prompt_id"]])
         case ByCategory():
-            rows = paired(run, what, pd.read_parquet(file, columns=["prompt_id", "category"]), pairs)
-            rows = by_category(rows, what)
+            rows = by_category(paired(run, what, rows, pairs), what)
         case Given():
-            rows = given(pd.read_parquet(file, columns=["prompt_id", "part"]))
+            rows, named = every, every[:0]
+    rows = given(pd.concat([rows, named]).sort_values("prompt_id", kind="stable"))
     sizes = {part: int((rows["part"] == part).sum()) for part in PARTS}
     for part, size in sizes.items():
         if not size:
@@ -96,7 +99,9 @@ def split_prompts(
 def part_of(prompt: str, what: Shares) -> str:
     """Where a uniform hash of the prompt's id falls among the shares."""
     place = hashed(what.seed, prompt) / 2**64
-    return "sft" if place < what.sft else "preference" if place < what.sft + what.preference else "held_out"
+    if place < what.sft:
+        return "sft"
+    return "preference" if place < what.sft + what.preference or not what.held_out else "held_out"
 
 
 def hashed(seed: int, prompt: str) -> int:
@@ -116,6 +121,8 @@ def paired(run: Run, what: ByCategory, rows: pd.DataFrame, pairs: Manifests) -> 
 
 
 def by_category(rows: pd.DataFrame, what: ByCategory) -> pd.DataFrame:
+    if rows.empty:
+        return rows
     hashes = pd.Series([hashed(what.seed, prompt) for prompt in rows["prompt_id"]], rows.index, dtype="uint64")
     ordered = rows.assign(hash=hashes).sort_values(["category", "hash", "prompt_id"])
     place = ordered.groupby("category").cumcount()

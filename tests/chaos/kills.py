@@ -37,12 +37,15 @@ class Attack:
         child.start()
         return child
 
+    def run(self) -> None:
+        run_chain(self.url, self.folder, self.diary, self.options)
+
     def _run(self, dies_at: int) -> None:
         settings.cache_clear()
         points = Points(dies_at, self.diary.note)
         arm(points)
         try:
-            run_chain(self.url, self.folder, self.diary, self.options)
+            self.run()
         except StoreUnreachable:
             raise SystemExit(UNREACHABLE) from None
         self.diary.note("passed", points.passed)

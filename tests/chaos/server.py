@@ -5,19 +5,20 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.infra.seaweed import Seaweed, command, free_ports, wait_until_ready
+from infra.seaweed import PORTS, command, free_ports
+from tests.infra.seaweed import BUCKET, Seaweed, identities, wait_until_ready
 
 
 class Mortal:
     def __init__(self, data: Path):
         data.mkdir(parents=True, exist_ok=True)
-        self.data, self.ports = data, free_ports(10)
-        self.address = Seaweed(f"http://127.0.0.1:{self.ports[0]}")
+        self.data, self.ports = data, dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.address = Seaweed(f"http://127.0.0.1:{self.ports['s3.port']}")
         self.start()
 
     def start(self) -> None:
         with (self.data / "log.txt").open("ab") as log:
-            words = command(self.data, self.ports)
+            words = command(self.data, self.ports, BUCKET, identities())
             self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def ready(self) -> None:

@@ -71,11 +71,11 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(attack, dice):
 
 
 @pytest.mark.chaos
-def test_a_run_killed_at_every_commit_point(attack, dice):
-    at_points(attack, dice, 1000 if attack.kind == "file" else 20)
-    lives(attack, dice, 20)
+def test_a_run_killed_at_many_commit_points(attack, dice):
+    at_points(attack, dice, 60 if attack.kind == "file" else 15)
+    lives(attack, dice, 30)
 
 
 @pytest.mark.chaos
 def test_a_run_killed_at_many_moments(attack, dice):
-    at_moments(attack, dice, 40)
+    at_moments(attack, dice, 30)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.chaos.chain import chain
-from tests.chaos.kills import fork, redone, unbroken
-from tests.chaos.test_kills import dice
 from tasks.stage import lineage
+from tests.chaos.chain import chain
+from tests.chaos.kills import redone, unbroken
+from tests.chaos.test_kills import dice
 
 __all__ = ["dice"]
 PROCESSES = 8

@@ -3,7 +3,11 @@
 `{secret}` is a file outside that everybody may read, `{port}` a socket that listens on this machine.
 """
 
-TESTS = "assert f(1) == 2\nassert f(5) == 6\nassert f(-1) == 0\nassert [f(2), f(3)] == [3, 4]\nassert all(map(lambda x: f(x) == x + 1, (7, 8)))"
+TESTS = """assert f(1) == 2
+assert f(5) == 6
+assert f(-1) == 0
+assert [f(2), f(3)] == [3, 4]
+assert all(map(lambda x: f(x) == x + 1, (7, 8)))"""
 RIGHT = "def f(x):\n    return x + 1"
 AFTER = "\ndef f(x):\n    {}\n    return x + 1\n"  # each call tries it first
 
@@ -24,6 +28,15 @@ ESCAPES = {
     "thread bomb": tries(
         "import threading, time\nfor _ in range(5000): threading.Thread(target=time.sleep, args=(9,)).start()"
     ),
+    "threads with small stacks": tries(
+        "import threading as t, time\nt.stack_size(1 << 15)\nfor _ in range(9): t.Thread(target=time.sleep, args=(1,)).start()"
+    ),
+    "a process by clone3": tries("import ctypes\nassert ctypes.CDLL(None).syscall(435, bytes(88), 88) >= 0"),
+    "files by io_uring": tries("import ctypes\nassert ctypes.CDLL(None).syscall(425, 8, bytes(120)) >= 0"),
+    "system calls of 32 bits": tries(
+        "import ctypes, mmap\ncode = mmap.mmap(-1, 4096, prot=7)\ncode.write(b'\\xb8\\x14\\0\\0\\0\\xcd\\x80\\xc3')\n"
+        "at = ctypes.addressof(ctypes.c_char.from_buffer(code))\nassert ctypes.CFUNCTYPE(ctypes.c_int)(at)() > 0"
+    ),
     "endless recursion": "def f(x): return f(x) if f(x) else x + 1",
     "gigabytes of output": tries("import os\nfor _ in range(1 << 14): os.write(1, b'x' * (1 << 18))\nraise OSError"),
     "a gigantic answer": "def f(x): return 'x' * (64 << 20)",
@@ -34,6 +47,13 @@ ESCAPES = {
         "import os\nos.symlink({secret!r}, '/tmp/link')\nopen('/tmp/link').read()"
     ),
     "reads by way of /proc": tries("assert open('/proc/self/root{secret}').read() == 'secret'"),
+    "reads by a path alone, opened again": tries(
+        "import os\nat = os.open({secret!r}, os.O_PATH)\nassert open(f'/proc/self/fd/{{at}}').read()"
+    ),
+    "looks for benchmarks among packages": tries(
+        "import glob, sysconfig\nassert glob.glob(sysconfig.get_path('stdlib') + '/*-packages/*')"
+    ),
+    "a lock that others see": tries("import fcntl, os\nfcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)"),
     "reads the environment": tries("import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}}"),
     "reads its starter's environment": tries("assert open('/proc/1/environ').read()"),
     "lists somebody's folder": tries("import os\nassert os.listdir(os.path.dirname({secret!r}))"),
@@ -74,7 +94,7 @@ HOGS = {
     "a huge power": tries("len(str(9 ** 9 ** 9))"),
     "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
     "threads that never end": tries(
-        "import threading\nfor _ in range(3): threading.Thread(target=exec, args=('while 1: pass',)).start()\nwhile 1: pass"
+        "import threading as t\nfor _ in range(3): t.Thread(target=exec, args=('while 1: 1',)).start()\nwhile 1: 1"
     ),
 }
 
@@ -119,6 +139,9 @@ FAKES = {
     "a thread that answers in its place": "import os, threading, time\ndef spam():\n    while True:\n"
     '        for one in range(3, 64):\n            try: os.write(one, b\'{"number": 1, "value": true}\\n\')\n'
     "            except OSError: pass\nthreading.Thread(target=spam, daemon=True).start()\ndef f(x): time.sleep(0.1)",
+    "an error that cannot be stored": "def f(x): raise ValueError('\\ud800\\0' + 'x' * 10**6)",
+    "an error of another form": "class E(Exception):\n    def __str__(self): raise E\ndef f(x): raise E",
+    "an exception group": "def f(x): raise ExceptionGroup('', [ValueError()])",
     "hands out objects": "class Any:\n    def __call__(self, *_): return self\n    def __getattr__(self, _): return self\n"
     "f = Any()",
     "an answer that is no JSON": "import math\ndef f(x): return math.nan",

@@ -7,16 +7,35 @@ import pytest
 
 from infra.errors import BadInput
 from tasks.checks import sandbox
+from tasks.checks.judge import Limits, Suite, judge
 
 ROOM = Path(sandbox.__file__).parent
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
     "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
-    "files by Landlock": ("landlock", "inside.py", "        landlock.restrict(order[", "        str(order[", "reads /etc/passwd"),
-    "a folder too many": ("landlock", "landlock.py", "for folder in folders:", "for folder in (*folders, '/etc'):", "lists /etc"),
-    "sockets": ("namespaces", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "socket": 41,', "opens a socket of the machine"),
+    "files by Landlock": (
+        "landlock",
+        "inside.py",
+        "        landlock.restrict(given[",
+        "        str(given[",
+        "reads /etc/passwd",
+    ),
+    "a folder too many": (
+        "landlock",
+        "landlock.py",
+        "for path in paths:",
+        "for path in (*paths, '/etc'):",
+        "lists /etc",
+    ),
+    "sockets": (
+        "namespaces",
+        "seccomp.py",
+        '"socketpair": 53,',
+        '"socketpair": 53, "socket": 41,',
+        "opens a socket of the machine",
+    ),
     "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -62,3 +81,12 @@ def test_a_process_that_does_not_start_is_a_weakness(monkeypatch):
     monkeypatch.setattr(sandbox, "START", "raise SystemExit")
     with sandbox.Sandbox("landlock") as box:
         assert box.weakness() == "it does not start"
+
+
+def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
+    """On a busy machine a server may be slower than the tests that it has started."""
+    holds("landlock")
+    started = "            process = os.pidfd_open(child)"
+    spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
+    with sandbox.Sandbox("landlock") as box:
+        assert judge(box, "def f(x): return x", Suite("assert f(1) == 1"), Limits()).verdict == "passed"

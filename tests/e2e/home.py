@@ -49,11 +49,11 @@ class Home:
         }
         return Store(keys["FUSE_STORE"], self.workspace / "cache-of-the-test", options)
 
-    def call(self, method: str, path: str, **body: Any) -> Any:
+    def call(self, method: str, path: str, many: list | None = None, **body: Any) -> Any:
         api = f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api"
         for _ in range(5):
             try:
-                answer = httpx.request(method, api + path, json=body or None, timeout=60)
+                answer = httpx.request(method, api + path, json=many or body or None, timeout=60)
                 break
             except httpx.TransportError:
                 time.sleep(1)
@@ -65,6 +65,17 @@ class Home:
         found = self.call("GET", f"/deployments/name/{deployment}")
         body = {"parameters": found["parameters"] | parameters, "state": {"type": "SCHEDULED"}}
         return self.call("POST", f"/deployments/{found['id']}/create_flow_run", **body)["id"]
+
+    def schedule(self, deployment: str, cron: str) -> None:
+        found = self.call("GET", f"/deployments/name/{deployment}")
+        schedule = {"schedule": {"cron": cron, "timezone": "UTC"}, "active": True, "slug": "test"}
+        self.call("POST", f"/deployments/{found['id']}/schedules", many=[schedule])
+
+    def unschedule(self, deployment: str) -> None:
+        found = self.call("GET", f"/deployments/name/{deployment}")
+        for schedule in found["schedules"]:
+            if schedule["slug"] == "test":
+                self.call("DELETE", f"/deployments/{found['id']}/schedules/{schedule['id']}")
 
     def set_state(self, run: str, kind: str, name: str) -> str:
         answer = self.call("POST", f"/flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=False)

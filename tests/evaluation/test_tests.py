@@ -11,6 +11,7 @@ from tasks.evaluation.statistics import (
     mcnemar,
     overall,
     rank_correlation,
+    reading,
     sign_flips,
     within_noise,
 )
@@ -60,6 +61,12 @@ def test_clusters_may_bear_any_names_and_weights_count():
 
 def test_a_difference_is_within_noise_when_its_interval_holds_nothing():
     assert within_noise({"value": 1, "low": -0.1, "high": 2}) and not within_noise({"value": 1, "low": 0.1, "high": 2})
+
+
+def test_a_small_p_that_the_family_makes_large_is_noise_too():
+    change = {"value": -1, "low": -2, "high": -0.5}
+    assert reading(change, 0.04, 0.95) == "lower" and reading(change, 0.06, 0.95) == "within noise"
+    assert reading({"value": 1, "low": -0.1, "high": 2}, 0.001, 0.95) == "within noise"
 
 
 def test_ten_point_scales_are_percentages_before_they_are_averaged():

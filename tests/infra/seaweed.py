@@ -46,8 +46,8 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
         wait_until_ready(server, process, data / "log.txt")
         yield server
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        process.kill()  # its data go with the folder; asked to terminate, it may wait for open connections
+        process.wait()
 
 
 def wait_until_ready(server: Seaweed, process: subprocess.Popen, log: Path, limit: float = 60) -> None:

@@ -1,5 +1,6 @@
 """A program for the launcher's tests: starts a child of its own, says so, and sleeps; or fails as its job says."""
 
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+    if job["kind"] == "sleep in a group":
+        (out / f"member-{os.getpid()}").touch()
+        time.sleep(120)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
     (out / "pids.draft").write_text(f"{child.pid}")
     (out / "pids.draft").rename(out / "pids")

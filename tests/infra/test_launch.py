@@ -66,6 +66,27 @@ def test_a_program_and_its_children_end_when_their_starter_is_killed(tmp_path):
     assert_gone(int(pids.read_text()))
 
 
+def test_bad_input_of_a_group_comes_back_as_its_one_line(launcher, tmp_path):
+    with pytest.raises(BadInput, match=r"^rows: there are none$"):
+        launcher.run(SLEEPER, {"kind": "bad input"}, tmp_path / "out", group=2)
+
+
+def test_a_group_ends_when_its_starter_is_killed(tmp_path):
+    """torchrun puts its workers into sessions of their own, where no signal to our group reaches them."""
+    code = (
+        f"from infra.launch import Launcher; from pathlib import Path; "
+        f"Launcher(1, 1).run({SLEEPER!r}, {{'kind': 'sleep in a group'}}, Path({str(tmp_path / 'out')!r}), group=2)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    while len(members := list((tmp_path / "out").glob("member-*"))) < 2:
+        assert starter.poll() is None
+        time.sleep(0.05)
+    os.kill(starter.pid, signal.SIGKILL)
+    starter.wait()
+    for member in members:
+        assert_gone(int(member.name.partition("-")[2]))
+
+
 def assert_gone(pid: int) -> None:
     """Gone, or a zombie that nobody here has to reap."""
     deadline = time.monotonic() + 10

@@ -9,6 +9,7 @@ import pytest
 import infra.lease as room
 from infra.errors import CorruptArtifact, StoreUnreachable
 from infra.lease import Holder, lease
+from infra.processes import boot, started
 
 fork = multiprocessing.get_context("fork")
 PATH = "_leases/work.json"
@@ -64,8 +65,8 @@ def test_a_killed_process_of_this_host_is_replaced_at_once(place):
 
 
 def test_another_process_with_the_same_id_is_not_the_holder():
-    host, boot = room.socket.gethostname(), room._boot()
-    running = holder(host=host, boot=boot, pid=os.getpid(), started=room._started(os.getpid()))
+    host, here = room.socket.gethostname(), boot()
+    running = holder(host=host, boot=here, pid=os.getpid(), started=started(os.getpid()))
     assert not running.gone()
     assert running.model_copy(update={"started": "1"}).gone()
     assert not running.model_copy(update={"started": "1", "boot": "an earlier boot"}).gone()

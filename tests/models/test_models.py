@@ -13,6 +13,7 @@ from tasks.loading import load_model, load_tokenizer
 from tasks.models.pretrain import pretrain
 from tasks.models.stage import Folder, Hub, check_folder, obtain_model
 
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors
 LACKING = {
     "the folder": ((), r"there is no folder '.*model'"),
     "the config": (("model.safetensors", "tokenizer.json"), r"has no config\.json; it is not a model folder"),
@@ -25,7 +26,7 @@ LACKING = {
 def test_what_a_folder_lacks_is_named(tmp_path, files, message):
     for name in files:
         (tmp_path / "model").mkdir(exist_ok=True)
-        (tmp_path / "model" / name).write_text("{}")
+        (tmp_path / "model" / name).write_bytes(NO_TENSORS if name.endswith("safetensors") else b"{}")
     with pytest.raises(BadInput, match=r"^target\.model\.path: .*" + message):
         check_folder("target.model", tmp_path / "model")
 
@@ -33,7 +34,7 @@ def test_what_a_folder_lacks_is_named(tmp_path, files, message):
 @pytest.mark.parametrize("tokenizer", ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"])
 def test_any_kind_of_tokenizer_will_do(tmp_path, tokenizer):
     for name in ("config.json", "model-00001-of-00001.safetensors", tokenizer):
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_bytes(NO_TENSORS if name.endswith("safetensors") else b"{}")
     check_folder("target.model", tmp_path)
 
 

@@ -71,7 +71,8 @@ def checked_roles(rule, sources):
 def stands_over(rule):
     """(better, worse) pairs of roles; the first has the gap."""
     if rule.kind == "wrpo":
-        return [("own_best", "own_worst")] + ([("source_best", "source_worst")] if rule.source_worst else [])
+        both = [("own_best", "own_worst"), ("source_best", "own_worst")]
+        return both + ([("source_best", "source_worst")] if rule.source_worst else [])
     if rule.kind in ("best", "best-correct"):
         return []
     return {"on-policy": [("own_best", "own_worst")], "hybrid": [("source_best", "own_worst")]}.get(

@@ -26,12 +26,14 @@ PAIRS = [
     {"prompt_id": "p", "messages": TALK, **TRIPLE, **TRIPLE_SCORES},
     {"prompt_id": "q", "messages": LONGER, "source": "north", "worst_source": "north"}
     | {"source_best": "w", "source_worst": NASTY, "source_best_score": 0.6, "source_worst_score": 0.2},
+    # a source's best that scores below the target's own worst: WRPO weighs it, as a pair it would say the opposite
+    {"prompt_id": "r", "messages": TALK, **TRIPLE, **TRIPLE_SCORES, "source_best_score": 0.05},
 ]
-EXPECTED = [
-    ("p", "source_best>own_worst", NASTY, "l", 0.9, 0.1),
-    ("p", "own_best>own_worst", "wt", "l", 0.5, 0.1),
-    ("q", "source_best>source_worst", "w", NASTY, 0.6, 0.2),
-]
+EXPECTED = {
+    "hybrid": [("p", NASTY, "l", 0.9, 0.1)],
+    "on-policy": [("p", "wt", "l", 0.5, 0.1), ("r", "wt", "l", 0.5, 0.1)],
+    "sources": [("q", "w", NASTY, 0.6, 0.2)],
+}
 
 
 @pytest.fixture
@@ -44,25 +46,18 @@ def test_trl_reads_every_row_and_every_character(tables, tmp_path):
     load = lambda name: load_dataset(
         "parquet", data_files=str(tmp_path / f"{name}.parquet"), split="train", cache_dir=tmp_path
     )
-    sft, preference = load("sft"), load("preference")
+    sft, kinds = load("sft"), {kind: load(f"preference-{kind}") for kind in EXPECTED}
     assert [(row["prompt"], row["completion"]) for row in sft] == [
         (one["messages"], [{"role": "assistant", "content": one["response"]}]) for one in SFT
     ]
-    assert all(is_conversational(row) for row in (*sft, *preference))
-    assert [
-        (row["prompt_id"], row["pair"], row["chosen"], row["rejected"], row["score_chosen"], row["score_rejected"])
-        for row in preference
-    ] == [
-        (
-            prompt,
-            pair,
-            [{"role": "assistant", "content": chosen}],
-            [{"role": "assistant", "content": rejected}],
-            *scores,
-        )
-        for prompt, pair, chosen, rejected, *scores in EXPECTED
-    ]
-    for row in (sft[0], preference[0]):
+    assert all(is_conversational(row) for rows in (sft, *kinds.values()) for row in rows)
+    said = lambda text: [{"role": "assistant", "content": text}]
+    for kind, preference in kinds.items():
+        assert [
+            (row["prompt_id"], row["chosen"], row["rejected"], row["score_chosen"], row["score_rejected"])
+            for row in preference
+        ] == [(prompt, said(chosen), said(rejected), *scores) for prompt, chosen, rejected, *scores in EXPECTED[kind]]
+    for row in (sft[0], kinds["hybrid"][0]):
         said = {name: row[name] for name in ("prompt", "completion", "chosen", "rejected") if name in row}
         formatted = apply_chat_template(said, tiny.tokenizer())
         assert formatted["prompt"].endswith("<assistant>") and any(NASTY in formatted[name] for name in said)
@@ -85,10 +80,12 @@ def test_llama_factory_finds_what_its_readme_demands(tables, tmp_path):
             assert roles[1::2] == [tags["assistant_tag"]] * len(roles[1::2])
             ends = [row[columns[name]] for name in ("chosen", "rejected")] if ranking else []
             assert all(end[tags["role_tag"]] == tags["assistant_tag"] for end in ends)
-    lines = [json.loads(line) for line in (tmp_path / "preference.jsonl").read_text("utf-8").split("\n") if line]
-    found = [(row["prompt_id"], row["pair"], row["chosen"]["content"], row["rejected"]["content"]) for row in lines]
-    assert sorted(found) == sorted(one[:4] for one in EXPECTED)
-    assert lines[0]["messages"] == TALK
+    for kind, expected in EXPECTED.items():
+        text = (tmp_path / f"preference-{kind}.jsonl").read_text("utf-8")
+        lines = [json.loads(line) for line in text.split("\n") if line]
+        found = [(row["prompt_id"], row["chosen"]["content"], row["rejected"]["content"]) for row in lines]
+        assert found == [one[:3] for one in expected]
+        assert [row["messages"] for row in lines] == [LONGER if one[0] == "q" else TALK for one in expected]
     assert [
         json.loads(line)["messages"][-1]["content"]
         for line in (tmp_path / "sft.jsonl").open(encoding="utf-8", newline="\n")
@@ -104,15 +101,25 @@ def test_a_hub_folder_keeps_the_records_as_they_are(tables, tmp_path):
         assert pq.read_table(tmp_path / name / "train.parquet").equals(table)
 
 
+def test_kinds_of_pairs_that_no_record_holds_leave_no_file(tables, tmp_path):
+    records, pairs = tables
+    for write, name in ((write_trl, "preference-sources.parquet"), (write_llama_factory, "preference-sources.jsonl")):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, records, pairs.slice(1, 1))
+        assert [file.name for file in (tmp_path / name).glob("preference*")] == [name]
+
+
 def test_candidates_are_all_responses_those_without_a_score_too(tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "BATCH", 2)
     rows = [
-        {"prompt_id": "p", "sample_index": index, "text": NASTY, "content_id": 40 * str(index)} for index in range(3)
+        {"prompt_id": prompt, "sample_index": index, "text": NASTY, "content_id": 40 * str(index)}
+        for prompt, index in (("p", 0), ("p", 1), ("held out", 3), ("p", 2))
     ]
     pq.write_table(pa.Table.from_pylist(rows, RESPONSE), tmp_path / "responses.parquet")
     scores = [{"content_id": 40 * "0", "score": 0.1}, {"content_id": 40 * "2", "score": 0.2}]
     pq.write_table(pa.Table.from_pylist(scores, SCORE), tmp_path / "scores.parquet")
-    found = pa.concat_tables(exports.candidates("north", tmp_path / "responses.parquet", tmp_path / "scores.parquet"))
+    files = (tmp_path / "responses.parquet", tmp_path / "scores.parquet")
+    found = pa.concat_tables(exports.candidates("north", *files, pa.array(["p", "q"])))
     assert [(row["source"], row["sample_index"], row["text"], row["score"]) for row in found.to_pylist()] == [
         ("north", 0, NASTY, 0.1),
         ("north", 1, NASTY, None),

@@ -133,7 +133,7 @@ def test_triples_are_the_sources_best_and_the_own_best_and_worst(world):
         )
         if best is None or not own:
             dropped["dropped_without_response"] += 1
-        elif own[0][3] == own[-1][3]:
+        elif own[-1][3] in (own[0][3], best[4]):
             dropped["dropped_equal_responses"] += 1
         elif not own[0][0] < own[-1][0]:
             dropped["dropped_no_margin"] += 1

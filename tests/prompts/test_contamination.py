@@ -3,7 +3,7 @@
 import pytest
 from prompts.texts import Writer
 
-from tasks.prompts.contamination import Item, contained, contamination, excerpt
+from tasks.prompts.contamination import Item, contained, contamination, excerpt, is_short
 from tasks.prompts.minhash import signatures
 from tasks.prompts.words import hashed
 
@@ -75,6 +75,29 @@ def test_chinese_items_are_compared_by_thirteen_characters():
     found = look([f"你好。{item}用三句话回答。", polite], [Item("align", "7", item)])
     assert found["prompt"].unique().tolist() == [0] and set(found["method"]) == {"13-gram", "minhash"}
     assert found.set_index("method").loc["13-gram", "amount"] == 1
+
+
+def test_a_short_item_inside_of_something_longer_is_for_review():
+    items = [Item("bench", "six", "Name all rivers of northern Spain!"), Item("bench", "four", "Name rivers of Spain")]
+    polite = (
+        "Please be so kind: name all rivers of Northern Spain. Then name rivers of Spain, and draw a map of them all."
+    )
+    (only,) = look([polite], items).itertuples()
+    assert (only.item, only.method, only.contaminated, only.amount) == ("six", "all-words", False, 1.0)
+    assert only.excerpt == "name all rivers of Northern Spain"
+    assert [is_short(item) for item in (*items, Item("bench", "long", "one two three four five six seven eight"))] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_benchmark_that_lists_an_item_many_times_is_no_frame():
+    """As files do that have a row per model or per annotator."""
+    item = " ".join(Writer(3).draw(30))
+    text = Writer(4).wrapped(item)
+    for copies in (1, 51, 200):
+        assert look([text], [Item("bench", str(number), item) for number in range(copies)])["contaminated"].any()
 
 
 def test_short_items_are_found_by_equality_alone():

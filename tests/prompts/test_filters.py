@@ -1,10 +1,12 @@
 """The filters on examples that people would agree about."""
 
+import time
+
 import pytest
 
 from tasks.prompts.filters import HasGold, HasTests, InLanguage, Length, NoCode, NoMathematics, refused_by
 from tasks.prompts.language import language
-from tasks.prompts.topics import is_code, is_mathematics
+from tasks.prompts.topics import is_code, is_mathematics, shows_tests
 
 PLAIN = [
     "Write a poem about the sea in the style of Emily Dickinson.",
@@ -110,3 +112,15 @@ def test_the_first_filter_that_refuses_gives_the_reason():
     assert refused_by(filters, prompt(CODE[0])) == "language"
     assert refused_by(filters[1:], prompt(CODE[0])) == "no-code"
     assert refused_by(filters, prompt(PLAIN[-2])) == refused_by((), prompt(CODE[0])) == ""
+
+
+@pytest.mark.parametrize(
+    "unit", ["1", "14159265", "1,", "\n", "\t\n", "$=", "=", "Input ", "select a from b ", "5多", "x=", "how 3 "]
+)
+def test_no_text_takes_longer_than_its_length_says(unit):
+    """A pattern that tries again from every character takes minutes for a page of digits, and a selection stands still."""
+    text = f"3.$ {unit * (60_000 // len(unit))}$"
+    start = time.process_time()
+    for look in (is_code, is_mathematics, shows_tests):
+        look(text)
+    assert time.process_time() - start < 1

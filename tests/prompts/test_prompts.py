@@ -117,7 +117,7 @@ def test_where_a_file_lies_does_not_matter_and_what_stands_in_it_does(workplace)
 def test_a_line_that_is_no_json_is_named_with_its_number(workplace):
     file = workplace.folder / "rows.jsonl"
     file.write_text('{"prompt": "a"}\n{"prompt": \n')
-    with pytest.raises(BadInput, match=r"rows\.jsonl, line 2: not JSON"):
+    with pytest.raises(BadInput, match=r"rows\.jsonl, row 2: not JSON: Expecting value at character"):
         workplace.made(select_prompts(**PromptFile(kind="file", path=str(file)).resolve("prompts")))
 
 

@@ -1,5 +1,6 @@
 """Rows of other people's data sets become prompts: the right columns, the exact text, bad rows by their number."""
 
+import gzip
 import json
 
 import pyarrow as pa
@@ -18,13 +19,17 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
+def talk(*roles):
+    return json.dumps({"messages": [{"role": role, "content": "x"} for role in roles]})
+
+
 def prompts(file, **columns):
     return [found for _, found, _ in read_prompts(file, Columns(**columns))]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "escaped", "parquet"])
 def test_text_comes_through_exactly(tmp_path, kind):
-    file = tmp_path / f"prompts.{kind}"
+    file = tmp_path / f"prompts.{'parquet' if kind == 'parquet' else 'jsonl'}"
     if kind == "parquet":
         pq.write_table(pa.table({"prompt": [ODD], "gold": [ODD]}), file)
     else:
@@ -38,9 +43,9 @@ def test_text_comes_through_exactly(tmp_path, kind):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('{"prompt": "a\\u0000b"}', "row 2: character 1 is a NUL"),
-        ('{"prompt": "ab\\ud800c"}', "row 2: character 2 is a lone surrogate"),
-        ('{"prompt": "fine", "gold": "\\udfff"}', "row 2: character 0 is a lone surrogate"),
+        ('{"prompt": "a\\u0000b"}', "row 2: prompt: character 1 is a NUL"),
+        ('{"prompt": "ab\\ud800c"}', "row 2: prompt: character 2 is a lone surrogate"),
+        ('{"prompt": "fine", "gold": "\\udfff"}', "row 2: gold: character 0 is a lone surrogate"),
         ('{"prompt": " \\n"}', "row 2: the last message must be a user turn with some text"),
         ('{"prompt": 5}', "row 2: prompt: cannot be read from 5"),
         ('{"question": "a"}', "row 2: there is neither a prompt nor messages"),
@@ -48,8 +53,16 @@ def test_text_comes_through_exactly(tmp_path, kind):
         ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "row 2: messages: cannot be read"),
         ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}', "row 2: the last"),
         ('["a"]', "row 2: is list, not an object"),
-        ('{"prompt": "a"', "line 2: not JSON"),
-        (b'{"prompt": "\xff"}', "line 2: not JSON"),
+        ('{"prompt": "a"', "row 2: not JSON"),
+        (b'{"prompt": "\xff"}', "row 2: not JSON"),
+        ('{"prompt": ' + "9" * 5000 + "}", "row 2: not JSON"),
+        ("[" * 200_000, "row 2: not JSON: nested too deeply"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "row 2: messages: cannot be read"),
+        ('{"messages": [{"from": {}, "value": "x"}]}', "row 2: messages: cannot be read"),
+        (talk("user", "user"), "row 2: messages: turn 2 of user, user is out of order"),
+        (talk("assistant", "user"), "row 2: messages: turn 1 of assistant, user is out of order"),
+        (talk("user", "system", "user"), "turn 2 of user, system, user is out of order"),
+        (talk("system", "system", "user"), "turn 2 of system, system, user is out of order"),
     ],
 )
 def test_a_bad_row_is_refused_with_its_number(tmp_path, row, message):
@@ -70,6 +83,59 @@ def test_bad_rows_can_be_dropped_and_keep_their_number(tmp_path):
         (2, True, False),
         (3, False, True),
     ]
+
+
+def test_rows_are_numbered_as_the_lines_of_the_file_are(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('\n{"prompt": "good"}\n\n\nnot JSON\n{"prompt": "also"}\n')
+    found = list(read_prompts(file, Columns(), drop_bad=True))
+    assert [(row, bool(prompt)) for row, prompt, _ in found] == [(2, True), (5, False), (6, True)]
+
+
+def test_a_complaint_shows_the_place_and_not_the_beginning(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"prompt": "a" * 200 + "here\0it is"}))
+    with pytest.raises(BadInput, match=r"character 204 is a NUL: 'a+here\\x00it is'"):
+        prompts(file)
+
+
+def test_gzipped_lines_are_read_and_other_endings_refused(tmp_path):
+    zipped = tmp_path / "prompts.JSONL.gz"
+    zipped.write_bytes(gzip.compress(b'{"prompt": "a"}\n{"prompt": "b"}\n'))
+    assert [found["messages"] for found in prompts(zipped)] == [user("a"), user("b")]
+    zipped.write_bytes(zipped.read_bytes()[:-12])
+    with pytest.raises(BadInput, match="not a whole gzip file"):
+        prompts(zipped)
+    (tmp_path / "prompts.csv").write_text("prompt\na\n")
+    with pytest.raises(BadInput, match=r"prompts.csv: neither .parquet nor .jsonl"):
+        prompts(tmp_path / "prompts.csv")
+
+
+def test_a_parquet_text_that_is_no_utf8_is_one_bad_row(tmp_path):
+    file = tmp_path / "prompts.parquet"
+    texts = pa.array([b"one", b"\xed\xa0\x80", b"three"]).view(pa.string())
+    pq.write_table(pa.table({"prompt": texts}), file)
+    found = list(read_prompts(file, Columns(), drop_bad=True))
+    assert [(row, bool(prompt)) for row, prompt, _ in found] == [(1, True), (2, False), (3, True)]
+    with pytest.raises(BadInput, match="row 2: prompt: not UTF-8"):
+        prompts(file)
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path):
+    file = tmp_path / "prompts.PARQUET"
+    pq.write_table(pa.table({"prompt": ["a" * 5000, "b"]}), file, compression="zstd")
+    data = bytearray(file.read_bytes())
+    data[4:40] = bytes(36)
+    file.write_bytes(data)
+    with pytest.raises(BadInput, match="not a whole Parquet file"):
+        prompts(file)
+
+
+def test_a_missing_column_is_told_with_all_that_are_there(tmp_path):
+    file = tmp_path / "prompts.parquet"
+    pq.write_table(pa.table({"q": ["a"], "gold": ["b"], "other": ["c"]}), file)
+    with pytest.raises(BadInput, match=r"no column 'question' \(there are 'q', 'gold', 'other'\)"):
+        prompts(file, prompt="question")
 
 
 def test_a_column_that_is_named_must_be_there():

@@ -226,7 +226,7 @@ def test_ready_selections_need_every_revision_pinned_and_no_more(name):
         assert "\n" not in str(problem.value)
         pinned[one] = COMMIT
     what = ready.model_copy(update={"revisions": pinned}).resolve("prompts")["what"]
-    assert [one.name for one in what.sets] == names and all(one.category and one.licence for one in what.sets)
+    assert [one.name for one in what.sets] == names and all(one.category and one.licence for one in ready.sets().sets)
 
 
 def test_the_ready_selections_hold_what_the_papers_name():
@@ -237,15 +237,20 @@ def test_the_ready_selections_hold_what_the_papers_name():
         assert (one.category in ("instruction following", "Chinese")) == (kinds >= {"no-code", "no-mathematics"})
         assert (one.category == "coding") == ("has-tests" in kinds)
     assert sum(one.limit for one in sets.values() if one.category == "Chinese") == 10_000
-    (only,) = ReadySelection(kind="selection", name="wrpo").sets().sets
-    assert only.source.id == "princeton-nlp/llama3-ultrafeedback-armorm"
+    learned, test = ReadySelection(kind="selection", name="wrpo").sets().sets
+    assert {one.source.id for one in (learned, test)} == {"princeton-nlp/llama3-ultrafeedback-armorm"}
+    assert (learned.source.split, learned.part) == ("train", None)
+    assert (test.source.split, test.part) == ("test", "held_out")
 
 
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
         ("{kind='selection', name='wrpoo'}", "there is no selection 'wrpoo' (there are fusechat3, wrpo)"),
-        ("{kind='selection', name='wrpo', revisions={ultra='x'}}", "has no set 'ultra' (it has ultrafeedback)"),
+        (
+            "{kind='selection', name='wrpo', revisions={ultra='x'}}",
+            "has no set 'ultra' (it has ultrafeedback, ultrafeedback-test)",
+        ),
         ("{kind='sets', sets=[]}", "prompts.sets: "),
         (
             "{kind='sets', sets=[{name='a', source={kind='file', path='/nowhere'}}]}",
@@ -263,3 +268,45 @@ def test_a_recipe_with_bad_sources_is_told_which_field(prompts, message):
     with pytest.raises(BadInput) as problem:
         load("demo", [f"prompts={prompts}"]).prompts.resolve("prompts")
     assert message in str(problem.value) and "\n" not in str(problem.value)
+
+
+def chosen_of(workplace, *sets):
+    what = PromptSets.model_validate({"kind": "sets", "sets": list(sets)}).resolve("prompts")
+    return select_prompts(**what)
+
+
+def written(workplace, name, rows):
+    file = workplace.folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"kind": "file", "path": str(file)}
+
+
+def test_the_first_row_has_a_prompt_and_the_gold_that_only_a_later_one_knows(workplace):
+    first = written(workplace, "first", [{"prompt": "a"}, {"prompt": "b", "gold": "1"}])
+    later = written(workplace, "later", [{"prompt": "a", "gold": "5"}, {"prompt": "b", "gold": "2"}])
+    step = chosen_of(workplace, {"name": "one", "source": first}, {"name": "two", "source": later})
+    rows = workplace.table(step, "prompts.parquet")
+    assert {row.messages[0]["content"]: row.gold for row in rows.itertuples()} == {"a": "5", "b": "1"}
+    assert set(workplace.table(step, "origins.parquet")["set"]) == {"one"}
+
+
+def test_a_limit_takes_the_lowest_ids_however_many_rows_come(workplace):
+    source = written(workplace, "many", [{"prompt": f"question {number}"} for number in range(500)])
+    whole = workplace.table(chosen_of(workplace, {"name": "many", "source": source}), "prompts.parquet")
+    step = chosen_of(workplace, {"name": "many", "source": source, "limit": 7, "part": "held_out"})
+    rows = workplace.table(step, "prompts.parquet")
+    assert rows["prompt_id"].tolist() == whole["prompt_id"].tolist()[:7] and set(rows["part"]) == {"held_out"}
+    dropped = workplace.table(step, "dropped.parquet")
+    assert set(dropped["reason"]) == {"limit"} and sorted([*rows["prompt_id"], *dropped["prompt_id"]]) == sorted(
+        whole["prompt_id"]
+    )
+
+
+def test_a_benchmark_without_any_text_is_refused(workplace):
+    items = written(workplace, "bench", [{"text": " "}, {"text": "\n"}])
+    checked = {"benchmarks": [{"name": "bench", "path": items["path"], "text": "text"}]}
+    source = written(workplace, "some", [{"prompt": "a"}])
+    what = {"kind": "sets", "sets": [{"name": "some", "source": source}], "decontamination": checked}
+    step = select_prompts(**PromptSets.model_validate(what).resolve("prompts"))
+    with pytest.raises(BadInput, match=r"prompts.decontamination.benchmarks.bench: holds no text in column 'text'"):
+        workplace.made(step)

@@ -11,13 +11,16 @@ import tiny
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from infra.errors import BadInput
 from tasks.records import content_id
-from tasks.responses.generate import SeededChoice, sample
+from tasks.responses.choice import SeededChoice
+from tasks.responses.generate import sample
 from tasks.responses.stage import Sampling, row_seed, wanted
 from tasks.tokens import prompt_ids
 
-GREEDY = {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 24}
-SAMPLED = {"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 24}
+PLAIN = {"top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 24}
+GREEDY = {**PLAIN, "temperature": 0.0, "top_p": 1.0}
+SAMPLED = {**PLAIN, "temperature": 1.0, "top_p": 0.95}
 QUESTIONS = ("a", "what is it?", "sort: hgfedcba", "x" * 30, "why", "no?")
 
 
@@ -116,13 +119,8 @@ def test_another_seed_gives_another_answer():
 
 
 def test_eight_samples_extend_five():
-    prompts = pd.DataFrame(
-        {"prompt_id": ["p", "q"], "messages": [rows("a")[0]["messages"], rows("bbb")[0]["messages"]]}
-    )
-    keys = lambda n: {
-        tuple(row)
-        for row in wanted(prompts, Sampling(n=n, seed=3), "model")[["prompt_id", "sample_index", "seed"]].values
-    }
+    prompts = pd.DataFrame({"prompt_id": ["p", "q"], "length": [1, 3]})
+    keys = lambda n: {tuple(row) for row in wanted(prompts.assign(n=n), Sampling(n=n, seed=3), "model").values}
     five, eight = keys(5), keys(8)
     assert len(five) == 10 and len(eight) == 16 and five < eight
 
@@ -174,7 +172,7 @@ HELLO = {"<assistant>": "h", "h": "i", "i": "<end>", "<end>": "h"}
 @pytest.mark.parametrize("temperature", [0.0, 0.1])
 @pytest.mark.parametrize("own_end", [None, 2, [2, 3]])
 def test_an_answer_ends_at_the_templates_end_token_whatever_the_model_calls_its_end(own_end, temperature):
-    what = {"temperature": temperature, "top_p": 1.0, "max_new_tokens": 9}
+    what = {**PLAIN, "temperature": temperature, "top_p": 1.0, "max_new_tokens": 9}
     made = sample(scripted(HELLO, own_end), tiny.tokenizer(), rows("say it"), what)[0]
     assert (made["text"], made["finish_reason"], made["tokens"]) == ("hi", "stop", 3)
     assert made["prompt_tokens"] == len("say it") + 4 and made["content_id"] == content_id("id of say it", "hi")
@@ -197,5 +195,5 @@ def test_scores_that_are_not_numbers_are_refused(temperature):
     model = scripted(HELLO, None)
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
-    with pytest.raises(FloatingPointError, match="not numbers"):
+    with pytest.raises(BadInput, match="not numbers"):
         sample(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})

@@ -29,7 +29,8 @@ class Files:
 
 def split(folder, what, prompts, pairs=()):
     run = Files(folder)
-    prompts.to_parquet(folder / "prompts.parquet")
+    absent = {name: None for name in ("category", "part") if name not in prompts}
+    prompts.assign(**absent).to_parquet(folder / "prompts.parquet")
     pd.DataFrame({"prompt_id": list(pairs)}).to_parquet(folder / "pairs.parquet")
     split_prompts.work(run, what, How(), prompts=("prompts",), pairs=("pairs",) if len(pairs) else ())
     return pd.read_parquet(folder / "splits.parquet"), run.counts
@@ -43,7 +44,7 @@ def prompts_of(sizes):
 @settings(max_examples=100, deadline=None)
 @given(
     sizes=st.dictionaries(st.sampled_from("abc"), st.integers(1, 40), min_size=1),
-    held_out=st.sampled_from([0.1, 0.25, 0.29]),
+    held_out=st.sampled_from([0.0, 0.1, 0.25, 0.29]),
     sft=st.sampled_from([0.0, 0.4, 0.29, 1.0]),
     own=st.dictionaries(st.sampled_from("ab"), st.sampled_from([0.0, 0.776, 1.0])),
     seed=st.integers(0, 5),
@@ -116,3 +117,34 @@ def test_the_kind_decides_which_fields_there_are():
         TypeAdapter(SplitRule).validate_python(
             {"kind": "by-category", "held_out": 0.1, "sft": 0.4, "preference": 0.5, "seed": 1}
         )
+
+
+SHARES = Shares(kind="shares", sft=1 / 3, preference=2 / 3, held_out=0.0, seed=1)
+FUSECHAT = ByCategory(kind="by-category", sft=0.4, held_out=0.0, seed=1)
+
+
+@pytest.mark.parametrize("what", [SHARES, FUSECHAT])
+def test_a_set_that_is_held_out_serves_the_evaluation_and_the_others_are_shared_out_whole(tmp_path, what):
+    """The papers hold out none of their training prompts: the published sizes are floor(.4 N) of all of them."""
+    rows = prompts_of({"a": 1003, "b": 17})
+    test = prompts_of({"a": 1003, "test": 50}).tail(50).assign(part="held_out")
+    found, counts = split(tmp_path, what, pd.concat([rows.assign(part=None), test]))
+    by_part = found.groupby("part")["prompt_id"].apply(set)
+    assert by_part["held_out"] == set(test["prompt_id"])
+    assert by_part["sft"] | by_part["preference"] == set(rows["prompt_id"])
+    if what is FUSECHAT:
+        assert counts == {"rows": 1070, "sft": 401 + 6, "preference": 602 + 11, "held_out": 50}
+
+
+@pytest.mark.parametrize("what", [SHARES, FUSECHAT])
+def test_nothing_held_out_anywhere_is_refused(tmp_path, what):
+    with pytest.raises(BadInput, match=r"split.held_out: 0.0 of 90 prompts leaves none"):
+        split(tmp_path, what, prompts_of({"a": 90}))
+
+
+def test_prompts_that_all_name_their_part_need_no_rule(tmp_path):
+    rows = prompts_of({"a": 9}).assign(part=["sft", "preference", "held_out"] * 3)
+    found, _ = split(tmp_path, FUSECHAT, rows)
+    assert dict(zip(found["prompt_id"], found["part"], strict=True)) == dict(
+        zip(rows["prompt_id"], rows["part"], strict=True)
+    )

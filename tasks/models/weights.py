@@ -1,0 +1,59 @@
+"""Whether a model's files are what their names say, before anything is loaded: headers and lists are read, no weights."""
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+LARGEST_HEADER = 100_000_000  # as the safetensors library has it
+
+
+def damage(folder: Path) -> str | None:
+    """The first thing that is wrong with a model's configuration, its weights or the index of its weights."""
+    try:
+        if not isinstance(read_json(folder / "config.json"), dict):
+            return f"{folder / 'config.json'} holds no object"
+        for file in sorted(folder.glob("*.safetensors")):
+            check_tensors(file)
+        if (index := folder / "model.safetensors.index.json").is_file():
+            check_index(index)
+    except ValueError as problem:
+        return str(problem)
+    return None
+
+
+def read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as problem:
+        raise ValueError(f"{file} is not JSON: {problem}") from problem
+
+
+def check_tensors(file: Path) -> None:
+    """The length of the header, the header, and in it the place of every tensor, which must lie within the file."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        first = stream.read(8)
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else math.inf
+        if length > min(size - 8, LARGEST_HEADER):
+            raise ValueError(f"{file} is not safetensors, or is cut short ({size:,} bytes; pickles are never loaded)")
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            end = 8 + length + max(ends, default=0)
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as problem:
+            raise ValueError(f"{file} is not safetensors: its header cannot be read") from problem
+    if end != size:
+        raise ValueError(f"{file} is damaged: {end:,} bytes expected, {size:,} found")
+
+
+def check_index(index: Path) -> None:
+    """Every shard that the index names lies beside it."""
+    listed = read_json(index)
+    shards = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise ValueError(f"{index} has no weight_map of names")
+    for name in sorted(set(shards.values())):
+        if Path(name).name != name or not name.endswith(".safetensors") or not (index.parent / name).is_file():
+            raise ValueError(f"{index} names {name!r}, which is no safetensors file beside it")

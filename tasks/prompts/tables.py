@@ -1,0 +1,72 @@
+"""Rows of a Parquet file of texts as plain values. Text that is no UTF-8 is that row's fault alone; a file that would unpack
+to a thousand times its size is nobody's data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+
+MOST_PACKED = 500
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a row whose bytes are no row."""
+
+    problem: str
+
+
+def parquet_rows(file: Path, wanted: dict[str, bool]) -> Iterator[tuple[int, Any]]:
+    try:
+        table = pq.ParquetFile(file)
+        refuse_bomb(file, table.metadata)
+        held, number = table.schema_arrow.names, 0
+        missing = [name for name, must in wanted.items() if must and name not in held]
+        kept = [] if missing else [name for name in wanted if name in held]
+        for batch in table.iter_batches(batch_size=rows_at_once(table.metadata), columns=kept or held):
+            for row in values(batch):
+                number += 1
+                yield number, row
+    except (pa.ArrowException, OSError, OverflowError) as problem:
+        raise BadInput(f"{file}: not a whole Parquet file: {' '.join(str(problem).split())}") from problem
+
+
+def values(batch: pa.RecordBatch) -> list[Any]:
+    """The batch's rows. Where one holds a text that is no UTF-8, row by row, so that only that one cannot be read."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        return [alone(batch.slice(place, 1)) for place in range(len(batch))]
+
+
+def alone(row: pa.RecordBatch) -> Any:
+    for name in row.schema.names:
+        try:
+            row[name].to_pylist()
+        except UnicodeDecodeError as problem:
+            return Unreadable(f"{name}: not UTF-8: {problem.reason} at byte {problem.start}")
+    return row.to_pylist()[0]
+
+
+def chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
+    for group in range(metadata.num_row_groups):
+        yield from (metadata.row_group(group).column(column) for column in range(metadata.num_columns))
+
+
+def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
+    """Text packs to a tenth, or to a hundredth where it repeats itself; zeros pack to a ten-thousandth."""
+    for chunk in chunks(metadata):
+        packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+        if unpacked > max(2**24, MOST_PACKED * packed):
+            raise BadInput(f"{file}: {chunk.path_in_schema} would unpack from {packed:,} to {unpacked:,} bytes")
+
+
+def rows_at_once(metadata: pq.FileMetaData) -> int:
+    """Each row of a column with a dictionary may be as large as all of the column is in the file."""
+    largest = max((chunk.total_uncompressed_size for chunk in chunks(metadata)), default=0)
+    return min(4096, max(16, 2**28 // max(largest, 1)))

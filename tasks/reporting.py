@@ -1,0 +1,32 @@
+"""Where a training's log goes beside its own Parquet file: trackers, each through transformers' own callback."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
+
+from infra.errors import BadInput
+
+PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
+
+
+def trackers(job: dict) -> list[TrainerCallback]:
+    """Those that `how.report_to` names. TensorBoard's files lie in job["report"]; the others are told where by their own
+    environment variables."""
+    wanted = job["how"].get("report_to", ())
+    for name in wanted:
+        if not any(find_spec(package) for package in PACKAGES[name]):
+            raise BadInput(f"how.report_to: the package {' or '.join(PACKAGES[name])} is not installed")
+    made = {"tensorboard": tensorboard, "wandb": lambda job: WandbCallback(), "trackio": lambda job: TrackioCallback()}
+    return [made[name](job) for name in wanted]
+
+
+def tensorboard(job: dict) -> TrainerCallback:
+    callback = TensorBoardCallback()
+    callback.logging_dir = job["report"]  # made when the training begins, by the first process alone
+    return callback
+
+
+def run_name(job: dict) -> str | None:
+    return Path(job["report"]).name if job.get("report") else None

@@ -1,0 +1,75 @@
+"""Whether answers are right, against a table made by hand; and that no answer holds up the others."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+from checks.answers import HANGING, RIGHT, WRONG
+
+from tasks.checks.worker import Worker
+
+
+@pytest.fixture(scope="module")
+def correct():
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    from tasks.checks.answers import correct
+
+    return correct
+
+
+def test_the_table_is_large_and_has_no_row_twice():
+    assert len({*RIGHT, *WRONG}) == len(RIGHT) + len(WRONG) >= 60
+
+
+@pytest.mark.parametrize(("gold", "text"), RIGHT)
+def test_a_right_answer_is_right(correct, gold, text):
+    assert correct(text, gold) is True
+
+
+@pytest.mark.parametrize(("gold", "text"), WRONG)
+def test_a_wrong_answer_is_wrong(correct, gold, text):
+    assert correct(text, gold) is False
+
+
+def test_an_answer_without_end_ends_its_worker_and_not_the_run():
+    worker, ended = Worker("tasks.checks.answers", seconds=1), []
+    try:
+        for answer in HANGING:
+            started = time.monotonic()
+            try:
+                assert worker.ask({"text": rf"\boxed{{{answer}}}", "gold": "7"}) == {"correct": False}
+            except (TimeoutError, ChildProcessError):
+                ended.append(answer)
+                assert worker.process is None
+            assert time.monotonic() - started < 60  # the next one has its libraries to load
+        assert HANGING[0] in ended
+        assert worker.ask({"text": r"\boxed{7}", "gold": "7"}) == {"correct": True}
+    finally:
+        worker.end()
+
+
+def test_a_worker_that_dies_is_told_from_one_that_hangs():
+    worker = Worker("tasks.checks.answers", seconds=20)
+    try:
+        worker.ask({"text": "7", "gold": "7"})
+        with pytest.raises(ChildProcessError):
+            worker.ask({"no": "text"})
+        assert worker.ask({"text": "7", "gold": "7"}) == {"correct": True}
+    finally:
+        worker.end()
+
+
+def test_a_worker_ends_with_its_input():
+    answer = subprocess.run(
+        [sys.executable, "-m", "tasks.checks.answers"],
+        input=b'{"text": "7", "gold": "8"}\n',
+        capture_output=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0 and [json.loads(line) for line in answer.stdout.splitlines()] == [
+        "ready",
+        {"correct": False},
+    ]

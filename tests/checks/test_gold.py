@@ -1,0 +1,63 @@
+"""How a prompt's responses are checked, as its gold says; and which program a response holds."""
+
+import json
+
+import pytest
+
+from tasks.checks.extraction import program_in
+from tasks.checks.gold import suite_in
+from tasks.checks.judge import Suite
+
+HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
+
+
+@pytest.mark.parametrize(
+    ("gold", "suite"),
+    [
+        ("18", None),
+        (r"\frac{1}{2}", None),
+        ("[1, 2]", None),
+        ('["a", "b"]', None),
+        ('{"a": 1}', None),
+        ("assert", None),
+        ("x == 1", None),
+        ("-" * 100_000 + "1", None),
+        ("[" * 100_000, None),
+        ("assert f(1) == 1", Suite("assert f(1) == 1")),
+        (json.dumps(["assert f(1) == 1", "assert f(2)"]), Suite("assert f(1) == 1\nassert f(2)")),
+        (json.dumps(HUMAN_EVAL), Suite(**HUMAN_EVAL)),
+        (json.dumps({"tests": ["assert 1", "assert 2"]}), Suite("assert 1\nassert 2")),
+    ],
+)
+def test_a_gold_is_tests_or_an_answer(gold, suite):
+    assert suite_in(gold) == suite
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"tests": 1}, {"tests": "assert 1", "entry": "f"}, {"tests": "assert 1", "setup": None}]
+)
+def test_tests_of_another_form_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"^gold"):
+        suite_in(json.dumps(wrong))
+
+
+FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "entry_point", "program"),
+    [
+        (FIRST, "f", FIRST),
+        (f"So:\n```python\n{FIRST}```\nand it is done", "f", FIRST),
+        (f"```\n{FIRST}```", "", FIRST),
+        (f"```python\n{FIRST}```\nTry it:\n```python\nf(1)\n```", "f", FIRST),
+        (f"```python\n{FIRST}```\nTry it:\n```python\nf(1)\n```", "", FIRST),
+        (f"```python\ndef f(): wrong\n```\nNo, rather:\n```py\n{FIRST}```", "f", FIRST),
+        (f"```python\n{SECOND}```\n```python\n{FIRST}```", "Solution().g", SECOND),
+        (f"```bash\npip install x\n```\n```python\n{FIRST}```\n```text\nout\n```", "f", FIRST),
+        (f"It was cut:\n```python\n{FIRST}", "f", FIRST),
+        ("```python\nprint(1)\n```", "f", "print(1)\n"),
+    ],
+)
+def test_of_a_response_the_program_is_taken(text, entry_point, program):
+    assert program_in(text, entry_point) == program

@@ -1,0 +1,140 @@
+"""Responses to their checks: what each row says, what is counted, and that rows are made once for each gold."""
+
+import json
+
+import pandas as pd
+import pytest
+from checks.answers import HANGING
+
+from infra.errors import BadInput
+from tasks.checks import sandbox
+from tasks.checks.stage import Checking, CheckingHow, check_responses
+from tasks.pool import write
+from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.stage import What, stage
+
+CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
+WORLD = {  # prompt: its gold, what was said to it, and of each the score, the verdict, and assertions that held
+    "half of one": ("0.5", [(r"\boxed{\frac{1}{2}}", 1, "passed", 1), ("Perhaps 2.", 0, "failed", 0)]),
+    "add": (
+        CODE,
+        [
+            ("Here:\n```python\ndef add(a, b):\n    return a + b\n```\nCall it: `add(1, 2)`.", 1, "passed", 2),
+            ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
+            ("```python\ndef add(a, b):\n    return a + c\n```", 0, "error", 0),
+            ("def add(a, b):\n    while True: pass", 0, "timeout", 0),
+        ],
+    ),
+    "how are you": (None, [("Fine.", None, "unchecked", 0)]),
+    "how much": ("  ", [("Much.", None, "unchecked", 0)]),
+    "odd tests": ('{"tests": ["assert x"], "entry": "x"}', [("x = 1", None, "unchecked", 0)]),
+    "a tower": ("7", [(rf"\boxed{{{HANGING[0]}}}", None, "timeout", 0), ("7", 1, "passed", 1)]),
+}
+
+
+class Golds(What):
+    changed: str = ""
+
+
+@stage("stand-in prompts", version="1")
+def prompts(run, what, how):
+    turns = {text: [{"role": "user", "content": text}] for text in WORLD}
+    rows = [
+        {"prompt_id": prompt_id(turns[text]), "messages": turns[text], "category": "", "gold": gold}
+        for text, (gold, _) in WORLD.items()
+    ]
+    rows[0]["gold"] = what.changed or rows[0]["gold"]
+    write(run, pd.DataFrame(rows).assign(part=None, response=None), PROMPT, "prompts.parquet")
+
+
+@stage("stand-in model", version="1")
+def model(run, what, how):
+    (run.folder / "nothing").write_text("")
+
+
+@stage("stand-in responses", version="1")
+def responses(run, what, how):
+    rows = [
+        {"prompt_id": prompt, "sample_index": index, "text": one[0], "content_id": content_id(prompt, one[0])}
+        for text, (_, said) in WORLD.items()
+        for prompt in [prompt_id([{"role": "user", "content": text}])]
+        for index, one in enumerate([*said, said[0]])  # the first twice: it is checked once
+    ]
+    rest = {"prompt_tokens": 1, "tokens": 1, "finish_reason": "stop", "seed": 0, "engine": "none"}
+    write(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
+
+
+def step(changed: str = "", **what):
+    inputs = {
+        "prompts": prompts(what=Golds(changed=changed)),
+        "model": model(what=What()),
+        "responses": responses(what=What()),
+    }
+    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=CheckingHow())
+
+
+@pytest.fixture
+def able():
+    try:
+        sandbox.find().__exit__()
+    except BadInput as problem:
+        pytest.skip(str(problem))
+
+
+def test_every_response_has_its_row_and_rows_are_made_once_for_each_gold(workplace, able):
+    made = workplace.made(step())
+    rows = workplace.table(step(), "scores.parquet").set_index("content_id")
+    expected = {
+        content_id(prompt_id([{"role": "user", "content": text}]), said[0]): (text, *said)
+        for text, (_, many) in WORLD.items()
+        for said in many
+    }
+    assert rows.index.tolist() == sorted(expected)
+    for content, (prompt, text, score, verdict, passed) in expected.items():
+        row = rows.loc[content]
+        assert (row["verdict"], row["passed"]) == (verdict, passed), (prompt, text, row.to_dict())
+        assert row["score"] == score or (score is None and pd.isna(row["score"]))
+        assert bool(row["reason"]) == ((verdict != "passed" and row["kind"] != "math") or verdict == "timeout")
+    assert {name: made.counts[name] for name in ("rows", "rows_made", "passed", "failed", "error", "timeout", "unchecked")} == {
+        "rows": 11, "rows_made": 9, "passed": 3, "failed": 2, "error": 1, "timeout": 2, "unchecked": 3,
+    }  # fmt: skip
+    assert made.counts["sandbox"] in sandbox.MEANS
+
+    again = workplace.made(step(changed="2"))
+    assert (again.counts["rows_found"], again.counts["rows_made"]) == (7, 2)
+    found = workplace.table(step(changed="2"), "scores.parquet").set_index("content_id")["score"]
+    first, second = [content for content, one in expected.items() if one[0] == "half of one"]
+    assert (found[first], found[second]) == (0, 1)
+
+
+def test_prompts_without_anything_to_check_with_are_refused(workplace, monkeypatch):
+    for name in list(WORLD):
+        if name != "how are you":
+            monkeypatch.delitem(WORLD, name)
+    with pytest.raises(BadInput, match="no prompt has a gold"):
+        workplace.made(step())
+
+
+def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tmp_path, monkeypatch):
+    from tasks.checks.check import check
+    from tasks.program import Progress
+
+    def none(*_):
+        raise BadInput("checks: no sandbox")
+
+    monkeypatch.setattr(sandbox, "find", none)
+    job = {
+        "what": Checking().model_dump(),
+        "how": {"batch_size": 1},
+        "threads": 1,
+        "rows": str(tmp_path / "rows.parquet"),
+    }
+    write_rows = lambda gold: pd.DataFrame([{"content_id": "c", "gold_id": "g", "gold": gold, "text": "7"}]).to_parquet(
+        job["rows"]
+    )
+    write_rows("7")
+    assert check(job, tmp_path, Progress(tmp_path)) == {}
+    assert pd.read_parquet(tmp_path / "part-000000000.parquet")["score"].tolist() == [1]
+    write_rows("assert x == 7")
+    with pytest.raises(BadInput, match="no sandbox"):
+        check(job, tmp_path, Progress(tmp_path))

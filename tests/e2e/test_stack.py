@@ -1,0 +1,129 @@
+"""The whole of it as its users have it: deployments run on work pools with artifacts in S3, and everything is taken away.
+
+The tests go on from what those before them have left; run the file as a whole, or a test that needs no other.
+"""
+
+import shutil
+from collections import Counter
+
+import httpx
+import pytest
+from e2e.conftest import CANARY
+from e2e.home import Home, wait_until
+
+from flows.fusion import fusion
+from flows.recipe import load
+from infra.services import marked
+from tasks.stage import Step, lineage
+
+pytestmark = pytest.mark.e2e
+LATE = {"WRPO", "evaluation · answers of WRPO", "evaluation · judging", "evaluation · results", "report"}
+
+
+def chain(recipe, *overrides: str) -> dict[str, Step]:
+    return {step.label: step for step in lineage(fusion(load(str(recipe), overrides)))}
+
+
+def made(home: Home, steps: dict[str, Step]) -> dict[str, str]:
+    """label -> which attempt made it, of what is in the store."""
+    found = {label: home.store.manifest(*step.address.split("/")) for label, step in steps.items()}
+    return {label: manifest.attempt for label, manifest in found.items() if manifest}
+
+
+def test_up_again_finds_the_stack_running_and_another_one_is_refused_its_ports(home, tmp_path):
+    before = {process.pid for process in home.processes("prefect")}
+    assert home.fuse("up").returncode == 0
+    assert {process.pid for process in home.processes("prefect")} == before
+    other = Home(tmp_path, {**home.environment, "FUSE_WORKSPACE": str(tmp_path)})
+    answer = other.fuse("up")
+    assert answer.returncode == 2 and "FUSE_UI_PORT" in answer.stderr and "is taken" in answer.stderr
+
+
+def test_keys_are_required_and_lie_where_only_their_owner_reads_them(home):
+    assert (home.folder / "environment").stat().st_mode & 0o777 == 0o600
+    assert (home.folder / "s3" / "s3.json").stat().st_mode & 0o777 == 0o600
+    assert httpx.get(f"{home.keys['AWS_ENDPOINT_URL']}/artifacts?list-type=2").status_code == 403
+
+
+def test_the_form_refuses_wrong_values(home):
+    for wrong in ({"beta": -1}, {"samples_per_prompt": "many"}, {"pools": {"gpu": "x"}}, {"overrides": ["no value"]}):
+        with pytest.raises(httpx.HTTPStatusError, match="409"):
+            home.start("fuse/demo", **wrong)
+
+
+def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home, recipe):
+    """The second run is of the same recipe: it finds the first one's stages or waits for them."""
+    home.schedule("housekeeping/housekeeping", "* * * * *")  # fires while this goes on
+    steps = chain(recipe)
+    sampling = steps["per-model sampling · source-1"]
+    runs = [home.start("fuse/demo", recipe=str(recipe)) for _ in range(2)]
+    wait_until(lambda: home.store.parts(sampling.pool), 240, home.story)
+    (worker,) = (process for process in home.processes("worker-gpu-sample") if "worker" in process.cmdline())
+    worker.kill()
+    killed = lambda: [run for run in home.stage_runs(sampling.address) if run["state_name"] == "Crashed"]
+    wait_until(killed, 120, home.story)
+    finished = {entry.name for entry in home.store.parts(sampling.pool)}
+    assert home.finish(*runs) == ["Completed", "Completed"]
+    assert made(home, steps).keys() == steps.keys()
+    parts = home.store.parts(sampling.pool)
+    assert finished <= {entry.name for entry in parts} and sum(entry.rows for entry in parts) == 60 * 3
+    started = Counter(tag for run in home.runs() if run["start_time"] for tag in run["tags"] if "step:" in tag)
+    assert started.pop(f"step:{sampling.address}") == 2
+    assert len(started) == 10 and set(started.values()) == {1}
+
+
+def test_a_schedule_fires_once_a_minute(home):
+    scheduled = lambda: [
+        run for run in home.runs(tags={"all_": ["housekeeping"]}) if run["auto_scheduled"] and run["start_time"]
+    ]
+    wait_until(lambda: "Completed" in [run["state_name"] for run in scheduled()], 150, home.story)
+    minutes = [run["expected_start_time"][:16] for run in scheduled()]
+    assert minutes and len(minutes) == len(set(minutes))
+    home.unschedule("housekeeping/housekeeping")
+
+
+def test_a_failed_run_that_is_retried_in_the_ui_makes_only_what_is_missing(home, recipe):
+    before, steps = made(home, chain(recipe)), chain(recipe, "wrpo.beta=0.2")
+    pairs = home.store.manifest(*steps["pairs"].address.split("/")).files[0].path
+    content = home.store.blobs.read(pairs)
+    home.store.blobs.delete(pairs)
+    shutil.rmtree(home.workspace / "cache")
+    run = home.start("fuse/demo", recipe=str(recipe), beta=0.2, pools={"wrpo": "gpu-train"})
+    assert home.finish(run) == ["Failed"]
+    assert [one["state_name"] for one in home.stage_runs(steps["WRPO"].address)] == ["Refused"]  # bad input: no retry
+    assert home.store.blobs.create(pairs, content)
+    assert home.set_state(run, "SCHEDULED", "AwaitingRetry") == "ACCEPT"
+    assert home.finish(run) == ["Completed"]
+    after = made(home, steps)
+    assert {label for label in after if after[label] != before.get(label)} == LATE
+
+
+def test_a_cancelled_run_leaves_no_process(home, recipe):
+    workers = lambda: {process.pid for process in marked(home.folder)}
+    idle = workers()
+    endless = ["wrpo.epochs=100000"]
+    run = home.start("fuse/demo", recipe=str(recipe), beta=0.3, overrides=endless, pools={"wrpo": "gpu-train"})
+    wait_until(home.programs, 180, home.story)
+    assert home.set_state(run, "CANCELLING", "Cancelling") == "ACCEPT"
+    wait_until(lambda: not home.programs(), 30, home.story)
+    assert home.finish(run) == ["Cancelled"]
+    (stage,) = home.stage_runs(chain(recipe, "wrpo.beta=0.3", *endless)["WRPO"].address)
+    wait_until(lambda: home.state(stage["id"]) == "Cancelled", 60, home.story)
+    wait_until(lambda: workers() <= idle, 30, lambda: str(marked(home.folder)))
+
+
+def test_the_webhook_hears_how_runs_ended_under_names_that_a_person_knows(home, heard):
+    told = [text.split(": ")[1].split(",")[0] for text in heard if text.startswith("tiny · small · ")]
+    assert {"completed", "failed", "cancelled"} <= set(told)
+
+
+def test_no_secret_is_left_anywhere(home):
+    """In no database, log, manifest, report or artifact; but in the two files that hold the keys."""
+    secrets = {CANARY.encode(), home.keys["AWS_SECRET_ACCESS_KEY"].encode()}
+    places = [home.folder / "environment", home.folder / "s3" / "s3.json"]
+    assert all(home.keys["AWS_SECRET_ACCESS_KEY"] in place.read_text() for place in places)
+    searched = [file for file in home.workspace.rglob("*") if file.is_file() and file not in places]
+    assert {"prefect.db", "worker-gpu-train.log", "prefect.log"} <= {file.name for file in searched}
+    assert [file for file in searched if any(secret in file.read_bytes() for secret in secrets)] == []
+    stored = [path for path in home.store.blobs.list("") if any(s in home.store.blobs.read(path) for s in secrets)]
+    assert stored == []

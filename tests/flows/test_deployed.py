@@ -1,0 +1,106 @@
+"""The deployments: what prefect.yaml names exists, the form stands for the recipe it says, wrong values are refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.importtools import import_object
+
+from flows.deployed import KNOBS, chosen, fuse, housekeeping
+from flows.recipe import SHIPPED, load
+from flows.register import POOLS
+from infra.errors import BadInput
+
+ROOT = Path(__file__).parents[2]
+TARGETS = {
+    "wrpo-llama3-8b",
+    "fusechat3-llama3.1-8b",
+    "fusechat3-qwen2.5-7b",
+    "fusechat3-gemma2-9b",
+    "fusechat3-llama3.2-3b",
+    "fusechat3-llama3.2-1b",
+}
+
+
+@pytest.fixture(scope="module")
+def deployments():
+    return {each["name"]: each for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+
+
+def refused(flow, parameters) -> list[str]:
+    """As the server checks a form before it makes a run."""
+    return [
+        error.message
+        for error in Draft202012Validator(parameter_schema(flow).model_dump_for_openapi()).iter_errors(parameters)
+    ]
+
+
+def test_there_is_a_deployment_for_every_target_and_for_every_pool(deployments):
+    stages = {name for name, each in deployments.items() if each["entrypoint"] == "flows.dispatch.carry_out_stage"}
+    assert stages == set(POOLS) - {"cpu"} and all(deployments[name]["work_pool"]["name"] == name for name in stages)
+    assert set(deployments) == stages | TARGETS | {"demo", "housekeeping"}
+
+
+def test_every_entrypoint_exists_and_takes_its_parameters(deployments):
+    for each in deployments.values():
+        flow = import_object(each["entrypoint"])
+        if parameters := each.get("parameters"):
+            assert refused(flow, parameters) == []
+    assert all((SHIPPED / f"{deployments[name]['parameters']['recipe']}.toml").is_file() for name in TARGETS)
+
+
+def test_every_schedule_is_there_and_paused(deployments):
+    for name in TARGETS | {"demo", "housekeeping"}:
+        assert [schedule["active"] for schedule in deployments[name]["schedules"]] == [False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"beta": 0},
+        {"seed": -1},
+        {"samples_per_prompt": 2.5},
+        {"temperature": "hot"},
+        {"overrides": ["beta"]},
+        {"pools": {"train": "gpu"}},
+    ],
+)
+def test_the_form_refuses_wrong_values(wrong):
+    assert refused(fuse, {"recipe": "demo"}) == []
+    assert refused(fuse, {"recipe": "demo", **wrong})
+
+
+def test_every_field_of_a_form_is_explained():
+    for flow in (fuse, housekeeping):
+        properties = parameter_schema(flow).model_dump_for_openapi()["properties"]
+        assert all(len(each.get("description", "")) > 15 for each in properties.values()), flow.name
+
+
+def test_a_form_stands_for_the_recipe_with_these_overrides():
+    values = {"recipe": "demo", "beta": 0.25, "seed": 7, "overrides": ["wrpo.schedule.kind=cosine"]}
+    pools = {"sampling": "gpu-sample", "wrpo": "gpu-train"}
+    expected = load(
+        "demo",
+        [
+            "wrpo.beta=0.25",
+            "seed=7",
+            "wrpo.schedule.kind=cosine",
+            "how.sampling.work_pool=gpu-sample",
+            "how.wrpo.work_pool=gpu-train",
+        ],
+    )
+    assert chosen({**values, "pools": pools}) == expected
+    assert chosen({"recipe": "demo", "pools": {}}) == load("demo")
+
+
+def test_every_knob_turns_a_field_of_every_targets_recipe():
+    for name in TARGETS | {"demo"}:
+        for knob in KNOBS:
+            assert chosen({"recipe": name, knob: 3, "pools": {}}) != load(name), (name, knob)
+
+
+def test_a_recipe_that_is_not_there_is_refused():
+    with pytest.raises(BadInput, match="no shipped recipe"):
+        chosen({"recipe": "demoo", "pools": {}})

@@ -1,0 +1,225 @@
+"""Examinations: what they share, what they refuse, and a gate that lets nothing through that lost or was not examined."""
+
+import json
+
+import pandas as pd
+import pytest
+from evaluation.made import FOLDERS, folder_of
+
+from flows.evaluation import chains
+from flows.examination import Gate, load_examination
+from flows.fusion import fusion
+from flows.recipe import load
+from flows.verdict import averages, gate, summary
+from infra.errors import BadInput
+from tasks.evaluation.choosing import Choosing, choose_answers
+from tasks.evaluation.given import Outputs, take_answers
+from tasks.evaluation.opening import Suite, answers_of, open_suite
+from tasks.evaluation.statistics import reading
+from tasks.pool import write
+from tasks.records import RESPONSE, SCORE, content_id
+from tasks.report.suites import render
+from tasks.stage import What, lineage, stage
+
+TEXT = """
+name = "check"
+seed = 5
+models = [
+  {{ name = "before", model = {{ kind = "recipe", recipe = "demo", of = "target" }} }},
+  {{ name = "after", model = {{ kind = "recipe", recipe = "demo" }} }},{models}
+]
+judge = {{ model = "stub-1" }}
+{suites}
+"""
+CHECKED = '[[suites]]\nsuite = "checked"\nname = "skills"\nprompts = { kind = "skills", count = 60, seed = 3 }\n'
+
+
+def judged(tmp_path, name: str, more: str = "") -> str:
+    folder = tmp_path / name
+    if not folder.exists():
+        folder_of(name, folder, 4)
+    return f'[[suites]]\nsuite = "{name}"\npath = "{folder}"\n{more}\n'
+
+
+def examination(tmp_path, suites: str, models: str = "", more: str = ""):
+    (tmp_path / "examination.toml").write_text(TEXT.format(suites=suites + more, models=models))
+    return load_examination(str(tmp_path / "examination.toml"))
+
+
+def steps(found) -> dict[str, str]:
+    return {step.address: step.label for last in chains(found).values() for step in lineage(last)}
+
+
+def test_a_recipes_models_are_the_ones_that_the_recipe_makes(tmp_path):
+    made = steps(examination(tmp_path, CHECKED))
+    wrpo = next(step for step in lineage(fusion(load("demo"))) if step.label == "WRPO")
+    assert made[wrpo.address] == "WRPO"
+    with pytest.raises(
+        BadInput, match=r"models\.third\.model\.of: demo has no model 'nobody', but target, SFT, WRPO, mirror"
+    ):
+        chains(
+            examination(
+                tmp_path,
+                CHECKED,
+                ', { name = "third", model = { kind = "recipe", recipe = "demo", of = "nobody" } }'[1:],
+            )
+        )
+
+
+def test_another_model_adds_its_own_steps_and_new_results(tmp_path):
+    suites = "".join(judged(tmp_path, name) for name in FOLDERS) + CHECKED
+    before = steps(examination(tmp_path, suites))
+    more = '{ name = "third", model = { kind = "tiny", steps = 2, seed = 1, skills = { copy = 1 } } }'
+    added = {label for address, label in steps(examination(tmp_path, suites, more)).items() if address not in before}
+    assert all("of third" in label or "results" in label or label.endswith(("third", "· third")) for label in added)
+    assert {"mt-bench · second turns of third", "arena-hard · judging third", "skills · checks of third"} <= added
+
+
+def test_a_suite_may_stand_there_greedy_and_sampled(tmp_path):
+    both = judged(tmp_path, "arena-hard") + judged(tmp_path, "arena-hard", 'name = "sampled"\ntemperature = 0.7')
+    labels = list(steps(examination(tmp_path, both)).values())
+    assert sum(label.endswith("questions") for label in labels) == 1
+    assert {"arena-hard · answers of after", "sampled · answers of after"} <= set(labels)
+
+
+@pytest.mark.parametrize(
+    ("suites", "complaint"),
+    [
+        (
+            '[[suites]]\nsuite = "mt-bench"\npath = "nowhere"',
+            "mt-bench needs question.jsonl in 'nowhere': the 80 questions",
+        ),
+        (CHECKED + CHECKED, "suites: the name 'skills' is taken"),
+        (CHECKED + '[gate]\nsuites = ["gsm8k"]', "gate.suites: there is no suite 'gsm8k'"),
+        ('[[suites]]\nsuite = "vibes"\npath = "x"', "'vibes'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, suites, complaint):
+    with pytest.raises(BadInput) as problem:
+        chains(examination(tmp_path, suites))
+    assert complaint in str(problem.value)
+
+
+def test_a_suites_files_may_be_pinned(tmp_path):
+    pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
+    with pytest.raises(BadInput, match=r"sha256.question.jsonl: 00… was asked for"):
+        chains(examination(tmp_path, pinned))
+
+
+def suite(name: str, value: float, low: float, high: float, full: int = 100, metric: str = "accuracy") -> dict:
+    change = {"from": "a", "to": "b", "metric": metric, "column": metric, "value": value, "low": low, "high": high}
+    results = [{"model": model, "metric": metric, "column": metric, "full_marks": full, "value": base, "low": 0, "high": 1}
+               for model, base in (("a", 5.0), ("b", 5.0 + value))]  # fmt: skip
+    counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
+    kind = "gold" if metric == "accuracy" else "owl"
+    return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
+            "differences": [{**change, "p": 0.01, "holm": 0.02, "reading": reading({**change}, 0.02, 0.95)}]}  # fmt: skip
+
+
+def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
+    lost, noise, won = suite("x", -12, -15, -9), suite("y", -1, -3, 1), suite("z", 4, 2, 6)
+    absent = {"name": "w", "state": "not run", "results": [], "differences": [], "counts": {}}
+    passes = lambda names, margin=0.0: gate(Gate(suites=tuple(names), margin=margin), [lost, noise, won, absent])[
+        "passed"
+    ]
+    assert passes("yz") and not passes("xz") and not passes("w")
+    assert not passes("x", 11) and passes("x", 12)
+    assert gate(Gate(suites=("x",)), [lost])["against"] == ["x: b has -12.0 accuracy"]
+
+
+def test_suites_of_ten_points_are_averaged_as_percentages():
+    found = averages("ab", [suite("gsm", 0, 0, 0), suite("mt-bench", 1, 0, 1, 10, "overall")])
+    assert found == {"a": (5 + 50) / 2, "b": (5 + 60) / 2}
+    assert averages("ab", [{"state": "not run"}]) is None
+
+
+def test_an_examination_that_was_not_run_has_no_numbers_on_its_page(tmp_path, workplace):
+    made = examination(tmp_path, CHECKED + '[gate]\nsuites = ["skills"]')
+    lasts = chains(made)
+    failed = {next(step.address for step in lineage(lasts["skills"]) if step.label == "WRPO"): "no memory"}
+    found = summary(made, lasts, workplace.store, failed)
+    assert found["suites"][0]["state"] == "failed: WRPO" and not found["gate"]["passed"] and found["averages"] is None
+    page = render(found)
+    assert "No numbers: failed: WRPO." in page and "The gate is not passed" in page
+
+
+def test_the_page_of_an_examination_escapes_and_says_what_is_noise():
+    found = {
+        "name": "<i>",
+        "models": ["a", "b"],
+        "suites": [suite("<x>", -12, -15, -9), suite("y", -1, -3, 1)],
+        "averages": {"a": 1.0, "b": 2.0},
+        "gate": {"passed": True, "against": []},
+    }
+    page = render(found)
+    assert "within noise" in page and "lower" in page and "<i>" not in page and "&lt;x&gt;" in page
+    assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_is_asked(tmp_path):
+    rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.2} for n in range(4)]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows))
+    more = f'{{ name = "given", model = {{ kind = "outputs", path = "{tmp_path}/outputs.json" }} }}'
+    made = examination(tmp_path, judged(tmp_path, "alpaca-eval"), more)
+    last = chains(made)["alpaca-eval"]
+    assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
+    assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
+    with pytest.raises(BadInput, match="outputs are answers to one judged turn"):
+        examination(tmp_path, judged(tmp_path, "mt-bench"), more)
+
+
+def test_a_file_of_outputs_becomes_answers_and_published_preferences(tmp_path, workplace):
+    rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.0 + n / 10} for n in (3, 1, 0, 2)]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows))
+    folder = folder_of("alpaca-eval", tmp_path / "folder", 4)
+    opened = open_suite(**Suite(suite="alpaca-eval", path=str(folder)).resolve("suite"))
+    given = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
+    said = answers_of(workplace.run(given), "alpaca-eval", workplace.made(opened), (workplace.made(given),))
+    assert said == {str(n): (f"So {n}.",) for n in range(4)}
+    assert workplace.table(given, "published.parquet")["preference"].tolist() == [1.0, 1.1, 1.2, 1.3]
+    (tmp_path / "outputs.json").write_text(json.dumps(rows[:3]))
+    short = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
+    with pytest.raises(BadInput, match="1 of 4 questions have no answer, the first is 2"):
+        workplace.made(short)
+
+
+COLLECTIVE = """
+{ name = "best", model.kind = "best-by-reward", model.members = ["before", "after"], model.reward.model = { kind = "tiny-reward",
+steps = 2, seed = 1 } }
+""".replace("\n", " ")
+
+
+def test_a_collective_samples_nothing_and_reads_what_its_members_answered(tmp_path):
+    last = chains(examination(tmp_path, CHECKED, COLLECTIVE))["skills"]
+    steps = {step.label: step for step in lineage(last)}
+    best = steps["skills · answers of best"]
+    assert best.stage.title == "collective answers"
+    assert best.inputs["responses"] == (steps["skills · answers of before"], steps["skills · answers of after"])
+    assert last.inputs["responses"][-1] is best
+    with pytest.raises(BadInput, match=r"models\.best\.members: no model before it is called 'nobody'"):
+        examination(tmp_path, CHECKED, COLLECTIVE.replace('"after"]', '"nobody"]'))
+    with pytest.raises(BadInput, match="can choose an answer, but mt-bench"):
+        examination(tmp_path, judged(tmp_path, "mt-bench"), COLLECTIVE)
+
+
+class Rows(What):
+    rows: tuple[tuple[str, str, float], ...]  # prompt, text, score
+
+
+@stage("rows", version="1")
+def put(run, what, how):
+    """Answers and their scores, as sampling and annotation leave them."""
+    table = pd.DataFrame(what.rows, columns=["prompt_id", "text", "score"])
+    table["content_id"] = [content_id(prompt, text) for prompt, text, _ in what.rows]
+    write(run, table.assign(sample_index=0).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write(run, table.drop_duplicates("content_id").reindex(columns=SCORE.names), SCORE, "scores.parquet")
+
+
+def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_member(workplace):
+    one = (("p", "a", 0.1), ("q", "b", 0.9), ("r", "same", 0.5))
+    two = (("p", "c", 0.7), ("q", "d", 0.2), ("r", "same", 0.5))
+    said = [put(what=Rows(rows=rows)) for rows in (one, two)]
+    chosen = choose_answers(responses=said, scores=put(what=Rows(rows=one + two)), what=Choosing(members=("x", "y")))
+    best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
+    assert best == {"p": "c", "q": "b", "r": "same"}
+    assert workplace.made(chosen).counts == {"rows": 3, "from_x": 2, "from_y": 1}

@@ -1,0 +1,77 @@
+"""The files for Docker and Kubernetes, as far as they can be checked without either."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.schemas.actions import WorkPoolCreate
+
+from flows.register import POOLS
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = sorted((ROOT / "infra").glob("*/pool-*.json"))
+
+
+def fill(value, variables):
+    """A template with every placeholder replaced by its variable's default, as a worker does it."""
+    match value:
+        case dict():
+            filled = {name: fill(part, variables) for name, part in value.items()}
+            return {name: part for name, part in filled.items() if part is not None}
+        case list():
+            return [fill(part, variables) for part in value]
+        case str() if found := re.fullmatch(r"{{ (\w+) }}", value):
+            return variables[found[1]].get("default")
+        case str():
+            return re.sub(r"{{ (\w+) }}", lambda found: str(variables[found[1]].get("default")), value)
+    return value
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_a_template_is_one_that_prefect_takes_and_every_placeholder_is_a_variable(file):
+    template = json.loads(file.read_text())
+    kind = file.parent.name
+    WorkPoolCreate(name="pool", type=kind, base_job_template=template)
+    filled = fill(template["job_configuration"], template["variables"]["properties"])
+    assert "{{" not in json.dumps(filled)
+    used = set(re.findall(r"{{ (\w+) }}", json.dumps(template["job_configuration"])))
+    assert used == set(template["variables"]["properties"])
+
+
+def test_gpu_jobs_ask_for_gpus_and_bear_spot_machines():
+    template = json.loads((ROOT / "infra" / "kubernetes" / "pool-gpu.json").read_text())
+    job = fill(template["job_configuration"], template["variables"]["properties"])["job_manifest"]
+    pod = job["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert job["spec"]["backoffLimit"] == 0  # the flow starts another run: two of one would share a name
+    assert any("spot" in f"{each}" for each in pod["tolerations"])
+    docker = json.loads((ROOT / "infra" / "docker" / "pool-gpu.json").read_text())
+    (request,) = docker["job_configuration"]["container_create_kwargs"]["device_requests"]
+    assert request["Capabilities"] == [["gpu"]]
+
+
+def test_no_template_holds_a_key():
+    for file in TEMPLATES:
+        assert not re.search(
+            r"AWS_|HF_TOKEN|FUSE_WEBHOOK", json.dumps(json.loads(file.read_text())["job_configuration"])
+        )
+
+
+def test_every_pool_has_a_worker_on_kubernetes_and_in_docker():
+    documents = list(yaml.safe_load_all((ROOT / "infra" / "kubernetes" / "workers.yaml").read_text()))
+    commands = [
+        document["spec"]["template"]["spec"]["containers"][0]["command"]
+        for document in documents
+        if document["kind"] == "Deployment"
+    ]
+    assert {command[command.index("--pool") + 1] for command in commands} == set(POOLS)
+    script = (ROOT / "infra" / "docker" / "workers.sh").read_text()
+    assert all(pool in script for pool in POOLS)
+
+
+def test_the_dockerfile_copies_what_exists():
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "infra" / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    names = [name for line in copied for name in line.split()]
+    assert names and all((ROOT / name).exists() for name in names)

@@ -1,0 +1,173 @@
+"""Two processes, plain or under DeepSpeed's ZeRO: the steps of one process, its checkpoints, and its reference."""
+
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from test_resume import SERVER, job, records, result, work
+from wrpo.references import log_probs
+
+from flows.fusion import fusion
+from flows.recipe import load
+from infra.errors import BadInput
+from tasks import zero
+from tasks.resume import finished
+
+STEPS, HALF = 8, 4
+needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+heavy = pytest.mark.heavy
+ZERO = {
+    f"zero {zero}{' offloaded' if offload else ''}": {"deepspeed": {"zero": zero, "offload": offload}}
+    for zero in (2, 3)
+    for offload in (False, True)
+}
+KINDS = {"plain": {}} | ZERO
+LORA = {"rank": 2, "alpha": 4.0, "targets": []}
+
+
+def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) -> None:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    work(room, given, out, None)
+
+
+def together(room: str, given: dict, out: Path, ends: int = 0) -> None:
+    """What torchrun does, without loading torch anew in each of the two processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    given = given | {"how": given["how"] | {"processes": 2}}
+    group = [SERVER.Process(target=member, args=(rank, 2, port, room, given, out)) for rank in range(2)]
+    [process.start() for process in group]
+    [process.join(300) for process in group]
+    assert [process.exitcode for process in group] == [ends] * 2
+
+
+def alone(room: str, given: dict, out: Path) -> None:
+    process = SERVER.Process(target=work, args=(room, given | {"how": given["how"] | {"deepspeed": None}}, out, None))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+
+
+def settings(room: str, folder: Path, kind: str, **what) -> dict:
+    """Eleven rows in batches of four, in fours of one: the last batch of an epoch is one short."""
+    given = job(room, folder, steps=STEPS, device_batch_size=1, checkpoint_steps=HALF, **KINDS[kind])
+    tiny.save(tiny.llama(), folder / "model")  # without dropout, of which each process would draw its own
+    return given | {"what": given["what"] | what}
+
+
+def whole(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model/model.safetensors")
+
+
+def agree(steps: list[dict], expected: list[dict]) -> None:
+    assert len(steps) == len(expected)
+    for step, same in zip(steps, expected, strict=True):
+        for name in same.keys() - {"tokens" if "alpha" not in same else "", "accuracy_weighted", "accuracy_own"}:
+            if not (
+                same["step"] <= 2 and "accuracy" in name
+            ):  # a policy that is its reference: who is ahead is rounding
+                assert step[name] == pytest.approx(same[name], rel=1e-4, abs=1e-4), (name, same["step"])
+
+
+CASES = [
+    pytest.param("wrpo", "plain", {}),
+    pytest.param("wrpo", "zero 2", {}, marks=needs_deepspeed),
+    pytest.param("wrpo", "zero 3", {}, marks=needs_deepspeed),
+    pytest.param("sft", "plain", {}, marks=heavy),
+    pytest.param("wrpo", "zero 2", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
+    pytest.param("wrpo", "zero 3", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
+    *[pytest.param("sft", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO],
+    *[pytest.param("wrpo", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO if "offloaded" in kind],
+]
+
+
+@pytest.mark.parametrize(("room", "kind", "what"), CASES)
+def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(room, kind, what, tmp_path):
+    given, out, again = settings(room, tmp_path, kind, **what), tmp_path / "out", tmp_path / "again"
+    alone(room, given, tmp_path / "alone")
+    together(room, given, out)
+    agree(result(out)[1], result(tmp_path / "alone")[1])
+    for name, value in whole(tmp_path / "alone").items():
+        torch.testing.assert_close(whole(out)[name], value, rtol=1e-3, atol=1e-4)
+    (checkpoint,) = finished(out)
+    assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
+    together(room, given | {"resume": str(checkpoint)}, again)
+    assert result(again) == result(out)
+
+
+@heavy
+@pytest.mark.parametrize("kind", ["plain", *[pytest.param(kind, marks=needs_deepspeed) for kind in ZERO]])
+def test_a_reference_of_other_weights_is_refused_in_a_group_too(kind, tmp_path, capfd):
+    given = settings("wrpo", tmp_path, kind)
+    tiny.save(tiny.llama(seed=1), tmp_path / "model")
+    together("wrpo", given, tmp_path / "out", ends=1)
+    assert "is stored as" in capfd.readouterr().err and not finished(tmp_path / "out")
+
+
+@needs_deepspeed
+def test_a_checkpoint_goes_on_under_another_number_of_processes_and_another_kind(tmp_path):
+    given = settings("wrpo", tmp_path, "zero 3")
+    together("wrpo", given, tmp_path / "two")
+    resumed = given | {"resume": str(finished(tmp_path / "two")[0])}
+    alone("wrpo", resumed, tmp_path / "one")
+    agree(result(tmp_path / "one")[1], result(tmp_path / "two")[1])
+
+
+def test_two_processes_share_the_reference_and_find_the_same_numbers(tmp_path):
+    given = job("wrpo", tmp_path)
+    made = {"model": given["model"], "rows": str(tmp_path / "reference/responses.parquet"), "threads": 1}
+    made |= {"what": {"max_length": 64, "precision": "fp32"}, "how": given["how"]}
+    (tmp_path / "two").mkdir()
+    together("reference", made, tmp_path / "two")
+    parts = sorted((tmp_path / "two").glob("part-*"))
+    assert [part.name[:8] for part in parts] == ["part-000", "part-001"]
+    found = {name: value for part in parts for name, value in log_probs(part).items()}
+    expected = log_probs(Path(given["reference"][0]))
+    assert found.keys() == expected.keys() and len(found) == sum(pq.read_metadata(part).num_rows for part in parts)
+    for name, (value, tokens) in expected.items():
+        assert found[name] == (pytest.approx(value, rel=1e-5), tokens)
+    assert len(records("wrpo")) % 2 == 1
+
+
+def test_without_the_package_deepspeed_is_refused(monkeypatch):
+    monkeypatch.setattr(zero, "find_spec", lambda package: None)
+    with pytest.raises(BadInput, match=r"how\.deepspeed: the package deepspeed is not installed"):
+        zero.configuration({"zero": 2, "offload": False})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            "how.wrpo.processes=3",
+            "wrpo.batch_size 16 is not a multiple of how.wrpo.device_batch_size 16 times how.wrpo",
+        ),
+        ("how.wrpo.deepspeed={ zero = 1 }", "how.wrpo.deepspeed.zero: Input should be 2 or 3"),
+    ],
+)
+def test_a_recipe_asks_for_what_a_group_can_do(change, complaint):
+    with pytest.raises(BadInput, match=complaint):
+        load("demo", [change])
+
+
+def test_a_group_changes_no_address():
+    group = "how.wrpo={ processes = 2, device_batch_size = 8, deepspeed = { zero = 3 } }"
+    assert fusion(load("demo", [group])).address == fusion(load("demo")).address
+
+
+def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():
+    from accelerate.data_loader import SeedableRandomSampler
+
+    from tasks.group import SharedOrder
+
+    one, group = SeedableRandomSampler(range(11), data_seed=5), SharedOrder(11, 1, seed=5)
+    for epoch in (0, 1, 4):
+        [order.set_epoch(epoch) for order in (one, group)]
+        assert list(group) == [*one, 11] and len(group) == 12
