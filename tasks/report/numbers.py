@@ -19,10 +19,7 @@ def collect(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs:
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
     candidates = scored(run, sources, inputs["responses"], inputs["scores"])
-    judged = {"reward": candidates}
-    for place, name in enumerate(jurors):
-        made = inputs["jury"][place * len(sources) :][: len(sources)]
-        judged[name] = scored(run, sources, inputs["responses"], made)
+    judged = {"reward": candidates} | by_jurors(run, sources, jurors, inputs)
     everything = upstream(run, inputs)
     return {
         **evaluation,
@@ -50,6 +47,12 @@ def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Man
         name: pd.read_parquet(run.file(made, "responses.parquet"), columns=columns).merge(values, on="content_id")
         for name, made in zip(sources, responses, strict=True)
     }
+
+
+def by_jurors(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
+    """The same, of every other reward model by its name."""
+    made = [inputs["jury"][place : place + len(sources)] for place in range(0, len(inputs["jury"]), len(sources))]
+    return {name: scored(run, sources, inputs["responses"], own) for name, own in zip(jurors, made, strict=True)}
 
 
 def judge(judge: Manifest, reward: Manifest) -> str:
