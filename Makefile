@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test e2e chaos audit lint bench-training bench-checks bench-load clean
+.PHONY: demo demo-seeds ablate-demo test e2e chaos audit lint bench-training bench-rewards bench-checks bench-load clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -49,6 +49,10 @@ bench-training: $(VENV)/.installed-test
 # Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
 bench-checks: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.checks
+
+# Minutes: candidates scored per second, beside the published scripts' loop.
+bench-rewards: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.rewards
 
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.

@@ -15,6 +15,7 @@ Manifests = tuple[Manifest, ...]
 
 class Report(What):
     sources: tuple[str, ...] = Field(description="the sources' names")
+    jury: tuple[str, ...] = Field((), description="the names of the reward models that scored beside the recipe's own")
     recipe: dict = Field(description="all decisions of the run")
 
 
