@@ -51,7 +51,9 @@ class Shift:
             try:
                 # each in a copy of our context: who observes may look there for the flow run and its server
                 inside = [copy_context().run for _ in shares]
-                futures = [threads.submit(inside[number], self.share, number, rows) for number, rows in enumerate(shares)]
+                futures = [
+                    threads.submit(inside[number], self.share, number, rows) for number, rows in enumerate(shares)
+                ]
                 failed = [problem for future in futures if (problem := future.exception())]
             except BaseException:
                 self.ended.set()  # we are interrupted: the programs end now, or the threads would wait for them
