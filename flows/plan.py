@@ -11,7 +11,6 @@ from infra.errors import CorruptArtifact
 from infra.store import Manifest, Store
 from tasks.stage import Step, lineage
 
-
 COMPARED = 200  # of a stage, the artifacts that a new one is compared with
 
 

@@ -73,10 +73,14 @@ def chain(file: Path) -> list[Step]:
     for number in range(REWARDS):
         reward = obtain_model("model · reward", what=TinyReward(kind="tiny-reward", steps=1, seed=number))
         scored = [
-            annotate_rewards("reward annotation", what=SequenceClassifier(kind="sequence-classifier"), prompts=prompts, model=model,
-                             reward=reward, responses=made, how=ScoringHow())
+            annotate_rewards(
+                "reward annotation",
+                what=SequenceClassifier(kind="sequence-classifier"),
+                how=ScoringHow(),
+                **{"prompts": prompts, "model": model, "reward": reward, "responses": made},
+            )
             for model, made in zip(models, responses, strict=True)
-        ]  # fmt: skip
+        ]
         given = {"prompts": prompts, "splits": splits, "responses": responses, "scores": scored}
         records = SftRecords(sources=NAMES, rule=Best(kind="best"))
         pairs = Pairs(sources=NAMES, rule=SameSource(kind="same-source"))
