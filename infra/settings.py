@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
     )
@@ -38,6 +39,7 @@ class Settings(BaseSettings):
     database: str = Field(
         "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
+    harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"

@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
@@ -37,15 +37,25 @@ class Refused(Unanswered):
     """The server will not answer this request, however often it is asked."""
 
 
+def completion(reply: dict) -> bool:
+    """Whether a reply is a completion: a choice that holds text, and that the server did not break off."""
+    choice = reply["choices"][0]
+    said = choice["message"]["content"] if "message" in choice else choice["text"]
+    ended = choice.get("finish_reason")
+    whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
+    return whole or ended == "content_filter"
+
+
 @dataclass(frozen=True)
 class Endpoint:
-    url: str  # up to and with /v1
+    url: str  # up to and with /v1, or all of it where `path` is empty
     key: str = field(default="", repr=False)
     concurrency: int = 32
     timeout: float = 120.0
     attempts: int = 6
     first_wait: float = 0.5  # seconds before the second attempt; doubles
     path: str = "chat/completions"
+    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
     pace: Pace = field(default_factory=Pace)
     seen: Counter = field(default_factory=Counter)  # requests, retries, tokens
 
@@ -93,7 +103,7 @@ async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body:
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
     """The reply to one request, after as many attempts as it may take."""
-    pause, fault = 0.0, ""
+    pause, fault, address = 0.0, "", f"{endpoint.url}/{endpoint.path}" if endpoint.path else endpoint.url
     for attempt in range(endpoint.attempts):
         await asyncio.sleep(pause)
         reserved = await endpoint.pace.turn()
@@ -101,9 +111,9 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         pause = min(LONGEST_WAIT, endpoint.first_wait * 2**attempt) * random.uniform(0.5, 1)
         used = 0
         try:
-            async with client.post(f"{endpoint.url}/{endpoint.path}", json=body, allow_redirects=False) as answer:
+            async with client.post(address, json=body, allow_redirects=False) as answer:
                 text = await answer.text(errors="replace")
-            reply = readable(text) if answer.status == 200 else None
+            reply = readable(text, endpoint.is_reply) if answer.status == 200 else None
             used = tokens_of(reply)
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
             fault = f"{type(problem).__name__} {problem}".strip()
@@ -128,7 +138,7 @@ def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tup
         return f"status {answer.status}", asked_to_wait(answer.headers.get("Retry-After", ""))
     if answer.status != 200:
         raise Refused(f"status {answer.status}: {said}")
-    return f"no completion: {said[:80]!r}", 0.0
+    return f"no reply to this: {said[:80]!r}", 0.0
 
 
 def asked_to_wait(text: str) -> float:
@@ -141,22 +151,18 @@ def asked_to_wait(text: str) -> float:
 
 
 def unless_withheld(reply: dict) -> dict:
-    if reply["choices"][0].get("finish_reason") == "content_filter":
+    if "choices" in reply and reply["choices"][0].get("finish_reason") == "content_filter":
         raise Refused("filtered: the server withholds its answer")
     return reply
 
 
-def readable(text: str) -> dict | None:
-    """The reply, if this is one: JSON with a choice that holds text, and that the server did not break off."""
+def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
+    """The reply, if this is one."""
     try:
         reply = json.loads(text)
-        choice = reply["choices"][0]
-        said = choice["message"]["content"] if "message" in choice else choice["text"]
-        ended = choice.get("finish_reason")
+        return reply if is_reply(reply) else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
-    whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
-    return reply if whole or ended == "content_filter" else None
 
 
 def tokens_of(reply: dict | None) -> int:

@@ -55,7 +55,7 @@ def write_in_parts(
         part += work(rows[start : start + size])
         done = min(start + size, len(rows))
         if done == len(rows) or number % how["batches_per_part"] == 0:
-            tokens += sum(row["tokens"] for row in part)
+            tokens += sum(row["tokens"] or 0 for row in part)
             write_part(part, schema, out / f"part-{start:09d}.parquet")
             part = []
         progress(done, len(rows))

@@ -39,9 +39,15 @@ RESPONSE = pa.schema(
 SCORE = pa.schema(
     [
         ("content_id", pa.string()),
-        ("score", pa.float64()),
-        ("tokens", pa.int32()),
-        ("truncated", pa.bool_()),
+        ("score", pa.float64()),  # null where there is none; then `reason` says why
+        ("tokens", pa.int32()),  # that were read; null where another machine counts them
+        ("truncated", pa.bool_()),  # the score was read off before the text's end
+        ("reason", pa.string()),
+        (
+            "objectives",
+            pa.list_(pa.float32()),
+        ),  # a reward per objective, before the gate; null where a model has but one
+        ("gate", pa.list_(pa.float32())),  # the weight of each
     ]
 )
 

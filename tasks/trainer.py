@@ -1,10 +1,9 @@
-"""What the training programs share: a model in and out of a folder, and the settings of a `transformers` trainer.
+"""What the training programs share: their rows, the settings of a `transformers` trainer, and their numbers.
 
 The global batch is a matter of What: the programs' arithmetic here keeps it the same on any number of devices.
 """
 
 import math
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,22 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file
-from transformers import (
-    AutoModelForCausalLM,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import TrainerCallback, TrainingArguments
 
 from infra.errors import BadInput
 from tasks import zero
-from tasks.adapters import adapted, merged
-from tasks.loading import load_model
-from tasks.optimizer_state import trained
 from tasks.program import Progress
 from tasks.reporting import run_name
 
@@ -38,42 +25,6 @@ def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
     if not rows:
         raise BadInput(f"{name}: no rows in {files}")
     return rows
-
-
-def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
-    """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
-    whole = merged(model)
-    return whole.to(torch.bfloat16) if precision == "bf16" else whole
-
-
-def keep(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
-) -> None:
-    """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
-    out, all processes give theirs."""
-    what, shared = job["what"], trainer.is_deepspeed_enabled
-    weights = trained(trainer.model, trainer.args) if shared else {}
-    if trainer.is_world_process_zero():
-        model = trainer.model
-        if shared:
-            zero.forget()
-            whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
-            model = adapted(whole, what.get("lora"), job["seed"])
-        if instead:
-            weights = load_file(instead)
-        model.load_state_dict(weights, strict=False)
-        save(finished(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
-    """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
-    kept = source / "generation_config.json"
-    if kept.is_file():
-        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    if kept.is_file():
-        shutil.copyfile(kept, folder / kept.name)
 
 
 def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:

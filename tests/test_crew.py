@@ -14,6 +14,7 @@ import pytest
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from tasks.crew import Crew, dealt
+from tasks.execution import ensure
 from tasks.pool import make_missing, read, write
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
@@ -95,20 +96,6 @@ def test_a_worker_that_fails_for_good_does_not_stop_the_other(workplace):
     assert workplace.made(step(workplace, 30)).counts["rows_made"] == 15
 
 
-RUNNING = ContextVar("who is running", default="nobody")
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_whoever_observes_is_called_in_the_context_of_the_run(workplace, workers):
-    """Prefect knows by it to which run a progress belongs, and where its server is."""
-    RUNNING.set("this run")
-    seen, work = [], step(workplace, 20, workers=workers)
-    run = workplace.run(work)
-    run.observe = lambda *what: seen.append(RUNNING.get())
-    squares.work(run, work.what, work.how)
-    assert len(seen) > 2 and set(seen) == {"this run"}
-
-
 def test_an_interrupted_run_leaves_no_program_behind(workplace):
     slow = step(workplace, 30, workers=2, seconds=60)
 
@@ -158,3 +145,12 @@ def slay(file: Path) -> bool:
     except (ProcessLookupError, FileNotFoundError, ValueError):
         return False
     return True
+
+
+def test_who_observes_a_crew_finds_the_context_that_the_step_runs_in(workplace):
+    """Prefect keeps there which server to tell, and which run is told of."""
+    server, seen = ContextVar("server"), []
+    server.set("here")
+    look = lambda step, doing, *numbers: seen.append((doing, server.get("nowhere")))
+    ensure(step(workplace, 4, workers=2), workplace.store, workplace.launcher, look)
+    assert ("running", "here") in seen and {place for _, place in seen} == {"here"}

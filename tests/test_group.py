@@ -13,6 +13,10 @@ from safetensors.torch import load_file
 from test_resume import SERVER, job, records, result, work
 from wrpo.references import log_probs
 
+from flows.fusion import fusion
+from flows.recipe import load
+from infra.errors import BadInput
+from tasks import zero
 from tasks.resume import finished
 
 STEPS, HALF = 8, 4
@@ -130,6 +134,32 @@ def test_two_processes_share_the_reference_and_find_the_same_numbers(tmp_path):
     for name, (value, tokens) in expected.items():
         assert found[name] == (pytest.approx(value, rel=1e-5), tokens)
     assert len(records("wrpo")) % 2 == 1
+
+
+def test_without_the_package_deepspeed_is_refused(monkeypatch):
+    monkeypatch.setattr(zero, "find_spec", lambda package: None)
+    with pytest.raises(BadInput, match=r"how\.deepspeed: the package deepspeed is not installed"):
+        zero.configuration({"zero": 2, "offload": False})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            "how.wrpo.processes=3",
+            "wrpo.batch_size 16 is not a multiple of how.wrpo.device_batch_size 16 times how.wrpo",
+        ),
+        ("how.wrpo.deepspeed={ zero = 1 }", "how.wrpo.deepspeed.zero: Input should be 2 or 3"),
+    ],
+)
+def test_a_recipe_asks_for_what_a_group_can_do(change, complaint):
+    with pytest.raises(BadInput, match=complaint):
+        load("demo", [change])
+
+
+def test_a_group_changes_no_address():
+    group = "how.wrpo={ processes = 2, device_batch_size = 8, deepspeed = { zero = 3 } }"
+    assert fusion(load("demo", [group])).address == fusion(load("demo")).address
 
 
 def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():

@@ -12,6 +12,7 @@ from trl import SFTConfig
 
 from tasks.adapters import adapted
 from tasks.group import part
+from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import SFT_RECORD
@@ -21,7 +22,7 @@ from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
 from tasks.tokens import fit, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, enough_memory, keep, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:

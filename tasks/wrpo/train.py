@@ -11,12 +11,13 @@ from transformers import AutoModelForCausalLM, TrainingArguments
 
 from tasks.adapters import adapted
 from tasks.group import part
+from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
 from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
-from tasks.trainer import StepCount, arguments, enough_memory, keep, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.stored import VerifyReference, join
