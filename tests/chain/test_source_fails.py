@@ -12,7 +12,9 @@ def test_what_needs_no_failed_source_is_made_and_the_run_fails_with_its_reason(t
         engine = f"how.engines.source-1={{kind='endpoint', urls=['{stub.url}'], model='m'}}"
         ended = fuse(workspace, "run", str(recipe), "--set", engine)
         assert ended.returncode == 1 and "source-1" in ended.stderr, ended.stdout + ended.stderr
-        assert "the key is not accepted (401)" in ended.stderr and 0 < len(stub.asked) <= 64
+        assert (
+            "the key is not accepted (401)" in ended.stderr and 0 < len(stub.asked) <= 2 * 64
+        )  # sampling and evaluation
     plan = states(fuse(workspace, "plan", str(recipe)).stdout)
     assert plan["per-model sampling · source-2"] == plan["reward annotation · source-2"] == "found"
     assert plan["per-model sampling · source-1"] == plan["SFT"] == "to do"
