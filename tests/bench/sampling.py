@@ -68,7 +68,7 @@ def bench_vllm(folder: Path, job: dict) -> None:
         file.write_text(json.dumps({**job, "prefix_caching": shares}))
         words = [of_vllm(how).python, "-m", "tests.bench.plain_vllm", str(file)]
         environment = program_environment(1) | vllm_environment()
-        answer = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        answer = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         plain = json.loads(answer.stdout.splitlines()[-1])
         rate, name = plain["tokens"] / plain["cpu"], "" if shares else " without prefix caching"
         print(
