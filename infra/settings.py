@@ -29,15 +29,14 @@ class Settings(BaseSettings):
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
     )
-    webhook: str = Field(
-        "",
-        repr=False,
+    webhook: SecretStr = Field(
+        SecretStr(""),
         description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
     )
     ui_port: int = Field(4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine")
     s3_port: int = Field(8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set")
-    database: str = Field(
-        "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
+    database: SecretStr = Field(
+        SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
