@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test test-vllm e2e chaos audit lint vllm clean
+.PHONY: demo demo-seeds ablate-demo test test-vllm e2e chaos audit lint vllm clean
 .PHONY: bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
@@ -13,6 +13,10 @@ demo: $(VENV)/.installed
 # The demo's claim on three seeds, with every interval clear of zero; ten minutes.
 demo-seeds: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m demo -s tests/demo
+
+# Twelve variants of the demo over one set of artifacts, and a page that compares them; the better part of an hour.
+ablate-demo: $(VENV)/.installed
+	@$(BIN)/fuse ablate demo
 
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest
