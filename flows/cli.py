@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable
+    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
 
     chosen = parser().parse_args(arguments)
     try:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PermissionError as problem:
         print(f"fuse: no right to use {problem.filename}: {problem.strerror}", file=sys.stderr)
         return 2
-    except (ProgramFailed, StoreUnreachable) as problem:
+    except (ProgramFailed, StoreUnreachable, Unavailable) as problem:
         print(f"fuse: {problem}", file=sys.stderr)
         return 1
     except OSError as problem:
@@ -113,33 +113,16 @@ def deploy(_: argparse.Namespace) -> None:
 
 
 def gc(chosen: argparse.Namespace) -> None:
-    from flows.console import make_console, show_garbage
-    from flows.fusion import fusion
-    from flows.gc import collect, pinned
-    from flows.place import Place
-    from flows.recipe import load
-    from infra.errors import BadInput
+    from flows.gc import chains_of
+    from flows.housekeeping import sweep
 
-    store = Place.from_settings().store
-    kept = [fusion(load(recipe)) for recipe in chosen.keep]
-    if chosen.delete and not kept and not pinned(store):
-        raise BadInput(
-            "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"
-        )
-    show_garbage(make_console(), collect(store, kept, chosen.days, chosen.delete), chosen.delete)
+    sweep(chains_of(chosen.keep, chosen.keep_matrix, chosen.keep_examination), chosen.days, chosen.delete)
 
 
 def pin(chosen: argparse.Namespace) -> None:
-    from flows import gc
-    from flows.place import Place
-    from flows.show import find_artifact
-    from infra.errors import BadInput
+    from flows.housekeeping import pin
 
-    store = Place.from_settings().store
-    if (manifest := find_artifact(chosen.artifact, store)) is None:
-        raise BadInput(f"{chosen.artifact}: not an artifact's address, as wrpo/1f3a would be")
-    (gc.unpin if chosen.remove else gc.pin)(store, manifest)
-    print(f"{manifest.stage}/{manifest.fingerprint}: {'unpinned' if chosen.remove else 'pinned'}")
+    pin(chosen.artifact, chosen.remove)
 
 
 def down(_: argparse.Namespace) -> None:
@@ -151,7 +134,9 @@ def down(_: argparse.Namespace) -> None:
 def housekeeping(commands) -> None:
     text = "list what no kept recipe or pin needs and no running flow uses; with --delete, delete it"
     one = commands.add_parser("gc", help=text, description=text)
-    one.add_argument("--keep", metavar="RECIPE", action="append", default=[], help="a recipe to keep; may be repeated")
+    for option, kind in (("--keep", "recipe"), ("--keep-matrix", "matrix"), ("--keep-examination", "examination")):
+        text = f"keep what this {kind} needs; may be repeated"
+        one.add_argument(option, metavar=kind.upper(), action="append", default=[], help=text)
     one.add_argument("--days", type=float, default=30, help="only what was last changed so long ago (30)")
     one.add_argument("--delete", action="store_true", help="delete it; without this nothing changes")
     one.set_defaults(command=gc)

@@ -14,12 +14,10 @@ from flows import ablating, ablation, evaluating
 from flows.evaluation import chains
 from flows.examination import load_examination
 from flows.forms import KNOBS, Override, Pools, chosen
-from flows.fusion import fusion
-from flows.gc import collect, pinned
+from flows.gc import chains_of, collect, pinned
 from flows.matrix_table import matrix_table
 from flows.orchestrate import PAGE, bring_all, carry_out, run_name
 from flows.place import Place
-from flows.recipe import load
 from flows.verdict import summary
 from infra.errors import BadInput, ProgramFailed
 from infra.notify import tell
@@ -31,8 +29,8 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def notify(flow, run, state) -> None:
-    if settings().webhook:
-        tell(settings().webhook, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
+    if address := settings().webhook.get_secret_value():
+        tell(address, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
 
 
 TOLD = {name: [notify] for name in ("on_completion", "on_failure", "on_crashed", "on_cancellation")}
@@ -158,6 +156,8 @@ def evaluate(
 @flow(name="housekeeping", persist_result=False, validate_parameters=True)
 def housekeeping(
     keep: list[str],
+    keep_matrices: list[str] = [],  # noqa: B006
+    keep_examinations: list[str] = [],  # noqa: B006
     older_than_days: Annotated[float, Field(ge=0)] = 30,
     delete: bool = False,
 ) -> str:
@@ -165,13 +165,16 @@ def housekeeping(
 
     Args:
         keep: Recipes whose artifacts stay, by name or by path on the worker. Pinned artifacts (fuse pin) stay as well.
+        keep_matrices: Matrices whose variants' artifacts stay, likewise.
+        keep_examinations: Examinations whose artifacts stay, by path on the worker.
         older_than_days: Only what was last changed so long ago is touched.
         delete: Off: only say what would go.
     """
     store = Place.from_settings().store
-    if delete and not keep and not pinned(store):
+    kept = chains_of(keep, keep_matrices, keep_examinations)
+    if delete and not kept and not pinned(store):
         raise BadInput("delete: nothing is kept; name the recipes to keep, or pin artifacts with fuse pin")
-    found = collect(store, [fusion(load(recipe)) for recipe in keep], older_than_days, delete)
+    found = collect(store, kept, older_than_days, delete)
     create_table_artifact(
         key="garbage",
         description="deleted" if delete else "would be deleted",
