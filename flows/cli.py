@@ -46,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", run, "run what is missing of a recipe, then print its results"),
+        (
+            "doctor",
+            doctor,
+            "look at the models' templates, end tokens and contexts on the real prompts; load no weights",
+        ),
         ("plan", plan, "say what a run would do and why; run nothing"),
         ("show", show, "lineage of an artifact or of a recipe's report, up to the prompts"),
         ("report", report, "print a finished recipe's results and where its report is"),
@@ -200,11 +205,23 @@ def run(chosen: argparse.Namespace) -> int:
     if runs:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        from flows.doctor import refuse_red
         from flows.local import run_here
 
+        refuse_red(recipe, last, place)
         with Watcher(console) as watcher:
             run_here(recipe, watcher)
     return finish(last, place, console)
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    from flows.console import make_console, show_findings
+    from flows.doctor import examine, stopping
+
+    recipe, last, place = chain(chosen)
+    findings = examine(recipe, last, place)
+    show_findings(make_console(), findings, recipe.doctor.accepted)
+    return 1 if stopping(recipe, findings) else 0
 
 
 def plan(chosen: argparse.Namespace) -> None:

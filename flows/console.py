@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,7 @@ from rich.table import Table
 from flows.gc import Garbage
 from flows.plan import Planned
 from flows.verify import Piece
+from tasks.models.findings import Finding
 from tasks.stage import Step
 
 STATES = {
@@ -121,6 +122,21 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     console.print(
         f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are in place"
     )
+
+
+def show_findings(console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
+    """Everything the doctor said, red first within each model; a model's first rendered prompt at its end."""
+    if not findings:
+        console.print(
+            "nothing to look at: every model is made here, or stands behind an endpoint with its own template"
+        )
+    for model in dict.fromkeys(one.model for one in findings):
+        console.print(f"[bold]{escape(model)}[/]")
+        for one in sorted((one for one in findings if one.model == model), key=lambda one: not one.red):
+            reason = accepted.get(f"{model}.{one.check}") or accepted.get(one.check)
+            state = "[green]ok[/] " if not one.red else "[red]red[/]" if not reason else "[yellow]red[/]"
+            shown = f"{one.text}; accepted: {reason}" if one.red and reason else one.text
+            console.print(f"  {state} {one.check}: {escape(shown)}", soft_wrap=True)
 
 
 def show_garbage(console: Console, found: Sequence[Garbage], deleted: bool) -> None:

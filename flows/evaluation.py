@@ -1,10 +1,21 @@
 """Evaluating models alone: any models on any suites, each suite a chain of its own that ends in its results."""
 
-from flows.examination import Checked, Collective, Decoding, Examination, Examined, Judged, OfRecipe, name_of
+from flows.examination import (
+    Benchmarked,
+    Checked,
+    Collective,
+    Decoding,
+    Examination,
+    Examined,
+    Judged,
+    OfRecipe,
+    name_of,
+)
 from flows.fusion import fusion
 from flows.recipe import derived, load
 from infra.errors import BadInput
 from tasks.checks.stage import check_responses
+from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.choosing import Choosing, choose_answers
 from tasks.evaluation.given import Outputs, take_answers
@@ -24,10 +35,15 @@ def chains(examination: Examination) -> dict[str, Step]:
     models = {
         one.name: model_step(one) for one in examination.models if not isinstance(one.model, Outputs | Collective)
     }
-    return {
-        name_of(suite): (of_checked if isinstance(suite, Checked) else of_judged)(examination, suite, models)
-        for suite in examination.suites
-    }
+    return {name_of(suite): CHAINS[type(suite)](examination, suite, models) for suite in examination.suites}
+
+
+def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    at = suite.resolve(f"suites.{name}")
+    items = [run_tasks(f"{name} · answers of {who}", model=model, **at) for who, model in models.items()]
+    what = ComparedTasks(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    return compare_tasks(f"{name} · results", items=items, what=what)
 
 
 def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
@@ -140,3 +156,6 @@ def made_by(source: OfRecipe, field: str) -> Step:
     if source.of not in made:
         raise BadInput(f"{field}.of: {source.recipe} has no model {source.of!r}, but {', '.join(made)}")
     return made[source.of]
+
+
+CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark}

@@ -12,12 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from flows.recipe import Reward, Section, apply, describe, read_toml
 from infra.errors import BadInput
 from tasks.checks.stage import Checking
+from tasks.evaluation.benchmarks import Benchmark
 from tasks.evaluation.given import Outputs
 from tasks.evaluation.judging import Judging, JudgingHow
 from tasks.evaluation.opening import Suite
 from tasks.models.stage import Folder, Hub, TinyGenerator
 from tasks.prompts.stage import PromptSource
-from tasks.responses.stage import SamplingHow
+from tasks.responses.engines import AnyLocal, Transformers
 from tasks.stage import Seed
 
 NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
@@ -66,6 +67,12 @@ class Checked(Decoding):
     checks: Checking = Checking()
 
 
+class Benchmarked(Benchmark):
+    """Benchmarks of lm-eval. It decodes as its tasks say."""
+
+    name: str = Field("", pattern=f"{NAME}|^$", description="none: lm-eval")
+
+
 class Judge(Section):
     model: str = Field(min_length=1, description="as the endpoint calls it")
     revision: str = ""
@@ -88,11 +95,11 @@ class Examination(Section):
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
     seed: Seed
     models: tuple[Examined, ...] = Field(min_length=1)
-    suites: tuple[Annotated[Judged | Checked, Field(discriminator="suite")], ...] = Field(min_length=1)
+    suites: tuple[Annotated[Judged | Checked | Benchmarked, Field(discriminator="suite")], ...] = Field(min_length=1)
     judge: Judge | None = None
     gate: Gate | None = None
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    sampling: SamplingHow = SamplingHow()
+    sampling: AnyLocal = Transformers()
 
     @model_validator(mode="after")
     def consistent(self) -> "Examination":
@@ -109,14 +116,14 @@ class Examination(Section):
     def refuse_turns_that_nobody_takes(self) -> None:
         asked = {suite.suite for suite in self.suites}
         for place, one in enumerate(self.models):
-            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench"}:
+            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval"}:
                 raise ValueError(
                     f"models.{one.name}: outputs are answers to one judged turn, and a suite asks for more"
                 )
             if isinstance(one.model, Collective):
-                if "mt-bench" in asked:
+                if asked & {"mt-bench", "lm-eval"}:
                     raise ValueError(
-                        f"models.{one.name}: has nobody who goes on with a dialogue, which mt-bench asks for"
+                        f"models.{one.name}: can choose an answer, but mt-bench and lm-eval ask for a model"
                     )
                 if unknown := set(one.model.members) - {before.name for before in self.models[:place]}:
                     raise ValueError(f"models.{one.name}.members: no model before it is called {min(unknown)!r}")
@@ -126,7 +133,7 @@ class Examination(Section):
         return tuple(one.name for one in self.models)
 
 
-def name_of(suite: Judged | Checked) -> str:
+def name_of(suite: Judged | Checked | Benchmarked) -> str:
     return suite.name or suite.suite
 
 

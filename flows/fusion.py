@@ -35,8 +35,8 @@ def fusion(recipe: Recipe) -> Step:
         model = obtain_model(f"model · {source.name}", **source.model.resolve(f"sources.{source.name}.model"))
         sampling = source.sampling or recipe.sampling
         responses += [sample_responses(f"per-model sampling · {source.name}", prompts=prompts, model=model,
-                                       what=sampling, how=how.sampling)]
-        opponents[source.name] = model, sampling
+                                       what=sampling, how=how.engine(source.name))]
+        opponents |= {source.name: (model, sampling)} if source.answers else {}
         scores += [annotate_rewards(f"reward annotation · {source.name}", prompts=prompts, model=model, reward=reward,
                                     responses=responses[-1], what=recipe.reward.scoring, how=how.scoring)]
         if recipe.checks:
@@ -60,7 +60,7 @@ def fusion(recipe: Recipe) -> Step:
     #    sources' best. On these triples it is optimised, trust moving from y_wt to y_ws as alpha rises. (Other rules
     #    leave other records, some of them none of its own responses.)
     own = sample_responses("per-model sampling · SFT model", **on, model=sft,
-                           what=recipe.sampling.on("preference"), how=how.sampling)
+                           what=recipe.sampling.on("preference"), how=how.engine("SFT"))
     own_scores = annotate_rewards("reward annotation · SFT model", prompts=prompts, model=sft, reward=reward,
                                   responses=own, what=recipe.reward.scoring, how=how.scoring)
     pairs = build_pairs(**on, **read_by(recipe.pairs, names, made), what=to_learn,
@@ -73,16 +73,23 @@ def fusion(recipe: Recipe) -> Step:
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
     tuned = {} if sft is target else {"SFT": sft}
     models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
-    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.sampling,
+    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
                                 what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
                for name, (model, sampling) in (models | opponents).items()]
     judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
-        models=tuple(models), opponents=names, confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
-    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()],
-                        wrpo=wrpo, reward=reward, judge=judging, what=Report(sources=names, recipe=recipe.decisions()))
+        models=tuple(models), opponents=tuple(opponents), confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
+
+    # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
+    jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=said.inputs["model"],
+                             responses=said, what=juror.scoring, how=how.scoring,
+                             reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
+            for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
+    return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
+                        reward=reward, judge=judging, jury=jury, what=Report(
+                            sources=names, jury=tuple(juror.name for juror in recipe.jury), recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:

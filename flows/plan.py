@@ -11,6 +11,8 @@ from infra.errors import CorruptArtifact
 from infra.store import Manifest, Store
 from tasks.stage import Step, lineage
 
+COMPARED = 200  # of a stage, the artifacts that a new one is compared with
+
 
 @dataclass
 class Planned:
@@ -45,7 +47,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
         elif step.address not in needed:
             planned[step.address] = Planned(step, "not needed")
         else:
-            known.setdefault(step.stage.name, store.manifests(step.stage.name))
+            known.setdefault(step.stage.name, store.manifests(step.stage.name, newest=COMPARED))
             held = sum(entry.rows for entry in store.parts(step.pool)) if step.pool else 0
             reasons = [f"{held:,} rows in place"] if held else []
             reasons += why_new(step, known[step.stage.name], planned)

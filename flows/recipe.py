@@ -5,17 +5,18 @@ import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
-from tasks.models.stage import SLOT, GeneratorSource, RewardSource
+from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.stage import Sampling, SamplingHow
-from tasks.scores.stage import Scoring, ScoringHow
+from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
+from tasks.responses.stage import Sampling
+from tasks.scores.kinds import READS, Scoring, ScoringHow, SequenceClassifier
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
 from tasks.stage import Exact, Seed
@@ -25,13 +26,16 @@ from tasks.wrpo.settings import names as objectives
 from tasks.wrpo.stage import WRPOHow
 
 SHIPPED = Path(__file__).with_name("recipes")
-MODELS = {"tiny", "tiny-reward", "folder", "hub"}
+MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing", "served", "program"}
+SCORINGS = {"sequence-classifier", "armorm", "endpoint", "program"}
+ENGINES = {"transformers", "vllm", "endpoint"}
 PROMPTS = {"skills", "file", "hub", "sets", "selection"}
 FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-KINDS = MODELS | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 DEEPEST = 32  # sections around a field: more than any recipe has
 SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {"prompts": PROMPTS - {"skills"}, "split": {"given"}}  # kinds of these sections that draw nothing
@@ -44,16 +48,37 @@ class Section(Exact):
 class Source(Section):
     """One of the models that are fused into the target."""
 
-    name: str = Field(pattern="^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
-    model: GeneratorSource
+    name: str = Field(pattern=NAME)
+    model: SourceModel
     sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
+    licence: str = Field("", description="what its responses may be used for; changes nothing")
+    context: int = Field(0, ge=0, description="tokens that it is said to read; fuse doctor compares. 0: not said")
+    notes: str = Field("", description="of its chat template and its sampling; changes nothing")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be asked anew: responses that a data set holds are no model."""
+        return not isinstance(self.model, Existing)
 
 
 class Reward(Section):
     """A reward model and how it reads."""
 
     model: RewardSource
-    scoring: Scoring = Scoring(kind="sequence-classifier")
+    scoring: Scoring = SequenceClassifier(kind="sequence-classifier")
+
+    @model_validator(mode="after")
+    def readable(self) -> "Reward":
+        given, scoring = self.model.kind, self.scoring.kind
+        if READS.get(scoring, given if given not in READS.values() else "weights") != given:
+            raise ValueError(f"scoring.kind: {scoring!r} does not read a model of kind {given!r}")
+        return self
+
+
+class Juror(Reward):
+    """A reward model more: it scores what the sources said, and builds nothing. The report sets it beside the others."""
+
+    name: str = Field(pattern=NAME)
 
 
 class Evaluating(Section):
@@ -68,11 +93,21 @@ class Evaluating(Section):
 class Hows(Section):
     """Speed and place: nothing here changes a result or an address."""
 
-    sampling: SamplingHow = SamplingHow()
+    sampling: AnyLocal = Transformers()
+    engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
+
+    def engine(self, name: str) -> AnyEngine:
+        return self.engines.get(name, self.sampling)
+
+
+class Doctor(Section):
+    """What the doctor finds red and this recipe accepts: `check` or `model.check` -> why."""
+
+    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="the findings and the reasons")
 
 
 class Recipe(Section):
@@ -84,6 +119,7 @@ class Recipe(Section):
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
+    jury: tuple[Juror, ...] = ()
     checks: Checking | None = Field(
         None, description="which responses are correct, by the prompts' gold; none: not asked"
     )
@@ -95,6 +131,7 @@ class Recipe(Section):
     wrpo: Objective
     evaluation: Evaluating
     how: Hows = Hows()
+    doctor: Doctor = Doctor()
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +148,11 @@ class Recipe(Section):
         values["reward"] = sown_reward(values, values.get("reward"), "reward")
         if isinstance(evaluation := values.get("evaluation"), dict):
             evaluation["judge"] = sown_reward(values, evaluation.get("judge"), "judge")
+        if isinstance(values.get("jury"), list | tuple):
+            values["jury"] = [
+                sown_reward(values, juror, f"juror {juror.get('name')}") if isinstance(juror, dict) else juror
+                for juror in values["jury"]
+            ]
         if isinstance(values.get("sources"), list | tuple):
             values["sources"] = [sown_source(values, source) for source in values["sources"]]
         return values
@@ -120,6 +162,10 @@ class Recipe(Section):
         names = [source.name for source in self.sources]
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
+        jurors = [juror.name for juror in self.jury]
+        taken = {"target", "reward", "judge", *names}
+        for name in {name for name in jurors if jurors.count(name) > 1} | taken & set(jurors):
+            raise ValueError(f"jury: the name {name!r} is taken")
         for stage in ("sft", "wrpo"):
             batch, how = getattr(self, stage).batch_size, getattr(self.how, stage)
             if batch % (how.device_batch_size * how.processes):
@@ -128,6 +174,15 @@ class Recipe(Section):
                     f"{stage}.batch_size {batch} is not a multiple of how.{stage}.device_batch_size"
                     f" {how.device_batch_size}{shared}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def engines_have_models(self) -> "Recipe":
+        for name, engine in self.how.engines.items():
+            if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
+                raise ValueError(f"how.engines: there is no model {name!r}")
+            if name in ("SFT", "WRPO") and isinstance(engine, Endpoint):
+                raise ValueError(f"how.engines.{name}: it is trained here, and no endpoint has it")
         return self
 
     @model_validator(mode="after")
@@ -167,7 +222,8 @@ class Recipe(Section):
 
     def decisions(self) -> dict[str, Any]:
         """All of it that changes a result, as plain values."""
-        return without_paths(self.model_dump(mode="json", exclude={"how"}, exclude_defaults=True))
+        said = {"sources": {"__all__": {"licence", "context", "notes"}}, "how": True, "doctor": True}
+        return without_paths(self.model_dump(mode="json", exclude=said, exclude_defaults=True))
 
 
 def slots(value: Any, path: str = "") -> list[str]:
@@ -295,7 +351,7 @@ def field_path(place: Sequence[str | int]) -> list[str]:
     too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
     path, kind, above = [], True, ""
     for part in place:
-        named = above in ("rules", "how")  # by category a name of the user's own, and what stands under how is a section
+        named = above in ("rules", "engines", "how")  # a name of the user's own, or a section under how
         kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
         path += [] if kind else [str(part)]
         above = part

@@ -18,7 +18,7 @@ def find_artifact(address: str, store: Store) -> Manifest | None:
         return None
     if not stage or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
         raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, as wrpo/1f3a would be")
-    found = [manifest for manifest in store.manifests(stage) if manifest.fingerprint.startswith(beginning)]
+    found = store.manifests(stage, beginning)
     if len(found) != 1:
         raise BadInput(
             f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "

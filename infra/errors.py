@@ -25,4 +25,8 @@ class StoreUnreachable(ConnectionError):
     """The store did not answer, or was too busy, for longer than its client's own retries last."""
 
 
+class SourceFailed(ProgramFailed):
+    """One model of several cannot be sampled, and no retry mends it; what does not need its responses goes on."""
+
+
 TRANSIENT = (Unavailable, StoreUnreachable)  # tried again after a pause, several times

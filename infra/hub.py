@@ -14,11 +14,11 @@ FILES = [
 ]  # weights as safetensors only: a pickle is never loaded
 
 
-def local_copy(repository: str, revision: str) -> Path:
-    """The model's folder in the hub's own cache; downloads what is not there yet."""
+def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
+    """The model's folder in the hub's own cache, or all of it but the weights; downloads what is not there yet."""
     from huggingface_hub import snapshot_download  # 1 s of import that a plan must not pay
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
 
 
 def data_set(

@@ -8,14 +8,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.devices import Devices
 from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.settings import program_environment, settings
 
 LOG_TAIL = 20
 TORCHRUN = "torch/distributed/elastic/"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A Python that has a program's libraries, and the variables that they read."""
+
+    python: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0  # of its own; 0: it sees what we see
+
+
+HERE = Environment()
 
 
 class Launcher:
@@ -24,31 +38,42 @@ class Launcher:
     def __init__(self, slots: int | None = None, threads: int | None = None):
         self.slots = threading.BoundedSemaphore(slots or settings().programs_at_once)
         self.threads = threads or settings().threads_per_program
+        self.devices = Devices()
         self.stopped = threading.Event()
 
-    def run(self, module: str, job: dict, out: Path, watch: Callable[[], None] = lambda: None, group: int = 0) -> dict:
+    def run(
+        self,
+        module: str,
+        job: dict,
+        out: Path,
+        watch: Callable[[], None] = lambda: None,
+        group: int = 0,
+        environment: Environment = HERE,
+    ) -> dict:
         """Runs `python -m MODULE JOB OUT` to its end, or a `group` of such processes that know of each other; `watch` is
         called while it runs and once after. Returns its summary, with the seconds it took, waiting for its turn not
         counted."""
         out.mkdir(parents=True, exist_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
         job_file.write_text(json.dumps(job, indent=1))
-        with self.slots:
+        with self.slots, self.devices.taken(environment.gpus) as gpus:
             started = time.monotonic()
-            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch)
+            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch, environment, gpus)
             seconds = round(time.monotonic() - started, 3)
         return {**json.loads((out / "summary.json").read_text()), "program_seconds": seconds}
 
-    def _run(self, words: list[str], log: Path, watch: Callable[[], None]) -> None:
+    def _run(
+        self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, gpus: dict[str, str]
+    ) -> None:
         module = words[-4]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                [environment.python, "-m", *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=program_environment(self.threads),
+                env=program_environment(self.threads) | environment.variables | gpus,
             )
         try:
             while process.poll() is None:

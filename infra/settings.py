@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
     )
@@ -38,10 +39,13 @@ class Settings(BaseSettings):
     database: str = Field(
         "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
+    harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
     )
+
+    vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
     @property
     def store_url(self) -> str:
@@ -84,6 +88,35 @@ def program_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
+
+
+def vllm_environment() -> dict[str, str]:
+    """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
+    return (
+        {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine is in the worker, and dies with it
+            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else a share of all memory
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
+        }
+        | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
+        | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    )
+
+
+def visible_gpus() -> list[str] | None:
+    """The GPUs that this process may use, where somebody has said so."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if given is None else [name for name in given.split(",") if name]
+
+
+def secret(name: str) -> str:
+    """A key out of the environment (or `.env`), by the name that a recipe gives; it goes nowhere but to its server."""
+    settings()
+    if not (value := os.environ.get(name, "")):
+        raise BadInput(f"{name}: is not set; the recipe names it as the variable that holds a key")
+    return value
 
 
 def server_environment(home: Path) -> dict[str, str]:

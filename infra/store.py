@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from infra.errors import BadInput, CorruptArtifact
 from infra.folder import draft_of, seal
 from infra.names import is_name, measure
 
+REQUESTS = 16  # at once, of many small ones
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
 
 
@@ -104,17 +106,22 @@ class Store:
             raise CorruptArtifact(f"{self.blobs.url}/{path}: is the manifest of {found.stage}/{found.fingerprint}")
         return found
 
-    def manifests(self, stage: str) -> list[Manifest]:
-        """All of a stage that can be read; a corrupt one is reported by whoever needs it."""
-        found = []
-        for path in sorted(self.blobs.list(_stage(stage))):
-            match = re.fullmatch(rf"{stage}/([0-9a-f]+)/MANIFEST\.json", path)
-            try:
-                if match and (manifest := self.manifest(stage, match[1])):
-                    found.append(manifest)
-            except CorruptArtifact:
-                continue
-        return found
+    def manifests(self, stage: str, beginning: str = "", newest: int | None = None) -> list[Manifest]:
+        """Those of a stage that can be read, whose fingerprint begins so; a corrupt one is reported by whoever needs it.
+        `newest`: at most so many, the youngest: a manifest is a request, and a bucket may hold thousands of them."""
+        held = {}
+        for path, (_, written) in self.blobs.entries(_stage(stage)).items():
+            if match := re.fullmatch(rf"{stage}/({beginning}[0-9a-f]*)/MANIFEST\.json", path):
+                held[match[1]] = written
+        chosen = sorted(sorted(held, key=held.__getitem__, reverse=True)[:newest])
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            return [found for found in pool.map(lambda each: self._readable(stage, each), chosen) if found]
+
+    def _readable(self, stage: str, fingerprint: str) -> Manifest | None:
+        try:
+            return self.manifest(stage, fingerprint)
+        except CorruptArtifact:
+            return None
 
     def publish(self, folder: Path, draft: Manifest) -> Manifest:
         """Bytes first, manifest last. When another manifest was first, that one counts and is returned."""

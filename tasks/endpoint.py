@@ -7,105 +7,163 @@ silent, talking nonsense), which is tried again, ever later; a fault that no lat
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 
 from infra.errors import BadInput
+from tasks.pace import Pace
 
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-OURS = {401: "the key is not accepted", 403: "the key has no right to it", 404: "there is no such model or address"}
-LONGEST_WAIT = 30.0
+OURS = {
+    401: "the key is not accepted",
+    402: "the account is not paid for",
+    403: "the key has no right to it",
+    404: "there is no such model or address",
+}
+LONGEST_WAIT = 60.0  # of our own choice; a server may ask for more
+LONGEST_ASKED = 900.0
 
 
 class Unanswered(Exception):
     """This request has no answer: refused, or all attempts failed."""
 
 
+class Refused(Unanswered):
+    """The server will not answer this request, however often it is asked."""
+
+
+def completion(reply: dict) -> bool:
+    """Whether a reply is a completion: a choice that holds text, and that the server did not break off."""
+    choice = reply["choices"][0]
+    said = choice["message"]["content"] if "message" in choice else choice["text"]
+    ended = choice.get("finish_reason")
+    whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
+    return whole or ended == "content_filter"
+
+
 @dataclass(frozen=True)
 class Endpoint:
-    url: str  # up to and with /v1
-    key: str = ""
+    url: str  # up to and with /v1, or all of it where `path` is empty
+    key: str = field(default="", repr=False)
     concurrency: int = 32
     timeout: float = 120.0
     attempts: int = 6
     first_wait: float = 0.5  # seconds before the second attempt; doubles
+    path: str = "chat/completions"
+    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
+    pace: Pace = field(default_factory=Pace)
+    seen: Counter = field(default_factory=Counter)  # requests, retries, tokens
 
 
 async def ask_all(
     endpoint: Endpoint, bodies: Iterable[tuple[str, dict]]
 ) -> AsyncIterator[tuple[str, dict | Unanswered]]:
-    """Every request's name with its reply, or with why it has none, as they come."""
-    waiting, done = iter(list(bodies)), asyncio.Queue()
+    """Every request's name with its reply, or with why it has none, as they come. Few of `bodies` are held at once."""
+    waiting, done = iter(bodies), asyncio.Queue(2 * endpoint.concurrency)
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     limits = aiohttp.TCPConnector(limit=endpoint.concurrency)
     patience = aiohttp.ClientTimeout(total=endpoint.timeout)
     async with aiohttp.ClientSession(headers=headers, connector=limits, timeout=patience) as client:
 
         async def work() -> None:
-            for name, body in waiting:
-                try:
-                    await done.put((name, await ask(client, endpoint, body)))
-                except Unanswered as problem:
-                    await done.put((name, problem))
+            try:
+                for name, body in waiting:
+                    await done.put((name, await answer_or_why(client, endpoint, body)))
+                await done.put(None)
+            except Exception as problem:  # not handled here: raised where the answers are read
+                await done.put(problem)
 
         workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]
         try:
-            async for found in each(done, workers):
-                yield found
+            ended = 0
+            while ended < len(workers):
+                found = await done.get()
+                if isinstance(found, Exception):
+                    raise found
+                if found is None:
+                    ended += 1
+                else:
+                    yield found
         finally:
             for worker in workers:
                 worker.cancel()
 
 
-async def each(done: asyncio.Queue, workers: list[asyncio.Task]) -> AsyncIterator[tuple[str, dict | Unanswered]]:
-    """What the workers put down, until all have ended; the first that failed fails everything."""
-    ended = asyncio.gather(*workers)
-    while not (ended.done() and done.empty()):
-        coming = asyncio.ensure_future(done.get())
-        await asyncio.wait({coming, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if coming.done():
-            yield coming.result()
-            continue
-        coming.cancel()
-        ended.result()
+async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict | Unanswered:
+    try:
+        return await ask(client, endpoint, body)
+    except Unanswered as problem:
+        return problem
 
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
     """The reply to one request, after as many attempts as it may take."""
-    pause, fault = 0.0, ""
+    pause, fault, address = 0.0, "", f"{endpoint.url}/{endpoint.path}" if endpoint.path else endpoint.url
     for attempt in range(endpoint.attempts):
         await asyncio.sleep(pause)
+        reserved = await endpoint.pace.turn()
+        endpoint.seen.update(requests=1, retries=bool(attempt))
         pause = min(LONGEST_WAIT, endpoint.first_wait * 2**attempt) * random.uniform(0.5, 1)
+        used = 0
         try:
-            async with client.post(f"{endpoint.url}/chat/completions", json=body) as answer:
+            async with client.post(address, json=body, allow_redirects=False) as answer:
                 text = await answer.text(errors="replace")
+            reply = readable(text, endpoint.is_reply) if answer.status == 200 else None
+            used = tokens_of(reply)
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
             fault = f"{type(problem).__name__} {problem}".strip()
             continue
-        if answer.status in OURS:
-            raise BadInput(f"{endpoint.url}: {OURS[answer.status]} ({answer.status}): {text[:200]}")
-        if answer.status in PASSING:
-            fault, pause = f"status {answer.status}", max(pause, asked_to_wait(answer.headers.get("Retry-After", "")))
-        elif answer.status != 200:
-            raise Unanswered(f"status {answer.status}: {text[:200]}")
-        elif reply := readable(text):
-            return reply
-        else:
-            fault = f"no chat completion: {text[:80]!r}"
+        finally:
+            endpoint.pace.used(reserved, used)
+        if reply:
+            return unless_withheld(reply)
+        fault, asked = judged(endpoint, answer, text)
+        if asked:
+            endpoint.pace.stop_until(time.monotonic() + asked)
+            pause = max(pause, asked)
     raise Unanswered(f"{endpoint.attempts} attempts, the last: {fault}")
 
 
+def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
+    """What was wrong, and how long the server asks to be left alone; raises what no other attempt mends."""
+    said = " ".join(text.split())[:200]
+    if answer.status in OURS:
+        raise BadInput(f"{endpoint.url}: {OURS[answer.status]} ({answer.status}): {said}")
+    if answer.status in PASSING:
+        return f"status {answer.status}", asked_to_wait(answer.headers.get("Retry-After", ""))
+    if answer.status != 200:
+        raise Refused(f"status {answer.status}: {said}")
+    return f"no reply to this: {said[:80]!r}", 0.0
+
+
 def asked_to_wait(text: str) -> float:
-    return min(LONGEST_WAIT, float(text)) if text.isdigit() else 0.0
+    """Retry-After, in seconds or as a date."""
+    try:
+        seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
+    except ValueError:
+        return 0.0
+    return min(LONGEST_ASKED, max(0.0, seconds))
 
 
-def readable(text: str) -> dict | None:
-    """The reply, if this is one: JSON with a choice whose message is text."""
+def unless_withheld(reply: dict) -> dict:
+    if "choices" in reply and reply["choices"][0].get("finish_reason") == "content_filter":
+        raise Refused("filtered: the server withholds its answer")
+    return reply
+
+
+def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
+    """The reply, if this is one."""
     try:
         reply = json.loads(text)
-        said = reply["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+        return reply if is_reply(reply) else None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
-    return reply if isinstance(said, str) else None
+
+
+def tokens_of(reply: dict | None) -> int:
+    return ((reply or {}).get("usage") or {}).get("total_tokens", 0)

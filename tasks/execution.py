@@ -61,6 +61,12 @@ class Run:
             return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()))
         return self.fetch(manifest) / "model"
 
+    def tokenizer(self, manifest: Manifest) -> Path:
+        """A folder with the model's tokenizer and configuration; of a model on a hub, these files alone."""
+        if "hub.json" in {entry.name for entry in manifest.files}:
+            return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()), weights=False)
+        return self.model(manifest)
+
     def count(self, **numbers: float | int | str) -> None:
         self.counts.update(numbers)
 

@@ -1,6 +1,7 @@
 """How a program leaves rows: in parts, each whole or absent, so that what is finished survives whatever comes next."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,39 @@ from tasks.program import Progress
 Rows = list[dict]
 
 
+MANY = 10_000  # rows that are not held back for the clock
+
+
+class Parts:
+    """Rows as they come; a part is closed once it is so many seconds old, which is what a kill may cost, or large."""
+
+    def __init__(self, schema: pa.Schema, out: Path, seconds: float, clock: Callable[[], float] = time.monotonic):
+        self.schema, self.out, self.seconds, self.clock = schema, out, seconds, clock
+        self.rows: Rows = []
+        self.written = self.number = 0
+        self.opened = clock()
+
+    def add(self, rows: Rows) -> None:
+        self.rows += rows
+        if self.clock() - self.opened >= self.seconds or len(self.rows) >= MANY:
+            self.close()
+
+    def close(self) -> None:
+        """The rows so far are a part; the next row opens another."""
+        if self.rows:
+            write_part(self.rows, self.schema, self.out / f"part-{self.number:09d}.parquet")
+        self.written, self.number, self.rows, self.opened = (
+            self.written + len(self.rows),
+            self.number + 1,
+            [],
+            self.clock(),
+        )
+
+    @property
+    def count(self) -> int:
+        return self.written + len(self.rows)
+
+
 def write_in_parts(
     rows: Rows, how: dict, schema: pa.Schema, out: Path, progress: Progress, work: Callable[[Rows], Rows]
 ) -> int:
@@ -21,7 +55,7 @@ def write_in_parts(
         part += work(rows[start : start + size])
         done = min(start + size, len(rows))
         if done == len(rows) or number % how["batches_per_part"] == 0:
-            tokens += sum(row["tokens"] for row in part)
+            tokens += sum(row["tokens"] or 0 for row in part)
             write_part(part, schema, out / f"part-{start:09d}.parquet")
             part = []
         progress(done, len(rows))

@@ -4,13 +4,18 @@ A program writes `part-*.parquet` files into its folder as it goes; each is comm
 complete, so that a kill loses only the part in flight.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.crew import Crew, Shift
 from tasks.execution import Run
+
+BATCH = 8192
+BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
 
 
 def fill(
@@ -20,41 +25,73 @@ def fill(
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"].
     """
-    pool = run.step.pool
-    held = read(run, pool, key)
-    missing = (
-        wanted.merge(held[key], on=key, how="left", indicator=True)
-        .query("_merge == 'left_only'")
-        .drop(columns="_merge")
-    )
-    run.count(rows=len(wanted), rows_found=len(wanted) - len(missing), rows_made=len(missing))
-    if len(missing):
-        rows = run.scratch / "missing.parquet"
-        missing.to_parquet(rows, index=False)
-        out = run.scratch / "program"
-        before = len(wanted) - len(missing)
-        run.program(module, {**job, "rows": str(rows)}, lambda: commit(run, pool, out), before, group)
-        held = read(run, pool, key)
+    make_missing(run, wanted, key, Crew(module, group=group), job)
+    held = read(run, run.step.pool, key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
-    lost = int((complete["_merge"] == "left_only").sum())
-    if lost:
-        raise RuntimeError(f"{module} ended well but {lost} of {len(wanted)} rows are not in pool {pool}")
+    refuse_lost(run, complete, module)
     return complete[schema.names]
 
 
+def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict) -> None:
+    """Afterwards the pool holds every row of `wanted`, if the crew did what it should."""
+    left = lambda rows: without(rows, read(run, run.step.pool, key, key), key)
+    missing = left(wanted)
+    found = len(wanted) - len(missing)
+    run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
+    if len(missing):
+        Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
+
+
+def without(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    marked = rows.merge(held[key], on=key, how="left", indicator=True)
+    return marked.query("_merge == 'left_only'").drop(columns="_merge")
+
+
 def commit(run: Run, pool: str, out: Path) -> None:
-    """Moves every finished part from the program's folder to the pool."""
+    """Moves every finished part from a program's folder to the pool."""
     for part in sorted(out.glob("part-*.parquet")):
         run.store.append(pool, part, pq.read_metadata(part).num_rows)
         part.unlink()
 
 
-def read(run: Run, pool: str, key: list[str]) -> pd.DataFrame:
+def read(run: Run, pool: str, key: list[str], columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of the pool, one per key: where two runs made the same row, the part first by name has it."""
-    parts = [pq.read_table(run.store.fetch_part(entry)) for entry in run.store.parts(pool)]
+    parts = [pq.read_table(run.store.fetch_part(entry), columns=columns) for entry in run.store.parts(pool)]
     if not parts:
         return pd.DataFrame(columns=key)
     return pa.concat_tables(parts).to_pandas().drop_duplicates(key)
+
+
+def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str) -> Iterator[pa.Table]:
+    """The rows of `wanted` out of the pool, sorted by `key`, a bucket at a time: few are in memory, however many there are.
+
+    The first part of the key is a hash in hexadecimal, by whose first digits rows are dealt out.
+    """
+    count = 1 + len(wanted) // BUCKET
+    place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count // 2**24
+    asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
+    for entry in run.store.parts(run.step.pool):
+        for batch in pq.ParquetFile(run.store.fetch_part(entry)).iter_batches(BATCH, columns=schema.names):
+            rows = pa.Table.from_batches([batch]).cast(schema)
+            numbers = place(rows[key[0]].to_pandas())
+            for number, places in numbers.groupby(numbers).groups.items():
+                if number in writers:
+                    writers[number].write_table(rows.take(pa.array(places)))
+    for number in sorted(writers):
+        writers[number].close()
+        with pa.OSFile(str(folder / f"{number}.arrow")) as file:
+            held = pa.ipc.open_file(file).read_all().to_pandas().drop_duplicates(key)
+        (folder / f"{number}.arrow").unlink()
+        complete = asked[number].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
+        refuse_lost(run, complete, module)
+        yield pa.Table.from_pandas(complete.sort_values(key), schema, preserve_index=False)
+
+
+def refuse_lost(run: Run, complete: pd.DataFrame, module: str) -> None:
+    if lost := int((complete["_merge"] == "left_only").sum()):
+        raise RuntimeError(f"{module} ended well but {lost} of {len(complete)} rows are not in pool {run.step.pool}")
 
 
 def write(run: Run, rows: pd.DataFrame, schema: pa.Schema, name: str) -> None:

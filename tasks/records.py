@@ -18,6 +18,8 @@ PROMPT = pa.schema(
     ]
 )
 
+REFUSED = "refused: "  # begins the finish reason of a row whose prompt no try gets an answer to
+
 SPLIT = pa.schema([("prompt_id", pa.string()), ("part", pa.string())])  # sft | preference | held_out
 
 RESPONSE = pa.schema(
@@ -28,7 +30,7 @@ RESPONSE = pa.schema(
         ("content_id", pa.string()),  # of prompt and text: by it a response is joined with its scores
         ("prompt_tokens", pa.int32()),
         ("tokens", pa.int32()),
-        ("finish_reason", pa.string()),  # stop | length
+        ("finish_reason", pa.string()),  # stop | length | refused: why
         ("seed", pa.int64()),
         ("engine", pa.string()),  # e.g. transformers 5.19.0
     ]
@@ -37,9 +39,15 @@ RESPONSE = pa.schema(
 SCORE = pa.schema(
     [
         ("content_id", pa.string()),
-        ("score", pa.float64()),
-        ("tokens", pa.int32()),
-        ("truncated", pa.bool_()),
+        ("score", pa.float64()),  # null where there is none; then `reason` says why
+        ("tokens", pa.int32()),  # that were read; null where another machine counts them
+        ("truncated", pa.bool_()),  # the score was read off before the text's end
+        ("reason", pa.string()),
+        (
+            "objectives",
+            pa.list_(pa.float32()),
+        ),  # a reward per objective, before the gate; null where a model has but one
+        ("gate", pa.list_(pa.float32())),  # the weight of each
     ]
 )
 

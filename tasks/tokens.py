@@ -6,12 +6,13 @@ Sampling, SFT and WRPO all take their ids from here, so they see the very same t
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import BadInput
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; with fewer there is nothing to learn from
 
@@ -56,6 +57,17 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     if end is None:
         raise BadInput(f"{tokenizer.name_or_path}: no end token after an assistant's turn in the chat template, no eos")
     return end
+
+
+def generation_of(folder: str | Path) -> GenerationConfig:
+    """The model's generation config; one without the file has it in its configuration."""
+    from transformers import AutoConfig, GenerationConfig
+
+    if (Path(folder) / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    )
 
 
 def fit(

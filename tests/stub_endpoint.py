@@ -18,6 +18,7 @@ class Stub:
     says: Says
     manner: Manner
     url: str = ""
+    shaped: Callable[["Stub", dict], dict] | None = None  # another reply than a chat completion
     seen: Counter = field(default_factory=Counter)  # by request, whatever became of it
     answered: Counter = field(default_factory=Counter)  # by request, answered well: paid for
     tokens: int = 0
@@ -56,7 +57,8 @@ def handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             manner, body = stub.receive(self.rfile.read(int(self.headers["Content-Length"])))
             match manner:
                 case "well":
-                    self.send(200, json.dumps(stub.reply(body)).encode())
+                    reply = stub.shaped(stub, body) if stub.shaped else stub.reply(body)
+                    self.send(200, json.dumps(reply).encode())
                 case "busy":
                     self.send(429, b"slower", **{"Retry-After": "0"})
                 case "broken":

@@ -47,6 +47,7 @@ def serve(given: dict) -> None:
     with socket.socket(fileno=0) as orders:
         while True:
             message, descriptors, _, _ = socket.recv_fds(orders, 1 << 16, 16)
+            bury()
             if not message:
                 return
             child = os.fork()
@@ -57,7 +58,6 @@ def serve(given: dict) -> None:
             socket.send_fds(orders, [b"started"], [process])
             for descriptor in (*descriptors, process):
                 os.close(descriptor)
-            bury()
 
 
 def bury() -> None:
@@ -71,9 +71,9 @@ def play(order: dict, descriptors: list[int]) -> None:
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
-    confine(order, descriptors[2:])
-    random.seed(0)  # chance must not decide a verdict
     try:
+        confine(order, descriptors[2:])
+        random.seed(0)  # chance must not decide a verdict
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
         os._exit(0)

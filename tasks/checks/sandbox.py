@@ -1,7 +1,7 @@
 """Where model-written Python runs: a process that can compute, and nothing else. Seen from outside.
 
 Whatever the means, it has limits, no capabilities, and a list of allowed system calls (`seccomp.py`): no files written,
-no processes, no programs, no network, no signals. What differs is how the files are kept from it, in this order:
+no processes, no programs, no threads, no network, no signals. What differs is how the files are kept from it, in this order:
 `bubblewrap` where it is installed, namespaces of our own (root, or a kernel where anybody may make one), Landlock. None of
 them is believed: the first under which an attack of our own achieves nothing is taken, and without one nothing is run.
 """
@@ -28,7 +28,7 @@ MEANS = ("bubblewrap", "namespaces", "landlock")
 HOUSE = Path(__file__).parents[2]
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.inside import main; main()"
 INSIDE = "/house"  # where bubblewrap shows this room
-PROBE_SECONDS = 20
+PROBE_SECONDS, END_SECONDS = 20, 5
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Sandbox:
         return self
 
     def __exit__(self, *_) -> None:
-        self.line.close()
+        self.line.close()  # with which it ends by itself
+        with suppress(subprocess.TimeoutExpired):
+            self.server.wait(END_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self.server.pid, signal.SIGKILL)
         self.server.wait()
@@ -85,14 +87,10 @@ class Sandbox:
         with tempfile.TemporaryDirectory() as outside, socket.create_server(("127.0.0.1", 0)) as server:
             secret = Path(outside, "secret")
             secret.write_text("secret")
-            os.chmod(outside, 0o755)
-            secrets = (
-                str(secret),
-                "/etc/passwd",
-                "/proc/self/environ",
-                "/proc/1/environ",
-                str(HOUSE / "pyproject.toml"),
-            )
+            secret.chmod(0o666)
+            Path(outside).chmod(0o777)
+            secrets = [str(secret), "/etc/passwd", "/proc/self/environ", "/proc/1/environ"]
+            secrets += [str(HOUSE / "pyproject.toml")]
             told = {
                 "secrets": secrets,
                 "closed": (outside, "/etc", "/home", "/proc", *hidden()),
@@ -151,7 +149,8 @@ def folders() -> list[str]:
     )
     own = [sysconfig.get_path("stdlib")]
     own += [sysconfig.get_config_var("LIBDIR")] if sys.base_prefix != "/usr" else []
-    return sorted(folder for folder in {*own, *shared, "/lib64", "/usr/lib64"} if os.path.isdir(folder))
+    found = [folder for folder in {*own, *shared, "/lib64", "/usr/lib64"} if os.path.isdir(folder)]
+    return sorted(one for one in found if not any(one.startswith(f"{other}/") for other in found))
 
 
 def hidden() -> list[str]:
@@ -167,7 +166,7 @@ def without(path: str, hidden: set[str]) -> list[str]:
     if not any(Path(place).is_relative_to(path) for place in hidden):
         return [path]
     inside = [f"{path}/{name}" for name in os.listdir(path)]
-    return [kept for one in inside if one not in hidden for kept in without(one, hidden)]
+    return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in without(one, hidden)]
 
 
 def bubblewrap() -> list[str]:

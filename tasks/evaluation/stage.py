@@ -44,6 +44,7 @@ def evaluate(
         [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, answers, strict=True)],
         ignore_index=True,
     )
+    table = answered_by_all(run, table)
     table["win_rate"] = wins(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
     results = [result(name, table, what) for name in names]
@@ -51,7 +52,12 @@ def evaluate(
     changes = [change for before, after in pairs for change in differences(before, after, table, what)]
     (run.folder / "results.json").write_text(
         json.dumps(
-            {"held_out": len(held_out), "confidence": what.confidence, "results": results, "differences": changes},
+            {
+                "held_out": table["prompt_id"].nunique(),
+                "confidence": what.confidence,
+                "results": results,
+                "differences": changes,
+            },
             indent=1,
         )
     )
@@ -71,12 +77,21 @@ def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, 
     )
     joined = held_out[["prompt_id", "gold"]].merge(rows, on="prompt_id", how="left", validate="one_to_one")
     joined = joined.merge(values, on="content_id", how="left", validate="many_to_one").assign(model=name)
-    if joined["score"].isna().any():
-        raise BadInput(
-            f"evaluation: {int(joined['score'].isna().sum())} held-out prompts have no scored answer of {name!r}"
-        )
+    unscored = joined["score"].isna() & joined["text"].notna()
+    if unscored.any():
+        raise BadInput(f"evaluation: {int(unscored.sum())} held-out answers of {name!r} have no score")
     joined["correct"] = (joined["text"].str.strip() == joined["gold"].str.strip()).where(joined["gold"].notna())
     return joined
+
+
+def answered_by_all(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """Models are compared on the same prompts: one that some model has no answer to is left out, and counted."""
+    silent = table.loc[table["text"].isna(), "prompt_id"]
+    left = table[~table["prompt_id"].isin(silent)].reset_index(drop=True)
+    run.count(dropped_without_answer=int(silent.nunique()))
+    if left.empty:
+        raise BadInput(f"evaluation: none of {table['prompt_id'].nunique()} held-out prompts is answered by all models")
+    return left
 
 
 def wins(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:

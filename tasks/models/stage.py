@@ -14,6 +14,7 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
+from tasks.models.elsewhere import Program, ProgramIdentity, Served
 from tasks.models.weights import damage
 from tasks.stage import Exact, How, Seed, What, stage
 
@@ -101,23 +102,42 @@ class Hub(What):
         return {"what": self}
 
 
+class Existing(What):
+    """No model but a place among the sources: the responses that came with the prompts."""
+
+    kind: Literal["existing"]
+
+    def resolve(self, field: str) -> dict:
+        return {"what": self}
+
+
 GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
-RewardSource = Annotated[TinyReward | Folder | Hub, Field(discriminator="kind")]
+SourceModel = Annotated[TinyGenerator | Folder | Hub | Existing, Field(discriminator="kind")]
+RewardSource = Annotated[TinyReward | Folder | Hub | Served | Program, Field(discriminator="kind")]
+Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served | ProgramIdentity
 
 
 @stage("model", version="1")
-def obtain_model(run: Run, what: TinyGenerator | TinyReward | FolderIdentity | Hub, how: How) -> None:
+def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
             run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
+        case Existing():
+            (run.folder / "existing.json").write_text("{}")
         case FolderIdentity():
-            take_folder(Path(how.path), what, run.folder / "model")
+            take_folder(Path(how.path), what.files, run.folder / "model")
+        case Served():
+            (run.folder / "model").mkdir()
+            (run.folder / "model" / "served.json").write_text(json.dumps({"id": what.id}))
+        case ProgramIdentity():
+            take_folder(Path(how.path).parent, {what.name: what.sha256}, run.folder / "model" / "program")
+            (run.folder / "model" / "command.json").write_text(json.dumps(what.command))
 
 
-def take_folder(source: Path, what: FolderIdentity, target: Path) -> None:
-    for name, expected in what.files.items():
+def take_folder(source: Path, files: dict[str, str], target: Path) -> None:
+    for name, expected in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
         if file_digest(target / name) != expected:

@@ -1,59 +1,26 @@
 """Program: responses of a causal language model through transformers, each row with a random stream of its own.
 
-JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet. A row's noise depends on its seed alone, not on the
-rows it shares a batch with.
+JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row's noise depends on its seed alone, not on
+the rows it shares a batch with.
 """
 
+import time
+from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList
 
-from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer, pad
-from tasks.parts import write_in_parts
+from tasks.parts import Parts
 from tasks.program import Progress, run
-from tasks.records import RESPONSE, content_id
-from tasks.tokens import end_id, prompt_ids
+from tasks.records import RESPONSE
+from tasks.responses.asked import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
+from tasks.responses.choice import choices
+from tasks.tokens import prompt_ids
 
-
-class SeededChoice(LogitsProcessor):
-    """Turns the scores of the next token into the choice that each row's own noise makes: temperature, then top-p."""
-
-    def __init__(self, seeds: list[int], prompt_length: int, temperature: float, top_p: float, max_new_tokens: int):
-        rows = [
-            torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            for seed in seeds
-        ]
-        self.noise, self.start, self.temperature, self.top_p = torch.stack(rows), prompt_length, temperature, top_p
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        refuse_bad(scores)
-        noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
-        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
-            dim=-1, descending=True, stable=True
-        )
-        cumulative = sorted_probabilities.cumsum(-1)
-        nucleus = sorted_probabilities.where(cumulative - sorted_probabilities < self.top_p, 0.0).cumsum(-1)
-        rank = torch.searchsorted(nucleus, (noise * nucleus[:, -1]).unsqueeze(-1), right=True).clamp_max(
-            scores.shape[-1] - 1
-        )
-        return torch.full_like(scores, float("-inf")).scatter(-1, order.gather(-1, rank), 0.0)
-
-
-class LikeliestChoice(LogitsProcessor):
-    """Greedy decoding: the scores as they are, once they are seen to be numbers."""
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        refuse_bad(scores)
-        return scores
-
-
-def refuse_bad(scores: torch.Tensor) -> None:
-    if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
-        raise BadInput("model: its scores of the next token are not numbers")
+ENGINE = f"transformers {transformers.__version__}"
 
 
 def generate(job: dict, out: Path, progress: Progress) -> dict:
@@ -62,57 +29,89 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(job["model"])
     model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()
-    rows = pq.read_table(job["rows"]).to_pylist()
-    tokens = write_in_parts(rows, how, RESPONSE, out, progress, lambda batch: sample(model, tokenizer, batch, what))
-    return {"tokens_made": tokens}
+    reader, parts = (
+        Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"]),
+        Parts(RESPONSE, out, how["part_seconds"]),
+    )
+    tokens, total, waiting, number = 0, count_of(job), map(reader, rows_of(job)), 0
+    started_at = time.monotonic(), time.process_time()
+    while batch := list(islice(waiting, how["batch_size"])):
+        number += 1
+        rows = [one for one in batch if not isinstance(one, Asked)]
+        made = answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
+        tokens += sum(row["tokens"] for row in made)
+        parts.add(rows + made)
+        if number % how["batches_per_part"] == 0:
+            parts.close()
+        progress(parts.count, total)
+    parts.close()
+    return {
+        "tokens_made": tokens,
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without loading the model
+        "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
+    }
+
+
+def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
+    """One batch: the responses to its rows, whatever the context."""
+    asked = [Asked(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
+    return answers(model, tokenizer, asked, what)
 
 
 @torch.inference_mode()
-def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
-    """One batch, left-padded: the responses to its rows."""
-    prompts = [prompt_ids(tokenizer, row["messages"]) for row in rows]
-    batch = {name: ids.to(model.device) for name, ids in pad(prompts, tokenizer.pad_token_id, "left").items()}
+def answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
+    """One batch, left-padded. What its rows share is computed once: each prompt, whatever the number of its samples."""
+    if not asked:
+        return []
+    batch = {
+        name: ids.to(model.device)
+        for name, ids in pad([one.ids for one in asked], tokenizer.pad_token_id, "left").items()
+    }
     width = batch["input_ids"].shape[1]
-    ends = end_tokens(model, tokenizer)
+    ends = end_tokens(model.generation_config, tokenizer)
     config = GenerationConfig(
-        max_new_tokens=what["max_new_tokens"],
+        max_new_tokens=max(one.room for one in asked),
         do_sample=False,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id or 0,
     )
-    choice = LikeliestChoice()
-    if what["temperature"]:
-        seeds = [row["seed"] for row in rows]
-        choice = SeededChoice(seeds, width, what["temperature"], what["top_p"], what["max_new_tokens"])
-    ids = model.generate(**batch, generation_config=config, logits_processor=[choice])
+    ids = model.generate(
+        **batch,
+        **prefilled(model, asked, batch),
+        generation_config=config,
+        logits_processor=LogitsProcessorList(choices(asked, width, what)),
+    )
     return [
-        response(tokenizer, row, len(prompt), new, ends)
-        for row, prompt, new in zip(rows, prompts, ids[:, width:].tolist(), strict=True)
+        answered(tokenizer, one.row, len(one.ids), new[: one.room], ends, ENGINE)
+        for one, new in zip(asked, ids[:, width:].tolist(), strict=True)
     ]
 
 
-def end_tokens(model, tokenizer) -> set[int]:
-    """Where an answer ends: the token that the chat template puts there, as in training, and the model's own."""
-    own = model.generation_config.eos_token_id
-    return {end_id(tokenizer), *(own if isinstance(own, list) else [] if own is None else [own])}
+def prefilled(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
+    """The keys and values of all but the last token of every prompt, computed once per prompt and copied to its samples.
+
+    Only where every layer attends to everything: a cache of another shape cannot be copied row by row.
+    """
+    prompts = [one.row["prompt_id"] for one in asked]
+    first = {prompt: place for place, prompt in reversed(list(enumerate(prompts)))}
+    if len(first) == len(prompts) or batch["input_ids"].shape[1] < 2 or not attends_to_everything(model):
+        return {}
+    places = sorted(first.values())
+    rank = {place: number for number, place in enumerate(places)}
+    cache = model(
+        input_ids=batch["input_ids"][places, :-1],
+        attention_mask=batch["attention_mask"][places, :-1],
+        position_ids=(batch["attention_mask"][places, :-1].cumsum(-1) - 1).clamp_min(0),
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    cache.batch_select_indices(torch.tensor([rank[first[prompt]] for prompt in prompts], device=model.device))
+    return {"past_key_values": cache}
 
 
-def response(tokenizer, row: dict, prompt_tokens: int, ids: list[int], ends: set[int]) -> dict:
-    """A row of the pool: the text up to the end token, which counts as a token but is not text."""
-    stop = next((place for place, token in enumerate(ids) if token in ends), None)
-    kept = ids if stop is None else ids[:stop]
-    text = tokenizer.decode(kept, skip_special_tokens=True)
-    return {
-        "prompt_id": row["prompt_id"],
-        "sample_index": row["sample_index"],
-        "text": text,
-        "content_id": content_id(row["prompt_id"], text),
-        "prompt_tokens": prompt_tokens,
-        "tokens": len(kept) + (stop is not None),
-        "finish_reason": "length" if stop is None else "stop",
-        "seed": row["seed"],
-        "engine": f"transformers {transformers.__version__}",
-    }
+def attends_to_everything(model) -> bool:
+    kinds = getattr(model.config.get_text_config(), "layer_types", None)
+    return kinds is None or set(kinds) == {"full_attention"}
 
 
 if __name__ == "__main__":

@@ -1,21 +1,33 @@
-"""Per-model sampling: leaves `responses.parquet`, n responses of one model per prompt, sorted by prompt and sample index."""
+"""Per-model sampling: leaves `responses.parquet`, n responses of one model per prompt, sorted by prompt and sample index.
+
+Beside it `refused.parquet`, where a prompt has no answer: the same columns, and why.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
-from infra.errors import BadInput
+from infra.errors import BadInput, SourceFailed
 from infra.store import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
-from tasks.records import RESPONSE
-from tasks.stage import Addressed, How, Seed, What, stage
+from tasks.pool import in_order, make_missing
+from tasks.records import REFUSED, RESPONSE
+from tasks.responses.crews import crew_of
+from tasks.responses.engines import AnyEngine
+from tasks.responses.existing import existing
+from tasks.responses.prompts import asked_prompts
+from tasks.stage import Addressed, Seed, What, stage
+
+KEY = ["prompt_id", "sample_index"]
 
 
 class Sampling(What):
-    """How a model is sampled. Everything but `n` and `parts` is the identity of the rows: n may grow, rows stay."""
+    """How a model is sampled. Everything but who is asked how often is the identity of the rows: n may grow, rows stay."""
 
     n: int = Field(5, gt=0, le=10_000, description="responses per prompt")
     temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
@@ -23,61 +35,83 @@ class Sampling(What):
     max_new_tokens: int = Field(4096, gt=0, le=2**20)
     seed: Seed
     parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
+    top_k: int = Field(0, ge=0, description="0: of all tokens")
+    repetition_penalty: float = Field(1.0, gt=0, description="divides the scores of tokens that stand there already")
+    by_category: dict[str, int] = Field({}, description="n of prompts of these categories; 0: they are not asked")
 
     def on(self, *parts: str, **changes: float) -> "Sampling":
-        """The same, on some parts of the prompts."""
-        return self.model_copy(update={"parts": parts, **changes})
+        """The same, on some parts of the prompts; with an n of its own for all of them, if one is given."""
+        alike = {"by_category": {}} if "n" in changes else {}
+        return self.model_copy(update={"parts": parts, **alike, **changes})
 
     @model_validator(mode="after")
     def sensible(self) -> "Sampling":
         if 0 < self.temperature < 0.01:
             raise ValueError(f"temperature: {self.temperature} is neither 0 (greedy) nor at least 0.01")
+        if bad := [name for name, number in self.by_category.items() if number < 0]:
+            raise ValueError(f"by_category: {bad[0]!r} has {self.by_category[bad[0]]}")
         return self
 
 
-class SamplingHow(How):
-    batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
-    batches_per_part: int = Field(8, gt=0, description="batches between two commits: what a kill may cost")
-
-
 def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """Rows do not know how many there are: `n` and `parts` at their defaults leave no trace in the identity."""
-    return {"model": inputs["model"][0].fingerprint, "sampling": what.model_copy(update={"n": 5, "parts": ()})}
+    """Rows do not know how many there are, nor which engine made them: what only chooses prompts leaves no trace."""
+    sampling = what.model_copy(update={"n": 5, "parts": (), "by_category": {}})
+    return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
 
 @stage("per-model sampling", version="1", rows=same_rows)
 def sample_responses(
     run: Run,
     what: Sampling,
-    how: SamplingHow,
+    how: AnyEngine,
     prompts: tuple[Manifest],
     model: tuple[Manifest],
     splits: tuple[Manifest, ...] = (),
 ) -> None:
-    chosen = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
-    if what.parts:
-        parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
-        chosen = chosen[chosen["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
-    if chosen.empty:
-        raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    rows = fill(
-        run,
-        wanted(chosen, what, model[0].fingerprint),
-        ["prompt_id", "sample_index"],
-        RESPONSE,
-        "tasks.responses.generate",
-        {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
-    )
-    rows = rows.sort_values(["prompt_id", "sample_index"])
-    run.count(tokens=int(rows["tokens"].sum()), cut_at_length=int((rows["finish_reason"] == "length").sum()))
-    write(run, rows, RESPONSE, "responses.parquet")
+    file = run.file(prompts[0], "prompts.parquet")
+    chosen = asked_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
+    if model[0].what.get("kind") == "existing":
+        leave(run, existing(file, chosen, what.seed), {})
+        return
+    rows = wanted(chosen, what, model[0].fingerprint)
+    crew, job = crew_of(run, how, model[0])
+    job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
+    try:
+        make_missing(run, rows, KEY, crew, job)
+    except BadInput as problem:
+        raise SourceFailed(f"{run.step.label}: {problem}") from problem
+    leave(run, in_order(run, rows, KEY, RESPONSE, crew.module), prices(how))
+
+
+def prices(how: AnyEngine) -> dict[str, float]:
+    return {"prompt_tokens": how.price_in, "tokens": how.price_out} if how.kind == "endpoint" else {}
+
+
+def leave(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
+    """The artifact's files, table by table, and what they hold in numbers."""
+    counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
+    dollars, refused = 0.0, []
+    with pq.ParquetWriter(run.folder / "responses.parquet", RESPONSE, compression="zstd") as writer:
+        for table in tables:
+            rows = table.to_pandas()
+            without = rows["finish_reason"].str.startswith(REFUSED)
+            refused.append(rows[without])
+            writer.write_table(table.filter(pa.array(~without)))
+            counts["tokens"] += int(rows["tokens"].sum())
+            counts["cut_at_length"] += int((rows["finish_reason"] == "length").sum())
+            counts.update(f"by {engine}" for engine in rows["engine"][~without])
+            dollars += sum(float(rows[column].sum()) * each / 1e6 for column, each in price.items())
+    if refusals := sum(len(rows) for rows in refused):
+        counts["refused"] = refusals
+        table = pa.Table.from_pandas(pd.concat(refused), RESPONSE, preserve_index=False)
+        pq.write_table(table, run.folder / "refused.parquet", compression="zstd")
+    run.count(**counts, **({"dollars": round(dollars, 4)} if any(price.values()) else {}))
 
 
 def wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFrame:
     """One row per response to be had, prompts of like length together, the samples of a prompt side by side."""
-    length = prompts["messages"].map(lambda turns: sum(len(turn["content"]) for turn in turns))
-    ordered = prompts.assign(length=length).sort_values(["length", "prompt_id"]).drop(columns="length")
-    rows = ordered.loc[ordered.index.repeat(what.n)].reset_index(drop=True)
+    ordered = prompts.sort_values(["length", "prompt_id"])
+    rows = ordered.loc[ordered.index.repeat(ordered["n"]), ["prompt_id"]].reset_index(drop=True)
     rows["sample_index"] = rows.groupby("prompt_id", sort=False).cumcount().astype("int32")
     rows["seed"] = [
         row_seed(what.seed, model, prompt, index)

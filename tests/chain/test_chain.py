@@ -6,6 +6,7 @@ import shutil
 import pytest
 from chain.small import fuse, kill, manifests, start, states, wait_until, write_recipe
 
+from infra.errors import BadInput, ProgramFailed, StoreUnreachable, Unavailable
 from infra.prefect_server import local_server
 from infra.store import Store
 
@@ -333,3 +334,33 @@ def test_the_chain_runs_the_same_on_a_real_s3_server(done, server, seaweed, tmp_
     for address, files in contents(reference).items():
         stored = store.manifest(*address.split("/"))
         assert stored and [(entry.name, entry.sha256) for entry in stored.files] == files
+
+
+def test_a_work_pool_that_nobody_registered_is_refused_in_a_line(copied, server):
+    space, recipe = copied
+    words = ("--set", "wrpo.beta=0.2", "--set", "how.wrpo.work_pool=nowhere")
+    answer = fuse(space, "run", str(recipe), *words, **server)
+    assert answer.returncode == 2 and "stage/nowhere" in answer.stderr, answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert "nothing to do" in fuse(space, "plan", str(recipe), *words[2:]).stdout  # a pool changes no address
+
+
+@pytest.mark.parametrize(
+    ("problem", "tries"), [(Unavailable, 3), (StoreUnreachable, 3), (BadInput, 1), (ProgramFailed, 1)]
+)
+def test_what_may_pass_is_tried_again_and_bad_input_is_not(server, problem, tries):
+    from prefect import flow, task
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.orchestrate import PATIENT
+
+    tried = []
+
+    @task(**{**PATIENT, "retries": 2, "retry_delay_seconds": 0})
+    def fails():
+        tried.append(1)
+        raise problem("not now")
+
+    with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"]}), pytest.raises(problem):
+        flow(lambda: fails(), name="fails")()
+    assert len(tried) == tries

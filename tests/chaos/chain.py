@@ -54,7 +54,7 @@ class Inline(Launcher):
         super().__init__(slots=1, threads=1)
         self.diary = diary
 
-    def run(self, module: str, job: dict, out: Path, watch=lambda: None) -> dict:
+    def run(self, module: str, job: dict, out: Path, watch=lambda: None, *place) -> dict:
         out.mkdir(parents=True, exist_ok=True)
         return {"powers": powers, "training": training}[module](job, out, self.diary, watch)
 
@@ -102,7 +102,7 @@ def raise_to(run, what: Power, how: How, numbers):
 
 @stage("fit", version="1")
 def fit(run, what: What, how: How, powers):
-    out = train(run, "training", {"records": str(run.file(powers[0], "powers.parquet"))})
+    out = train(run, "training", {"records": str(run.file(powers[0], "powers.parquet"))}, group=0)
     run.keep(out, "model.txt")
 
 

@@ -3,6 +3,9 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -75,6 +78,26 @@ def test_nothing_of_them_is_left_behind(box):
         assert len(processes_under(box.server.pid)) == len(processes_under(fresh.server.pid))
 
 
+def test_a_sandbox_ends_with_whoever_started_it_however_that_ends(box):
+    code = (
+        "import os, sys; from tasks.checks.sandbox import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
+        'job = os.memfd_create(\'job\'); os.write(job, b\'{"setup": "", "code": "while 1: pass"}\\n\'); os.lseek(job, 0, 0);'
+        "box.start('candidate', Limits(seconds=600), [job, 1]); print(box.server.pid, flush=True); os.read(0, 1)"
+    )
+    starter = subprocess.Popen([sys.executable, "-c", code, box.means], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    server = int(starter.stdout.readline())
+    inside = [server, *processes_under(server)]
+    assert len(inside) > len(processes_under(box.server.pid))  # one of them waits for its program
+    starter.kill()
+    starter.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{process}").exists() for process in inside):
+        assert time.monotonic() < deadline, inside
+        time.sleep(0.02)
+
+
 def processes_under(process: int) -> list[int]:
+    """But for those that have ended and wait to be buried."""
     children = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return children + [below for child in children for below in processes_under(child)]
+    alive = [child for child in children if "State:\tZ" not in Path(f"/proc/{child}/status").read_text()]
+    return alive + [below for child in alive for below in processes_under(child)]

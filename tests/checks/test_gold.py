@@ -21,6 +21,8 @@ HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_
         ('{"a": 1}', None),
         ("assert", None),
         ("x == 1", None),
+        ("-" * 100_000 + "1", None),
+        ("[" * 100_000, None),
         ("assert f(1) == 1", Suite("assert f(1) == 1")),
         (json.dumps(["assert f(1) == 1", "assert f(2)"]), Suite("assert f(1) == 1\nassert f(2)")),
         (json.dumps(HUMAN_EVAL), Suite(**HUMAN_EVAL)),

@@ -65,6 +65,19 @@ def test_a_published_artifact_is_found_listed_and_fetched_under_its_names(place,
     assert (folder / "empty").resolve().is_relative_to(tmp_path / ("another" if place.remote else "store"))
 
 
+def test_the_newest_manifests_of_a_stage_and_those_that_begin_so_are_found(place, tmp_path):
+    store, out = place.store(), folder_of(tmp_path / "out", {"rows": b"1"})
+    made = []
+    for fingerprint in ("ab1", "ff0", "ab2", "000"):
+        made.append(store.publish(out, draft(fingerprint)))
+        time.sleep(1.1 if place.remote else 0.02)  # S3 tells the time in seconds
+    by_name = sorted(made, key=lambda manifest: manifest.fingerprint)
+    assert store.manifests("score_responses") == by_name
+    assert store.manifests("score_responses", newest=2) == [made[3], made[2]]
+    assert store.manifests("score_responses", "ab") == [made[0], made[2]]
+    assert store.manifests("score_responses", "abc") == []
+
+
 def test_the_content_digest_depends_on_names_and_bytes_alone():
     entry = FileEntry(name="a", path="x/y", sha256="0" * 64, size=1)
     moved = draft(files=(entry.model_copy(update={"path": "pools/z", "rows": 5}),), attempt="two")

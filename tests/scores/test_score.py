@@ -1,15 +1,12 @@
 """Rewards: batches against single rows, against transformers' own forward; what is cut says so; no reward model, no score."""
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import tiny
 import torch
+from scores.scoring import scored
 from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
 
 from infra.errors import BadInput
-from tasks.records import SCORE
-from tasks.scores.score import score
 
 TEXTS = ("", "a", "abc", "it spells <end> and <user> out", "z" * 60, "Hello, world! " * 4)
 
@@ -30,23 +27,9 @@ def turns(number: int) -> list[dict]:
     return [{"role": "user", "content": "why? " * (number + 1)}]
 
 
-def scores(model, out, batch_size: int, max_length: int = 512) -> dict[str, dict]:
-    """By content id, as the program leaves them."""
-    out.mkdir()
+def scores(model, out, batch_size: int, max_length: int = 512, **what) -> dict[str, dict]:
     rows = [{"content_id": f"{n}", "messages": turns(n), "text": text} for n, text in enumerate(TEXTS)]
-    file = out / "rows.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), file)
-    job = {
-        "model": str(model),
-        "rows": str(file),
-        "what": {"max_length": max_length},
-        "how": {"batch_size": batch_size, "batches_per_part": 1},
-        "threads": 1,
-    }
-    score(job, out, lambda done, total: None)
-    found = [row for part in sorted(out.glob("part-*")) for row in pq.read_table(part, schema=SCORE).to_pylist()]
-    assert [row["content_id"] for row in found] == [row["content_id"] for row in rows]
-    return {row["content_id"]: row for row in found}
+    return scored(model, out, rows, batch_size, max_length=max_length, **what)[0]
 
 
 def whole_ids(number: int, text: str) -> list[int]:
@@ -79,15 +62,50 @@ def test_a_score_is_the_models_logit_at_the_end_of_the_conversation(tmp_path):
 
 
 def test_what_is_longer_than_the_limit_is_cut_at_its_end_and_says_so(tmp_path):
+    """But where no token of the response is left there is no score of it."""
     model = reward_model(tmp_path / "model")
-    limit = len(whole_ids(2, TEXTS[2]))
+    limit = 30
     found = scores(model, tmp_path / "all", len(TEXTS), limit)
     for number, text in enumerate(TEXTS):
-        ids = whole_ids(number, text)
-        row = found[f"{number}"]
-        assert (row["tokens"], row["truncated"]) == (min(len(ids), limit), len(ids) > limit)
-        assert row["score"] == pytest.approx(forward(model, ids[:limit]), abs=1e-5)
-    assert {row["truncated"] for row in found.values()} == {True, False}
+        ids, row = whole_ids(number, text), found[f"{number}"]
+        if (prompt := len(whole_ids(number, "")) - 1) >= limit:
+            assert row["score"] is None and not row["truncated"]
+            assert row["reason"] == f"the prompt alone has {prompt} tokens, of at most {limit}"
+        else:
+            assert (row["tokens"], row["truncated"]) == (min(len(ids), limit), len(ids) > limit)
+            assert row["score"] == pytest.approx(forward(model, ids[:limit]), abs=1e-5) and row["reason"] is None
+    assert {(row["score"] is None, row["truncated"]) for row in found.values()} == {
+        (False, False),
+        (False, True),
+        (True, False),
+    }
+
+
+def test_what_is_longer_than_the_limit_may_be_skipped_and_its_row_says_why(tmp_path):
+    model = reward_model(tmp_path / "model")
+    limit = len(whole_ids(2, TEXTS[2]))
+    found, whole = (
+        scores(model, tmp_path / name, 2, length, too_long="skip") for name, length in (("some", limit), ("all", 512))
+    )
+    for number, text in enumerate(TEXTS):
+        row, length = found[f"{number}"], len(whole_ids(number, text))
+        assert not row["truncated"]
+        if length > limit:
+            assert (row["score"], row["reason"]) == (None, f"{length} tokens, of at most {limit}")
+        else:
+            assert row["score"] == pytest.approx(whole[f"{number}"]["score"], abs=1e-6)
+    assert {row["score"] is None for row in found.values()} == {True, False}
+
+
+def test_a_score_that_is_no_number_stops_the_program_and_names_its_row(tmp_path):
+    model = reward_model(tmp_path / "model")
+    broken = LlamaForSequenceClassification.from_pretrained(model)
+    with torch.no_grad():
+        broken.model.embed_tokens.weight[tiny.tokenizer().get_vocab()["z"]] = float("nan")
+    broken.save_pretrained(model)
+    with pytest.raises(BadInput, match="the score of content 4 is nan"):
+        scores(model, tmp_path / "out", 1)
+    assert len(list((tmp_path / "out").glob("part-*"))) == 4, "what was scored before it is kept"
 
 
 def test_a_tokenizer_without_a_pad_token_scores_the_same(tmp_path):

@@ -1,0 +1,94 @@
+"""Who makes a model's responses, and how fast: nothing here changes which rows there are, so nothing here is hashed.
+
+Which engine made a row, and its version, stand in the row.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from tasks.stage import How
+
+
+class Engine(How):
+    part_seconds: float = Field(45.0, ge=0, description="rows are committed at least so often: what a kill may cost")
+    restarts: int = Field(2, ge=0, description="how often an engine that dies is started again")
+
+    @property
+    def programs(self) -> int:
+        """How many programs share the rows."""
+        return 1
+
+
+class Local(Engine):
+    """An engine that holds the weights."""
+
+    workers: int = Field(
+        1,
+        gt=0,
+        description="programs that share the rows, each with GPUs of its own; FUSE_PROGRAMS says how many run at once",
+    )
+
+    @property
+    def programs(self) -> int:
+        return self.workers
+
+
+class Transformers(Local):
+    """transformers, in the application's own environment: anything that loads runs, if slowly."""
+
+    kind: Literal["transformers"] = "transformers"
+    batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
+    batches_per_part: int = Field(8, gt=0, description="batches between two commits, where part_seconds are not over")
+
+
+class Vllm(Local):
+    """vLLM, in an environment of its own (`make vllm`): continuous batching, weights split over GPUs."""
+
+    kind: Literal["vllm"]
+    tensor_parallel: int = Field(1, gt=0, description="GPUs that one copy of the weights is spread over")
+    in_flight: int = Field(256, gt=0, description="responses in flight")
+    memory: float = Field(0.92, gt=0, le=1, description="share of a GPU's memory")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: as the weights are kept"
+    )
+    eager: bool = Field(False, description="no graphs: a slower engine that starts sooner")
+
+
+class Endpoint(Engine):
+    """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
+
+    kind: Literal["endpoint"]
+    urls: tuple[str, ...] = Field(min_length=1, description="up to and with /v1; of several each answers its share")
+    model: str = Field(min_length=1, description="as the server calls it")
+    key: str = Field("", description="the environment variable with the key, never the key itself; none: no key")
+    speaks: Literal["chat", "tokens"] = Field(
+        "chat",
+        description="tokens: the server takes token ids and vLLM's sampling fields, so no template but ours is used",
+    )
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    concurrency: int = Field(64, gt=0, description="requests at once to each server")
+    timeout: float = Field(600.0, gt=0, description="seconds to wait for one answer")
+    attempts: int = Field(8, gt=0, description="per request; then the source has failed, and its finished rows stay")
+    requests_per_minute: float = Field(0, ge=0, description="to each server; 0: no limit")
+    tokens_per_minute: float = Field(0, ge=0, description="prompt and response together; 0: no limit")
+    price_in: float = Field(0, ge=0, description="dollars per million prompt tokens")
+    price_out: float = Field(0, ge=0, description="dollars per million response tokens")
+
+    @property
+    def programs(self) -> int:
+        return len(self.urls)
+
+
+def kind_of(value: Any) -> Any:
+    """An engine that is not named is transformers."""
+    return value.get("kind", "transformers") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+AnyLocal = Annotated[
+    Annotated[Transformers, Tag("transformers")] | Annotated[Vllm, Tag("vllm")], Discriminator(kind_of)
+]
+AnyEngine = Annotated[
+    Annotated[Transformers, Tag("transformers")] | Annotated[Vllm, Tag("vllm")] | Annotated[Endpoint, Tag("endpoint")],
+    Discriminator(kind_of),
+]

@@ -1,0 +1,39 @@
+"""The responses that a data set already holds, as rows like any model's: a source that nobody has to sample."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+from tasks.records import RESPONSE, content_id
+
+ENGINE = "existing"
+
+
+def existing(prompts: Path, chosen: pd.DataFrame, seed: int) -> Iterator[pa.Table]:
+    """One row for each chosen prompt that came with a response. How many tokens it has is its writer's secret: null."""
+    table = pq.read_table(prompts, columns=["prompt_id", "response"])
+    held = table.to_pandas().dropna(subset="response")
+    rows = held[held["prompt_id"].isin(chosen["prompt_id"])].sort_values("prompt_id")
+    if rows.empty:
+        raise BadInput(
+            f"sources: none of {len(chosen)} prompts came with a response; prompts.columns.response names the column"
+        )
+    yield pa.Table.from_pylist(
+        [
+            {
+                "prompt_id": row.prompt_id,
+                "sample_index": 0,
+                "text": row.response,
+                "content_id": content_id(row.prompt_id, row.response),
+                "finish_reason": "stop",
+                "seed": seed,
+                "engine": ENGINE,
+            }
+            for row in rows.itertuples()
+        ],
+        RESPONSE,
+    )

@@ -1,0 +1,33 @@
+"""Which texts are read together: in batches of about one length, and with those that share their prompt."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tasks.scores.conversation import Text
+
+PROMPTS = 4  # a pass over prompts holds a quarter as many as a batch of responses: their keys and values stay in memory
+
+
+def by_length(texts: Sequence[Text], indices: Sequence[int], size: int) -> Iterator[list[int]]:
+    return even(sorted(indices, key=lambda index: len(texts[index].ids)), size)
+
+
+def by_prompt(texts: Sequence[Text], size: int) -> tuple[list[int], Iterator[list[int]]]:
+    """The texts whose prompt no other one has, and of the others all that belong to a few prompts of about one length."""
+    times = Counter(text.prompt_ids for text in texts if text.shareable)
+    alone, of = [], {}
+    for index, text in enumerate(texts):
+        if text.shareable and times[text.prompt_ids] > 1:
+            of.setdefault(text.prompt_ids, []).append(index)
+        else:
+            alone.append(index)
+    passes = even(sorted(of, key=len), max(1, size // PROMPTS))
+    return alone, ([index for prompt in some for index in of[prompt]] for some in passes)
+
+
+def even(items: list, size: int) -> Iterator[list]:
+    """Lists of at most `size` items, of about one size."""
+    step = math.ceil(len(items) / max(1, math.ceil(len(items) / size))) or 1
+    for start in range(0, len(items), step):
+        yield items[start : start + step]

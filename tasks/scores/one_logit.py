@@ -1,0 +1,66 @@
+"""Any sequence classifier with one logit as a reward model: its head, in fp32, and where its head reads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from infra.errors import BadInput
+from tasks.loading import load_model, pad
+from tasks.scores.conversation import Text
+
+SAME = 1e-2  # relative: the model's own logit may come from a head in halves
+
+
+class OneLogit:
+    """Llama and its kin read the last token's state; encoders pool in ways of their own, and are asked whole."""
+
+    def __init__(self, folder: str | Path):
+        self.model = load_model(AutoModelForSequenceClassification, folder)
+        if self.model.config.num_labels != 1:
+            labels = self.model.config.num_labels
+            raise BadInput(f"reward.model: {folder} has {labels} labels, a reward model has 1")
+        self.model = self.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self.head = head_of(self.model, folder).float()
+        self.head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        return self.model.base_model
+
+    def place(self, text: Text) -> int:
+        """It reads nothing beside the last token."""
+        return 0
+
+    def columns(self, last: Tensor, at_places: Tensor) -> list[dict]:
+        return [{"score": value} for value in self.head(last).squeeze(-1).tolist()]
+
+    def reads_last(self, text: Text) -> bool:
+        """Whether its own forward gives what its head makes of the last token: tried, not believed."""
+        ids = torch.tensor([text.ids], device=self.model.device)
+        config = self.model.config.get_text_config()
+        padding, config.pad_token_id = config.pad_token_id, None  # a text may end with what it pads with
+        own = self.model(input_ids=ids).logits.item()
+        config.pad_token_id = padding
+        state = self.backbone(input_ids=ids).last_hidden_state[:, -1]
+        if state.shape[-1] != self.head.in_features:
+            return False
+        return abs(self.head(state).item() - own) <= SAME * max(1.0, abs(own))
+
+    def ask(self, texts: Sequence[Text], padding: int | None) -> list[dict]:
+        """Its own forward over whole texts."""
+        batch = pad([text.ids for text in texts], padding, "right")
+        logits = self.model(**{name: each.to(self.model.device) for name, each in batch.items()}).logits
+        return [{"score": value} for value in logits.squeeze(-1).tolist()]
+
+
+def head_of(model: PreTrainedModel, folder: str | Path) -> nn.Linear:
+    """The one layer outside of the backbone that leaves one number: `score` in Llama, `classifier` in DeBERTa."""
+    inside = set(model.base_model.modules())
+    outside = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in inside]
+    heads = [module for module in outside if module.out_features == 1]
+    if len(heads) != 1:
+        raise BadInput(f"reward.model: {folder} has {len(heads)} heads of one logit, a reward model has 1")
+    return heads[0]

@@ -1,0 +1,101 @@
+"""A reward model, and how it reads rows: what fits, in which layout, in which batches; and the reason where it gives no score."""
+
+import logging
+import math
+
+import torch
+
+from infra.errors import BadInput
+from tasks.loading import load_tokenizer
+from tasks.scores import reading
+from tasks.scores.armorm import ArmoRM
+from tasks.scores.conversation import Conversations, Text
+from tasks.scores.grouping import by_length, by_prompt
+from tasks.scores.one_logit import OneLogit
+
+TRIED = 6  # texts on which a layout is tried before it is used
+
+
+class Scorer:
+    """`layout` is how it reads: shared-prompt, padded, or whole where the model pools in a way of its own."""
+
+    def __init__(self, folder: str, what: dict, batch_size: int):
+        self.tokenizer = load_tokenizer(folder)
+        self.conversations = Conversations(self.tokenizer)
+        self.model = ArmoRM(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
+        self.max_length, self.too_long, self.batch_size = what["max_length"], what["too_long"], batch_size
+        self.layout, self.apart = "padded", 0
+
+    @torch.inference_mode()
+    def choose_layout(self, rows: list[dict], wanted: str) -> None:
+        """Tried on the first rows: a model that reads otherwise than asked is read in its own way, and the log says why."""
+        sample = [text for row in rows[: 4 * TRIED] if (text := self.fitting(row)[0])][:TRIED]
+        if sample and isinstance(self.model, OneLogit) and not self.model.reads_last(sample[0]):
+            self.layout = "whole"
+        elif wanted == "shared-prompt":
+            if problem := self.problem([text for text in sample if text.shareable]):
+                logging.warning("prompts are not shared: %s", problem)
+            self.layout = "padded" if problem else wanted
+
+    def problem(self, texts: list[Text]) -> str | None:
+        if not texts:
+            return "the chat template writes a prompt in another way under each response"
+        backbone = self.model.backbone
+        return reading.objection(backbone, self.max_length) or reading.disagreement(backbone, texts, self.places(texts))
+
+    @torch.inference_mode()
+    def score(self, rows: list[dict]) -> list[dict]:
+        """In the order of `rows`, each with its score or with the reason why it has none."""
+        read = [self.fitting(row) for row in rows]
+        found = iter(self.columns([text for text, *_ in read if text]))
+        scored = [
+            {"content_id": row["content_id"], "tokens": tokens, "truncated": cut, "reason": reason, "score": None}
+            | (next(found) if text else {})
+            for row, (text, tokens, cut, reason) in zip(rows, read, strict=True)
+        ]
+        refuse_bad(scored)
+        return scored
+
+    def fitting(self, row: dict) -> tuple[Text | None, int, bool, str | None]:
+        """The row's text as it is read, how many tokens that is, whether it was cut; or why it is not read."""
+        text, cut = self.conversations(row["messages"], row["text"]), False
+        if (length := len(text.ids)) > self.max_length:
+            if self.too_long == "skip":
+                return None, 0, False, f"{length} tokens, of at most {self.max_length}"
+            if text.prompt >= self.max_length:
+                return None, 0, False, f"the prompt alone has {text.prompt} tokens, of at most {self.max_length}"
+            text, cut = text.cut(self.max_length), True
+        if self.model.place(text) is None:
+            return None, 0, False, "no turn of the assistant opens in it"
+        return text, len(text.ids), cut, None
+
+    def columns(self, texts: list[Text]) -> list[dict]:
+        """What the model says of each text, in their order."""
+        found: list[dict] = [{}] * len(texts)
+        alone, groups = range(len(texts)), iter(())
+        if self.layout == "shared-prompt":
+            self.apart += sum(not text.shareable for text in texts)
+            alone, groups = by_prompt(texts, self.batch_size)
+        for way, batches in ((self.of_whole, by_length(texts, alone, self.batch_size)), (self.of_prompts, groups)):
+            for some in batches:
+                for index, columns in zip(some, way([texts[index] for index in some]), strict=True):
+                    found[index] = columns
+        return found
+
+    def of_whole(self, texts: list[Text]) -> list[dict]:
+        if self.layout == "whole":
+            return self.model.ask(texts, self.tokenizer.pad_token_id)
+        return self.model.columns(*reading.whole(self.model.backbone, texts, self.places(texts)))
+
+    def of_prompts(self, texts: list[Text]) -> list[dict]:
+        states = reading.after_prompts(self.model.backbone, texts, self.places(texts), self.batch_size)
+        return self.model.columns(*states)
+
+    def places(self, texts: list[Text]) -> list[int]:
+        return [self.model.place(text) for text in texts]
+
+
+def refuse_bad(rows: list[dict]) -> None:
+    for row in rows:
+        if row["reason"] is None and not math.isfinite(row["score"]):
+            raise BadInput(f"reward.model: the score of content {row['content_id']} is {row['score']}")

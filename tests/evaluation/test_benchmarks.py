@@ -1,0 +1,126 @@
+"""Benchmarks through lm-eval: what must lie where, means of tasks, and one small task for real where lm-eval is."""
+
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infra.errors import BadInput
+from infra.settings import settings
+from tasks.evaluation.benchmarks import PRESETS, Benchmark, ComparedTasks, Task, compare_tasks, run_tasks
+from tasks.evaluation.metrics_of_items import compared, measured
+from tasks.models.stage import TinyGenerator, obtain_model
+from tasks.stage import What, stage
+
+LETTERS = """
+task: letters
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{answer}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+
+
+def folder_of_letters(tmp_path):
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    rows = [{"question": f"copy {letter * 5}", "choices": [letter * 5, "zzzzz"], "answer": 0} for letter in "abcdef"]
+    (folder / "letters.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "letters.yaml").write_text(LETTERS.format(data=folder / "letters.jsonl"))
+    return folder
+
+
+def test_a_missing_task_says_what_to_put_where(tmp_path):
+    suite = Benchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), preset="open-llm-leaderboard-v1")
+    with pytest.raises(
+        BadInput, match=r"has no task 'arc_challenge': copy its YAML from lm-eval's lm_eval/tasks there"
+    ):
+        suite.resolve("suites.board")
+    with pytest.raises(BadInput, match="names no task"):
+        Benchmark(suite="lm-eval", path=str(tmp_path)).resolve("suites.board")
+
+
+def test_the_leaderboards_shots_and_metrics_are_its_own():
+    found = {one.task: (one.shots, one.metric) for one in PRESETS["open-llm-leaderboard-v1"]}
+    assert found == {
+        "arc_challenge": (25, "acc_norm"),
+        "hellaswag": (10, "acc_norm"),
+        "truthfulqa_mc2": (0, "acc"),
+        "mmlu": (5, "acc"),
+        "winogrande": (5, "acc"),
+        "gsm8k": (5, "exact_match"),
+    }
+
+
+def scores(**tasks) -> pd.Series:
+    rows = [
+        {"task": task, "item": f"{task}/{n}", "value": value}
+        for task, values in tasks.items()
+        for n, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows).set_index(["task", "item"])["value"]
+
+
+def test_every_task_counts_alike_in_the_average_however_many_items_it_has():
+    found = {
+        one["metric"]: one["value"] for one in measured(scores(long=[1] * 90 + [0] * 10, short=[0, 1]), 0.95, seed=1)
+    }
+    assert found == {"long": 90, "short": 50, "accuracy": 70}
+
+
+def test_tasks_are_compared_item_by_item_in_whatever_order_they_come():
+    draw = np.random.default_rng(1)
+    before = scores(a=(draw.random(200) < 0.5).astype(float), b=draw.random(50))
+    after = (before + 0.0).sample(frac=1, random_state=2)
+    assert all(
+        (one["value"], one["low"], one["high"], one["p"]) == (0, 0, 0, 1) for one in compared(before, after, 0.95, 1)
+    )
+    better = before.where(before > 0.4, before + 0.3)
+    changes = {one["metric"]: one for one in compared(before, better, 0.95, 1)}
+    assert changes["a"]["low"] > 0 and changes["b"]["low"] > 0 and changes["accuracy"]["p"] < 0.01
+
+
+@stage("nobody", version="1")
+def nobody(run, what, how):
+    """Stands where a model would: nothing comes to look at it."""
+    (run.folder / "config.json").write_text("{}")
+
+
+def test_without_lm_eval_a_benchmark_says_how_to_have_it(tmp_path, workplace, monkeypatch):
+    monkeypatch.setenv("FUSE_HARNESS_PYTHON", "")
+    settings.cache_clear()
+    suite = Benchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(Task(task="letters", shots=0),))
+    with pytest.raises(BadInput, match="FUSE_HARNESS_PYTHON: benchmarks need lm-eval in an environment of its own"):
+        workplace.made(run_tasks(model=nobody(what=What()), **suite.resolve("s")))
+
+
+def tiny():
+    return obtain_model(what=TinyGenerator(kind="tiny", hidden=16, layers=1, steps=2, seed=1, skills={"copy": 1.0}))
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(
+    "FUSE_HARNESS_PYTHON" not in os.environ, reason="FUSE_HARNESS_PYTHON names no Python that has lm-eval"
+)
+def test_a_small_task_is_run_by_lm_eval_itself(tmp_path, workplace):
+    at = Benchmark(
+        suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(Task(task="letters", shots=0),)
+    ).resolve("s")
+    items = run_tasks(model=tiny(), **at)
+    table = workplace.table(items, "items.parquet")
+    assert len(table) == 6 and set(table["value"]) <= {0.0, 1.0} and workplace.made(items).counts["lm_eval"]
+    what = ComparedTasks(suite="letters", models=("one", "same"), seed=1)
+    results = json.loads(
+        workplace.run(items)
+        .file(workplace.made(compare_tasks(items=[items, items], what=what)), "results.json")
+        .read_text()
+    )
+    assert [one["metric"] for one in results["results"][:2]] == ["letters", "accuracy"]
+    assert results["differences"][0]["holm"] == 1

@@ -1,0 +1,115 @@
+"""The doctor finds each defect of a tokenizer that the test gave it, and nothing on one without; red stops a run."""
+
+import json
+
+import pytest
+
+from flows.doctor import stopping
+from flows.fusion import fusion
+from flows.recipe import Doctor, load
+from infra.errors import BadInput
+from tasks.models.findings import Finding
+from tests import tiny
+
+SOUND = tiny.TEMPLATE
+SYSTEM = "{% if messages[0].role != 'system' %}<user>You are a helpful assistant.<end>{% endif %}"
+DATED = "<user>Today date: 26 Jul 2024<end>"
+DEFECTS = {
+    "one-bos": {"template": "{{ bos_token }}" + SOUND},
+    "prefix": {"template": SOUND.replace("{{ turn.content }}", "{{ turn.content }}{{ loop.last }}")},
+    "default-system": {"template": SOUND.replace("{% for", SYSTEM + "{% for", 1)},
+    "date": {"template": SOUND.replace("{% for", DATED + "{% for", 1)},
+    "end-tokens": {"generation": {"eos_token_id": [2]}},
+    "context": {"stated": 4096},
+    "truncation": {"positions": 24},
+    "template": {"template": ""},
+    "loads": {"config": {"model_type": "its-own", "auto_map": {"AutoConfig": "own.Own"}}},
+    "system-role": {"template": "{{ '' if messages[0].role != 'system' else raise_exception('no system') }}" + SOUND},
+}
+ALSO = {"date": {"default-system"}, "truncation": {"context"}, "system-role": {"renders"}}
+
+
+def folder(path, template=SOUND, generation=None, positions=None, config=None, stated=0, **tokens):
+    tiny.folder(path)
+    tiny.tokenizer(template=template or None, **tokens).save_pretrained(path)
+    if not template:
+        (path / "chat_template.jinja").unlink(missing_ok=True)
+    edit(path / "config.json", (config or {}) | ({"max_position_embeddings": positions} if positions else {}))
+    edit(path / "generation_config.json", generation or {})
+    return path
+
+
+def edit(file, changes: dict) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+PROMPTS = [[{"role": "user", "content": text}] for text in ("why?", "what is it that you say")]
+BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
+
+
+def seen(path, prompts=PROMPTS, stated=0, **model):
+    """What the doctor's program says of such a model, on these prompts."""
+    from tasks.models.examine import findings
+
+    where = {"name": "mirror", "folder": str(folder(path / "model", **model)), "origin": "somewhere", "trained": 0}
+    return findings(where | {"answers": True, "max_new_tokens": 32, "context": stated}, prompts)
+
+
+def red(findings) -> set[str]:
+    return {one.check for one in findings if one.red}
+
+
+def test_a_sound_model_is_green_and_its_first_prompt_is_shown(tmp_path):
+    findings = seen(tmp_path, stated=512)
+    assert red(findings) == set()
+    (first,) = [one.text for one in findings if one.check == "first-prompt"]
+    assert first == "<bos><user>why?<end><assistant>"
+
+
+@pytest.mark.parametrize("check", DEFECTS)
+def test_each_defect_is_found_under_its_name_and_nothing_else_is(tmp_path, check):
+    findings = seen(tmp_path, BRIEF if check == "system-role" else PROMPTS, **DEFECTS[check])
+    assert check in red(findings) and red(findings) <= {check} | ALSO.get(check, set())
+
+
+def test_a_system_role_that_no_prompt_needs_is_said_and_not_red(tmp_path):
+    findings = seen(tmp_path, **DEFECTS["system-role"])
+    (said,) = [one for one in findings if one.check == "system-role"]
+    assert not said.red and "refused (no system); 0 prompts have one" in said.text
+
+
+def test_a_mark_that_opens_every_turn_may_be_the_models_bos(tmp_path):
+    chatml = SOUND.replace("{{ bos_token }}", "").replace("<{{ turn.role }}>", "<bos>{{ turn.role }} ")
+    assert red(seen(tmp_path, template=chatml.replace("<assistant>", "<bos>assistant "))) == set()
+
+
+def test_code_that_a_model_brings_along_is_named(tmp_path):
+    findings = seen(tmp_path, config={"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}})
+    (code,) = [one for one in findings if one.check == "remote-code"]
+    assert "modeling_own.Own" in code.text and "not run" in code.text
+
+
+def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
+    from flows.cli import main
+
+    (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
+    folder(workplace.folder / "model", generation={"eos_token_id": [2]})
+    prompts, model = workplace.folder / "prompts.jsonl", workplace.folder / "model"
+    changes = [f"prompts={{kind='file', path='{prompts}'}}", f"sources.mirror.model={{kind='folder', path='{model}'}}"]
+    words = ["demo", *(word for change in changes for word in ("--set", change))]
+    assert main(["run", *words]) == 2
+    assert "mirror.end-tokens: a turn ends with '<end>'" in capsys.readouterr().err
+    assert not [*(workplace.folder / "workspace").rglob("per-model-sampling")]
+    assert main(["doctor", *words, "--set", "doctor.accepted={end-tokens='ours stops at both'}"]) == 0
+    said = capsys.readouterr().out
+    assert "accepted: ours stops at both" in said and "sorter" not in said  # what is made here is not looked at
+
+
+def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
+    recipe, finding = load("demo"), Finding("mirror", "end-tokens", True, "")
+    for key, stops in (("end-tokens", 0), ("mirror.end-tokens", 0), ("roller.end-tokens", 1), ("date", 1)):
+        accepting = recipe.model_copy(update={"doctor": Doctor(accepted={key: "a reason"})})
+        assert len(stopping(accepting, [finding])) == stops
+        assert fusion(accepting).fingerprint == fusion(recipe).fingerprint
+    with pytest.raises(BadInput, match=r"doctor\.accepted\.date"):
+        load("demo", ["doctor.accepted.date=''"])

@@ -1,0 +1,183 @@
+"""The endpoint engine: whatever a server does, every row is answered once, refused with a reason, or the source has failed."""
+
+import json
+import time
+
+import pytest
+from aiohttp import web
+
+from infra.errors import ProgramFailed, SourceFailed
+from infra.settings import settings
+from tasks.responses.engines import Endpoint
+from tasks.tokens import prompt_ids
+from tests.responses import steps
+from tests.responses.steps import QUESTIONS, ids, model
+from tests.responses.stub import Stub, serving
+
+
+def engine(stub: Stub, **fields) -> Endpoint:
+    return Endpoint(kind="endpoint", urls=(stub.url,), model="m", **{"part_seconds": 0, "restarts": 0, **fields})
+
+
+def sampled(engine: Endpoint, **fields):
+    return steps.sampled(engine, made_by=model(kind="served"), **fields)
+
+
+def answer(status: int, text: str = "no", **headers: str):
+    return web.Response(status=status, text=text, headers=headers)
+
+
+def moody(body: dict, before: int):
+    """Busy, broken, reset, nonsense, withheld half-way: on the first attempts, not on the last."""
+    faults = [answer(429), answer(500), answer(200, ""), answer(200, "{oh"), answer(503), None]
+    return faults[(body["seed"] + before) % len(faults)] if before < 3 else None
+
+
+def test_every_row_is_answered_once_by_a_server_of_all_moods(workplace):
+    with serving(Stub(manner=moody)) as stub:
+        step = sampled(engine(stub, concurrency=4), n=3)
+        table, counts = workplace.table(step, "responses.parquet"), workplace.made(step).counts
+    assert len(table) == counts["answers"] == 3 * len(QUESTIONS) == stub.answered
+    assert counts["retries"] == len(stub.asked) - stub.answered > 0
+    assert sorted(zip(table["prompt_id"], table["sample_index"], strict=True)) == [
+        (prompt, index) for prompt in sorted(ids(QUESTIONS).values()) for index in range(3)
+    ]
+    text_of = {prompt: text for text, prompt in ids(QUESTIONS).items()}
+    assert [f"{text_of[row.prompt_id]} {row.seed}" for row in table.itertuples()] == table["text"].tolist()
+    assert set(table["engine"]) == {"endpoint m"} and set(table["finish_reason"]) == {"stop"}
+
+
+def test_a_server_that_asks_for_a_pause_gets_it_from_all_requests(workplace):
+    paused, early = [], []
+
+    def manner(body, before):
+        if not paused:
+            paused.append(time.monotonic() + 1.0)
+            return answer(429, **{"Retry-After": "1"})
+        if len(paused) == 1 and stub.answered >= 3 and time.monotonic() < paused[0]:
+            early.append(body)
+        return None
+
+    with serving(Stub(manner=manner)) as stub:
+        workplace.made(sampled(engine(stub, concurrency=2)))
+    assert len(early) <= 1  # what was under way when the server said so
+
+
+def test_a_prompt_that_is_refused_is_a_row_with_its_reason_and_is_not_asked_again(workplace):
+    def manner(body, before):
+        said = body["messages"][-1]["content"]
+        return answer(400, '{"error": "maximum context length exceeded"}') if said == "why" else None
+
+    with serving(Stub(manner=manner)) as stub:
+        step = sampled(engine(stub))
+        assert workplace.made(step).counts["refused"] == 2
+        refused = workplace.table(step, "refused.parquet")
+        assert set(refused["prompt_id"]) == {ids(("why",))["why"]}
+        assert refused["finish_reason"].str.match(r"refused: status 400: .*maximum context length").all()
+        assert ids(("why",))["why"] not in set(workplace.table(step, "responses.parquet")["prompt_id"])
+        asked = len(stub.asked)
+        more = workplace.made(sampled(engine(stub), n=3))
+    assert (more.counts["rows_found"], more.counts["refused"]) == (2 * len(QUESTIONS), 3)
+    assert len(stub.asked) - asked == len(QUESTIONS)
+
+
+def test_an_answer_that_the_server_withholds_is_a_refusal(workplace):
+    filtered = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}
+    manner = lambda body, before: web.json_response(filtered) if body["seed"] % 2 else None
+    with serving(Stub(manner=manner)) as stub:
+        step = sampled(engine(stub), n=4)
+        refused = workplace.table(step, "refused.parquet")
+    assert len(refused) and set(refused["finish_reason"]) == {"refused: filtered: the server withholds its answer"}
+    assert len(refused) + len(workplace.table(step, "responses.parquet")) == 4 * len(QUESTIONS)
+
+
+def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace):
+    with serving(Stub(manner=lambda body, before: answer(400, "unknown field"))) as stub:
+        step = sampled(engine(stub, concurrency=2), n=5)
+        with pytest.raises(SourceFailed, match=r"the first 20 requests are all refused, .*unknown field"):
+            workplace.made(step)
+        assert len(stub.asked) < 25 and not workplace.store.parts(step.pool)
+
+
+def test_a_key_that_is_not_accepted_fails_the_source_at_once_and_is_written_nowhere(workplace, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-very-secret")
+    step = None
+    with serving(Stub(manner=lambda body, before: answer(401))) as stub:
+        step = sampled(engine(stub, key="SOME_KEY", restarts=2))
+        with pytest.raises(SourceFailed, match="the key is not accepted"):
+            workplace.made(step)
+        assert len(stub.asked) <= 64 and stub.keys == {"Bearer sk-very-secret"}
+        stub.manner = lambda body, before: None
+        workplace.made(step)
+    written = [file for file in workplace.folder.rglob("*") if file.is_file()]
+    assert len(written) > 3 and not any(b"very-secret" in file.read_bytes() for file in written)
+
+
+def test_a_key_that_is_not_set_is_named(workplace, monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    settings.cache_clear()
+    with pytest.raises(Exception, match="SOME_KEY: is not set"):
+        workplace.made(sampled(Endpoint(kind="endpoint", urls=("http://127.0.0.1:9/v1",), model="m", key="SOME_KEY")))
+
+
+def test_a_server_that_breaks_for_good_fails_the_source_and_its_answers_stay(workplace):
+    def manner(body, before):
+        return answer(500) if stub.answered >= 7 else None
+
+    with serving(Stub(manner=manner)) as stub:
+        step = sampled(engine(stub, concurrency=2, attempts=2))
+        with pytest.raises(ProgramFailed, match="2 attempts, the last: status 500"):
+            workplace.made(step)
+        stub.manner = lambda body, before: None
+        counts = workplace.made(step).counts
+    assert (counts["rows_found"], counts["rows_made"]) == (7, 2 * len(QUESTIONS) - 7)
+
+
+def test_rows_are_shared_out_among_servers_and_none_is_asked_twice(workplace):
+    with serving(Stub()) as one, serving(Stub()) as other:
+        both = Endpoint(kind="endpoint", urls=(one.url, other.url), model="m")
+        workplace.launcher.slots = type(workplace.launcher.slots)(2)
+        table = workplace.table(sampled(both, n=3), "responses.parquet")
+    seeds = lambda stub: {body["seed"] for body in stub.asked}
+    assert seeds(one) | seeds(other) == set(table["seed"]) and not seeds(one) & seeds(other)
+    assert min(len(one.asked), len(other.asked)) >= 3 * (len(QUESTIONS) // 2)
+
+
+def test_what_it_cost_stands_in_the_manifest_for_all_rows_whoever_made_them(workplace):
+    with serving(Stub()) as stub:
+        priced = engine(stub, price_in=2.0, price_out=10.0)
+        for n in (1, 2):
+            counts = workplace.made(sampled(priced, n=n)).counts
+        words = sum(len(text.split()) for text in QUESTIONS)
+    assert counts["rows_made"] == len(QUESTIONS)
+    assert counts["dollars"] == pytest.approx(round(2 * (2 * words + 10 * 2 * len(QUESTIONS)) / 1e6, 4))
+    assert "sk-" not in json.dumps(counts)
+
+
+def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_are_the_answer(workplace):
+    from tests import tiny
+
+    tokenizer = tiny.tokenizer()
+    answer_ids = tokenizer("hi", add_special_tokens=False)["input_ids"]
+    with serving(Stub(says=lambda body: ("ignored", [*answer_ids, 5]))) as stub:
+        step = steps.sampled(engine(stub, speaks="tokens"), n=1, top_k=7, repetition_penalty=1.05, max_new_tokens=8)
+        table = workplace.table(step, "responses.parquet")
+    assert set(table["text"]) == {"hi"} and set(table["tokens"]) == {3} and set(table["finish_reason"]) == {"stop"}
+    expected = {
+        tuple(prompt_ids(tokenizer, [{"role": "user", "content": text}])): ids(QUESTIONS)[text] for text in QUESTIONS
+    }
+    seeds = dict(zip(table["prompt_id"], table["seed"], strict=True))
+    for body in stub.asked:
+        assert body["seed"] == seeds[expected[tuple(body["prompt"])]]
+        assert (body["top_k"], body["repetition_penalty"], body["min_p"]) == (
+            7,
+            1.05,
+            0.0,
+        )  # none is left to the server
+        assert body["stop_token_ids"] == [5] and body["max_tokens"] == 8
+
+
+def test_what_a_chat_cannot_say_is_refused(workplace):
+    with serving(Stub()) as stub, pytest.raises(SourceFailed, match="need a server that speaks"):
+        workplace.made(sampled(engine(stub), top_k=7))
+    assert not stub.asked

@@ -1,0 +1,150 @@
+"""A prompt computed once for all its responses: the scores are those of the plain way, and where it cannot be, it is not."""
+
+import random
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from scores import armo
+from scores.scoring import scored
+from transformers import LlamaForSequenceClassification
+
+from tasks.scores import reading
+from tasks.scores.conversation import Conversations
+from tasks.scores.grouping import by_prompt, even
+
+MERGING = (  # a template without special tokens, whose words grow into a response's
+    "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def classifier(path, template: str = tiny.TEMPLATE):
+    config = tiny.llama().config
+    config.num_labels = 1
+    torch.manual_seed(11)
+    LlamaForSequenceClassification(config).save_pretrained(path)
+    tiny.tokenizer(template=template).save_pretrained(path)
+    return path
+
+
+def rows(prompts: int, responses: int, seed: int = 0) -> list[dict]:
+    """Prompts and responses of many lengths; some prompts with one response alone."""
+    draw = random.Random(seed)
+    words = lambda most: "".join(draw.choice("abcdefgh ") for _ in range(draw.randint(1, most)))
+    made = []
+    for prompt in range(prompts):
+        messages = [{"role": "user", "content": words(120)}]
+        for number in range(responses if prompt % 4 else 1):
+            made.append({"content_id": f"{prompt}-{number}", "messages": messages, "text": words(80)})
+    return made
+
+
+@pytest.mark.parametrize("kind", ["sequence-classifier", "armorm"])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_shared_prompts_score_as_padded_rows(tmp_path, kind, batch_size):
+    model = armo.save(tmp_path / "model") if kind == "armorm" else classifier(tmp_path / "model")
+    asked = rows(12, 6)
+    shared, summary = scored(model, tmp_path / "shared", asked, batch_size, kind=kind)
+    padded, other = scored(model, tmp_path / "padded", asked, 5, "padded", kind=kind)
+    assert (summary["layout"], other["layout"]) == ("shared-prompt", "padded")
+    assert summary["tokens_made"] == other["tokens_made"] and summary["read_apart"] == 0
+    assert all(shared[key]["score"] == pytest.approx(padded[key]["score"], abs=1e-4) for key in padded)
+    assert np.std([row["score"] for row in padded.values()]) > 0.02
+
+
+def test_a_prompt_is_fed_once_however_many_responses_it_has(tmp_path, monkeypatch):
+    """Counted in the backbone's own forwards."""
+    fed = []
+    whole, on = reading.whole, reading.go_on
+    monkeypatch.setattr(
+        reading, "whole", lambda *given: (fed.append(sum(len(t.ids) for t in given[1])), whole(*given))[1]
+    )
+    monkeypatch.setattr(reading, "go_on", lambda *given: (fed.append(sum(map(len, given[-1]))), on(*given))[1])
+    model, asked = classifier(tmp_path / "model"), [row for row in rows(12, 6) if not row["content_id"].endswith("x")]
+    scored(model, tmp_path / "padded", asked, layout="padded")
+    all_tokens, fed[:] = sum(fed), []
+    scored(model, tmp_path / "shared", asked)
+    tried = 6  # texts that are read both ways first
+    assert sum(fed) < 0.75 * all_tokens + tried * 250
+
+
+def test_where_tokens_grow_over_the_end_of_a_prompt_it_is_read_with_each_response_and_counted(tmp_path):
+    tokenizer = tiny.tokenizer(template=MERGING)
+    tokenizer.add_tokens([": y", "n\n"])
+    model = classifier(tmp_path / "model")
+    large = LlamaForSequenceClassification.from_pretrained(model)
+    large.resize_token_embeddings(len(tokenizer))
+    large.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    asked = [
+        {"content_id": f"{number}", "messages": [{"role": "user", "content": "why?"}], "text": text}
+        for number, text in enumerate(["maybe", "yes", "x", "yonder", "then"])
+    ]
+    found, summary = scored(model, tmp_path / "out", asked)
+    assert (summary["layout"], summary["read_apart"]) == ("shared-prompt", 2)
+    loaded = LlamaForSequenceClassification.from_pretrained(model).eval()
+    for row in asked:
+        turns = [*row["messages"], {"role": "assistant", "content": row["text"]}]
+        ids = tokenizer("<bos>" + tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)[
+            "input_ids"
+        ]
+        with torch.no_grad():
+            assert found[row["content_id"]]["score"] == pytest.approx(
+                loaded(torch.tensor([ids])).logits.item(), abs=1e-5
+            )
+
+
+def test_a_layout_that_would_give_other_scores_is_not_used(tmp_path, monkeypatch):
+    """As if a model's attention read its cache wrongly: seen on the first rows, before any score is kept."""
+    right = reading.go_on
+
+    def wrong(backbone, layers, mask, which, rest):
+        return right(backbone, [(keys * 1.05, values) for keys, values in layers], mask, which, rest)
+
+    monkeypatch.setattr(reading, "go_on", wrong)
+    model, asked = classifier(tmp_path / "model"), rows(6, 4)
+    found, summary = scored(model, tmp_path / "out", asked)
+    assert summary["layout"] == "padded"
+    monkeypatch.undo()
+    assert found == scored(model, tmp_path / "padded", asked, layout="padded")[0]
+
+
+THINKING = tiny.TEMPLATE.replace("{{ turn.content }}", "{{ turn.content.split('</think>')[-1] | trim }}")
+
+
+@pytest.mark.parametrize("template", [tiny.TEMPLATE, THINKING, armo.TEMPLATE, MERGING])
+@pytest.mark.parametrize("text", ["", "plain", "  spaces  ", "a <thought></think> then", "words\n\n"])
+def test_a_text_is_what_the_template_writes_for_the_whole_conversation(template, text):
+    tokenizer = tiny.tokenizer(template=template)
+    turns = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "3"},
+    ]
+    read = Conversations(tokenizer)(turns, text)
+    written = tokenizer.apply_chat_template([*turns, {"role": "assistant", "content": text}], tokenize=False)
+    ids = tokenizer(written.removeprefix("<bos>"), add_special_tokens=False)["input_ids"]
+    assert read.ids == [1, *ids]
+    assert read.ids[: read.prompt] == Conversations(tokenizer)(turns, "another").ids[: read.prompt]
+
+
+def test_even_batches_are_no_larger_than_asked_and_of_about_one_size():
+    for count in range(40):
+        for size in (1, 3, 7, 64):
+            lists = list(even(list(range(count)), size))
+            assert [item for some in lists for item in some] == list(range(count))
+            assert not lists or max(map(len, lists)) <= size
+            assert len(lists) == -(-count // size)
+
+
+def test_every_text_is_read_once_alone_or_with_its_prompts_others():
+    conversations = Conversations(tiny.tokenizer())
+    texts = [conversations(row["messages"], row["text"]) for row in rows(9, 5)]
+    alone, groups = by_prompt(texts, 8)
+    groups = list(groups)
+    assert sorted([*alone, *(index for some in groups for index in some)]) == list(range(len(texts)))
+    prompts = [{texts[index].prompt_ids for index in some} for some in groups]
+    assert all(not one & other for place, one in enumerate(prompts) for other in prompts[:place])
+    assert max(map(len, prompts)) == 2

@@ -1,0 +1,156 @@
+"""Several programs make a pool's rows: none twice, none lost, whatever dies, and one failure does not stop the others."""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextvars import ContextVar
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from infra.errors import BadInput, ProgramFailed
+from infra.launch import Launcher
+from tasks.crew import Crew, dealt
+from tasks.execution import ensure
+from tasks.pool import make_missing, read, write
+from tasks.stage import How, What, stage
+from tests.squares import SCHEMA
+from tests.workplace import Workplace
+
+
+class Numbers(What):
+    count: int
+
+
+class Fate(How):
+    workers: int = 1
+    restarts: int = 0
+    dies_on: tuple[int, ...] = ()
+    always: tuple[int, ...] = ()
+    refuses: tuple[int, ...] = ()
+    seconds: float = 0
+    deaths: str = ""
+
+
+@stage("crew squares", version="1", rows=lambda what, inputs: {"squares": "by a crew"})
+def squares(run, what, how):
+    wanted = pd.DataFrame({"number": range(what.count)})
+    crew = Crew("tests.slow_squares", workers=how.workers, restarts=how.restarts)
+    make_missing(run, wanted, ["number"], crew, how.model_dump())
+    write(run, read(run, run.step.pool, ["number"]).sort_values("number"), SCHEMA, "squares.parquet")
+
+
+@pytest.fixture
+def workplace(workplace):
+    """The same, with room for two programs."""
+    return Workplace(workplace.folder, Launcher(slots=2, threads=1))
+
+
+def step(workplace, count: int, **fate):
+    return squares(what=Numbers(count=count), how=Fate(deaths=str(workplace.folder), **fate))
+
+
+def committed(workplace, of) -> int:
+    return sum(part.rows for part in workplace.store.parts(of.pool))
+
+
+def test_two_workers_at_once_make_every_row_once(workplace):
+    both = step(workplace, 40, workers=2, seconds=0.02)
+    table = workplace.table(both, "squares.parquet")
+    assert table["square"].tolist() == [number**2 for number in range(40)]
+    assert table["place"].nunique() == 2 and committed(workplace, both) == 40
+
+
+def test_shares_are_alike_disjoint_and_keep_the_samples_of_a_prompt_together():
+    rows = pd.DataFrame({"prompt": [name for name in "abcdefg" for _ in range(5)], "sample": [*range(5)] * 7})
+    shares = dealt(rows, 3)
+    assert pd.concat(shares).sort_index().equals(rows)
+    assert [share["prompt"].nunique() for share in shares] == [3, 2, 2]
+    assert not set(shares[0]["prompt"]) & set(shares[1]["prompt"])
+    assert len(dealt(rows[:5], 3)) == 1  # nothing is left for the others: they are not started
+
+
+def test_an_engine_that_dies_is_started_again_and_goes_on_where_it_was(workplace):
+    dying = step(workplace, 20, restarts=2, dies_on=(7, 13))
+    made = workplace.made(dying)
+    assert made.counts["restarts"] == 2 and committed(workplace, dying) == 20
+    assert workplace.table(dying, "squares.parquet")["number"].tolist() == [*range(20)]
+
+
+def test_an_engine_that_keeps_dying_is_given_up_with_its_last_words_and_its_rows_stay(workplace):
+    dying = step(workplace, 20, restarts=2, dies_on=(7,), always=(7,))
+    with pytest.raises(ProgramFailed, match=r"(?s)killed by signal 9; the end of .*the last words before 7"):
+        workplace.made(dying)
+    assert committed(workplace, dying) == 6
+    assert workplace.made(step(workplace, 20)).counts["rows_found"] == 6
+
+
+def test_a_worker_that_fails_for_good_does_not_stop_the_other(workplace):
+    failing = step(workplace, 30, workers=2, refuses=(0,), restarts=5, seconds=0.02)
+    with pytest.raises(BadInput, match="0 is not a number"):
+        workplace.made(failing)
+    assert committed(workplace, failing) == 15  # all of the other's
+    assert workplace.made(step(workplace, 30)).counts["rows_made"] == 15
+
+
+def test_an_interrupted_run_leaves_no_program_behind(workplace):
+    slow = step(workplace, 30, workers=2, seconds=60)
+
+    def observe(step, doing, done, total, unit):
+        if len([*workplace.folder.rglob("pid")]) == 2:
+            raise KeyboardInterrupt
+
+    run = workplace.run(slow)
+    run.observe = observe
+    with pytest.raises(KeyboardInterrupt):
+        squares.work(run, slow.what, slow.how)
+    for file in workplace.folder.rglob("pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.heavy)])
+def test_engines_killed_at_random_moments_leave_exactly_the_rows_of_an_unbroken_run(workplace, kills):
+    whole = step(workplace, 30 * kills, workers=2, restarts=kills, seconds=0.01)
+    ended, random_ = threading.Event(), random.Random(kills)
+    killed = []
+
+    def kill() -> None:
+        while not ended.wait(random_.uniform(0.3, 0.9)) and len(killed) < kills:
+            files = [*workplace.folder.rglob("program-*/pid")]
+            if files and slay(random_.choice(files)):
+                killed.append(time.monotonic())
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        made = workplace.made(whole)
+    finally:
+        ended.set()
+        killer.join()
+    assert made.counts["restarts"] == len(killed) > 0
+    assert workplace.table(whole, "squares.parquet")["number"].tolist() == [*range(30 * kills)]
+    assert committed(workplace, whole) == 30 * kills  # no row was made twice
+
+
+def slay(file: Path) -> bool:
+    """Whether there was something to kill: the program that wrote this, which is ours."""
+    try:
+        pid = int(file.read_text())
+        file.unlink()
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def test_who_observes_a_crew_finds_the_context_that_the_step_runs_in(workplace):
+    """Prefect keeps there which server to tell, and which run is told of."""
+    server, seen = ContextVar("server"), []
+    server.set("here")
+    look = lambda step, doing, *numbers: seen.append((doing, server.get("nowhere")))
+    ensure(step(workplace, 4, workers=2), workplace.store, workplace.launcher, look)
+    assert ("running", "here") in seen and {place for _, place in seen} == {"here"}
