@@ -14,7 +14,7 @@ from flows.examination import (
 from flows.fusion import fusion
 from flows.recipe import derived, load
 from infra.errors import BadInput
-from tasks.checks.stage import check_responses
+from tasks.checks.stage import CheckingHow, check_responses
 from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.choosing import Choosing, choose_answers
@@ -88,7 +88,7 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
 
 def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
     label = f"{name_of(suite)} · checks of {who}"
-    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks)
+    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
 
 
 def answers(
