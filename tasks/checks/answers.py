@@ -23,23 +23,35 @@ SPELLING = (  # what says nothing about the value
     (r"\\[()\[\]]|\$|\*\*|`", ""),
     (r"\\([%{}])", r"\1"),
     (r"(?<=\d),(?=\d{3}(?!\d))", ""),
-    (r"\s+", ""),
+    (r"(?<!\d)\s+|\s+(?!\d)", ""),
     (r"[.。]$", ""),
     (r"^\(([A-Za-z])\)$", r"\1"),
-    (r"^[a-z]=(?=.)", ""),
 )
+NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([^()]*\))?")  # x, x_1, f(2), Total
 
 
 def correct(text: str, gold: str) -> bool:
     """Whether the final answer of a response is the right one."""
     right = final(gold) or gold.strip()
     said = final(text)
-    if normalised(text if said is None else said) == normalised(right):
+    if said is None:
+        return equal(text, text, right)
+    return all(equal(side, rf"\boxed{{{side}}}", right) for side in sides(said, right))
+
+
+def sides(said: str, right: str) -> list[str]:
+    """An equation, where a value is asked for, is right if it gives that value a name, or has it on all its sides."""
+    if "=" not in said or "=" in right:
+        return [said]
+    named = [side for side in said.split("=") if not NAME.fullmatch(normalised(side))]
+    return named or [said]
+
+
+def equal(said: str, as_text: str, right: str) -> bool:
+    if normalised(said) == normalised(right):
         return True
     value = expressions(rf"\boxed{{{right}}}")
-    return bool(value) and verify(
-        value, expressions(text if said is None else rf"\boxed{{{said}}}"), timeout_seconds=None
-    )
+    return bool(value) and verify(value, expressions(as_text), timeout_seconds=None)
 
 
 def expressions(text: str) -> list:

@@ -42,7 +42,8 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             found = pool.map(lambda row: checked(row, kinds[row["gold"]], box, limits, workers), batch)
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
-    return {"sandbox": box.means} if box else {}
+    ran = sum(isinstance(kinds[row["gold"]], Suite) for row in rows)
+    return {f"ran_in_{box.means}": ran} if box else {}
 
 
 def kind_of(gold: str) -> Suite | str | Verdict:

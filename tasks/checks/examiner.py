@@ -71,10 +71,10 @@ class Exam:
         self.problem = ""
 
     def held(self, condition: Any) -> None:
+        true = bool(condition)
         self.total += 1
-        if condition:
-            self.passed += 1
-        else:
+        self.passed += true
+        if not true:
             self.problem = self.problem or f"assertion {self.total} does not hold"
 
     def broke(self, problem: Exception) -> None:

@@ -31,8 +31,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Suite:
-    """Python whose `assert`s are the tests. `setup` runs before them and before the program. `check(candidate)`, if the
-    tests define it, is called with what the entry point names, an expression such as `Solution().add`."""
+    """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
+    there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
+    `Solution().add`."""
 
     tests: str
     entry_point: str = ""
