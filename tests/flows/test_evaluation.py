@@ -11,6 +11,7 @@ from flows.ablation import SHIPPED, Matrix
 from flows.evaluation import chains
 from flows.examination import Examination, Gate, load_examination, name_of
 from flows.fusion import fusion
+from flows.portable import pack, unpack
 from flows.recipe import load
 from flows.verdict import averages, gate, summary
 from infra.errors import BadInput
@@ -255,3 +256,14 @@ def test_a_collective_by_perplexity_asks_every_member_how_much_a_prompt_surprise
     steps = {step.label: step for step in lineage(chains(examination(tmp_path, CHECKED, more))["skills"])}
     asked = steps["skills · answers of least"].inputs["surprises"]
     assert [step.inputs["model"][0].label for step in asked] == ["model · target", "WRPO"]
+
+
+def test_a_worker_elsewhere_makes_the_same_steps_of_what_it_is_sent(tmp_path):
+    more = '{ name = "least", model = { kind = "lowest-perplexity", members = ["before", "after"] } }'
+    for made in (
+        examination(tmp_path, judged(tmp_path, "mt-bench") + CHECKED),
+        examination(tmp_path, judged(tmp_path, "arena-hard") + CHECKED, more),
+    ):
+        for last in chains(made).values():
+            for step in lineage(last):
+                assert unpack(pack(step)).address == step.address
