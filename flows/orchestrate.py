@@ -83,7 +83,7 @@ def bring_all(lasts: list[Step]) -> dict[str, str]:
     return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
 
 
-@task(name="plan", persist_result=False, **PATIENT)
+@task(name="plan", task_run_name="plan", persist_result=False, **PATIENT)
 def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     place.store.probe()
     planned = plan_all(lasts, place.store)
@@ -186,7 +186,7 @@ def result_storage(place: Place) -> str:
     return f"{kind}/{name}"
 
 
-@task(name="results", persist_result=False, **PATIENT)
+@task(name="results", task_run_name="results", persist_result=False, **PATIENT)
 def publish(last: Step, place: Place) -> None:
     """The run's results as artifacts of the run, for those who look into the UI."""
     numbers = place.numbers(last)

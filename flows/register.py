@@ -101,7 +101,7 @@ def restart_the_crashed() -> Automation:
             expect={"prefect.flow-run.*"},
             match=ANY_FLOW_RUN,
             match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "housekeeping"]}
+                {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
             ),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,11 @@ class Shift:
         self.run.observe(self.run.step, "queued", 0, 0, "")
         with ThreadPoolExecutor(len(shares)) as threads:
             try:
-                futures = [threads.submit(self.share, number, rows) for number, rows in enumerate(shares)]
+                # each in a copy of our context: who observes may look there for the flow run and its server
+                inside = [copy_context().run for _ in shares]
+                futures = [
+                    threads.submit(inside[number], self.share, number, rows) for number, rows in enumerate(shares)
+                ]
                 failed = [problem for future in futures if (problem := future.exception())]
             except BaseException:
                 self.ended.set()  # we are interrupted: the programs end now, or the threads would wait for them

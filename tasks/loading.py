@@ -10,10 +10,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from infra.errors import BadInput
 
-LOCAL = {
-    "local_files_only": True,
-    "trust_remote_code": False,
-}  # unsaid, transformers would ask whoever sits at the terminal
+# Unless told not to trust, transformers asks whoever sits at the terminal whether it may run a model's code.
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto") -> PreTrainedModel:

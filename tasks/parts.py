@@ -13,8 +13,11 @@ from tasks.program import Progress
 Rows = list[dict]
 
 
+MANY = 10_000  # rows that are not held back for the clock
+
+
 class Parts:
-    """Rows as they come; a part is closed once it is so many seconds old, which is what a kill may cost."""
+    """Rows as they come; a part is closed once it is so many seconds old, which is what a kill may cost, or large."""
 
     def __init__(self, schema: pa.Schema, out: Path, seconds: float, clock: Callable[[], float] = time.monotonic):
         self.schema, self.out, self.seconds, self.clock = schema, out, seconds, clock
@@ -24,7 +27,7 @@ class Parts:
 
     def add(self, rows: Rows) -> None:
         self.rows += rows
-        if self.clock() - self.opened >= self.seconds:
+        if self.clock() - self.opened >= self.seconds or len(self.rows) >= MANY:
             self.close()
 
     def close(self) -> None:

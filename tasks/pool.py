@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
 
+BATCH = 8192
 BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
 
 
@@ -72,11 +73,12 @@ def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, 
     folder.mkdir(parents=True, exist_ok=True)
     writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
     for entry in run.store.parts(run.step.pool):
-        table = pq.read_table(run.store.fetch_part(entry), columns=schema.names)
-        numbers = place(table[key[0]].to_pandas())
-        for number, rows in numbers.groupby(numbers).groups.items():
-            if number in writers:
-                writers[number].write_table(table.take(pa.array(rows)).cast(schema))
+        for batch in pq.ParquetFile(run.store.fetch_part(entry)).iter_batches(BATCH, columns=schema.names):
+            rows = pa.Table.from_batches([batch]).cast(schema)
+            numbers = place(rows[key[0]].to_pandas())
+            for number, places in numbers.groupby(numbers).groups.items():
+                if number in writers:
+                    writers[number].write_table(rows.take(pa.array(places)))
     for number in sorted(writers):
         writers[number].close()
         with pa.OSFile(str(folder / f"{number}.arrow")) as file:

@@ -65,7 +65,9 @@ def generation_of(folder: str | Path) -> GenerationConfig:
 
     if (Path(folder) / "generation_config.json").is_file():
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    return GenerationConfig.from_model_config(
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    )
 
 
 def fit(

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from tasks.crew import Crew, dealt
+from tasks.execution import ensure
 from tasks.pool import make_missing, read, write
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
@@ -143,3 +145,12 @@ def slay(file: Path) -> bool:
     except (ProcessLookupError, FileNotFoundError, ValueError):
         return False
     return True
+
+
+def test_who_observes_a_crew_finds_the_context_that_the_step_runs_in(workplace):
+    """Prefect keeps there which server to tell, and which run is told of."""
+    server, seen = ContextVar("server"), []
+    server.set("here")
+    look = lambda step, doing, *numbers: seen.append((doing, server.get("nowhere")))
+    ensure(step(workplace, 4, workers=2), workplace.store, workplace.launcher, look)
+    assert ("running", "here") in seen and {place for _, place in seen} == {"here"}

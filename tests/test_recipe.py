@@ -113,6 +113,16 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("checks.where='here'", "checks.where: there is no such field (value 'here')"),
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
         ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
+        ("how.engines.nobody={kind='vllm'}", "how.engines: there is no model 'nobody'"),
+        ("how.engines.SFT={kind='endpoint', urls=['u'], model='m'}", "how.engines.SFT: it is trained here"),
+        ("how.engines.mirror={kind='vllm', workers=0}", "how.engines.mirror.workers: Input should be greater than 0"),
+        (
+            "how.engines.mirror={kind='endpoint', urls=['u'], model='m', api_key='x'}",
+            "mirror.api_key: there is no such",
+        ),
+        ("how.sampling={kind='endpoint', urls=['u'], model='m'}", "how.sampling: Input tag 'endpoint' found"),
+        ("target={kind='existing'}", "target: Input tag 'existing' found"),
+        ("sampling.by_category={copy=-1}", "by_category: 'copy' has -1"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )
@@ -138,6 +148,40 @@ def test_the_seed_changes_every_seeded_stage_and_how_changes_none():
     addresses = lambda *overrides: {step.address for step in lineage(fusion(load("demo", overrides)))}
     assert not addresses() & addresses("seed=99")
     assert addresses() == addresses("how.sampling.batch_size=3", "how.wrpo.device_batch_size=4")
+
+
+def test_an_engine_and_what_is_said_of_a_source_change_no_address():
+    addresses = lambda *overrides: [step.address for step in lineage(fusion(load("demo", overrides)))]
+    said = ("sources.mirror.licence=free", "sources.mirror.context=8192", "sources.mirror.notes=none")
+    assert addresses() == addresses("how.engines.mirror={kind='vllm'}", *said)
+    how = {
+        step.label: step.how.kind
+        for step in lineage(fusion(load("demo", ["how.engines.SFT={kind='vllm'}"])))
+        if step.title == "per-model sampling"
+    }
+    assert how["per-model sampling · SFT model"] == "vllm" and how["per-model sampling · mirror"] == "transformers"
+
+
+def test_responses_that_a_set_holds_are_a_source_and_no_opponent():
+    chain = {step.label: step for step in lineage(fusion(load("demo", ["sources.mirror.model={kind='existing'}"])))}
+    assert "per-model sampling · mirror" in chain and "evaluation · answers of mirror" not in chain
+    assert chain["evaluation · results"].what.opponents == ("sorter", "roller")
+
+
+def test_the_papers_sources_are_sampled_as_published():
+    assert len(load("wrpo-llama3-8b").sources) == 10
+    sources = {source.name: source for source in load("fusechat3-llama3.1-8b").sources}
+    asked = {name: source.sampling.by_category for name, source in sources.items()}
+    assert all(
+        by["coding"] == 8 and by["mathematics"] == 0
+        for name, by in asked.items()
+        if "math" not in name and by["coding"]
+    )
+    assert asked["qwen2-5-72b"]["Chinese"] == 1 and asked["gemma2-27b"]["Chinese"] == 0
+    assert asked["llama3-1-405b-existing"]["coding"] == 0 and not sources["llama3-1-405b-existing"].answers
+    qwen = sources["qwen2-5-72b"].sampling
+    assert (qwen.temperature, qwen.top_p, qwen.repetition_penalty, qwen.n) == (0.7, 0.8, 1.05, 5)
+    assert all(source.licence and source.context for source in sources.values() if source.answers)
 
 
 def test_two_sources_of_one_name_are_refused():

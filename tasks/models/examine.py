@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from infra.errors import BadInput
+from tasks.loading import LOCAL, blamed
 from tasks.models import checks
 from tasks.models.findings import Finding
 from tasks.program import Progress, run, write_json
@@ -40,10 +42,11 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     name, folder = model["name"], Path(model["folder"])
     code = remote_code(name, folder, model["origin"])
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as problem:
-        return [*code, Finding(name, "loads", True, " ".join(str(problem).split())[:200])]
+        with blamed(f"model: {folder}"):
+            config = AutoConfig.from_pretrained(folder, **LOCAL)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except BadInput as problem:
+        return [*code, Finding(name, "loads", True, str(problem)[:200])]
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     made_for = config.get_text_config().max_position_embeddings

@@ -7,22 +7,26 @@ import pandas as pd
 
 from infra.store import Manifest
 from tasks.execution import Run
+from tasks.report.jury import jury, table
 
 Manifests = tuple[Manifest, ...]
 BINS = 30
 EXAMPLES = 12
 
 
-def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
+def collect(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
+    """`jury` among the inputs: what the first juror made of each source's responses, then what the second did, and so on."""
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
     candidates = scored(run, sources, inputs["responses"], inputs["scores"])
+    judged = {"reward": candidates} | by_jurors(run, sources, jurors, inputs)
     everything = upstream(run, inputs)
     return {
         **evaluation,
         "judge": judge(inputs["judge"][0], inputs["reward"][0]),
         "summary": summary(evaluation),
-        "shares": shares(candidates),
+        "shares": shares({name: rows.dropna(subset="score") for name, rows in candidates.items()}),
+        "jury": jury(table(judged), list(judged)),
         "rewards": rewards(answers, sources),
         "dynamics": steps(run, inputs["wrpo"][0]),
         "sft_dynamics": steps(run, *inputs["sft"]) if inputs["sft"] else [],
@@ -35,13 +39,20 @@ def collect(run: Run, sources: tuple[str, ...], inputs: dict[str, Manifests]) ->
 
 def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Manifests) -> dict[str, pd.DataFrame]:
     """Each source's responses with their scores; the same words have one score, as the pairs have it."""
-    values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet")) for judged in scores])
-    values = values.drop_duplicates("content_id")[["content_id", "score"]]
-    columns = ["prompt_id", "sample_index", "content_id"]
+    known = ["content_id", "score"]
+    values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet"), columns=known) for judged in scores])
+    values = values.drop_duplicates("content_id")
+    columns = ["prompt_id", "sample_index", "content_id", "tokens"]
     return {
         name: pd.read_parquet(run.file(made, "responses.parquet"), columns=columns).merge(values, on="content_id")
         for name, made in zip(sources, responses, strict=True)
     }
+
+
+def by_jurors(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
+    """The same, of every other reward model by its name."""
+    made = [inputs["jury"][place : place + len(sources)] for place in range(0, len(inputs["jury"]), len(sources))]
+    return {name: scored(run, sources, inputs["responses"], own) for name, own in zip(jurors, made, strict=True)}
 
 
 def judge(judge: Manifest, reward: Manifest) -> str:

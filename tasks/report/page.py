@@ -6,7 +6,9 @@ It says in numbers, intervals and charts what the run left behind, and nothing b
 import itertools
 from pathlib import Path
 
+from tasks.report import jury_view
 from tasks.report.charts import Html, bars, curves, decimal, finite, forest, measured, percent, ridges, role, text
+from tasks.report.markup import absent, figure, table
 
 STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -105,27 +107,6 @@ def span(estimate: dict | None) -> str:
 
 def rate(estimate: dict | None) -> Html:
     return Html(f'{percent(estimate["value"])}<span class="interval">{span(estimate)}</span>' if estimate else "–")
-
-
-def absent(words: str) -> str:
-    return f'<p class="absent">{words}</p>'
-
-
-def figure(caption: str, charts: list[Html]) -> str:
-    return f'<figure><figcaption>{caption}</figcaption><div class="charts">{"".join(charts)}</div></figure>'
-
-
-def table(heads: list[str], rows: list[list], numeric: int, foot: list | None = None) -> str:
-    """The last `numeric` columns hold numbers. Every cell is escaped unless it is markup of our own."""
-
-    def cells(row: list, tag: str) -> str:
-        kinds = [""] * (len(row) - numeric) + [' class="number"'] * numeric
-        inner = (f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
-        return f"<tr>{''.join(inner)}</tr>"
-
-    body = "".join(cells(row, "td") for row in rows)
-    end = f"<tfoot>{cells(foot, 'td')}</tfoot>" if foot else ""
-    return f'<div class="wide"><table><thead>{cells(heads, "th")}</thead><tbody>{body}</tbody>{end}</table></div>'
 
 
 def results(numbers: dict) -> str:
@@ -365,6 +346,7 @@ SECTIONS = [
     ("results", "Results", results),
     ("differences", "Differences", differences),
     ("shares", "Best sources", shares),
+    ("jury", "Reward models", jury_view.jury),
     ("rewards", "Reward distributions", rewards),
     ("dynamics", "WRPO dynamics", dynamics),
     ("sft", "SFT", tuning),

@@ -19,14 +19,14 @@ class Report(What):
     recipe: dict = Field(description="all decisions of the run")
 
 
-@stage("report", version="1")
+@stage("report", version="2")
 def write_report(run: Run, what: Report, how: How, **inputs: Manifests) -> None:
     found = {
         "recipe": what.recipe["name"],
         "fingerprint": run.step.fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe_text": json.dumps(what.recipe, indent=2, ensure_ascii=False),
-        **numbers.collect(run, what.sources, inputs),
+        **numbers.collect(run, what.sources, what.jury, inputs),
     }
     (run.folder / "numbers.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     (run.folder / "report.html").write_text(page.render(found), encoding="utf-8")

@@ -61,7 +61,11 @@ def context_of(folder: str | Path) -> int:
     """Tokens of prompt and response together that the model is made for."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config().max_position_embeddings
+    return (
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        .get_text_config()
+        .max_position_embeddings
+    )
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:

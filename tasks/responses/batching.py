@@ -4,6 +4,7 @@ JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. Knows the job 
 a seed for every row, keeps it full, and lets it share what the samples of a prompt have in common (prefix caching).
 """
 
+import time
 from pathlib import Path
 
 import vllm
@@ -27,6 +28,7 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
     name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
     parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
     waiting, asked, tokens = iter(rows_of(job)), {}, 0
+    started_at = time.monotonic(), time.process_time()
     while True:
         while len(asked) < 2 * how["in_flight"] and (row := next(waiting, None)):
             one = reader(row)
@@ -46,7 +48,11 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
                 parts.add([made])
         progress(parts.count, total)
     parts.close()
-    return {"tokens_made": tokens}
+    return {
+        "tokens_made": tokens,
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without the engine's start
+        "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
+    }
 
 
 def longest(job: dict, reader: Reader) -> int:

@@ -4,6 +4,7 @@ JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row
 the rows it shares a batch with.
 """
 
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
         Parts(RESPONSE, out, how["part_seconds"]),
     )
     tokens, total, waiting, number = 0, count_of(job), map(reader, rows_of(job)), 0
+    started_at = time.monotonic(), time.process_time()
     while batch := list(islice(waiting, how["batch_size"])):
         number += 1
         rows = [one for one in batch if not isinstance(one, Asked)]
@@ -43,7 +45,11 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
             parts.close()
         progress(parts.count, total)
     parts.close()
-    return {"tokens_made": tokens}
+    return {
+        "tokens_made": tokens,
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without loading the model
+        "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
+    }
 
 
 def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:

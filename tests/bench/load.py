@@ -29,8 +29,10 @@ from tasks.pairs.rules import Best, SameSource
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.prompts.sources import PromptFile
 from tasks.prompts.stage import select_prompts
+from tasks.responses.engines import Transformers
 from tasks.responses.stage import Sampling, sample_responses
-from tasks.scores.stage import Scoring, annotate_rewards
+from tasks.scores.kinds import ScoringHow, SequenceClassifier
+from tasks.scores.stage import annotate_rewards
 from tasks.splits.stage import Shares, split_prompts
 from tasks.stage import Step, lineage
 
@@ -58,17 +60,27 @@ def chain(file: Path) -> list[Step]:
         for number, name in enumerate(NAMES)
     ]
     responses = [
-        sample_responses(f"per-model sampling · {name}", what=Sampling(n=SAMPLES, seed=1), prompts=prompts, model=model)
+        sample_responses(
+            f"per-model sampling · {name}",
+            what=Sampling(n=SAMPLES, seed=1),
+            prompts=prompts,
+            model=model,
+            how=Transformers(kind="transformers"),
+        )
         for name, model in zip(NAMES, models, strict=True)
     ]
     lasts = []
     for number in range(REWARDS):
         reward = obtain_model("model · reward", what=TinyReward(kind="tiny-reward", steps=1, seed=number))
         scored = [
-            annotate_rewards("reward annotation", what=Scoring(kind="sequence-classifier"), prompts=prompts, model=model,
-                             reward=reward, responses=made)
+            annotate_rewards(
+                "reward annotation",
+                what=SequenceClassifier(kind="sequence-classifier"),
+                how=ScoringHow(),
+                **{"prompts": prompts, "model": model, "reward": reward, "responses": made},
+            )
             for model, made in zip(models, responses, strict=True)
-        ]  # fmt: skip
+        ]
         given = {"prompts": prompts, "splits": splits, "responses": responses, "scores": scored}
         records = SftRecords(sources=NAMES, rule=Best(kind="best"))
         pairs = Pairs(sources=NAMES, rule=SameSource(kind="same-source"))
@@ -110,7 +122,9 @@ def load(count: int, folder: Path) -> dict[str, list[tuple[float, float, float, 
     store, launcher, took = Store(str(folder / "store"), folder / "cache"), Stub(slots=1), {}
     took["plan, nothing made"] = [measured(lambda: print(len(plan_all(lasts, store)), "steps", file=sys.stderr))]
     for step in {step.address: step for last in lasts for step in lineage(last)}.values():
-        took.setdefault(step.stage.title, []).append(measured(lambda step=step: ensure(step, store, launcher) and None))
+        numbers = measured(lambda step=step: ensure(step, store, launcher) and None)
+        took.setdefault(step.stage.title, []).append(numbers)
+        print(f"{step.label}: {numbers[0]:.1f} s, {max(numbers[2:]):.1f} GiB", file=sys.stderr, flush=True)
     took["plan, all made"] = [measured(lambda: plan_all(lasts, store) and None)]
     newer = chain(write_prompts(folder / "more.jsonl", count // (SOURCES * SAMPLES) + 1))
     took["plan, another prompt"] = [measured(lambda: plan_all(newer, store) and None)]

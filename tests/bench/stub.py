@@ -7,8 +7,6 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.parts import write_part
@@ -66,16 +64,13 @@ def response(row: dict) -> dict:
 def scores(job: dict, out: Path, progress: Progress) -> dict:
     total = pq.read_metadata(job["rows"]).num_rows
     for start, rows in batches(job):
-        ids = [row["content_id"] for row in rows]
-        value = np.array([int(each[:8], 16) for each in ids]) / 2**32
-        table = pa.table(
-            {"content_id": ids, "score": value, "tokens": [200] * len(ids), "truncated": [False] * len(ids)}
-        )
-        draft = out / "draft.parquet"
-        pq.write_table(table.cast(SCORE), draft, compression="zstd")
-        draft.rename(out / f"part-{start:09d}.parquet")
+        write_part([scored(row["content_id"]) for row in rows], SCORE, out / f"part-{start:09d}.parquet")
         progress(start + len(rows), total)
     return {"tokens_made": total}
+
+
+def scored(content: str) -> dict:
+    return {"content_id": content, "score": int(content[:8], 16) / 2**32, "tokens": 200, "truncated": False}
 
 
 if __name__ == "__main__":

@@ -51,12 +51,16 @@ class Home:
 
     def call(self, method: str, path: str, many: list | None = None, **body: Any) -> Any:
         api = f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api"
-        for _ in range(5):
+        deadline = time.monotonic() + 180
+        while True:  # as Prefect's own clients do: busy, it answers 503
             try:
                 answer = httpx.request(method, api + path, json=many or body or None, timeout=60)
-                break
             except httpx.TransportError:
-                time.sleep(1)
+                answer = None
+            if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        assert answer is not None, f"{api}{path} does not answer"
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

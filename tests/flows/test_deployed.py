@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.deployed import KNOBS, chosen, fuse, housekeeping
+from flows.deployed import ablate, evaluate, fuse, housekeeping
+from flows.forms import KNOBS, chosen
 from flows.recipe import SHIPPED, load
 from flows.register import POOLS
 from infra.errors import BadInput
@@ -40,19 +41,20 @@ def refused(flow, parameters) -> list[str]:
 def test_there_is_a_deployment_for_every_target_and_for_every_pool(deployments):
     stages = {name for name, each in deployments.items() if each["entrypoint"] == "flows.dispatch.carry_out_stage"}
     assert stages == set(POOLS) - {"cpu"} and all(deployments[name]["work_pool"]["name"] == name for name in stages)
-    assert set(deployments) == stages | TARGETS | {"demo", "housekeeping"}
+    assert set(deployments) == stages | TARGETS | {"demo", "ablation", "evaluation", "housekeeping"}
 
 
 def test_every_entrypoint_exists_and_takes_its_parameters(deployments):
     for each in deployments.values():
         flow = import_object(each["entrypoint"])
         if parameters := each.get("parameters"):
-            assert refused(flow, parameters) == []
+            given = {"examination": "examination.toml"} if flow is evaluate else {}
+            assert refused(flow, given | parameters) == []
     assert all((SHIPPED / f"{deployments[name]['parameters']['recipe']}.toml").is_file() for name in TARGETS)
 
 
 def test_every_schedule_is_there_and_paused(deployments):
-    for name in TARGETS | {"demo", "housekeeping"}:
+    for name in TARGETS | {"demo", "ablation", "housekeeping"}:
         assert [schedule["active"] for schedule in deployments[name]["schedules"]] == [False]
 
 
@@ -73,7 +75,7 @@ def test_the_form_refuses_wrong_values(wrong):
 
 
 def test_every_field_of_a_form_is_explained():
-    for flow in (fuse, housekeeping):
+    for flow in (fuse, ablate, evaluate, housekeeping):
         properties = parameter_schema(flow).model_dump_for_openapi()["properties"]
         assert all(len(each.get("description", "")) > 15 for each in properties.values()), flow.name
 

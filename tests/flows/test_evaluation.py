@@ -1,13 +1,15 @@
 """Examinations: what they share, what they refuse, and a gate that lets nothing through that lost or was not examined."""
 
 import json
+import tomllib
 
 import pandas as pd
 import pytest
 from evaluation.made import FOLDERS, folder_of
 
+from flows.ablation import SHIPPED, Matrix
 from flows.evaluation import chains
-from flows.examination import Gate, load_examination
+from flows.examination import Examination, Gate, load_examination, name_of
 from flows.fusion import fusion
 from flows.recipe import load
 from flows.verdict import averages, gate, summary
@@ -223,3 +225,11 @@ def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_
     best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
     assert best == {"p": "c", "q": "b", "r": "same"}
     assert workplace.made(chosen).counts == {"rows": 3, "from_x": 2, "from_y": 1}
+
+
+def test_what_the_page_on_evaluating_shows_is_a_matrix_and_an_examination():
+    page = (SHIPPED / "README.md").read_text()
+    matrix, shown = (tomllib.loads(block.partition("```")[0]) for block in page.split("```toml\n")[1:])
+    assert len(Matrix.model_validate(matrix).all()) == 3
+    found = Examination.model_validate(shown)
+    assert [name_of(suite) for suite in found.suites] == ["alpaca-eval", "alpaca-eval-sampled", "gsm8k", "lm-eval"]

@@ -8,7 +8,20 @@ import pytest
 
 from infra.store import Reference
 from tasks.records import PROMPT
-from tasks.report.numbers import cost, counts, examples, judge, prompts_of, rewards, scored, shares, summary, upstream
+from tasks.report import jury
+from tasks.report.numbers import (
+    by_jurors,
+    cost,
+    counts,
+    examples,
+    judge,
+    prompts_of,
+    rewards,
+    scored,
+    shares,
+    summary,
+    upstream,
+)
 from tasks.stage import What, stage
 from tests.infra.test_store import draft
 
@@ -61,6 +74,28 @@ def test_a_share_is_of_prompts_won_and_a_tie_goes_to_the_first_in_the_recipe():
     assert north["mean_score"] == pytest.approx(4.4 / 7) and west["mean_score"] == pytest.approx(-0.2)
 
 
+def test_every_jurors_scores_come_source_by_source_and_none_is_mixed_up(run):
+    said = lambda *contents: pd.DataFrame(
+        {"prompt_id": "p", "sample_index": range(len(contents)), "content_id": contents, "tokens": 1}
+    )
+    scores = lambda **of: pd.DataFrame({"content_id": of.keys(), "score": of.values(), "reason": None})
+    responses = (
+        publish(run, "sampling", "a1", responses=said("x", "y")),
+        publish(run, "sampling", "a2", responses=said("z")),
+    )
+    made = [("b1", {"x": 1.0, "y": None}), ("b2", {"z": 2.0}), ("c1", {"x": 10.0, "y": 20.0}), ("c2", {"z": 30.0})]
+    judged = tuple(publish(run, "rewards", name, scores=scores(**of)) for name, of in made)
+    found = by_jurors(run, ("north", "west"), ("one", "two"), {"responses": responses, "jury": judged})
+    rows = jury.table(found).sort_values("content_id")
+    assert rows["source"].tolist() == ["north", "north", "west"]
+    assert rows["score one"].fillna(-1).tolist() == [1.0, -1.0, 2.0] and rows["score two"].tolist() == [
+        10.0,
+        20.0,
+        30.0,
+    ]
+    assert by_jurors(run, ("north", "west"), (), {"responses": responses, "jury": ()}) == {}
+
+
 def test_the_order_of_the_recipe_decides_ties_and_nothing_else():
     turned = {name: WON[name] for name in ("west", "idle", "north")}
     assert {one["source"]: (one["count"], one["tied"]) for one in shares(turned)} == {
@@ -72,7 +107,7 @@ def test_the_order_of_the_recipe_decides_ties_and_nothing_else():
 
 def test_the_same_words_have_one_score_whichever_source_said_them(run):
     said = lambda *contents: pd.DataFrame(
-        {"prompt_id": "p", "sample_index": range(len(contents)), "content_id": contents, "text": "…"}
+        {"prompt_id": "p", "sample_index": range(len(contents)), "content_id": contents, "text": "…", "tokens": 1}
     )
     scores = lambda **of: pd.DataFrame({"content_id": of.keys(), "score": of.values()})
     responses = (

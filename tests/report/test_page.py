@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.report import charts, page
+from tasks.report import charts, jury_view, page
 
 LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
@@ -83,6 +83,33 @@ def numbers() -> dict:
             {"source": name, "count": count, "tied": 7, "share": count / 1200, "mean_score": score, "responses": 4000}
             for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))
         ],
+        "jury": {
+            "models": [
+                {
+                    "name": name,
+                    "responses": 12000 - lost,
+                    "unscored": lost,
+                    "ties": ties,
+                    "length_pearson": length,
+                    "length_spearman": length - 0.03,
+                    "sources": [
+                        {"source": source, "mean": mean, "residual": mean - 0.2 * length}
+                        for source, mean in (("reverser", 0.81), ("sorter", 0.34), (LONG, 0.7))
+                    ],
+                }
+                for name, lost, ties, length in (("reward", 0, 0.036, 0.41), ("armorm", 17, 0.008, -0.07))
+            ],
+            "agreements": [
+                {
+                    "one": "reward",
+                    "other": "armorm",
+                    "responses": 11983,
+                    "pearson": 0.72,
+                    "spearman": 0.69,
+                    "top": 0.581,
+                }
+            ],
+        },
         "rewards": {
             "edges": [-1 + 0.1 * index for index in range(21)],
             "series": [
@@ -305,3 +332,17 @@ def test_sections_are_reached_from_the_contents():
     found = Elements(page.render(numbers())).found
     anchors = {attributes["href"][1:] for tag, attributes in found if tag == "a"}
     assert anchors == {attributes["id"] for tag, attributes in found if tag == "section"}
+
+
+def test_reward_models_stand_with_their_ties_length_and_agreement():
+    shown = visible("</style>" + jury_view.jury(numbers()))
+    assert re.search(r"armorm\s+11,983\s+17\s+0\.8 %\s+−0\.07\s+−0\.10", shown)
+    assert re.search(r"reward\s+reverser\s+0\.810\s+0\.728\s+sorter\s+0\.340\s+0\.258", shown)
+    assert re.search(r"reward · armorm\s+11,983\s+\+0\.72\s+\+0\.69\s+58\.1 %", shown)
+
+
+def test_one_reward_model_alone_agrees_with_nobody():
+    values = numbers()
+    alone = {"models": values["jury"]["models"][:1], "agreements": []}
+    shown = jury_view.jury({**values, "jury": alone})
+    assert "Ties for best" in shown and "Beyond length" in shown and "Same best" not in shown

@@ -9,6 +9,7 @@ from aiohttp import web
 from infra.errors import ProgramFailed, SourceFailed
 from infra.settings import settings
 from tasks.responses.engines import Endpoint
+from tasks.tokens import prompt_ids
 from tests.responses import steps
 from tests.responses.steps import QUESTIONS, ids, model
 from tests.responses.stub import Stub, serving
@@ -151,3 +152,32 @@ def test_what_it_cost_stands_in_the_manifest_for_all_rows_whoever_made_them(work
     assert counts["rows_made"] == len(QUESTIONS)
     assert counts["dollars"] == pytest.approx(round(2 * (2 * words + 10 * 2 * len(QUESTIONS)) / 1e6, 4))
     assert "sk-" not in json.dumps(counts)
+
+
+def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_are_the_answer(workplace):
+    from tests import tiny
+
+    tokenizer = tiny.tokenizer()
+    answer_ids = tokenizer("hi", add_special_tokens=False)["input_ids"]
+    with serving(Stub(says=lambda body: ("ignored", [*answer_ids, 5]))) as stub:
+        step = steps.sampled(engine(stub, speaks="tokens"), n=1, top_k=7, repetition_penalty=1.05, max_new_tokens=8)
+        table = workplace.table(step, "responses.parquet")
+    assert set(table["text"]) == {"hi"} and set(table["tokens"]) == {3} and set(table["finish_reason"]) == {"stop"}
+    expected = {
+        tuple(prompt_ids(tokenizer, [{"role": "user", "content": text}])): ids(QUESTIONS)[text] for text in QUESTIONS
+    }
+    seeds = dict(zip(table["prompt_id"], table["seed"], strict=True))
+    for body in stub.asked:
+        assert body["seed"] == seeds[expected[tuple(body["prompt"])]]
+        assert (body["top_k"], body["repetition_penalty"], body["min_p"]) == (
+            7,
+            1.05,
+            0.0,
+        )  # none is left to the server
+        assert body["stop_token_ids"] == [5] and body["max_tokens"] == 8
+
+
+def test_what_a_chat_cannot_say_is_refused(workplace):
+    with serving(Stub()) as stub, pytest.raises(SourceFailed, match="need a server that speaks"):
+        workplace.made(sampled(engine(stub), top_k=7))
+    assert not stub.asked

@@ -112,6 +112,63 @@ def test_a_row_is_answered_alike_alone_in_any_batch_and_in_any_order():
     assert len({made["text"] for made in alone}) == len(alone)
 
 
+def test_the_samples_of_a_prompt_share_its_computation_and_are_what_each_is_alone():
+    model, tokenizer = tiny.llama().eval(), tiny.tokenizer()
+    asked = [
+        {**row, "sample_index": index, "seed": row_seed(1, "model", row["prompt_id"], index)}
+        for row in rows("a", "what is it?", "x" * 30)
+        for index in range(4)
+    ]
+    alone = [sample(model, tokenizer, [row], SAMPLED)[0] for row in asked]
+    read = []
+    model.model.embed_tokens.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].shape))
+    assert sample(model, tokenizer, asked, SAMPLED) == alone
+    assert read[0] == (3, 33) and read[1] == (12, 1)  # every prompt once, then a token of each sample
+    mixed = [asked[place] for place in (7, 0, 9, 4, 1, 11)]
+    assert sample(model, tokenizer, mixed, SAMPLED) == [alone[place] for place in (7, 0, 9, 4, 1, 11)]
+
+
+def test_of_the_likeliest_k_tokens_one_is_taken_and_top_p_counts_among_them():
+    logits, grid = [3.0, 2.0, 1.0, 0.0], [(place + 0.5) / 4000 for place in range(4000)]
+    noise = torch.tensor(grid, dtype=torch.float64).unsqueeze(-1)
+    weights = [math.exp(value) for value in logits[:2]]
+    for top_p, expected in ((1.0, {0: weights[0] / sum(weights), 1: weights[1] / sum(weights)}), (0.7, {0: 1.0})):
+        choice = SeededChoice([0] * 4000, 3, 1.0, top_p, 1, top_k=2)
+        choice.noise = noise
+        made = choice(torch.zeros((4000, 3), dtype=torch.long), torch.tensor([logits] * 4000)).argmax(-1).tolist()
+        seen = Counter(made)
+        assert set(seen) == set(expected)
+        assert all(abs(seen[token] / 4000 - share) < 1 / 1000 for token, share in expected.items())
+
+
+def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_costs_nothing():
+    model, tokenizer = tiny.llama(seed=2).eval(), tiny.tokenizer()
+    penalised = {**GREEDY, "repetition_penalty": 1.3}
+    made = sample(model, tokenizer, rows(*QUESTIONS), penalised)
+    assert made != sample(model, tokenizer, rows(*QUESTIONS), GREEDY)
+    for row, found in zip(rows(*QUESTIONS), made, strict=True):
+        ids = torch.tensor([prompt_ids(tokenizer, row["messages"])])
+        config = GenerationConfig(
+            max_new_tokens=24, do_sample=False, repetition_penalty=1.3, eos_token_id=5, pad_token_id=0
+        )
+        alone = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0, ids.shape[1] :]
+        assert found["text"] == tokenizer.decode(alone, skip_special_tokens=True)
+
+
+def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_row_that_says_so():
+    from tasks.responses.asked import Asked, Reader
+
+    read, tokenizer = Reader(tiny.tokenizer(), 16, 8), tiny.tokenizer()
+    short, tight, long = (read(row) for row in rows("abc", "a" * 10, "a" * 12))
+    assert isinstance(short, Asked) and (len(short.ids), short.room) == (7, 8)
+    assert isinstance(tight, Asked) and (len(tight.ids), tight.room) == (14, 2)
+    assert long["finish_reason"] == "refused: too long: 16 tokens, context 16" and long["tokens"] == 0
+    from tasks.responses.generate import answers
+
+    made = answers(tiny.llama().eval(), tokenizer, [short, tight], GREEDY)
+    assert [one["tokens"] for one in made] == [8, 2] and made[1]["finish_reason"] == "length"
+
+
 def test_another_seed_gives_another_answer():
     model, tokenizer = tiny.llama().eval(), tiny.tokenizer()
     one, other = (sample(model, tokenizer, rows("what?", seed=seed), SAMPLED)[0]["text"] for seed in (0, 1))

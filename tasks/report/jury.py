@@ -1,0 +1,94 @@
+"""What reward models make of the same responses: how alike they judge, how often they tie, how far length explains them.
+
+Correlations are over all responses that both scored. The residual is what a straight line over tokens leaves of a score, put
+back at the model's own mean: a source's mean of it says what its responses get beyond their length.
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+ORDER = ["priority", "sample_index", "content_id"]  # breaks ties, after the score
+
+
+def table(scored: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
+    """A row per response, a column per reward model under its name; from reward model -> source -> scored responses."""
+    key, whole = ["priority", "prompt_id", "sample_index"], None
+    for name, candidates in scored.items():
+        rows = [one.assign(source=source, priority=place) for place, (source, one) in enumerate(candidates.items())]
+        mine = pd.concat(rows).rename(columns={"score": f"score {name}"})
+        whole = mine if whole is None else whole.merge(mine[[*key, f"score {name}"]], on=key, validate="one_to_one")
+    return whole.reset_index(drop=True)
+
+
+def jury(rows: pd.DataFrame, names: list[str]) -> dict:
+    return {
+        "models": [alone(rows, name) for name in names],
+        "agreements": [together(rows, *pair) for pair in itertools.combinations(names, 2)],
+    }
+
+
+def alone(rows: pd.DataFrame, name: str) -> dict:
+    """One reward model: ties, length, and each source's mean, raw and beyond length."""
+    known = rows.dropna(subset=f"score {name}")
+    score, tokens = known[f"score {name}"].to_numpy(float), known["tokens"].to_numpy(float)
+    rest = pd.Series(residual(score, tokens), known.index)
+    return {
+        "name": name,
+        "responses": len(known),
+        "unscored": len(rows) - len(known),
+        "ties": ties(known, f"score {name}"),
+        "length_pearson": pearson(score, tokens),
+        "length_spearman": spearman(score, tokens),
+        "sources": [
+            {"source": source, "mean": float(mine[f"score {name}"].mean()), "residual": float(rest[mine.index].mean())}
+            for source, mine in known.groupby("source", sort=False)
+        ],
+    }
+
+
+def together(rows: pd.DataFrame, one: str, other: str) -> dict:
+    both = rows.dropna(subset=[f"score {one}", f"score {other}"])
+    scores = [both[f"score {name}"].to_numpy(float) for name in (one, other)]
+    tops = [best(both, f"score {name}") for name in (one, other)]
+    return {
+        "one": one,
+        "other": other,
+        "responses": len(both),
+        "pearson": pearson(*scores),
+        "spearman": spearman(*scores),
+        "top": float((tops[0] == tops[1]).mean()) if len(both) else None,
+    }
+
+
+def best(rows: pd.DataFrame, score: str) -> pd.Series:
+    """The content of each prompt's best response; ties go by the order of sources, of samples, of contents."""
+    order = rows.sort_values([score, *ORDER], ascending=[False, True, True, True])
+    return order.drop_duplicates("prompt_id").set_index("prompt_id")["content_id"].sort_index()
+
+
+def ties(rows: pd.DataFrame, score: str) -> float | None:
+    """The share of prompts whose best score two different responses have."""
+    top = rows[rows[score] == rows.groupby("prompt_id")[score].transform("max")]
+    return float((top.groupby("prompt_id")["content_id"].nunique() > 1).mean()) if len(rows) else None
+
+
+def pearson(one: np.ndarray, other: np.ndarray) -> float | None:
+    """None where one of them does not vary."""
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def spearman(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Pearson's of the ranks; equal values share the mean of theirs."""
+    return pearson(*(pd.Series(values).rank().to_numpy() for values in (one, other)))
+
+
+def residual(score: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Score less its least-squares line over tokens, plus its mean."""
+    if len(score) < 2 or np.ptp(tokens) == 0:
+        return score
+    apart = tokens - tokens.mean()
+    return score - (apart @ score) / (apart @ apart) * apart

@@ -1,0 +1,45 @@
+"""A prompt that some model has no answer to is left out of the comparison for all, and counted; a lost score is an error."""
+
+import pandas as pd
+import pytest
+
+from infra.errors import BadInput
+from tasks.evaluation.stage import answered_by_all, one_answer
+
+
+class Counting:
+    def __init__(self, rows: pd.DataFrame | None = None, folder=None):
+        self.counts, self.rows, self.folder = {}, rows, folder
+
+    def count(self, **numbers):
+        self.counts |= numbers
+
+    def file(self, manifest, name):
+        self.rows.to_parquet(self.folder / name)
+        return self.folder / name
+
+
+def test_models_are_compared_on_the_prompts_that_all_of_them_answered():
+    rows = [
+        ("a", "one", "x"),
+        ("b", "one", None),
+        ("c", "one", "x"),
+        ("a", "two", "y"),
+        ("b", "two", "y"),
+        ("c", "two", "y"),
+    ]
+    run, table = Counting(), pd.DataFrame(rows, columns=["prompt_id", "model", "text"])
+    left = answered_by_all(run, table)
+    assert sorted(left["prompt_id"]) == ["a", "a", "c", "c"] and run.counts == {"dropped_without_answer": 1}
+    with pytest.raises(BadInput, match="none of 1 held-out prompts"):
+        answered_by_all(run, table[table["prompt_id"] == "b"])
+
+
+def test_an_answer_without_a_score_is_an_error_and_no_answer_is_not(tmp_path):
+    said = pd.DataFrame({"prompt_id": ["a"], "text": ["x"], "content_id": ["ax"], "tokens": [1]})
+    held_out = pd.DataFrame({"prompt_id": ["a", "b"], "gold": [None, None]})
+    scored = pd.DataFrame({"content_id": ["ax"], "score": [1.0]})
+    found = one_answer(Counting(said, tmp_path), "m", None, held_out, scored)
+    assert found["text"].isna().tolist() == [False, True]
+    with pytest.raises(BadInput, match="1 held-out answers of 'm' have no score"):
+        one_answer(Counting(said, tmp_path), "m", None, held_out, scored[:0])
