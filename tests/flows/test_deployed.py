@@ -8,10 +8,11 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.deployed import ablate, evaluate, fuse, housekeeping
+from flows.deployed import fuse, housekeeping
 from flows.forms import KNOBS, chosen
 from flows.recipe import SHIPPED, load
 from flows.register import POOLS
+from flows.studies import ablate, evaluate
 from infra.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
