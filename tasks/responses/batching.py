@@ -83,6 +83,14 @@ def started(model: str, how: dict, context: int) -> LLMEngine:
     )
 
 
+def on_cpu(context: int) -> dict:
+    """Blocks of 128 tokens never share a short prompt. And no prompt may be read in pieces: a seeded request that is (vLLM 0.32)
+    rewinds its generator, which torch's generators cannot do on a CPU, and the engine dies."""
+    if not current_platform.is_cpu():
+        return {}
+    return {"block_size": 32, "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, 4096)}
+
+
 def parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
     return SamplingParams(
         temperature=what["temperature"],

@@ -12,7 +12,7 @@ from vllm import LLM
 
 from tasks.loading import load_tokenizer
 from tasks.responses.asked import Reader, context_of, end_tokens, rows_of
-from tasks.responses.batching import longest, parameters
+from tasks.responses.batching import longest, on_cpu, parameters
 from tasks.tokens import generation_of
 
 
@@ -26,7 +26,7 @@ def main(job: dict) -> None:
         max_num_seqs=how["in_flight"],
         enforce_eager=how["eager"],
         enable_prefix_caching=job["prefix_caching"],
-        block_size=32,
+        **on_cpu(longest(job, reader)),
         generation_config="vllm",
         disable_log_stats=True,
     )
