@@ -62,12 +62,12 @@ def at_moments(attack, dice, count: int) -> None:
 
 
 def test_a_run_killed_at_any_commit_point_ends_as_if_it_had_not_been(attack, dice):
-    at_points(attack, dice, 8 if attack.kind == "file" else 2)
-    lives(attack, dice, 12 if attack.kind == "file" else 4)
+    at_points(attack, dice, 4 if attack.kind == "file" else 1)
+    lives(attack, dice, 8 if attack.kind == "file" else 3)
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(attack, dice):
-    at_moments(attack, dice, 6 if attack.kind == "file" else 3)
+    at_moments(attack, dice, 4 if attack.kind == "file" else 2)
 
 
 @pytest.mark.chaos

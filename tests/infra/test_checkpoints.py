@@ -50,6 +50,16 @@ def test_one_cut_off_before_its_marker_is_not_listed_and_is_cleared_away(kept, t
     assert len(kept.blobs.list(kept.root)) == 3 + 4 and len(kept.names()) == 3
 
 
+def test_one_that_another_holder_drops_meanwhile_is_not_missed(kept, monkeypatch):
+    """Two may hold a lease: the markers that one has listed, the other may have deleted."""
+    names = kept.names()
+    kept.blobs.delete(f"{kept.root}/{names[1]}.json")
+    monkeypatch.setattr(kept, "names", lambda: names)
+    kept.drop(keep=2)
+    assert [path for path in kept.blobs.list(kept.root) if path.endswith(".json")] == [f"{kept.root}/{names[2]}.json"]
+    assert len(kept.blobs.list(kept.root)) == 1 + 2
+
+
 def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
     (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
     kept.blobs.delete(path)
