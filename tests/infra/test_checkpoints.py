@@ -1,9 +1,12 @@
 """Checkpoints in the store: listed only when complete, the newest fetched, old ones and leftovers dropped."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
+from tasks.checkpoints import newest
 
 
 def folder_of(path, **files: bytes):
@@ -70,3 +73,14 @@ def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
 
 def test_addresses_do_not_see_each_other(kept, place):
     assert Checkpoints(place.blobs(), "sft/aabb").names() == Checkpoints(place.blobs(), "wrpo/aa").names() == []
+
+
+def test_a_training_goes_on_from_the_newest_that_lacks_nothing(kept, tmp_path):
+    """Whoever else held the lease may have cleared away bytes that had no marker yet."""
+    (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
+    kept.blobs.delete(path)
+    run = SimpleNamespace(scratch=tmp_path / "scratch")
+    assert newest(run, kept).name == "000000010"
+    for name in kept.names():
+        kept.blobs.delete(f"{kept.root}/{name}.json")
+    assert newest(run, kept) is None
