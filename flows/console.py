@@ -18,7 +18,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from flows.gc import Garbage
 from flows.plan import Planned
 from flows.verify import Piece
 from tasks.models.findings import Finding
@@ -137,18 +136,6 @@ def show_findings(console: Console, findings: Sequence[Finding], accepted: Mappi
             state = "[green]ok[/] " if not one.red else "[red]red[/]" if not reason else "[yellow]red[/]"
             shown = f"{one.text}; accepted: {reason}" if one.red and reason else one.text
             console.print(f"  {state} {one.check}: {escape(shown)}", soft_wrap=True)
-
-
-def show_garbage(console: Console, found: Sequence[Garbage], deleted: bool) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("address", "MB", "days old"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "address" else "right")
-    for one in found:
-        table.add_row(one.address, f"{one.size / 1e6:,.1f}", f"{one.days:.1f}")
-    console.print(table)
-    size = sum(one.size for one in found) / 1e6
-    verdict = "deleted" if deleted else "nothing is deleted without --delete"
-    console.print(f"\n{len(found)} addresses, {size:,.1f} MB; {verdict}")
 
 
 def show_results(console: Console, numbers: dict) -> None:

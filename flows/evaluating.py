@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.answering import model_step
 from flows.console import Watcher, make_console, show_plan
-from flows.evaluation import chains, model_step
+from flows.evaluation import chains
 from flows.examination import Collective, load_examination
 from flows.model_card import promote
 from flows.place import Place

@@ -1,33 +1,15 @@
 """Evaluating models alone: any models on any suites, each suite a chain of its own that ends in its results."""
 
-from flows.examination import (
-    Benchmarked,
-    Checked,
-    Collective,
-    Decoding,
-    Examination,
-    Examined,
-    Judged,
-    OfRecipe,
-    name_of,
-)
-from flows.fusion import fusion
-from flows.recipe import derived, load
-from infra.errors import BadInput
-from tasks.checks.stage import check_responses
+from flows.answering import answers, model_step
+from flows.examination import Benchmarked, Checked, Collective, Examination, Judged, Outputs, name_of
+from tasks.checks.stage import CheckingHow, check_responses
 from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
-from tasks.evaluation.choosing import Choosing, choose_answers
-from tasks.evaluation.given import Outputs, take_answers
 from tasks.evaluation.judging import judge_answers
 from tasks.evaluation.measuring import Measuring, measure_suite
-from tasks.evaluation.opening import continue_dialogue, open_suite
-from tasks.evaluation.suites import SUITES
-from tasks.models.stage import obtain_model
+from tasks.evaluation.opening import open_suite
 from tasks.prompts.stage import select_prompts
-from tasks.responses.stage import Sampling, sample_responses
-from tasks.scores.stage import ScoringHow, annotate_rewards
-from tasks.stage import Step, What
+from tasks.stage import Step
 
 
 def chains(examination: Examination) -> dict[str, Step]:
@@ -88,74 +70,7 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
 
 def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
     label = f"{name_of(suite)} · checks of {who}"
-    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks)
-
-
-def answers(
-    examination: Examination,
-    suite: Judged | Checked,
-    opened: Step,
-    one: Examined,
-    models: dict[str, Step],
-    before: dict[str, list[Step]],
-) -> list[Step]:
-    """A model's answers, a step per turn; or those that a file holds; or the best of those `before`."""
-    if isinstance(one.model, Collective):
-        return [collective(suite, opened, one, before)]
-    if isinstance(one.model, Outputs):
-        at = one.model.resolve(f"models.{one.name}.model")
-        return [take_answers(f"{name_of(suite)} · outputs of {one.name}", suite=opened, **at)]
-    said = [answer(examination, suite, opened, models[one.name], one.name)]
-    if isinstance(suite, Judged) and SUITES[suite.suite].TURNS == 2:
-        label = f"{name_of(suite)} · second turns of {one.name}"
-        turns = continue_dialogue(label, suite=opened, responses=said, what=What())
-        said.append(answer(examination, suite, turns, models[one.name], one.name))
-    return said
-
-
-def collective(suite: Judged | Checked, opened: Step, one: Examined, before: dict[str, list[Step]]) -> Step:
-    reward, field = one.model.reward, f"models.{one.name}.model.reward.model"
-    said = [before[name][0] for name in one.model.members]
-    scored = annotate_rewards(
-        f"{name_of(suite)} · scores for {one.name}",
-        prompts=opened,
-        responses=said,
-        reward=obtain_model(f"model · reward of {one.name}", **reward.model.resolve(field)),
-        what=reward.scoring,
-        how=ScoringHow(),
-    )
-    what = Choosing(members=one.model.members)
-    return choose_answers(f"{name_of(suite)} · answers of {one.name}", responses=said, scores=scored, what=what)
-
-
-def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, who: str) -> Step:
-    what = Sampling(
-        n=1,
-        temperature=suite.temperature,
-        top_p=suite.top_p,
-        max_new_tokens=suite.max_new_tokens,
-        seed=derived(examination.seed, "sampling"),
-    )
-    label = f"{name_of(suite)} · answers of {who}"
-    return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
-
-
-def model_step(one: Examined) -> Step:
-    field = f"models.{one.name}.model"
-    if isinstance(one.model, OfRecipe):
-        return made_by(one.model, field)
-    return obtain_model(f"model · {one.name}", **one.model.resolve(field))
-
-
-def made_by(source: OfRecipe, field: str) -> Step:
-    """The model of that name among those which the recipe's own evaluation compares."""
-    evaluation = fusion(load(source.recipe, source.set)).inputs["evaluation"][0]
-    names = (*evaluation.what.models, *evaluation.what.opponents)
-    answers = zip(names, evaluation.inputs["answers"], strict=True)
-    made = {name: said.inputs["model"][0] for name, said in answers}
-    if source.of not in made:
-        raise BadInput(f"{field}.of: {source.recipe} has no model {source.of!r}, but {', '.join(made)}")
-    return made[source.of]
+    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
 
 
 CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark}

@@ -10,7 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from flows.ablation import load_matrix
+from flows.evaluation import chains
+from flows.examination import load_examination
+from flows.fusion import fusion
 from flows.portable import Portable, unpack
+from flows.recipe import load
 from infra.blobs import Blobs
 from infra.errors import BadInput
 from infra.lease import lease
@@ -31,6 +36,15 @@ class Garbage:
     paths: tuple[str, ...]
     size: int
     days: float
+
+
+def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations: Iterable[str] = ()) -> list[Step]:
+    """The last steps of everything that is named to be kept."""
+    return [
+        *(fusion(load(name)) for name in recipes),
+        *(run.last for name in matrices for run in load_matrix(name)[1]),
+        *(last for name in examinations for last in chains(load_examination(name)).values()),
+    ]
 
 
 def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:

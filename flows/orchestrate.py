@@ -32,8 +32,11 @@ observers: list[Observer] = []  # who looks on besides Prefect: the terminal of 
 
 
 def may_pass(task, task_run, state) -> bool:
-    """Whether a failed task is worth another try: what is wrong with the input no pause mends."""
-    return isinstance(state.result(raise_on_failure=False), (*TRANSIENT, httpx.TransportError))
+    """Whether a failed task is worth another try: what is wrong with the input no pause mends, a busy server it does."""
+    problem = state.result(raise_on_failure=False)
+    if isinstance(problem, httpx.HTTPStatusError):
+        return problem.response.status_code in (408, 429, 500, 502, 503, 504)
+    return isinstance(problem, (*TRANSIENT, httpx.TransportError))
 
 
 PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_condition_fn": may_pass}
@@ -59,7 +62,7 @@ def carry_out(recipe: Recipe) -> dict:
     """The body of every flow that runs a recipe."""
     last, place = fusion(recipe), Place.from_settings()
     with in_use(place.store.blobs, lineage(last)):
-        submit(make_plan([last], place), place)
+        submit(make_plan([last], place), result_storage(place), place)
         publish(last, place)
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
@@ -79,7 +82,7 @@ def examine(examination: Examination) -> dict[str, str]:
 def bring_all(lasts: list[Step]) -> dict[str, str]:
     place = Place.from_settings()
     with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
-        failed = attempt(make_plan(lasts, place), place)
+        failed = attempt(make_plan(lasts, place), result_storage(place), place)
     return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
 
 
@@ -104,7 +107,7 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     return planned
 
 
-def submit(planned: list[Planned], place: Place) -> None:
+def submit(planned: list[Planned], storage: str, place: Place) -> None:
     """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
     bad input stops everything at once."""
 
@@ -112,16 +115,18 @@ def submit(planned: list[Planned], place: Place) -> None:
         if isinstance(future.result(raise_on_failure=False), BadInput):
             place.launcher.stopped.set()  # no retry mends it: nothing more is spent
 
-    for future in attempt(planned, place, stop).values():
+    for future in attempt(planned, storage, place, stop).values():
         future.result()
 
 
 def attempt(
-    planned: list[Planned], place: Place, on_failure: Callable[[PrefectFuture], None] = lambda future: None
+    planned: list[Planned],
+    storage: str,
+    place: Place,
+    on_failure: Callable[[PrefectFuture], None] = lambda future: None,
 ) -> dict[str, PrefectFuture]:
     """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address.
     The end of the run ends its programs."""
-    storage = result_storage(place)
     futures: dict[str, PrefectFuture] = {}
     for one in planned:
         if one.state != "not needed":
@@ -174,6 +179,7 @@ def as_task(planned: Planned, place: Place, storage: str):
     return bring
 
 
+@task(name="cache", task_run_name="cache", persist_result=False, **PATIENT)
 def result_storage(place: Place) -> str:
     """Where Prefect keeps its small results: beside the artifacts, so that the cache outlives the server's database."""
     where = f"{place.store.blobs.url}/_prefect"
@@ -182,7 +188,10 @@ def result_storage(place: Place) -> str:
     else:
         block, kind = LocalFileSystem(basepath=where), "local-file-system"
     name = f"fusion-results-{hashlib.sha256(where.encode()).hexdigest()[:10]}"  # one server may serve several stores
-    block.save(name, overwrite=True)
+    try:
+        type(block).load(name)  # its name stands for all that is in it
+    except ValueError:  # what Prefect raises for a name that it does not know
+        block.save(name, overwrite=True)
     return f"{kind}/{name}"
 
 

@@ -4,11 +4,12 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flows import evaluation, fusion
+from flows import answering, evaluation, fusion
 from infra.errors import BadInput
 from tasks.stage import Made, Stage, Step
 
-STAGES = {made.name: made for made in (*vars(fusion).values(), *vars(evaluation).values()) if isinstance(made, Stage)}
+CHAINS = (fusion, evaluation, answering)
+STAGES = {made.name: made for chain in CHAINS for made in vars(chain).values() if isinstance(made, Stage)}
 
 
 class Portable(BaseModel, frozen=True, extra="forbid"):

@@ -132,8 +132,9 @@ def start(folder: Path, services: Services) -> dict[str, str]:
         services.start(Service("s3", tuple(s3_command(folder, environment)), everything))
     host, port = "127.0.0.1", str(settings().ui_port)
     server = ("server", "start", "--host", host, "--port", port)
-    database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": settings().database} if settings().database else {}
-    services.start(Service("prefect", prefect(*server), everything | database))
+    database = settings().database.get_secret_value()
+    chosen = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
+    services.start(Service("prefect", prefect(*server), everything | chosen))
     services.wait_until(lambda: healthy(environment["PREFECT_API_URL"]), "prefect", START_SECONDS)
     if not settings().store:
         services.wait_until(lambda: not port_is_free(settings().s3_port), "s3", START_SECONDS)

@@ -29,15 +29,14 @@ class Settings(BaseSettings):
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
     )
-    webhook: str = Field(
-        "",
-        repr=False,
+    webhook: SecretStr = Field(
+        SecretStr(""),
         description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
     )
     ui_port: int = Field(4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine")
     s3_port: int = Field(8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set")
-    database: str = Field(
-        "", repr=False, description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
+    database: SecretStr = Field(
+        SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
@@ -144,7 +143,7 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "3",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_CLI_WRAP_LINES": "false",
         "DO_NOT_TRACK": "1",

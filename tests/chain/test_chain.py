@@ -183,9 +183,10 @@ def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
     with sqlite3.connect(space / "prefect" / "prefect.db") as history:
         runs = history.execute("select name, state_name from task_run").fetchall()
         (flow,) = history.execute("select name, state_name from flow_run").fetchall()
-    assert {state for _, state in runs} == {"Completed"} and len(runs) == 28
+    assert {state for _, state in runs} == {"Completed"} and len(runs) == 29
     assert {name.split(" · ")[0] for name, _ in runs} == {
         "plan",
+        "cache",
         "results",
         "prompt selection",
         "per-model sampling",

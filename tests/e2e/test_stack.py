@@ -53,7 +53,6 @@ def test_the_form_refuses_wrong_values(home):
 
 def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home, recipe):
     """The second run is of the same recipe: it finds the first one's stages or waits for them."""
-    home.schedule("housekeeping/housekeeping", "* * * * *")  # fires while this goes on
     steps = chain(recipe)
     sampling = steps["per-model sampling · source-1"]
     runs = [home.start("fuse/demo", recipe=str(recipe)) for _ in range(2)]
@@ -73,6 +72,7 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
 
 
 def test_a_schedule_fires_once_a_minute(home):
+    home.schedule("housekeeping/housekeeping", "* * * * *")
     scheduled = lambda: [
         run for run in home.runs(tags={"all_": ["housekeeping"]}) if run["auto_scheduled"] and run["start_time"]
     ]

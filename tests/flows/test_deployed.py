@@ -8,10 +8,11 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.deployed import ablate, evaluate, fuse, housekeeping
+from flows.deployed import fuse, housekeeping
 from flows.forms import KNOBS, chosen
 from flows.recipe import SHIPPED, load
 from flows.register import POOLS
+from flows.studies import ablate, evaluate
 from infra.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -106,3 +107,15 @@ def test_every_knob_turns_a_field_of_every_targets_recipe():
 def test_a_recipe_that_is_not_there_is_refused():
     with pytest.raises(BadInput, match="no shipped recipe"):
         chosen({"recipe": "demoo", "pools": {}})
+
+
+@pytest.mark.parametrize(("status", "passes"), [(503, True), (429, True), (404, False), (409, False)])
+def test_a_busy_server_may_pass_and_a_refusal_does_not(status, passes):
+    import httpx
+    from prefect.states import Failed
+
+    from flows.orchestrate import may_pass
+
+    request = httpx.Request("GET", "http://127.0.0.1/api")
+    problem = httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+    assert may_pass(None, None, Failed(data=problem)) is passes
