@@ -54,10 +54,17 @@ class Checkpoints:
         for name in names[: len(names) - keep] if keep else names:
             self.blobs.delete(f"{self.root}/{name}.json")
         kept = self.names()
-        needed = {entry["path"] for name in kept for entry in self._files(name).values()}
+        needed = {entry["path"] for name in kept for entry in self._kept(name).values()}
         for path in self.blobs.list(self.root):
             if path not in needed and path.removeprefix(f"{self.root}/") not in {f"{name}.json" for name in kept}:
                 self.blobs.delete(path)
+
+    def _kept(self, name: str) -> dict[str, dict]:
+        """Nothing where a second holder of the lease has dropped it since."""
+        try:
+            return self._files(name)
+        except FileNotFoundError:
+            return {}
 
     def _files(self, name: str) -> dict[str, dict]:
         return json.loads(self.blobs.read(f"{self.root}/{name}.json"))

@@ -19,13 +19,23 @@ KEPT = 2
 def train(run: Run, module: str, job: dict, group: int) -> Path:
     """Runs a training program, from the newest complete checkpoint of this step where there is one."""
     stored, out = Checkpoints(run.store.blobs, run.step.address), run.scratch / "program"
-    if names := stored.names():
-        stored.fetch(names[-1], run.scratch / "resume")
-        job = {**job, "resume": str(run.scratch / "resume")}
-        run.count(resumed_at=int(names[-1]))
+    if folder := newest(run, stored):
+        job = {**job, "resume": str(folder)}
+        run.count(resumed_at=int(folder.name))
     name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
     job = {**job, "report": str(settings().workspace.absolute() / "runs" / name)}
     return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"), group=group)
+
+
+def newest(run: Run, stored: Checkpoints) -> Path | None:
+    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's."""
+    for name in reversed(stored.names()):
+        try:
+            stored.fetch(name, run.scratch / "resume" / name)
+        except FileNotFoundError:
+            continue
+        return run.scratch / "resume" / name
+    return None
 
 
 def commit(stored: Checkpoints, out: Path, place: Path) -> None:

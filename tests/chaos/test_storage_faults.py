@@ -92,7 +92,6 @@ FOR_EVER = [
     at_length(Answer(400, "EntityTooLarge"), BadInput),
     at_length(Answer(507, "InsufficientStorage"), StoreUnreachable),
     at_length(BUSY, StoreUnreachable),
-    at_length(SLOW, StoreUnreachable),
     at_length(Reset(), StoreUnreachable),
 ]
 

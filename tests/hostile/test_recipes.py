@@ -76,7 +76,7 @@ FIELDS = {  # --set, and what the line holds
     "how.sampling.batch_size=0": "how.sampling.batch_size: ",
     "how.sampling.batch_size=100000000000": "how.sampling.batch_size: ",
     "evaluation.confidence=1": "evaluation.confidence: ",
-    "reward.scoring.max_length=0": "reward.scoring.max_length: ",
+    "reward.scoring={kind='sequence-classifier', max_length=0}": "reward.scoring.max_length: ",
     f"wrpo={DEEP}": "nested too deeply",
     "=1": "write FIELD=VALUE",
     "wrpo.=1": "write FIELD=VALUE",

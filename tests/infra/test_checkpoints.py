@@ -1,9 +1,12 @@
 """Checkpoints in the store: listed only when complete, the newest fetched, old ones and leftovers dropped."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
+from tasks.checkpoints import newest
 
 
 def folder_of(path, **files: bytes):
@@ -50,6 +53,16 @@ def test_one_cut_off_before_its_marker_is_not_listed_and_is_cleared_away(kept, t
     assert len(kept.blobs.list(kept.root)) == 3 + 4 and len(kept.names()) == 3
 
 
+def test_one_that_another_holder_drops_meanwhile_is_not_missed(kept, monkeypatch):
+    """Two may hold a lease: the markers that one has listed, the other may have deleted."""
+    names = kept.names()
+    kept.blobs.delete(f"{kept.root}/{names[1]}.json")
+    monkeypatch.setattr(kept, "names", lambda: names)
+    kept.drop(keep=2)
+    assert [path for path in kept.blobs.list(kept.root) if path.endswith(".json")] == [f"{kept.root}/{names[2]}.json"]
+    assert len(kept.blobs.list(kept.root)) == 1 + 2
+
+
 def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
     (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
     kept.blobs.delete(path)
@@ -60,3 +73,14 @@ def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
 
 def test_addresses_do_not_see_each_other(kept, place):
     assert Checkpoints(place.blobs(), "sft/aabb").names() == Checkpoints(place.blobs(), "wrpo/aa").names() == []
+
+
+def test_a_training_goes_on_from_the_newest_that_lacks_nothing(kept, tmp_path):
+    """Whoever else held the lease may have cleared away bytes that had no marker yet."""
+    (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
+    kept.blobs.delete(path)
+    run = SimpleNamespace(scratch=tmp_path / "scratch")
+    assert newest(run, kept).name == "000000010"
+    for name in kept.names():
+        kept.blobs.delete(f"{kept.root}/{name}.json")
+    assert newest(run, kept) is None
