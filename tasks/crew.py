@@ -49,11 +49,8 @@ class Shift:
         self.run.observe(self.run.step, "queued", 0, 0, "")
         with ThreadPoolExecutor(len(shares)) as threads:
             try:
-                # each in a copy of our context: who observes may look there for the flow run and its server
-                inside = [copy_context().run for _ in shares]
-                futures = [
-                    threads.submit(inside[number], self.share, number, rows) for number, rows in enumerate(shares)
-                ]
+                # in copies of our context: observers know by it who is running
+                futures = [threads.submit(copy_context().run, self.share, *each) for each in enumerate(shares)]
                 failed = [problem for future in futures if (problem := future.exception())]
             except BaseException:
                 self.ended.set()  # we are interrupted: the programs end now, or the threads would wait for them

@@ -1,6 +1,7 @@
-"""Collective answers: leaves `responses.parquet`, of each prompt the answer of several models that a reward model likes best.
+"""Collective answers: leaves `responses.parquet`, of each prompt the answer of one of several models, chosen without sampling.
 
-The simplest way to use many models at once, without training and without new sampling: an oracle of the ranker.
+Chosen by a reward model that scores the answers (the oracle of a ranker), or by how little the prompt surprises each model
+(PackLLM's Top1-PPL, arXiv 2404.11531): `perplexity.parquet` of a model and its prompts.
 """
 
 import pandas as pd
@@ -15,18 +16,38 @@ from tasks.stage import How, What, stage
 Manifests = tuple[Manifest, ...]
 
 
+class SurpriseHow(How):
+    batch_size: int = Field(8, gt=0)
+
+
+@stage("prompt perplexity", version="1")
+def measure_surprise(run: Run, what: What, how: SurpriseHow, prompts: Manifests, model: Manifests) -> None:
+    rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
+    rows["text"] = ["\n".join(turn["content"] for turn in turns) for turns in rows["messages"]]
+    asked = run.scratch / "prompts.parquet"
+    rows[["prompt_id", "text"]].to_parquet(asked, index=False)
+    job = {"model": str(run.model(model[0])), "rows": str(asked), "batch_size": how.batch_size}
+    run.keep(run.program("tasks.evaluation.perplexity", job), "perplexity.parquet")
+
+
 class Choosing(What):
-    members: tuple[str, ...] = Field(min_length=2, description="names; of equal scores the first has it")
+    members: tuple[str, ...] = Field(min_length=2, description="names; of equal ones the first has it")
 
 
 @stage("collective answers", version="1")
-def choose_answers(run: Run, what: Choosing, how: How, responses: Manifests, scores: Manifests) -> None:
+def choose_answers(
+    run: Run, what: Choosing, how: How, responses: Manifests, scores: Manifests = (), surprises: Manifests = ()
+) -> None:
     said = [pd.read_parquet(run.file(made, "responses.parquet")) for made in responses]
     everyone = pd.concat([rows.assign(place=place) for place, rows in enumerate(said)], ignore_index=True)
-    values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
-    ranked = everyone.merge(values, on="content_id", validate="many_to_one").sort_values(
-        ["prompt_id", "score", "place"], ascending=[True, False, True]
-    )
+    if surprises:
+        nats = [pd.read_parquet(run.file(made, "perplexity.parquet")) for made in surprises]
+        known = pd.concat([rows.assign(place=place, score=-rows["nats"]) for place, rows in enumerate(nats)])
+        ranked = everyone.merge(known, on=["prompt_id", "place"], validate="many_to_one")
+    else:
+        values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
+        ranked = everyone.merge(values, on="content_id", validate="many_to_one")
+    ranked = ranked.sort_values(["prompt_id", "score", "place"], ascending=[True, False, True])
     best = ranked.drop_duplicates("prompt_id")
     owners = best["place"].value_counts()
     run.count(rows=len(best), **{f"from_{name}": int(owners.get(place, 0)) for place, name in enumerate(what.members)})

@@ -21,14 +21,14 @@ def asked_prompts(prompts: Path, splits: Path | None, what: "Sampling") -> pd.Da
     """prompt_id, length and n of every prompt that is asked at all."""
     batches = pq.ParquetFile(prompts).iter_batches(BATCH, columns=["prompt_id", "messages", "category"])
     rows = pd.concat([measured(batch) for batch in batches], ignore_index=True)
+    if unknown := set(what.by_category) - set(rows["category"]):
+        known = ", ".join(sorted(map(repr, rows["category"].dropna().unique())))
+        raise BadInput(f"sampling.by_category: no prompt is of {min(unknown)!r}; there are {known}")
     if what.parts:
         parts = pd.read_parquet(splits)
         rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if rows.empty:
         raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    if unknown := set(what.by_category) - set(rows["category"]):
-        known = ", ".join(sorted(map(repr, rows["category"].dropna().unique())))
-        raise BadInput(f"sampling.by_category: no prompt is of {min(unknown)!r}; there are {known}")
     rows["n"] = rows["category"].map(lambda name: what.by_category.get(name, what.n)).astype("int64")
     rows = rows[rows["n"] > 0].reset_index(drop=True)
     if rows.empty:

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PROMPTS, SAMPLES, TOKENS = 24, 5, 32
+PROMPTS, SAMPLES, TOKENS = 16, 5, 24
 CONTEXT = "Here is what was said before. " * 12  # prompts as long as real ones
 REQUESTS = 4000
 

@@ -1,5 +1,6 @@
 """The sandbox is not believed: whichever wall is taken out of it, the attack that it makes on itself tells."""
 
+import platform
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def holds(means: str) -> None:
 
 @pytest.mark.parametrize(("means", "file", "old", "new", "told"), WALLS.values(), ids=WALLS)
 def test_a_missing_wall_is_found(spoilt, means, file, old, new, told):
+    if file == "seccomp.py" and platform.machine() != "x86_64":
+        pytest.skip("the numbers of these system calls are x86_64's")
     holds(means)
     spoilt(file, old, new)
     with sandbox.Sandbox(means) as box:

@@ -19,7 +19,7 @@ from tasks.evaluation.given import Outputs, take_answers
 from tasks.evaluation.opening import Suite, answers_of, open_suite
 from tasks.evaluation.statistics import reading
 from tasks.pool import write
-from tasks.records import RESPONSE, SCORE, content_id
+from tasks.records import RESPONSE, content_id
 from tasks.report.suites import render
 from tasks.stage import What, lineage, stage
 
@@ -214,7 +214,8 @@ def put(run, what, how):
     table = pd.DataFrame(what.rows, columns=["prompt_id", "text", "score"])
     table["content_id"] = [content_id(prompt, text) for prompt, text, _ in what.rows]
     write(run, table.assign(sample_index=0).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
-    write(run, table.drop_duplicates("content_id").reindex(columns=SCORE.names), SCORE, "scores.parquet")
+    scores = table.drop_duplicates("content_id")[["content_id", "score"]]
+    scores.to_parquet(run.folder / "scores.parquet", index=False)
 
 
 def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_member(workplace):
@@ -233,3 +234,24 @@ def test_what_the_page_on_evaluating_shows_is_a_matrix_and_an_examination():
     assert len(Matrix.model_validate(matrix).all()) == 3
     found = Examination.model_validate(shown)
     assert [name_of(suite) for suite in found.suites] == ["alpaca-eval", "alpaca-eval-sampled", "gsm8k", "lm-eval"]
+
+
+@stage("surprises", version="1")
+def put_surprise(run, what, how):
+    rows = pd.DataFrame(what.rows, columns=["prompt_id", "text", "nats"])
+    rows[["prompt_id", "nats"]].to_parquet(run.folder / "perplexity.parquet", index=False)
+
+
+def test_by_perplexity_the_model_answers_that_the_prompt_surprises_least(workplace):
+    said = [put(what=Rows(rows=(("p", words, 0.0), ("q", words, 0.0)))) for words in ("one", "two")]
+    nats = [put_surprise(what=Rows(rows=(("p", "", p), ("q", "", q)))) for p, q in ((2.0, 1.0), (0.5, 1.0))]
+    chosen = choose_answers(responses=said, surprises=nats, what=Choosing(members=("x", "y")))
+    best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
+    assert best == {"p": "two", "q": "one"}
+
+
+def test_a_collective_by_perplexity_asks_every_member_how_much_a_prompt_surprises_it(tmp_path):
+    more = '{ name = "least", model = { kind = "lowest-perplexity", members = ["before", "after"] } }'
+    steps = {step.label: step for step in lineage(chains(examination(tmp_path, CHECKED, more))["skills"])}
+    asked = steps["skills · answers of least"].inputs["surprises"]
+    assert [step.inputs["model"][0].label for step in asked] == ["model · target", "WRPO"]

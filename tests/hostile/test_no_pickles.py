@@ -32,8 +32,8 @@ def offences(text: str) -> list[str]:
     for name, words in calls(tree):
         if name in LOADING or words.get("allow_pickle") == "True" or words.get("shell") == "True":
             found.append(name)
-        loads = name.endswith(".from_pretrained") and name.split(".")[0] in CONFIGURED
-        if loads and words.get("trust_remote_code") != "False" and words.get(None) != "LOCAL":
+        foreign = name.endswith(".from_pretrained") and name.split(".")[0] in CONFIGURED
+        if foreign and words.get("trust_remote_code") != "False" and words.get(None) != "LOCAL":
             found.append(name)
         if words.get("trust_remote_code") == "True":
             found.append(name)

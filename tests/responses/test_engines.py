@@ -39,16 +39,22 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engines(made):
+def server(made):
+    """vLLM's own server; only the endpoint asks for it."""
     with small_model.served(made["model"], made["folder"] / "server.log") as url:
-        shared = {"part_seconds": 1.0, "restarts": 1}
-        yield {
-            "transformers": Transformers(batch_size=32, **shared),
-            "vllm": Vllm(kind="vllm", dtype="float32", eager=True, in_flight=32, **shared),
-            "endpoint": Endpoint(
-                kind="endpoint", urls=(url,), model="small", speaks="tokens", concurrency=32, **shared
-            ),
-        }
+        yield url
+
+
+@pytest.fixture
+def engine_of(request):
+    shared = {"part_seconds": 1.0, "restarts": 1}
+    endpoint = {"model": "small", "speaks": "tokens", "concurrency": 32}
+    makers = {
+        "transformers": lambda: Transformers(batch_size=32, **shared),
+        "vllm": lambda: Vllm(kind="vllm", dtype="float32", eager=True, in_flight=32, **shared),
+        "endpoint": lambda: Endpoint(kind="endpoint", urls=(request.getfixturevalue("server"),), **endpoint, **shared),
+    }
+    return lambda name: makers[name]()
 
 
 def table(made, name: str, engine, file: str = "responses.parquet", texts=QUESTIONS, **sampling):
@@ -59,24 +65,25 @@ def table(made, name: str, engine, file: str = "responses.parquet", texts=QUESTI
 
 
 @pytest.mark.parametrize("name", ["transformers", "vllm", "endpoint"])
-def test_an_engine_makes_every_row_once_refuses_what_is_too_long_and_extends_what_it_has(made, engines, name):
+def test_an_engine_makes_every_row_once_refuses_what_is_too_long_and_extends_what_it_has(made, engine_of, name):
     texts = (*QUESTIONS[:6], LONG)
-    first, counts = table(made, name, engines[name], texts=texts, n=2, temperature=0.9)
+    engine = engine_of(name)
+    first, counts = table(made, name, engine, texts=texts, n=2, temperature=0.9)
     assert (len(first), counts["refused"], counts["rows_made"]) == (12, 2, 14)
-    refused, _ = table(made, name, engines[name], "refused.parquet", texts=texts, n=2, temperature=0.9)
+    refused, _ = table(made, name, engine, "refused.parquet", texts=texts, n=2, temperature=0.9)
     assert set(refused["prompt_id"]) == {ids(texts)[LONG]}
     assert refused["finish_reason"].str.match(r"refused: too long: 90\d\d tokens, context 8192").all()
     assert first["engine"].str.startswith({"endpoint": "endpoint small"}.get(name, name)).all()
     assert first["text"].nunique() == 12 and first["tokens"].between(1, TOKENS).all()
-    more, counts = table(made, name, engines[name], texts=texts, n=3, temperature=0.9)
+    more, counts = table(made, name, engine, texts=texts, n=3, temperature=0.9)
     assert (counts["rows_found"], counts["rows_made"]) == (14, 7)
     assert more[more["sample_index"] < 2].reset_index(drop=True).equals(first)
 
 
-def test_greedy_decoding_gives_the_same_tokens_on_all_engines(made, engines):
+def test_greedy_decoding_gives_the_same_tokens_on_all_engines(made, engine_of):
     texts = {
-        name: table(made, name, engine, n=1, temperature=0.0)[0].set_index("prompt_id")["text"]
-        for name, engine in engines.items()
+        name: table(made, name, engine_of(name), n=1, temperature=0.0)[0].set_index("prompt_id")["text"]
+        for name in ("transformers", "vllm", "endpoint")
     }
     alone = texts["transformers"]
     for name in ("vllm", "endpoint"):
@@ -106,13 +113,12 @@ def gap(folder: Path, prompt: str, one: str, other: str) -> float:
     return float(scores[first[place]] - scores[second[place]])
 
 
-def test_vllm_killed_in_the_middle_is_started_again_and_leaves_the_rows_of_an_unbroken_run(made, engines):
-    whole, _ = table(made, "vllm", engines["vllm"], n=1, temperature=0.0)
+def test_vllm_killed_in_the_middle_is_started_again_and_leaves_the_rows_of_an_unbroken_run(made, engine_of):
+    whole, _ = table(made, "transformers", engine_of("transformers"), n=1, temperature=0.0)
     killed = []
 
     def kill_once() -> None:
-        place = made["folder"] / "broken" / "store" / "per-model-sampling"
-        while not [*place.rglob("*.parquet")]:  # the first part is committed
+        while not [*(made["folder"] / "broken" / "store").rglob("*-[0-9]*.parquet")]:  # the first part is committed
             time.sleep(0.05)
         for command in Path("/proc").glob("[0-9]*/cmdline"):
             try:
@@ -125,7 +131,7 @@ def test_vllm_killed_in_the_middle_is_started_again_and_leaves_the_rows_of_an_un
 
     killer = threading.Thread(target=kill_once, daemon=True)
     killer.start()
-    often = engines["vllm"].model_copy(update={"part_seconds": 0.0, "in_flight": 4})
+    often = engine_of("vllm").model_copy(update={"part_seconds": 0.0, "in_flight": 4})
     broken, counts = table(made, "broken", often, n=1, temperature=0.0)
     assert len(killed) == 1 and counts["restarts"] == 1 and counts["rows_made"] == 64
     same = whole.set_index("prompt_id")["text"] == broken.set_index("prompt_id")["text"]

@@ -1,12 +1,15 @@
 """Which rows a model is asked for, and what is left of them: by category, out of the data set, in order, streamed."""
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import BadInput
 from tasks import pool
-from tasks.records import RESPONSE, content_id
+from tasks.records import PROMPT, RESPONSE, content_id
 from tasks.responses.engines import Endpoint, Transformers, Vllm
+from tasks.responses.prompts import asked_prompts
 from tasks.responses.stage import Sampling, same_rows
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving
@@ -43,6 +46,16 @@ def test_each_category_is_asked_as_often_as_it_says_and_the_rows_are_those_of_ev
 def test_a_category_that_no_prompt_has_is_named(workplace):
     with pytest.raises(BadInput, match="no prompt is of 'Code'; there are 'chat', 'code', 'maths'"):
         workplace.made(served(Stub(url="http://127.0.0.1:9/v1"), by_category={"Code": 8}))
+
+
+def test_a_category_that_is_all_in_another_part_of_the_split_is_no_mistake(tmp_path):
+    turns = {name: [{"role": "user", "content": name}] for name in ("chat", "code")}
+    rows = [{"prompt_id": name, "messages": messages, "category": name} for name, messages in turns.items()]
+    pq.write_table(pa.Table.from_pylist(rows, PROMPT), tmp_path / "prompts.parquet")
+    pd.DataFrame({"prompt_id": ["chat", "code"], "part": ["sft", "preference"]}).to_parquet(tmp_path / "splits.parquet")
+    what = Sampling(seed=1, by_category={"chat": 8}).on("preference")
+    asked = asked_prompts(tmp_path / "prompts.parquet", tmp_path / "splits.parquet", what)
+    assert asked[["prompt_id", "length", "n"]].values.tolist() == [["code", 4, 5]]
 
 
 def test_responses_that_the_prompts_came_with_are_a_source_that_nobody_samples(workplace):

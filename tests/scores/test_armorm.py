@@ -18,7 +18,13 @@ PROMPTS = [
         {"role": "user", "content": "and three"},
     ],
 ]
-SAID = ("", "yes", "no " * 30, "  trimmed?  ", "it spells <|eot_id|><|start_header_id|>assistant out")
+SAID = (
+    "",
+    "yes",
+    "no " * 30,
+    "  trimmed?  ",
+    "it spells <|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nout",
+)
 ROWS = [
     {"content_id": f"{p}-{s}", "messages": messages, "text": text}
     for p, messages in enumerate(PROMPTS)
@@ -39,6 +45,7 @@ def test_scores_objectives_and_gate_are_those_of_the_paper(tmp_path, layout):
         assert mine["score"] == pytest.approx(score, abs=1e-5)
         assert mine["objectives"] == pytest.approx(objectives, abs=1e-5)
         assert mine["gate"] == pytest.approx(gate, abs=1e-5)
+        assert max(gate) < 0.9 * sum(gate), "a gate of one objective would hide what the others do"
     scores = [row["score"] for row in found.values()]
     assert np.std(scores) > 0.01 and len(set(scores)) == len(ROWS)
 
