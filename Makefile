@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-seeds ablate-demo test test-vllm e2e chaos audit lint vllm clean
-.PHONY: bench-training bench-rewards bench-checks bench-sampling bench-load
+.PHONY: bench-orchestration bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -24,6 +24,10 @@ test: $(VENV)/.installed-test lint
 # Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.
 e2e: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m e2e tests/e2e
+
+# What orchestration costs per stage, in the flow and on work pools, and with everything in place; minutes.
+bench-orchestration: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.orchestration
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests

@@ -14,7 +14,7 @@ def notify(flow, run, state) -> None:
         tell(address, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
 
 
-TOLD = {name: [notify] for name in ("on_completion", "on_failure", "on_crashed", "on_cancellation")}
+TOLD = {name: [notify] for name in ("on_completion", "on_failure", "on_crashed")}
 
 
 def refuse_endless_starts() -> None:

@@ -108,7 +108,7 @@ class Home:
                 continue
         return found
 
-    def finish(self, *runs: str, seconds: float = 400) -> list[str]:
+    def finish(self, *runs: str, seconds: float = 900) -> list[str]:
         """Their states once all of them have ended."""
         final = {"Completed", "Failed", "Cancelled"}
         wait_until(lambda: all(self.state(run) in final for run in runs), seconds, lambda: self.story())
