@@ -77,6 +77,15 @@ def settings() -> Settings:
         raise BadInput(f"{name}: {first['msg']}, not {first['input']!r:.80}") from problem
 
 
+def environment_without_secrets() -> dict[str, str]:
+    """What a program that is not ours may see."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "FUSE_")) and not name.endswith(("_KEY", "_TOKEN", "_SECRET", "PASSWORD"))
+    }
+
+
 def program_environment(threads: int) -> dict[str, str]:
     """What a program inherits: this environment, with thread counts set and every library kept from phoning home."""
     return {

@@ -131,7 +131,7 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
 
 def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
     """What was wrong, and how long the server asks to be left alone; raises what no other attempt mends."""
-    said = " ".join(text.split())[:200]
+    said = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
     if answer.status in OURS:
         raise BadInput(f"{endpoint.url}: {OURS[answer.status]} ({answer.status}): {said}")
     if answer.status in PASSING:
@@ -151,7 +151,7 @@ def asked_to_wait(text: str) -> float:
 
 
 def unless_withheld(reply: dict) -> dict:
-    if "choices" in reply and reply["choices"][0].get("finish_reason") == "content_filter":
+    if reply.get("choices") and reply["choices"][0].get("finish_reason") == "content_filter":
         raise Refused("filtered: the server withholds its answer")
     return reply
 
@@ -161,9 +161,12 @@ def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
     try:
         reply = json.loads(text)
         return reply if is_reply(reply) else None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
-def tokens_of(reply: dict | None) -> int:
-    return ((reply or {}).get("usage") or {}).get("total_tokens", 0)
+def tokens_of(reply: dict | None, kind: str = "total_tokens") -> int:
+    """As the server counts them; 0 where it does not say."""
+    usage = (reply or {}).get("usage")
+    count = usage.get(kind) if isinstance(usage, dict) else 0
+    return count if isinstance(count, int) and 0 <= count < 2**31 else 0

@@ -13,7 +13,8 @@ from math_verify import parse, verify
 
 MEMORY = 4 << 30
 PHRASE = re.compile(
-    r"(?:final |correct )?answer(?: is|:|\s*=)\s*:?\s*(.+)|(?:答案)(?:是|为|：|:)\s*(.+)", re.IGNORECASE
+    r"(?:final |correct )?(?:answer|option|choice)(?: is|:|\s*=)\s*:?\s*(.+)|(?:答案)(?:是|为|：|:)\s*(.+)",
+    re.IGNORECASE,
 )
 SPELLING = (  # what says nothing about the value
     (r"\\[dtc]frac", r"\\frac"),
@@ -27,7 +28,17 @@ SPELLING = (  # what says nothing about the value
     (r"[.。]$", ""),
     (r"^\(([A-Za-z])\)$", r"\1"),
 )
-NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{?\w+\}?)?(?:\([^()]*\))?")  # x, x_1, f(2), Total
+FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
+NAME = re.compile(rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?")  # x, x_1, f(2), Total
+NUMBER = r"[-−]?(?:\d[\d,]*\.?\d*|\.\d+)"
+WITH_UNIT = re.compile(
+    rf"(?:\\?[$€£]\s*)?({NUMBER})\s*(?:\\?%|((?!(?:or|and|to|times|plus)\b)[A-Za-z][A-Za-z /.²³]*))?"
+)
+CHOICE = re.compile(
+    r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)", re.I
+)
+AFTERTHOUGHT = re.compile(r"(?:,|\s\(|\s(?:because|since|which|as)\b).*", re.DOTALL)
+BOX = re.compile(r"\\boxed\s*\{")
 
 
 def correct(text: str, gold: str) -> bool:
@@ -36,6 +47,11 @@ def correct(text: str, gold: str) -> bool:
     said = final(text)
     if said is None:
         return equal(text, text, right)
+    if re.fullmatch(r"\(?[A-J]\)?", right):
+        chosen = CHOICE.match(normalised(said) if said.startswith("\\") else said)
+        return bool(chosen) and next(filter(None, chosen.groups())).upper() == right.strip("()")
+    if (same := same_quantity(said, right)) is not None:
+        return same
     return all(equal(side, rf"\boxed{{{side}}}", right) for side in sides(said, right))
 
 
@@ -43,8 +59,40 @@ def sides(said: str, right: str) -> list[str]:
     """An equation, where a value is asked for, is right if it gives that value a name, or has it on all its sides."""
     if "=" not in said or "=" in right:
         return [said]
-    named = [side for side in said.split("=") if not NAME.fullmatch(normalised(side))]
+    parts = split_outside_braces(said)
+    named = [side for side in parts if not NAME.fullmatch(normalised(side))] if len(parts) > 1 else []
     return named or [said]
+
+
+def split_outside_braces(said: str) -> list[str]:
+    """At every "=" that is no part of something else, as in a sum from n = 1."""
+    parts, depth = [""], 0
+    for sign in said:
+        depth += (sign in "{(") - (sign in "})")
+        if sign == "=" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+def same_quantity(said: str, right: str) -> bool | None:
+    """Whether numbers with units are the same, a unit being left out on one side or not; None where they are no such."""
+    ours, theirs = (WITH_UNIT.fullmatch(plain(text)) for text in (said, right))
+    if not ours or not theirs or "%" in said + right:
+        return None
+    if not ours[2] and not theirs[2]:
+        return None  # bare numbers: compared as all values are
+    units = {unit.strip(" .").lower().rstrip("s") for unit in (ours[2], theirs[2]) if unit}
+    value = lambda found: float(found[1].replace(",", "").replace("−", "-"))
+    return len(units) == 1 and value(ours) == value(theirs)
+
+
+def plain(text: str) -> str:
+    """Without signs of mathematics around a value, and without what stands behind it only to explain it."""
+    text = re.sub(r"\\(?:text|textbf|mbox|mathrm)\{([^{}]*)\}", r" \1", text)
+    text = re.sub(r"\$([^$]*)\$", r"\1", text.strip())
+    return re.sub(r"\s+", " ", text).strip().rstrip(".")
 
 
 def equal(said: str, as_text: str, right: str) -> bool:
@@ -60,13 +108,21 @@ def expressions(text: str) -> list:
 
 def final(text: str) -> str | None:
     """What a text gives as its answer: the last box, else what stands behind ####, else behind the last "answer is"."""
-    if (start := text.rfind(r"\boxed{")) >= 0:
-        return inside_braces(text[start + 7 :])
+    if boxes := list(BOX.finditer(text)):
+        return inside_braces(text[boxes[-1].end() :])
     if "####" in text:
-        return text.rpartition("####")[2].strip()
+        return without_afterthought(text.rpartition("####")[2].strip())
     if found := PHRASE.findall(text):
-        return re.sub(r"\.\s.*|[.*\s]+$", "", "".join(found[-1]).strip().lstrip("*"))
+        return without_afterthought(re.sub(r"\.\s.*|[.*\s]+$", "", "".join(found[-1]).strip().lstrip("*")))
     return None
+
+
+def without_afterthought(said: str) -> str:
+    """`18, so she sold 3` is 18; a comma inside of a number, an interval or a list of values stays."""
+    before = AFTERTHOUGHT.sub("", said, count=1)
+    behind = said[len(before) :]
+    whole = WITH_UNIT.fullmatch(plain(before)) or re.fullmatch(r"\$[^$]+\$", before.strip())
+    return before if whole and re.match(r",?\s*\(?\s*[A-Za-z]", behind) else said
 
 
 def inside_braces(text: str) -> str | None:

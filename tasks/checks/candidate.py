@@ -5,6 +5,7 @@ Nothing that is said here is believed: the program may change anything in this p
 
 import json
 import os
+import sys
 import types
 
 from tasks.checks.names import unresolved
@@ -17,7 +18,10 @@ def play(order: dict) -> None:
     os.dup2(2, 0)  # which is /dev/null
     os.dup2(2, 1)
     program = json.loads(requests.readline())
-    space = types.ModuleType("candidate").__dict__
+    sys.modules["candidate"] = module = types.ModuleType(
+        "candidate"
+    )  # where dataclasses and pickle look their class up
+    space = module.__dict__
     say(answers, {"loaded": loaded(program["setup"], program["code"], space)})
     objects: list = []
     for line in requests:

@@ -6,10 +6,12 @@ equal. This process runs no line of the response; its word is the verdict, `{ver
 
 import ast
 import builtins
+import importlib
 import json
 import os
 import re
 import select
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -27,21 +29,29 @@ def play(order: dict, to: int, back: int) -> None:
         strangers = unresolved(f"{job['setup']}\n{job['tests']}")
     except (SyntaxError, ImportError, ValueError, RecursionError) as problem:
         exam.end("unchecked", f"the tests cannot be run: {problem}")
+    unknown = [name for name in strangers if name not in sys.stdlib_module_names]
+    if len(unknown) > 1 and not job["entry_point"]:  # one of them may be what the tests compare with
+        exam.end("unchecked", f"the tests name {' and '.join(unknown)} and no entry point: whose they are is not known")
     if why := exam.receive().get("loaded", "it does not say that it is loaded"):
         exam.end("error", str(why))
     run(exam, tests, job, strangers)
+    if exam.calls and not exam.total and "assert" in job["tests"]:
+        exam.end("failed", "what the response gave led past every assertion")
     if not exam.calls or not exam.total:
         exam.end("unchecked", "the tests assert nothing of the response")
     exam.end("passed" if exam.passed == exam.total else "failed", exam.problem)
 
 
 def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> None:
-    """The entry point is the response's; without one, every name that neither the tests nor their setup bind."""
+    """The entry point is the response's; without one, the name that neither the tests nor their setup bind. A module of the
+    standard library that they forgot to import is never the response's."""
     entry = job["entry_point"]
     space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke}
     try:
         exec(compile(job["setup"], "setup", "exec"), space)
-        theirs = re.findall(r"^\w+", entry) or strangers
+        modules = [name for name in strangers if name in sys.stdlib_module_names]
+        space |= {name: importlib.import_module(name) for name in modules}
+        theirs = re.findall(r"^\w+", entry) or [name for name in strangers if name not in modules]
         space |= {name: Remote(exam, name) for name in theirs}
         exec(compile(tests, "tests", "exec"), space)
         if entry and "check" in space:

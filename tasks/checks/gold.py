@@ -15,12 +15,20 @@ def suite_in(gold: str) -> Suite | None:
     found = parsed(gold)
     if isinstance(found, list) and found and all(isinstance(one, str) and asserts(one) for one in found):
         return Suite("\n".join(found))
-    if isinstance(found, dict) and "tests" in found:
+    if isinstance(found, list) and any(isinstance(one, str) and asserts(one) for one in found):
+        raise ValueError("gold: a list in which some entries are asserts and others are not")
+    if isinstance(found, dict):
         return of_fields(found)
-    return Suite(gold) if asserts(gold) else None
+    if asserts(gold):
+        return Suite(gold)
+    if defines(gold):
+        raise ValueError("gold: a program without an assert")
+    return None
 
 
 def of_fields(fields: dict) -> Suite:
+    if "tests" not in fields:
+        raise ValueError(f"gold: an object without tests (it has {', '.join(sorted(fields))})")
     if unknown := fields.keys() - {"tests", "entry_point", "setup"}:
         raise ValueError(f"gold: tests have no field {min(unknown)!r}")
     lines = fields["tests"]
@@ -41,4 +49,11 @@ def asserts(text: str) -> bool:
     try:
         return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deep
+        return False
+
+
+def defines(text: str) -> bool:
+    try:
+        return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(text).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False

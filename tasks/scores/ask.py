@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.endpoint import Endpoint, Refused, Unanswered, ask_all
+from tasks.endpoint import Endpoint, Refused, Unanswered, ask_all, tokens_of
 from tasks.parts import Rows, write_in_parts
 from tasks.program import Progress, run
 from tasks.records import SCORE
@@ -57,13 +57,15 @@ def score(content: str, reply: dict | Unanswered, url: str) -> dict:
             raise RuntimeError(f"{url}: content {content} got no answer: {reply}")
     if not math.isfinite(found := number(reply)):
         raise BadInput(f"{url}: the score of content {content} is {found}")
-    return empty | {"score": found, "tokens": reply.get("usage", {}).get("prompt_tokens")}
+    return empty | {"score": found, "tokens": tokens_of(reply, "prompt_tokens") or None}
 
 
 def number(reply: dict) -> float:
     """The one number of a reply: `probs` of a classifier, `data` of a pooler."""
     (one,) = reply["data"]
     (value,) = one["probs"] if "probs" in one else one["data"]
+    if isinstance(value, bool):
+        raise TypeError("true is no number")
     return float(value)
 
 

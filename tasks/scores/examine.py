@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
+from infra.settings import environment_without_secrets
 from tasks.parts import Rows, write_in_parts
 from tasks.program import Progress, run
 from tasks.records import SCORE
@@ -33,7 +34,13 @@ def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows
     """One call of the program for a batch of rows."""
     lines = "".join(json.dumps(question(row), ensure_ascii=False) + "\n" for row in rows)
     try:
-        ended = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True, timeout=patience)
+        ended = subprocess.run(
+            command,
+            input=lines.encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=patience,
+            env=environment_without_secrets(),
+        )
     except OSError as problem:
         raise BadInput(f"reward.model.command: {command} does not start: {problem}") from problem
     except subprocess.TimeoutExpired as problem:
@@ -43,7 +50,7 @@ def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows
         ) from problem
     if ended.returncode:
         raise BadInput(f"{name}: ended with code {ended.returncode}: {last_line(ended.stderr)}")
-    answers = ended.stdout.decode(errors="replace").splitlines()
+    answers = ended.stdout.decode(errors="replace").removesuffix("\n").split("\n") if ended.stdout else []
     if len(answers) != len(rows):
         raise BadInput(
             f"{name}: wrote {len(answers)} lines for {len(rows)} rows, the first of content {rows[0]['content_id']}"

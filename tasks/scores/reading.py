@@ -68,11 +68,20 @@ def objection(backbone: PreTrainedModel, longest: int) -> str | None:
     """Why a model may read otherwise after a prompt than in one go, and a few short texts would not show it."""
     config = backbone.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
+    if kinds := length_dependent(backbone):
+        return f"its positions ({', '.join(kinds)}) depend on the longest text of a batch"
     if windowed and windowed < longest:
         return f"a {config.model_type} model attends to {windowed} tokens, a text may have {longest}"
     if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"a {config.model_type} model has layers of {', '.join(sorted(odd))}"
     return None
+
+
+def length_dependent(backbone: PreTrainedModel) -> list[str]:
+    """Kinds of rotary positions whose frequencies change for a whole batch once one text in it is long."""
+    asked = getattr(backbone.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = {asked.get("rope_type")} | {one.get("rope_type") for one in asked.values() if isinstance(one, dict)}
+    return sorted(kinds & {"dynamic", "longrope"})
 
 
 def disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> str | None:

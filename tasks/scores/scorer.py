@@ -4,6 +4,7 @@ import logging
 import math
 
 import torch
+from jinja2 import TemplateError
 
 from infra.errors import BadInput
 from tasks.loading import load_tokenizer
@@ -23,7 +24,12 @@ class Scorer:
         self.tokenizer = load_tokenizer(folder)
         self.conversations = Conversations(self.tokenizer)
         self.model = ArmoRM(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
-        self.max_length, self.too_long, self.batch_size = what["max_length"], what["too_long"], batch_size
+        alone = reading.length_dependent(self.model.backbone)  # then a score would depend on its batch
+        self.max_length, self.too_long, self.batch_size = (
+            what["max_length"],
+            what["too_long"],
+            1 if alone else batch_size,
+        )
         self.layout, self.apart = "padded", 0
 
     @torch.inference_mode()
@@ -58,7 +64,10 @@ class Scorer:
 
     def fitting(self, row: dict) -> tuple[Text | None, int, bool, str | None]:
         """The row's text as it is read, how many tokens that is, whether it was cut; or why it is not read."""
-        text, cut = self.conversations(row["messages"], row["text"]), False
+        try:
+            text, cut = self.conversations(row["messages"], row["text"]), False
+        except TemplateError as problem:
+            return None, 0, False, f"the chat template refuses it: {' '.join(str(problem).split())}"
         if (length := len(text.ids)) > self.max_length:
             if self.too_long == "skip":
                 return None, 0, False, f"{length} tokens, of at most {self.max_length}"
