@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return chosen.command(chosen) or 0
     except CorruptArtifact as problem:
-        print(f"fuse: {problem}\nfuse: `fuse verify RECIPE --repair` has just that made again", file=sys.stderr)
+        print(f"fuse: {problem}; `fuse verify RECIPE --repair` has just that made again", file=sys.stderr)
         return 2
     except BadInput as problem:
         print(f"fuse: {problem}", file=sys.stderr)

@@ -18,7 +18,6 @@ HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_
         (r"\frac{1}{2}", None),
         ("[1, 2]", None),
         ('["a", "b"]', None),
-        ('{"a": 1}', None),
         ("assert", None),
         ("x == 1", None),
         ("-" * 100_000 + "1", None),
@@ -34,11 +33,23 @@ def test_a_gold_is_tests_or_an_answer(gold, suite):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tests": 1}, {"tests": "assert 1", "entry": "f"}, {"tests": "assert 1", "setup": None}]
+    "wrong",
+    [
+        {"tests": 1},
+        {"tests": "assert 1", "entry": "f"},
+        {"tests": "assert 1", "setup": None},
+        {"inputs": [1], "outputs": [2]},
+        ["assert f(1)", 5],
+    ],
 )
 def test_tests_of_another_form_are_refused(wrong):
     with pytest.raises(ValueError, match=r"^gold"):
         suite_in(json.dumps(wrong))
+
+
+def test_a_program_that_asserts_nothing_is_no_answer():
+    with pytest.raises(ValueError, match=r"^gold: a program without an assert"):
+        suite_in("class Test(TestCase):\n    def test(self):\n        self.assertEqual(f(1), 1)")
 
 
 FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): pass\n"
