@@ -11,6 +11,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from infra.errors import BadInput
 
 # Unless told not to trust, transformers asks whoever sits at the terminal whether it may run a model's code.
+# Templates that write today's date would give other tokens on another day: to them it is always the date that Llama 3.1's
+# own template falls back to.
+TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -34,6 +37,9 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     if not tokenizer.chat_template:
         raise BadInput(f"model: the tokenizer in {folder} has no chat template")
+    template = tokenizer.chat_template
+    if isinstance(template, str) and "strftime_now" in template and not template.startswith(TODAY):
+        tokenizer.chat_template = TODAY + template
     with blamed(f"model: the chat template in {folder}"):
         tokenizer.apply_chat_template([{"role": "user", "content": "a question"}], add_generation_prompt=True)
     return tokenizer

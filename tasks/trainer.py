@@ -56,7 +56,7 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         run_name=run_name(job),
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        deepspeed=zero.configuration(how.get("deepspeed")),
+        deepspeed=zero.configuration(how.get("deepspeed"), what["precision"]),
         dataloader_pin_memory=torch.cuda.is_available(),
         **more,
     )

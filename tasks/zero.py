@@ -15,7 +15,7 @@ from infra.errors import BadInput
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def configuration(deepspeed: dict | None) -> dict | None:
+def configuration(deepspeed: dict | None, precision: str) -> dict | None:
     """As `TrainingArguments(deepspeed=…)` takes it; what reads "auto" it fills in itself."""
     if deepspeed is None:
         return None
@@ -35,7 +35,9 @@ def configuration(deepspeed: dict | None) -> dict | None:
     )
     return {
         "zero_optimization": sharing,
-        "bf16": {"enabled": "auto"},
+        # As without DeepSpeed: weights in fp32, arithmetic by autocast. Its own bf16 rounds the weights too, and with them
+        # every log-probability, by up to a nat: the policy would begin away from its own reference.
+        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         "zero_force_ds_cpu_optimizer": False,
         **dict.fromkeys(automatic, "auto"),
     }

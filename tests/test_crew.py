@@ -131,7 +131,7 @@ def test_engines_killed_at_random_moments_leave_exactly_the_rows_of_an_unbroken_
     finally:
         ended.set()
         killer.join()
-    assert made.counts["restarts"] == len(killed) > 0
+    assert 0 < made.counts["restarts"] <= len(killed)  # a kill may hit one that is dead already
     assert workplace.table(whole, "squares.parquet")["number"].tolist() == [*range(30 * kills)]
     assert committed(workplace, whole) == 30 * kills  # no row was made twice
 

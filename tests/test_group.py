@@ -137,7 +137,7 @@ def test_two_processes_share_the_reference_and_find_the_same_numbers(tmp_path):
 def test_without_the_package_deepspeed_is_refused(monkeypatch):
     monkeypatch.setattr(zero, "find_spec", lambda package: None)
     with pytest.raises(BadInput, match=r"how\.deepspeed: the package deepspeed is not installed"):
-        zero.configuration({"zero": 2, "offload": False})
+        zero.configuration({"zero": 2, "offload": False}, "fp32")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import tiny
 
 from infra.errors import BadInput
+from tasks.loading import load_tokenizer
 from tasks.tokens import end_id, fit, prompt_ids, response_ids
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
@@ -75,3 +76,20 @@ def test_a_prompt_that_leaves_no_room_is_named():
     fit([7] * 12, [[8] * 40], max_length=20, prompt_id="p")
     with pytest.raises(BadInput, match="prompt f00d: 13 tokens"):
         fit([7] * 13, [[8] * 40], max_length=20, prompt_id="f00d")
+
+
+DATED = "{%- set today = strftime_now('%d %b %Y') -%}Today: {{ today }}\n" + tiny.tokenizer().chat_template
+
+
+def test_a_template_that_writes_the_date_writes_the_same_every_day(tmp_path):
+    """Else a run that crosses midnight has prompts of two kinds, and its reference is of other tokens."""
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = DATED
+    tokenizer.save_pretrained(tmp_path / "first")
+    loaded = load_tokenizer(tmp_path / "first")
+    loaded.save_pretrained(tmp_path / "again")
+    for one in (loaded, load_tokenizer(tmp_path / "again")):
+        turns = [{"role": "user", "content": "hello"}]
+        said = one.apply_chat_template(turns, tokenize=False)
+        plain = tiny.tokenizer().apply_chat_template(turns, tokenize=False)
+        assert said == f"Today: 26 Jul 2024\n{plain}"
