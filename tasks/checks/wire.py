@@ -3,10 +3,15 @@
 What is no plain value (an object of the candidate's own) crosses as a number that stands for it.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from decimal import Decimal
+from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 SMALL = 1 << 53
+MOST = 100_000  # values of an iterator
 LONGEST = 4 << 20  # bytes of one line
 
 
@@ -19,11 +24,11 @@ def encode(value: Any, keep: Callable[[Any], int], depth: int = 0) -> Any:
         case None | bool():
             return value
         case float():
-            return float(value)
+            return float.__float__(value)
         case int():
-            return int(value) if -SMALL < value < SMALL else {"int": hex(value)}
+            return int.__index__(value) if -SMALL < value < SMALL else {"int": hex(value)}
         case str():
-            return str(value)
+            return str.__str__(value)  # of a subclass too: an Enum of texts would say its name
         case bytes():
             return {"bytes": value.decode("latin-1")}
         case complex():
@@ -38,6 +43,19 @@ def encode(value: Any, keep: Callable[[Any], int], depth: int = 0) -> Any:
             return {"frozenset": inner(value)}
         case dict():
             return {"dict": [inner(pair) for pair in value.items()]}
+        case range():
+            return {"range": inner([value.start, value.stop, value.step])}
+        case deque() | KeysView() | ValuesView() | ItemsView():
+            return inner(value)
+        case Decimal():
+            return {"decimal": str(value)}
+        case Fraction():
+            return {"fraction": inner([value.numerator, value.denominator])}
+        case Iterator():
+            found = list(islice(value, MOST + 1))
+            if len(found) > MOST:
+                raise ValueError(f"an iterator over more than {MOST:,} values")
+            return {"iterator": inner(found)}
     return {"object": keep(value)}
 
 
@@ -64,6 +82,14 @@ def decode(value: Any, find: Callable[[int], Any]) -> Any:
             return frozenset(inner(content))
         case "dict":
             return {decode(key, find): decode(item, find) for key, item in content}
+        case "range":
+            return range(*inner(content))
+        case "decimal":
+            return Decimal(str(content))
+        case "fraction":
+            return Fraction(*inner(content))
+        case "iterator":
+            return iter(inner(content))
         case "object":
             return find(content)
     raise ValueError(f"no such kind of value: {kind!r:.80}")

@@ -68,6 +68,14 @@ FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): 
         (f"```bash\npip install x\n```\n```python\n{FIRST}```\n```text\nout\n```", "f", FIRST),
         (f"It was cut:\n```python\n{FIRST}", "f", FIRST),
         ("```python\nprint(1)\n```", "f", "print(1)\n"),
+        ("1. Here:\n   ```python\n   def f(x):\n       return x\n   ```\n", "f", FIRST),
+        (f"~~~python\n{FIRST}~~~", "f", FIRST),
+        ("```python\nf = lambda x: x\n```\nUsage:\n```python\nprint(f(1))\n```", "", "f = lambda x: x\n"),
+        (
+            "```python\nimport math\n```\nthen\n```python\ndef f(x): return math.floor(x)\n```",
+            "f",
+            "import math\n\ndef f(x): return math.floor(x)\n",
+        ),
     ],
 )
 def test_of_a_response_the_program_is_taken(text, entry_point, program):

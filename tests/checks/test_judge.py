@@ -81,6 +81,34 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         1,
         "",
     ),
+    "iterators, ranges and fractions are values": (
+        "from fractions import Fraction\nfrom collections import deque\ndef f(k):\n    return {'g': (x for x in [1]),"
+        " 'm': map(abs, [-1]), 'r': range(2), 'd': deque([1]), 'v': {1: 2}.values(), 'q': Fraction(1, 2)}[k]",
+        Suite(
+            "assert list(f('g')) == [1]\nassert list(f('m')) == [1]\nassert f('r') == range(2)\n"
+            "assert list(f('d')) == [1]\nassert sorted(f('v')) == [2]\nassert f('q') == 0.5"
+        ),
+        "passed",
+        6,
+        6,
+        "",
+    ),
+    "a text that is an Enum's": (
+        "from enum import Enum\nclass E(str, Enum):\n    A = 'a'\ndef f(x): return E.A",
+        Suite("assert f(1) == 'a'"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
+    "an iterator without end": (
+        "from itertools import count\ndef f(x): return count()",
+        Suite("assert f(1) == 1"),
+        "failed",
+        0,
+        1,
+        "more than 100,000",
+    ),
     "objects are called": (STACK, Suite("s = Stack()\ns.push(3)\nassert s.pop() == 3"), "passed", 1, 1, ""),
     "an error is expected": (
         "def f(x): raise KeyError(x)",
