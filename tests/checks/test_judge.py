@@ -2,20 +2,7 @@
 
 import pytest
 
-from infra.errors import BadInput
-from tasks.checks import sandbox
 from tasks.checks.judge import Limits, Suite, judge
-
-
-@pytest.fixture(scope="module")
-def box():
-    try:
-        found = sandbox.find()
-    except BadInput as problem:
-        pytest.skip(str(problem))
-    with found:
-        yield found
-
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
 STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self, one): self.all.append(one)\n" + (
