@@ -33,17 +33,6 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
     names = ["sft", "preference", *(["candidates", "prompts"] if with_candidates else [])]
     front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
     upstream = ancestors(list(made.values()), store)
-    models = [
-        line
-        for manifest in upstream
-        if manifest.stage == "model"
-        for line in [f"* {manifest.label}: {identity(manifest)}"]
-    ]
-    steps = [
-        f"| {manifest.label} | `{manifest.stage}/{manifest.fingerprint[:12]}` | {manifest.version} | "
-        f"{manifest.provenance['commit'][:12]} | {manifest.started} |"
-        for manifest in upstream
-    ]
     counts = [
         f"| {label} | {name.replace('_', ' ')} | {value:,} |"
         for label, one in made.items()
@@ -59,16 +48,7 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
             *("## Rules", "", *rules, ""),
             *("## Counts", "", "| of | what | rows |", "|---|---|---|", *counts),
             LICENCES,
-            *models,
-            *(
-                "",
-                "## Lineage",
-                "",
-                "| step | address | version | commit | made |",
-                "|---|---|---|---|---|",
-                *steps,
-                "",
-            ),
+            *made_from(upstream),
         ]
     )
 
@@ -90,6 +70,18 @@ def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
         count = selected.counts.get(f"from_{one.name}", selected.counts["rows"])
         lines.append(f"* {one.name}: {where}, {count:,} prompts; licence: {one.licence or 'not recorded'}")
     return lines
+
+
+def made_from(upstream: list[Manifest]) -> list[str]:
+    """The end of a card: the models that something was made from, and every step to it."""
+    models = [f"* {one.label}: {identity(one)}" for one in upstream if one.stage == "model"]
+    steps = [
+        f"| {one.label} | `{one.stage}/{one.fingerprint[:12]}` | {one.version} | {one.provenance['commit'][:12]} | "
+        f"{one.started} |"
+        for one in upstream
+    ]
+    head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")
+    return [*models, "", "## Lineage", "", *head, *steps, ""]
 
 
 def identity(manifest: Manifest) -> str:

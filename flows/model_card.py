@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from flows.data_card import ancestors, identity
+from flows.data_card import ancestors, made_from
 from flows.place import Place
 from infra.errors import BadInput
 from infra.store import Manifest, Store
@@ -43,12 +43,6 @@ def promote(model: Step, found: dict, place: Place, target: Path) -> None:
 
 def model_card(found: dict, manifest: Manifest, store: Store) -> str:
     name, upstream = found["models"][-1], ancestors([manifest], store)
-    models = [f"* {one.label}: {identity(one)}" for one in upstream if one.stage == "model"]
-    steps = [
-        f"| {one.label} | `{one.stage}/{one.fingerprint[:12]}` | {one.version} | {one.provenance['commit'][:12]} | "
-        f"{one.started} |"
-        for one in upstream
-    ]
     return "\n".join(
         [
             FRONT,
@@ -57,16 +51,7 @@ def model_card(found: dict, manifest: Manifest, store: Store) -> str:
             f"`{manifest.stage}/{manifest.fingerprint}`, examined as {found['name']}.",
             *("", "## Results", "", *results(found, name)),
             LICENCES,
-            *models,
-            *(
-                "",
-                "## Lineage",
-                "",
-                "| step | address | version | commit | made |",
-                "|---|---|---|---|---|",
-                *steps,
-                "",
-            ),
+            *made_from(upstream),
         ]
     )
 
