@@ -45,9 +45,9 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
         layout=layout,
     )
     [trainer.add_callback(callback) for callback in (StepCount(progress), *trackers(job))]
-    if preference.needs_reference:
-        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"]))
     resume = newest(job, out)
+    if preference.needs_reference:
+        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"], out, resume))
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
