@@ -27,14 +27,14 @@ SAMPLE = 8  # rows
 ROUNDING = {"fp32": 5e-4, "bf16": 0.2}
 
 
-def join(rows: list[dict], records: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
+def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
     """The log-probabilities of each row's responses become its column `reference`, in the order of the roles."""
     if not files:
         raise BadInput("reference: the objective compares with a reference, and the job names none")
     table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
     stored = {row["content_id"]: row for row in table}
-    for row, record in zip(rows, records, strict=True):
-        found = [stored.get(content_id(record["prompt_id"], record[role])) for role in roles]
+    for row in rows:
+        found = [stored.get(content_id(row["prompt_id"], row["record"][role])) for role in roles]
         for role, entry in zip(roles, found, strict=True):
             tokens = entry["tokens"] if entry else "no"
             if tokens != len(row[role]):

@@ -127,8 +127,8 @@ def run(start, folder, monkeypatch, change) -> None:
     from tasks.wrpo import stored as joined
 
     whole = joined.join
-    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, records, files, roles: whole(
-        rows, records, [spoilt(file, change) for file in files], roles))  # fmt: skip
+    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(
+        rows, [spoilt(file, change) for file in files], roles))  # fmt: skip
     trained(start, folder)
 
 
@@ -203,7 +203,7 @@ def verify(trainer, folder, resume=None) -> None:
 
 def joined(start, folder) -> list[dict]:
     rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
-    join(rows, RECORDS, [str(stored(start, RECORDS, folder))], ROLES[:3])
+    join(rows, [str(stored(start, RECORDS, folder))], ROLES[:3])
     return rows
 
 
@@ -281,6 +281,16 @@ def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workpl
     table = workplace.table(made[0], "reference.parquet")
     assert list(table["content_id"]) == sorted(plainly(start, ODD))
     assert table["tokens"].sum() == first["tokens"]
+
+
+def test_responses_to_a_prompt_that_is_too_long_have_no_number_and_are_counted(workplace):
+    made = lambda length: compute_reference(
+        LABEL, model=tiny_model(what=What()), pairs=few_pairs(what=What()),
+        what=Reference(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip
+    table, counts = workplace.table(made(23), "reference.parquet"), workplace.made(made(23)).counts
+    assert counts["left_out"] == (table["tokens"] == 0).sum() == table["log_prob"].isna().sum() > 0
+    with pytest.raises(BadInput, match=r"what.max_length: 9: the prompts of all"):
+        workplace.made(made(9))
 
 
 def test_responses_of_a_prompt_stand_together_and_once():
