@@ -22,6 +22,10 @@ def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedM
     return get_peft_model(model, config)
 
 
+def has_adapter(model: torch.nn.Module) -> bool:
+    return isinstance(model, PeftModel)
+
+
 def without_adapter(model: torch.nn.Module) -> PreTrainedModel:
     """The model inside; adapters stand in its layers all the same."""
     return model.get_base_model() if isinstance(model, PeftModel) else model

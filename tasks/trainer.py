@@ -46,7 +46,8 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         weight_decay=0.0,
         max_grad_norm=1.0,
         use_cpu=not torch.cuda.is_available(),
-        bf16=what["precision"] == "bf16",
+        bf16=what["precision"] == "bf16"
+        and not how.get("deepspeed"),  # accelerate would let DeepSpeed round the weights
         gradient_checkpointing=how["gradient_checkpointing"],
         seed=job["seed"],
         logging_steps=1,

@@ -1,5 +1,6 @@
 """Two processes, plain or under DeepSpeed's ZeRO: the steps of one process, its checkpoints, and its reference."""
 
+import math
 import os
 import socket
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 from test_resume import SERVER, job, records, result, work
-from wrpo.references import log_probs
+from wrpo.references import log_probs, stored
 
 from flows.fusion import fusion
 from flows.recipe import load
@@ -101,12 +102,25 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
     for name, value in whole(tmp_path / "alone").items():
         torch.testing.assert_close(whole(out)[name], value, rtol=1e-3, atol=1e-4)
     (checkpoint,) = finished(out)
-    assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
+    assert {path.suffix for path in checkpoint.rglob("*") if path.is_file()} == {".safetensors", ".json"}
     together(room, given | {"resume": str(checkpoint)}, again)
     assert result(again) == result(out)
     if kind == "zero 3":  # and under another number of processes, of another kind
         alone(room, given | {"resume": str(checkpoint)}, tmp_path / "one")
         agree(result(tmp_path / "one")[1], result(out)[1])
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("kind", ["zero 2", pytest.param("zero 3", marks=heavy)])
+def test_in_bf16_under_deepspeed_the_policy_begins_as_its_reference(kind, tmp_path):
+    """Weights that DeepSpeed rounds to bf16 are others than those the reference was computed with."""
+    given = job("wrpo", tmp_path, steps=2, device_batch_size=2, checkpoint_steps=0, **KINDS[kind])
+    tiny.save(tiny.llama(layers=6), tmp_path / "model")
+    made = stored(tmp_path / "model", records("wrpo"), tmp_path / "reference", precision="bf16")
+    given = given | {"what": given["what"] | {"precision": "bf16"}, "reference": [str(made)]}
+    together("wrpo", given, tmp_path / "out")
+    first, _ = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-3)
 
 
 @heavy

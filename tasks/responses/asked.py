@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.parquet as pq
 
+from infra.errors import BadInput
 from tasks.records import REFUSED, content_id
 from tasks.tokens import end_id, prompt_ids
 
@@ -49,7 +50,10 @@ class Reader:
     def __call__(self, row: dict) -> Asked | dict:
         """What is asked, or a row that says why it cannot be."""
         if self.last[0] != row["prompt_id"]:
-            self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
+            try:
+                self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
+            except BadInput as problem:  # its chat template has no place for such turns
+                return refused(row, str(problem))
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:

@@ -15,6 +15,7 @@ from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import LOG_PROB, content_id
 from tasks.stage import Addressed, stage
+from tasks.tokens import refuse_none
 from tasks.training import TrainingHow
 from tasks.wrpo.settings import ROLES, Objective, Reference, terms
 
@@ -32,7 +33,7 @@ def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dic
     return {"model": inputs["model"][0].fingerprint, "read": what}
 
 
-@stage("reference log-probs", version="1", rows=same_rows)
+@stage("reference log-probs", version="2", rows=same_rows)
 def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
     rows = fill(
         run,
@@ -43,10 +44,12 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
         how.processes if how.processes > 1 else 0,
     )
-    bad = rows[~np.isfinite(rows["log_prob"].astype(float))]
+    read = rows[rows["tokens"] > 0]
+    refuse_none(len(read), len(rows), what.max_length)
+    bad = read[~np.isfinite(read["log_prob"].astype(float))]
     if len(bad):
         raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
-    run.count(tokens=int(rows["tokens"].sum()))
+    run.count(tokens=int(rows["tokens"].sum()), left_out=len(rows) - len(read))
     write(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
 
 
@@ -57,7 +60,7 @@ def responses(pairs: pd.DataFrame) -> pd.DataFrame:
     return said.drop(columns="variable").drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
-@stage("WRPO", version="1")
+@stage("WRPO", version="2")
 def train_wrpo(
     run: Run, what: Objective, how: WRPOHow, model: Manifests, pairs: Manifests, reference: Manifests = ()
 ) -> None:

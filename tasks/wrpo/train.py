@@ -17,6 +17,7 @@ from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
+from tasks.tokens import refuse_none
 from tasks.trainer import StepCount, arguments, enough_memory, read, summary
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
@@ -31,9 +32,10 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
     needed = pa.schema([PREFERENCE_RECORD.field(name) for name in ("prompt_id", "messages", *preference.roles)])
     records = read("pairs", job["pairs"], needed)
-    rows, truncated = encode(records, tokenizer, what["max_length"], preference.roles)
+    rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)
+    refuse_none(len(rows), len(records), what["max_length"])
     if preference.needs_reference:
-        join(rows, records, job["reference"], preference.roles)
+        join(rows, job["reference"], preference.roles)
     pad_id = tokenizer.pad_token_id or 0  # masked: never attended to, never a label
     layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
     trainer = WrpoTrainer(
@@ -45,9 +47,9 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
         layout=layout,
     )
     [trainer.add_callback(callback) for callback in (StepCount(progress), *trackers(job))]
-    if preference.needs_reference:
-        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"]))
     resume = newest(job, out)
+    if preference.needs_reference:
+        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"], out, resume))
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     with enough_memory(job):
         trainer.train(resume_from_checkpoint=resume and str(resume))
@@ -56,7 +58,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     if not trainer.is_world_process_zero():
         return None
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated=truncated) | {"layout": layout}
+    return summary(steps, len(rows), **counts) | {"layout": layout}
 
 
 if __name__ == "__main__":

@@ -104,10 +104,12 @@ def test_more_steps_than_the_epochs_hold_are_not_made_up(start, tmp_path):
     assert trained(start, tmp_path, batch_size=128, device_batch_size=2, epochs=2, max_steps=9)["steps"] == 2
 
 
-def test_truncations_are_counted_and_a_prompt_too_long_is_named(start, tmp_path):
+def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_refused(start, tmp_path):
     assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
-    with pytest.raises(BadInput, match="shift: hello there"):
-        trained(start, tmp_path / "long", max_length=29)
+    less = trained(start, tmp_path / "long", max_length=29)  # "shift: hello there" has no room left
+    assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
+    with pytest.raises(BadInput, match="max_length: 9: the prompts of all 4 records leave less than 8 tokens"):
+        trained(start, tmp_path / "none", max_length=9)
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):

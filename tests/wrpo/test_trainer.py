@@ -249,6 +249,12 @@ def test_truncation_cuts_one_response_and_counts_it(start, tmp_path):
     assert summary["truncated"] == 1 and summary["rows"] == 7
 
 
+def test_records_whose_prompt_is_too_long_are_left_out_and_counted(start, tmp_path):
+    summary, steps = trained(start, tmp_path, max_length=23, batch_size=8)  # two prompts have 16 tokens: 7 are left
+    assert (summary["left_out"], summary["rows"], steps[0]["examples"]) == (2, 5, 5)
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp_path):
     broken = AutoModelForCausalLM.from_pretrained(start)
     broken.model.embed_tokens.weight.data[tiny.tokenizer().convert_tokens_to_ids("w")] = float("nan")
@@ -268,7 +274,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp
         ({"batch_size": 3}, "what.batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
         ({"objective": {"kind": "kto"}}, "what.objective.kind: 'kto'"),
         ({"records": []}, "pairs: no rows"),
-        ({"max_length": 16}, "prompt 0000: 13 tokens"),
+        ({"max_length": 16}, "what.max_length: 16: the prompts of all"),
     ],
 )
 def test_input_at_fault_is_named(change, message, start, tmp_path):
