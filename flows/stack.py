@@ -131,10 +131,10 @@ def start(folder: Path, services: Services) -> dict[str, str]:
         (folder / "s3").mkdir(exist_ok=True)
         services.start(Service("s3", tuple(s3_command(folder, environment)), everything))
     host, port = "127.0.0.1", str(settings().ui_port)
-    server = ("server", "start", "--host", host, "--port", port)
+    server = (sys.executable, "-m", "infra.prefect_program", "server", "start", "--host", host, "--port", port)
     database = settings().database.get_secret_value()
     chosen = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
-    services.start(Service("prefect", prefect(*server), everything | chosen))
+    services.start(Service("prefect", server, everything | chosen))
     services.wait_until(lambda: healthy(environment["PREFECT_API_URL"]), "prefect", START_SECONDS)
     if not settings().store:
         services.wait_until(lambda: not port_is_free(settings().s3_port), "s3", START_SECONDS)
@@ -143,13 +143,9 @@ def start(folder: Path, services: Services) -> dict[str, str]:
         raise RuntimeError(f"the deployments were not registered:\n{answer.stderr[-3000:]}")
     for pool, limit in POOLS.items():
         limited = ("--limit", str(limit)) if limit else ()
-        words = prefect("worker", "start", "--pool", pool, "--name", f"{pool}@home", *limited)
+        words = (sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}@home", *limited)
         services.start(Service(f"worker-{pool}", words, everything))
     return environment
-
-
-def prefect(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "prefect", *words)
 
 
 def own_environment(folder: Path) -> dict[str, str]:
