@@ -16,6 +16,7 @@ from flows.recipe import load
 from tasks.stage import Step, lineage
 
 pytestmark = pytest.mark.e2e
+POOLED = ("wrpo/", "per-model-sampling/", "reward-annotation/")
 MATRIX = """
 name = "pair"
 base = "{recipe}"
@@ -69,9 +70,7 @@ def test_a_matrix_and_an_examination_make_what_is_missing_on_the_pools_and_show_
     assert home.finish(*runs) == ["Completed", "Completed"], home.story()
     assert missing(home, variants + suites) == set()
     pooled = Counter(tag for run in home.runs() if run["start_time"] for tag in run["tags"] if tag[5:] in new)
-    assert pooled.keys() == {
-        f"step:{address}" for address in new if address.startswith(("wrpo/", "per-model-sampling/"))
-    }
+    assert pooled.keys() == {f"step:{address}" for address in new if address.startswith(POOLED)}
     assert set(pooled.values()) == {1}
     assert '"static"' in artifacts(home, runs[0])["matrix"]["data"]
     assert "accuracy" in artifacts(home, runs[1])["suites"]["data"] and "gate" in artifacts(home, runs[1])
