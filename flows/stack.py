@@ -35,20 +35,31 @@ def up() -> dict:
     """Starts what does not run yet; returns where things are once everything answers."""
     folder = stack_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    if not kept(folder):
-        end(marked(folder))  # of a keeper that was killed
-        refuse_taken_ports()
-        (folder / "state.json").unlink(missing_ok=True)
-        with (folder / "keeper.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "flows.stack"],
-                env=stack_environment(folder, {}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    with open(folder / "up.lock", "a") as others:
+        fcntl.flock(others, fcntl.LOCK_EX)  # of two at once one starts it, the other finds it
+        if not kept(folder):
+            start_keeper(folder)
     return wait_until_ready(folder)
+
+
+def start_keeper(folder: Path) -> None:
+    """Returns when it holds its lock and has said so."""
+    end(marked(folder))  # of a keeper that was killed
+    refuse_taken_ports()
+    (folder / "state.json").unlink(missing_ok=True)
+    with (folder / "keeper.log").open("ab") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "flows.stack"],
+            env=stack_environment(folder, {}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while not read_state(folder):
+        if keeper.poll() is not None:
+            raise RuntimeError(f"the stack did not start; see {folder / 'keeper.log'}")
+        time.sleep(0.05)
 
 
 def refuse_taken_ports() -> None:
