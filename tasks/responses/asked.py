@@ -68,6 +68,12 @@ def context_of(folder: str | Path) -> int:
     )
 
 
+def longest(job: dict, reader: Reader) -> int:
+    """Tokens that the longest prompt needs with its response: what an engine has to be able to hold, and no more."""
+    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
+    return max((len(one.ids) + one.room for one in asked), default=reader.context)
+
+
 def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Where an answer ends: the token that the chat template puts there, as in training, and the model's own."""
     own = generation.eos_token_id

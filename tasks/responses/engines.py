@@ -53,6 +53,9 @@ class Vllm(Local):
         "auto", description="auto: as the weights are kept"
     )
     eager: bool = Field(False, description="no graphs: a slower engine that starts sooner")
+    server: bool = Field(
+        False, description="as a server of its own that is asked, where the engine offline does not do"
+    )
 
 
 class Endpoint(Engine):
