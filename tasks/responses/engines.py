@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from tasks.asking import Asking
 from tasks.stage import How
 
 
@@ -58,7 +59,7 @@ class Vllm(Local):
     )
 
 
-class Endpoint(Engine):
+class Endpoint(Engine, Asking):
     """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
 
     kind: Literal["endpoint"]

@@ -89,6 +89,29 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     assert "modeling_own.Own" in code.text and "not run" in code.text
 
 
+@pytest.mark.parametrize(
+    ("check", "broken"),
+    [
+        ("template", {"template": "{{ messages[0]['content'] + 1 }}"}),
+        ("template", {"template": "{{ raise_exception('not today') }}"}),
+        ("template", {"template": "{% for %}"}),
+        ("loads", {"files": {"config.json": "{oh"}}),
+        ("loads", {"files": {"generation_config.json": "[]"}}),
+        ("loads", {"files": {"tokenizer.json": "{}"}}),
+        ("loads", {"files": {"config.json": '{"auto_map": 3, "model_type": "llama"}'}}),
+        ("context", {"config": {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}}),
+    ],
+)
+def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, check, broken):
+    files = broken.pop("files", {})
+    where = {"name": "mirror", "folder": str(folder(tmp_path / "model", **broken)), "origin": "somewhere", "trained": 0}
+    for name, text in files.items():
+        (tmp_path / "model" / name).write_text(text)
+    from tasks.models.examine import findings
+
+    assert red(findings(where | {"answers": True, "max_new_tokens": 32, "context": 0}, PROMPTS)) == {check}
+
+
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
     from flows.cli import main
 
