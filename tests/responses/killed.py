@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,31 +25,40 @@ def unbroken(place: Workplace, step: Step) -> float:
     return time.monotonic() - began
 
 
-def broken(place: Workplace, step: Step, kills: int, usual: float, dice: random.Random) -> dict[str, int]:
-    """Makes the step through so many kills at moments spread over its `usual` time; returns how many hit whom.
+def broken(folder: Path, step: Step, kills: int, usual: float) -> tuple[list[Workplace], Counter]:
+    """Makes the step, again and again in a place of its own, through so many kills at moments spread over its `usual` time;
+    returns the places and how many hit whom. The workspace has to lie in the folder: programs are found by it."""
+    done, places, dice = Counter(), [], random.Random(kills)
+    while done.total() < kills:
+        places.append(Workplace(folder / str(len(places))))
+        through(places[-1], step, kills, usual, dice, done)
+    return places, done
 
-    Workspace and scratch folders have to lie in the place's folder: programs are found by it."""
-    done = {"run": 0, "engine": 0}
+
+def through(place: Workplace, step: Step, kills: int, usual: float, dice: random.Random, done: Counter) -> None:
     for inputs in step.inputs.values():
         place.made(inputs[0])
-    while True:
-        run = fork.Process(target=place.made, args=(step,))
+    ended = -signal.SIGKILL
+    while ended == -signal.SIGKILL:
+        run, dies = fork.Process(target=place.made, args=(step,)), ""
         run.start()
-        while sum(done.values()) < kills and run.is_alive():
+        while done.total() < kills and not dies:
             run.join(dice.uniform(0, usual))
-            if run.is_alive() and dice.random() < 0.5:
-                run.kill()
-                done["run"] += 1
+            if not run.is_alive():
                 break
-            done["engine"] += killed_engine(place.folder) if run.is_alive() else 0
+            if dice.random() < 0.5:
+                run.kill()
+                dies = "run"
+                done[dies] += 1
+            else:
+                done["engine"] += killed_engine(place.folder.parent)
         run.join()
-        assert run.exitcode in (0, -signal.SIGKILL), f"the run ended with {run.exitcode}"
-        if run.exitcode == 0:
-            return done
+        ended = run.exitcode
+    assert ended == 0, f"the run ended with {ended}"
 
 
 def killed_engine(folder: Path) -> int:
-    """Whether there was one. Of a program and what it started, all are killed, or the program alone."""
+    """How many there were to kill: one, or none yet."""
     for program in programs_of(folder):
         with suppress(ProcessLookupError):
             os.kill(program, signal.SIGKILL)

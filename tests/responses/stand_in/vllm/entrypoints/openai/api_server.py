@@ -1,5 +1,5 @@
-"""`vllm serve`: answers a prompt of token ids with ids that follow from the seed. In its folder STAND_IN it writes its words and
-its number, and dies after three answers as often as the file `deaths` there says."""
+"""vLLM's server: it answers a prompt of token ids with ids that follow from the seed. In its folder STAND_IN it writes its words
+and its number, and dies after three answers as often as the file `deaths` there says."""
 
 import argparse
 import os
@@ -55,3 +55,7 @@ class Completions:
 def ids(seed: int) -> list[int]:
     """Four letters of the tests' tokenizer, and its end token."""
     return [*(10 + (seed >> 4 * place) % 16 for place in range(4)), END]
+
+
+if __name__ == "__main__":
+    main()
