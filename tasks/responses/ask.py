@@ -104,11 +104,16 @@ class Chat:
         prompt, made = (
             tokens_of(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
         )  # 0: not said
-        return record(row, text_of(choice), prompt, made, reason, self.named(reply))
+        return record(row, legible(text_of(choice)), prompt, made, reason, legible(self.named(reply)))
 
     def named(self, reply: dict) -> str:
         """The server's own words for what answered, where it has any: an alias is not a version."""
         return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
+
+
+def legible(text: str) -> str:
+    """Half a surrogate pair, where a server cut its text inside a character, cannot be written down: U+FFFD instead."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Tokens:

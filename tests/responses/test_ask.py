@@ -136,6 +136,16 @@ def test_tokens_that_a_server_does_not_count_or_counts_wrongly_are_not_known(wor
     assert workplace.made(step).counts["tokens"] == 0
 
 
+def test_a_text_that_was_cut_inside_a_character_is_kept_with_a_mark_in_its_place(workplace):
+    reply = {
+        "model": "m\ud800",
+        "choices": [{"message": {"content": "so \U0001f600\ud83d"}, "finish_reason": "length"}],
+    }
+    with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
+        table = workplace.table(sampled(engine(stub), texts=QUESTIONS[:1], n=1), "responses.parquet")
+    assert table["text"].tolist() == ["so \U0001f600\ufffd"] and table["engine"].tolist() == ["endpoint m\ufffd"]
+
+
 def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace):
     with serving(Stub(manner=lambda body, before: answer(400, "unknown field"))) as stub:
         step = sampled(engine(stub, concurrency=2), n=5)
