@@ -108,8 +108,8 @@ async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body:
 
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
-    """The reply to one request, after as many attempts as it may take. While a busy server answers others, to have to wait
-    is no failed attempt: it is a queue."""
+    """The reply to one request, after as many attempts as it may take. They count anew while a busy server answers others:
+    that is a queue, and no fault."""
     pause, fault, address = 0.0, "", f"{endpoint.url}/{endpoint.path}" if endpoint.path else endpoint.url
     failed, answered = 0, endpoint.seen["answers"]
     for attempt in itertools.count():
@@ -135,7 +135,7 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
             return unless_withheld(reply)
         fault, asked = judged(endpoint, answer, text)
         if answer.status in BUSY and endpoint.seen["answers"] > answered:
-            failed, answered = failed - 1, endpoint.seen["answers"]
+            failed, answered = 0, endpoint.seen["answers"]
         if asked:
             endpoint.pace.stop_until(time.monotonic() + asked)
             pause = max(pause, asked)

@@ -41,20 +41,26 @@ def alone(recipe):
     return file
 
 
-def test_held_responses_are_scored_and_make_records_and_pairs_as_any(recipe, workplace):
+def made(recipe, workplace):
+    """Reads a table of one of the recipe's steps."""
     steps = {step.label: step for step in lineage(fusion(load(str(recipe), ["sft.form='none'"])))}
-    table = lambda label, name: workplace.table(steps[label], f"{name}.parquet")
+    return lambda label, name: workplace.table(steps[label], f"{name}.parquet")
+
+
+def test_held_responses_are_scored_and_make_records_as_any(recipe, workplace):
+    table = made(alone(recipe), workplace)
     held, prompts = table("per-model sampling · held", "responses"), table("prompt selection", "prompts")
-    assert len(held) == 40 and held["prompt_id"].isin(prompts.loc[prompts["response"].notna(), "prompt_id"]).all()
-    assert table("reward annotation · held", "scores")["score"].notna().all()
-    pairs = table("pairs", "pairs")
-    assert (
-        len(pairs)
-        and pairs["source_best"]
-        .isin([*held["text"], *table("per-model sampling · source-1", "responses")["text"]])
-        .all()
-    )
-    assert pairs["source_best"].isin(held["text"]).any()
+    assert set(held["prompt_id"]) == set(prompts.loc[prompts["response"].notna(), "prompt_id"]) and len(held) == 40
+    records = table("SFT records", "records")
+    assert len(records) and records["response"].isin(held["text"]).all()
+
+
+@pytest.mark.heavy
+def test_held_responses_stand_beside_sampled_ones(recipe, workplace):
+    table = made(recipe, workplace)
+    held, sampled = (set(table(f"per-model sampling · {name}", "responses")["text"]) for name in ("held", "source-1"))
+    best = set(table("pairs", "pairs")["source_best"])
+    assert best <= held | sampled and best & held
 
 
 @pytest.mark.heavy

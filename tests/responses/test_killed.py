@@ -8,11 +8,11 @@ from tests.responses.killed import broken, unbroken
 from tests.responses.steps import QUESTIONS, sampled
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.heavy)])
+@pytest.mark.heavy
 def test_a_sampling_run_that_is_killed_at_random_moments_leaves_exactly_the_rows_of_an_unbroken_run(
-    workplace, monkeypatch, kills
+    workplace, monkeypatch
 ):
-    folder = workplace.folder / "broken"
+    folder, kills = workplace.folder / "broken", 20
     monkeypatch.setenv("FUSE_WORKSPACE", str(folder / "workspace"))
     settings.cache_clear()
     slow = Transformers(batch_size=2, part_seconds=0, restarts=kills)

@@ -94,7 +94,7 @@ def test_a_prompt_that_the_template_refuses_is_a_row_with_its_reason_and_the_oth
 
 
 def test_a_model_that_answers_no_prompt_has_failed_and_says_why(workplace):
-    step = sampled(Transformers(), TEXTS, refusing(workplace, "a"), by_category={"code": 0, "chat": 0})
+    step = sampled(Transformers(), TEXTS, refusing(workplace, "maths"), by_category={"code": 0, "chat": 0})
     with pytest.raises(
         SourceFailed, match=r"none of 2 rows is a response, the first was refused: the template .* not that"
     ):
