@@ -1,6 +1,6 @@
 """Program: the doctor. Reads tokenizers, configurations and prompts, loads no weights, and writes down what it finds.
 
-JOB {models: [{name, folder, answers, max_new_tokens, context, trained, origin}], prompts}; writes OUT/findings.json.
+JOB {models: [{name, folder, answers, max_new_tokens, context, trained, scored, origin}], prompts}; writes OUT/findings.json.
 """
 
 import json
@@ -63,7 +63,7 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"]))
+    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
         found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
         found.append(checks.truncation(name, lengths, made_for, model["max_new_tokens"]))
