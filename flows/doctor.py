@@ -20,7 +20,6 @@ from tasks.responses.engines import Endpoint
 from tasks.scores.kinds import Reading
 from tasks.stage import Step, lineage
 
-
 NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 
