@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tasks.fit import MIN_RESPONSE
 from tasks.models.findings import Finding
-from tasks.tokens import MIN_RESPONSE, end_id, prompt_ids
+from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
