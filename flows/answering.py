@@ -13,7 +13,8 @@ from flows.examination import (
     name_of,
 )
 from flows.fusion import fusion
-from flows.recipe import derived, load
+from flows.seeds import derived
+from flows.written import load
 from infra.errors import BadInput
 from tasks.evaluation.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
 from tasks.evaluation.given import take_answers

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.recipe import Reward, Section, apply, describe, read_toml
+from flows.complaints import describe
+from flows.recipe import Reward, Section
+from flows.written import apply, read_toml
 from infra.errors import BadInput
 from tasks.checks.stage import Checking
 from tasks.evaluation.benchmarks import Benchmark
