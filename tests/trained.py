@@ -37,8 +37,8 @@ def few_records(run: Run, what: What, how: How) -> None:
     pq.write_table(table, run.folder / "records.parquet")
 
 
-def step(every: int) -> Step:
-    what = SFT(learning_rate=1e-3, epochs=200, batch_size=4, max_length=64, seed=1)
+def step(every: int, learning_rate: float = 1e-3) -> Step:
+    what = SFT(learning_rate=learning_rate, epochs=200, batch_size=4, max_length=64, seed=1)
     how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
     return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
 
