@@ -1,8 +1,10 @@
 """How a model's answers to a suite come about: sampled, turn by turn; read from a file; or chosen among other models' answers."""
 
+from collections.abc import Mapping
+
 from flows.collectives import Collective, Voices, collective_answers
 from flows.examination import BestByReward, Examination, Examined, Outputs
-from flows.recipe import derived
+from flows.recipe import Recipe, derived
 from flows.suites import Checked, Decoding, Judged, name_of
 from tasks.evaluation.given import take_answers
 from tasks.evaluation.judging import JudgingHow
@@ -67,6 +69,31 @@ def collective(
 def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, who: str) -> Step:
     label, what = f"{name_of(suite)} · answers of {who}", sampling(examination, suite)
     return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
+
+
+def baselines(
+    recipe: Recipe,
+    asked: Mapping[str, Step],
+    said: Mapping[str, Step],
+    models: Mapping[str, Step],
+    sources: tuple[str, ...],
+    reward: Step,
+) -> dict[str, Step]:
+    """A recipe's collectives, of what its sources answered to the held-out prompts; `reward` is its reward model."""
+    chosen, how = recipe.evaluation, recipe.how
+    voices = Voices(
+        part="evaluation",
+        asked=asked,
+        said=said,
+        models=models,
+        sampling=recipe.sampling.on(n=1, temperature=chosen.temperature),
+        engine=how.sampling,
+        everyone=sources,
+        judge=chosen.open_judge,
+        judging=how.judging,
+    )
+    by = (reward, recipe.reward.scoring, how.scoring)
+    return {one.name: collective_answers(one.name, one.model, voices, by) for one in chosen.collectives}
 
 
 def sampling(examination: Examination, suite: Decoding) -> Sampling:

@@ -3,7 +3,7 @@
 Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
 """
 
-from flows.collectives import Voices, collective_answers
+from flows.answering import baselines
 from flows.recipe import Recipe
 from flows.suite_chains import suite_results
 from tasks.checks.stage import check_responses
@@ -75,20 +75,18 @@ def fusion(recipe: Recipe) -> Step:
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
     tuned = {} if sft is target else {"SFT": sft}
     models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
-    answering, once = models | opponents, {"n": 1, "temperature": recipe.evaluation.temperature}
+    answering = models | opponents
     answers = {name: sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
-                                      what=sampling.on("held_out", **once)) for name, (model, sampling) in answering.items()}
-    voices = Voices("evaluation", on, answers, {name: model for name, (model, _) in answering.items()},
-                    recipe.sampling.on(**once), how.sampling, tuple(opponents), recipe.evaluation.open_judge, how.judging)
-    beside = {one.name: collective_answers(one.name, one.model, voices, (reward, recipe.reward.scoring, how.scoring))
-              for one in recipe.evaluation.collectives}
+                                      what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
+               for name, (model, sampling) in answering.items()}
+    beside = baselines(recipe, on, answers, {name: model for name, (model, _) in answering.items()}, tuple(opponents), reward)
     answers = [*answers.values(), *beside.values()]
     judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
-        models=tuple(models), opponents=tuple(opponents), collectives=tuple(beside), confidence=recipe.evaluation.confidence,
-        seed=recipe.evaluation.seed))
+        models=tuple(models), opponents=tuple(opponents), collectives=tuple(beside),
+        confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
     suites = suite_results(recipe, {name: model for name, (model, _) in models.items()})
 
     # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
