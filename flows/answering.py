@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flows.collectives import Collective, Voices, collective_answers
 from flows.examination import BestByReward, Examination, Examined, Outputs
 from flows.recipe import Recipe, derived
-from flows.suites import Checked, Decoding, Judged, name_of
+from flows.suites import Decoding, Judged, name_of
 from tasks.evaluation.given import take_answers
 from tasks.evaluation.judging import JudgingHow
 from tasks.evaluation.opening import continue_dialogue
@@ -18,7 +18,7 @@ from tasks.stage import Step, What
 
 def answers(
     examination: Examination,
-    suite: Judged | Checked,
+    suite: Decoding,
     opened: Step,
     one: Examined,
     models: dict[str, Step],
@@ -40,7 +40,7 @@ def answers(
 
 def collective(
     examination: Examination,
-    suite: Judged | Checked,
+    suite: Decoding,
     opened: Step,
     one: Examined,
     models: dict[str, Step],

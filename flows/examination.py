@@ -82,7 +82,7 @@ class Examination(Section):
     def refuse_turns_that_nobody_takes(self) -> None:
         asked = {suite.suite for suite in self.suites}
         for place, one in enumerate(self.models):
-            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval"}:
+            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval", "livebench"}:
                 raise ValueError(
                     f"models.{one.name}: outputs are answers to one judged turn, and a suite asks for more"
                 )

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from flows.answering import answers
 from flows.examination import Examination, Outputs, of_recipe
 from flows.recipe import Recipe
-from flows.suites import Benchmarked, Checked, Judged, name_of
+from flows.suites import Benchmarked, Checked, Judged, Live, name_of
 from tasks.checks.stage import CheckingHow, check_responses
 from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.judging import judge_answers
+from tasks.evaluation.live_bench import MeasuredLiveBench, measure_live_bench, open_live_bench, score_live_bench
 from tasks.evaluation.measuring import Measuring, measure_suite
 from tasks.evaluation.opening import open_suite
 from tasks.prompts.stage import select_prompts
-from tasks.stage import Step
+from tasks.stage import Step, What
 
 
 def suite_chains(examination: Examination, models: Mapping[str, Step]) -> dict[str, Step]:
@@ -74,9 +75,25 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
     return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=given, what=what)
 
 
+def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    opened = open_live_bench(f"{name} · questions", **suite.resolve(f"suites.{name}"))
+    said: dict[str, list[Step]] = {}
+    for one in examination.models:
+        said[one.name] = answers(examination, suite, opened, one, models, said)
+    scores = [
+        score_live_bench(f"{name} · scores of {who}", questions=opened, responses=made, what=What())
+        for who, made in said.items()
+    ]
+    what = MeasuredLiveBench(
+        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
+    )
+    return measure_live_bench(f"{name} · results", items=scores, what=what)
+
+
 def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
     label = f"{name_of(suite)} · checks of {who}"
     return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
 
 
-CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark}
+CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark, Live: of_live_bench}

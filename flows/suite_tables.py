@@ -23,6 +23,8 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
                 model, *(cells.get(name, "–") for name in columns), f"{counted['flagged']}", f"{counted['missing']}"
             )
         console.print(table)
+        if suite.get("left_out"):
+            console.print(f"  left out: {', '.join(suite['left_out'])}")
         for change in suite["differences"]:
             console.print("  " + words(change), markup=False)
         for line in calibrated(suite):

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.checks.stage import Checking
+from tasks.evaluation import opening
 from tasks.evaluation.benchmarks import Benchmark
 from tasks.evaluation.judging import Judging
-from tasks.evaluation.opening import Suite
+from tasks.evaluation.live_bench import LiveBench
 from tasks.prompts.stage import PromptSource
 from tasks.stage import Exact
 
@@ -23,7 +24,7 @@ class Decoding(Exact):
     max_new_tokens: int = Field(2048, gt=0)
 
 
-class Judged(Suite, Decoding):
+class Judged(opening.Suite, Decoding):
     """A suite of open questions, of which a judge says how well they were answered."""
 
 
@@ -41,7 +42,14 @@ class Benchmarked(Benchmark):
     name: str = Field("", pattern=f"{NAME}|^$", description="none: lm-eval")
 
 
-AnySuite = Annotated[Judged | Checked | Benchmarked, Field(discriminator="suite")]
+class Live(LiveBench, Decoding):
+    """LiveBench, without a judge."""
+
+    max_new_tokens: int = Field(4096, gt=0)
+
+
+Suite = Judged | Checked | Benchmarked | Live
+AnySuite = Annotated[Suite, Field(discriminator="suite")]
 
 
 class Judge(Exact):
@@ -56,5 +64,5 @@ class Judge(Exact):
         return Judging(suite=suite, **{name: getattr(self, name) for name in Judge.model_fields})
 
 
-def name_of(suite: Judged | Checked | Benchmarked) -> str:
+def name_of(suite: Suite) -> str:
     return suite.name or suite.suite

@@ -15,8 +15,10 @@ def section(suite: dict) -> str:
     rows = [[model, *(cells.get((model, name), "–") for name in columns)] for model in models]
     kinds = [name for name in COUNTS if any(name in one for one in suite["counts"].values())]
     stands = [[model, *(decimal(suite["counts"][model].get(name)) for name in kinds)] for model in models]
+    left_out = f"<p>Left out: {text(', '.join(suite['left_out']))}.</p>" if suite.get("left_out") else ""
     return (
         table(["Model", *columns], rows, len(columns))
+        + left_out
         + differences(suite)
         + calibration(suite)
         + "<h3>What the numbers stand on</h3>"
