@@ -4,9 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from flows.collectives import Named as NamedCollective
+from flows.collectives import refuse as refuse_collective
 from flows.seeds import sown
+from flows.suites import AnySuite, Judge, Judged, name_of
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
+from tasks.evaluation.judging import JudgingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
@@ -70,6 +74,20 @@ class Evaluating(Section):
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
+    collectives: tuple[NamedCollective, ...] = Field((), description="baselines made of the sources' answers")
+    suites: tuple[AnySuite, ...] = Field(
+        (), description="benchmarks that target, SFT and WRPO are evaluated on as well"
+    )
+    open_judge: Judge | None = Field(None, description="at an endpoint, of the suites' open answers and of pairs")
+
+    @model_validator(mode="after")
+    def judged(self) -> "Evaluating":
+        names = [name_of(suite) for suite in self.suites]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"suites: the name {twice[0]!r} is taken")
+        if self.open_judge is None and any(isinstance(suite, Judged) for suite in self.suites):
+            raise ValueError("open_judge: is missing, and a suite needs one")
+        return self
 
 
 class Hows(Section):
@@ -79,6 +97,7 @@ class Hows(Section):
     engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
+    judging: JudgingHow = JudgingHow()
     sft: TrainingHow = TrainingHow()
     wrpo: WRPOHow = WRPOHow()
 
@@ -170,6 +189,20 @@ class Recipe(Section):
             raise ValueError(
                 f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
             )
+        return self
+
+    @model_validator(mode="after")
+    def collectives_have_members(self) -> "Recipe":
+        answering = [source.name for source in self.sources if source.answers]
+        taken = [source.name for source in self.sources] + ["target", "SFT", "WRPO"]
+        for one in self.evaluation.collectives:
+            if one.name in taken:
+                raise ValueError(f"evaluation.collectives: the name {one.name!r} is taken")
+            taken.append(one.name)
+            field, members = f"evaluation.collectives.{one.name}", one.model.members or tuple(answering)
+            whole = one.model.model_copy(update={"members": members})
+            asked = {*answering, "target", "WRPO"} | ({"SFT"} if self.sft.form != "none" else set())
+            refuse_collective(field, whole, answering, asked, self.evaluation.open_judge)
         return self
 
     @property

@@ -170,7 +170,11 @@ def verify(chosen: argparse.Namespace) -> int:
 
 def finish(last, place, console) -> int:
     from flows.console import show_results
+    from flows.suite_tables import show_suites
 
-    show_results(console, place.numbers(last))
+    numbers = place.numbers(last)
+    show_results(console, numbers)
+    for suite in numbers["suites"]:
+        show_suites(console, [suite], list(suite["counts"]))
     console.print(f"\nreport: {place.report(last)}", soft_wrap=True)
     return 0

@@ -9,9 +9,10 @@ from evaluation.made import FOLDERS, folder_of
 
 from flows.ablation import SHIPPED, Matrix
 from flows.evaluation import chains
-from flows.examination import Examination, Gate, load_examination, name_of
+from flows.examination import Examination, Gate, load_examination
 from flows.fusion import fusion
 from flows.portable import pack, unpack
+from flows.suites import name_of
 from flows.verdict import averages, gate, summary
 from flows.written import load
 from infra.errors import BadInput
