@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
+    livebench_python: str = Field("", description="the Python of the environment that has LiveBench")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"

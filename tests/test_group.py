@@ -16,7 +16,7 @@ from test_resume import SERVER, job, records, result, work
 from wrpo.references import log_probs, stored
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks import zero
 from tasks.resume import finished

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from wrpo.references import stored
 
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks.loading import blamed
 from tasks.program import Progress

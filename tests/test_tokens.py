@@ -4,8 +4,9 @@ import pytest
 import tiny
 
 from infra.errors import BadInput
+from tasks.fit import fit, refuse_none
 from tasks.loading import load_tokenizer
-from tasks.tokens import around_words, end_id, fit, prompt_ids, refuse_none, response_ids, with_one_bos
+from tasks.tokens import around_words, end_id, prompt_ids, response_ids, with_one_bos
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
 TURNS = [{"role": "user", "content": "sort: cab"}]

@@ -1,6 +1,6 @@
 """Program: the doctor. Reads tokenizers, configurations and prompts, loads no weights, and writes down what it finds.
 
-JOB {models: [{name, folder, answers, max_new_tokens, context, trained, origin}], prompts}; writes OUT/findings.json.
+JOB {models: [{name, folder, answers, max_new_tokens, context, trained, scored, origin}], prompts}; writes OUT/findings.json.
 """
 
 import json
@@ -38,25 +38,33 @@ def chosen(file: str) -> list[list[dict]]:
 
 
 def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
-    name, folder = model["name"], Path(model["folder"])
-    code = remote_code(name, folder, model["origin"])
+    name, folder, code = model["name"], Path(model["folder"]), []
     try:
         with blamed(f"model: {folder}"):
+            code = remote_code(name, folder, model["origin"])
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+            generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
         return [*code, Finding(name, "loads", True, str(problem)[:200])]
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
-    made_for = config.get_text_config().max_position_embeddings
+    try:
+        with blamed("the chat template"):
+            checks.render(tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False)
+            checks.render(tokenizer, ("user", checks.QUESTION))
+    except BadInput as problem:
+        return [*code, Finding(name, "template", True, str(problem)[:200])]
+    if (made_for := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
+        return [*code, Finding(name, "context", True, "the model's configuration says no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"]))
+    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
-        found.append(checks.end_tokens(name, tokenizer, generation_of(folder).eos_token_id))
+        found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
         found.append(checks.truncation(name, lengths, made_for, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))

@@ -13,7 +13,7 @@ from tasks.records import REFUSED, content_id
 from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 BATCH = 1024
 
@@ -63,13 +63,21 @@ class Reader:
 
 def context_of(folder: str | Path) -> int:
     """Tokens of prompt and response together that the model is made for."""
+    if (context := getattr(configuration(folder), "max_position_embeddings", None)) is None:
+        raise BadInput(f"model: the configuration in {folder} says no max_position_embeddings")
+    return context
+
+
+def configuration(folder: str | Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    return (
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        .get_text_config()
-        .max_position_embeddings
-    )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
+
+
+def longest(job: dict, reader: Reader) -> int:
+    """Tokens that the longest prompt needs with its response: what an engine has to be able to hold, and no more."""
+    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
+    return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -95,7 +103,9 @@ def refused(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") ->
     return record(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
 
 
-def record(row: dict, text: str, prompt_tokens: int, tokens: int, finish_reason: str, engine: str) -> dict:
+def record(
+    row: dict, text: str, prompt_tokens: int | None, tokens: int | None, finish_reason: str, engine: str
+) -> dict:
     return {
         "prompt_id": row["prompt_id"],
         "sample_index": row["sample_index"],

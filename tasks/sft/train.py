@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from tasks.adapters import adapted
+from tasks.fit import fit, refuse_none
 from tasks.group import part
 from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
@@ -21,7 +22,7 @@ from tasks.resume import Checkpoints, newest
 from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
-from tasks.tokens import fit, prompt_ids, refuse_none, response_ids
+from tasks.tokens import prompt_ids, response_ids
 from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 
 

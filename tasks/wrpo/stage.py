@@ -12,10 +12,10 @@ from pydantic import Field
 from infra.store import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
+from tasks.fit import refuse_none
 from tasks.pool import fill, write
 from tasks.records import LOG_PROB, content_id
 from tasks.stage import Addressed, stage
-from tasks.tokens import refuse_none
 from tasks.training import TrainingHow
 from tasks.wrpo.settings import ROLES, Objective, Reference, terms
 

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from tasks.adapters import adapted
+from tasks.fit import refuse_none
 from tasks.group import part
 from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
@@ -17,7 +18,6 @@ from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
-from tasks.tokens import refuse_none
 from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job

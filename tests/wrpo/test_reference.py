@@ -15,7 +15,7 @@ from wrpo.references import log_probs, stored
 from wrpo.test_trainer import RECORDS, trained
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks.adapters import adapted, without_adapter
 from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id
@@ -98,7 +98,7 @@ def test_simpo_has_none_in_its_chain(kind, tmp_path):
 
 
 def chain_of(kind: str, folder) -> dict[str, Step]:
-    from flows.recipe import SHIPPED
+    from flows.written import SHIPPED
 
     text = (
         (SHIPPED / "demo.toml")
