@@ -176,6 +176,6 @@ def test_a_model_that_yields_no_number_stops_the_run(start, tmp_path):
     broken = AutoModelForCausalLM.from_pretrained(start)
     broken.model.norm.weight.data.fill_(float("nan"))
     tiny.save(broken, tmp_path / "broken")
-    with pytest.raises(FloatingPointError, match=r"loss nan at optimizer step 0; prompt ids: \w+: "):
+    with pytest.raises(FloatingPointError, match=r"loss \[nan\] at optimizer step 0; prompt ids: \w+: "):
         trained(tmp_path / "broken", tmp_path)
     assert not (tmp_path / "out/model").exists()

@@ -168,7 +168,7 @@ def test_in_bf16_what_rounding_does_passes_and_a_small_shift_is_found():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_right_reference_in_bf16_passes_in_every_layout_and_batch(seed, tmp_path):
     start = tiny.save(tiny.llama(seed=seed, layers=6), tmp_path / "start")
-    for number, how in enumerate([{}, {"layout": "padded"}, {"device_batch_size": 7}]):
+    for number, how in enumerate([{}, {"layout": "padded"}, {"device_batch_size": 4}]):
         trained(start, tmp_path / str(number), precision="bf16", how=how, max_steps=1)
 
 
