@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tasks.fit import MIN_RESPONSE
 from tasks.models.findings import Finding
-from tasks.tokens import MIN_RESPONSE, end_id, prompt_ids
+from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -123,6 +124,7 @@ def truncation(name: str, lengths: list[int], made_for: int, wanted: int) -> Fin
 
 
 def trainable(name: str, lengths: list[int], max_length: int) -> Finding:
-    """A prompt that leaves training no room for a response stops it."""
+    """How many prompts leave training no room for a response: their records are left out of it."""
     long = sum(length + MIN_RESPONSE > max_length for length in lengths)
-    return Finding(name, "training-length", long > 0, f"{long:,} prompts leave no room in {max_length:,} tokens")
+    text = f"{long:,} of {len(lengths):,} prompts leave no room in {max_length:,} tokens, and are left out of training"
+    return Finding(name, "training-length", long > 0.01 * len(lengths), text)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from infra.errors import BadInput
@@ -81,7 +80,7 @@ def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> t
     for turns in prompts:
         try:
             lengths.append(len(prompt_ids(tokenizer, turns)))
-        except TemplateError as problem:
+        except BadInput as problem:
             unread.append(str(problem))
     return lengths, unread
 

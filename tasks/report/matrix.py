@@ -46,7 +46,7 @@ def cells(row: dict, metric: str) -> list:
     if row["state"] != "done":
         return [row["variant"], row["expects"], row["state"], "", "", ""]
     if not found or found["p"] is None:
-        return [row["variant"], row["expects"], "", rate(found["estimate"]) if found else "–", "", ""]
+        return [row["variant"], "", "", rate(found["estimate"]) if found else "–", "", ""]
     return [row["variant"], row["expects"], reading(row, found), rate(found["estimate"]), change(found), p_value(found)]
 
 

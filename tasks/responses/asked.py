@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.parquet as pq
-from jinja2 import TemplateError
 
 from infra.errors import BadInput
 from tasks.records import REFUSED, content_id
@@ -53,8 +52,8 @@ class Reader:
         if self.last[0] != row["prompt_id"]:
             try:
                 self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
-            except TemplateError as problem:
-                return refused(row, f"the template refuses it: {problem}")
+            except BadInput as problem:  # its chat template has no place for such turns
+                return refused(row, str(problem))
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:

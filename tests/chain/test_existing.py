@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from tasks import skills
 from tasks.stage import lineage
 from tests.chain.small import fuse, states, write_recipe
