@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from flows.collectives import Collective, Voices, collective_answers
 from flows.examination import BestByReward, Examination, Examined, Outputs
-from flows.recipe import Recipe, derived
+from flows.recipe import Recipe
+from flows.seeds import derived
 from flows.suites import Decoding, Judged, name_of
 from tasks.evaluation.given import take_answers
 from tasks.evaluation.judging import JudgingHow

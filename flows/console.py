@@ -149,7 +149,7 @@ def show_results(console: Console, numbers: dict) -> None:
             row["model"] + (" (source)" if row["role"] == "source" else ""),
             percent(row["accuracy"]),
             percent(row["win_rate"]),
-            f"{row['tokens']:.1f}",
+            "–" if row["tokens"] is None else f"{row['tokens']:.1f}",
             style=style,
         )
     console.print(table)

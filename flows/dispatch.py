@@ -1,7 +1,7 @@
 """A step done on a work pool: a flow run of its own, which one of the pool's workers executes with its own store settings.
 
-The key of that flow run is the step's address: two flows that need the same step wait for one and the same run, and a
-flow that was killed finds the run that it had started. A crashed run is never started again, a new one is.
+The key of that flow run is the step's address in the store: two flows that need the same step wait for one and the same
+run, and a flow that was killed finds the run that it had started. A crashed run is never started again, a new one is.
 """
 
 from prefect import flow, get_client
@@ -59,7 +59,8 @@ def dispatch(step: Step, place: Place, observe: Observer) -> Manifest:
     """The step's manifest, made by a worker of the step's pool."""
     for _ in range(ATTEMPTS):
         with get_client(sync_client=True) as client:
-            run = follow(attach(step, place, client), step, place, observe, client)
+            if run := attach(step, place, client):
+                run = follow(run, step, place, observe, client)
         if found := place.store.manifest(*step.address.split("/")):
             observe(step, "done", 0, 0, "")
             return found
@@ -71,22 +72,22 @@ def dispatch(step: Step, place: Place, observe: Observer) -> Manifest:
     raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
 
 
-def attach(step: Step, place: Place, client: SyncPrefectClient) -> FlowRun:
-    """The live run of this step, whoever asked for it, or a new one."""
-    tag = f"step:{step.address}"
+def attach(step: Step, place: Place, client: SyncPrefectClient) -> FlowRun | None:
+    """The live run of this step, whoever asked for it, or a new one; none where a run that was quicker has made it."""
+    tags = [f"step:{step.address}", f"store:{place.store.blobs.url}"]  # one server may serve several stores
     runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])), sort=FlowRunSort.START_TIME_DESC
+        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=tags)), sort=FlowRunSort.START_TIME_DESC
     )
     if live := [run for run in runs if not (run.state.is_final() or run.state.is_cancelling())]:
         return live[0]
     attempt = len(runs)
-    while True:
+    while not place.store.manifest(*step.address.split("/")):
         try:
             run = run_deployment(
                 f"stage/{step.how.work_pool}",
                 parameters={"step": pack(step).model_dump(mode="json"), "store": place.store.blobs.url},
-                idempotency_key=f"{step.address}:{attempt}",
-                tags=[tag, f"asked-by:{flow_run.id}"],
+                idempotency_key=f"{place.store.blobs.url}/{step.address}:{attempt}",
+                tags=[*tags, f"asked-by:{flow_run.id}"],
                 timeout=0,
             )
         except ObjectNotFound as problem:
@@ -96,7 +97,8 @@ def attach(step: Step, place: Place, client: SyncPrefectClient) -> FlowRun:
             ) from problem
         if not run.state.is_final():
             return run
-        attempt += 1  # the key was used before, by a run that somebody has since deleted beside others
+        attempt += 1  # the key was used before: by a run that has ended since, or that somebody deleted beside others
+    return None
 
 
 def follow(run: FlowRun, step: Step, place: Place, observe: Observer, client: SyncPrefectClient) -> FlowRun:

@@ -2,8 +2,8 @@
 
 from flows.examination import Collective, Examination, Examined, OfRecipe, Outputs
 from flows.fusion import fusion
-from flows.recipe import load
 from flows.suite_chains import suite_chains
+from flows.written import load
 from infra.errors import BadInput
 from tasks.models.stage import obtain_model
 from tasks.stage import Step

@@ -11,8 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from flows import collectives
 from flows.collectives import Collective, LowestPerplexity, Mixture, Pairwise
-from flows.recipe import Recipe, Reward, Section, apply, describe, read_toml
+from flows.complaints import describe
+from flows.recipe import Recipe, Reward, Section
 from flows.suites import NAME, AnySuite, Judge, Judged, name_of
+from flows.written import apply, read_toml
 from infra.errors import BadInput
 from tasks.evaluation.given import Outputs
 from tasks.evaluation.judging import JudgingHow

@@ -1,7 +1,7 @@
 """Housekeeping: finds, then deletes what no kept recipe or pin needs, what is old enough, and what no running flow uses.
 
 Kept are the chains of recipes that the caller names, and what the artifacts pinned in the store were made from. Beside
-artifacts these have pools of rows and checkpoints, which live and go by the same rule. A manifest goes before its bytes.
+artifacts these have pools of rows and checkpoints, which live and go by the same rule.
 """
 
 import re
@@ -15,8 +15,9 @@ from flows.evaluation import chains
 from flows.examination import load_examination
 from flows.fusion import fusion
 from flows.portable import Portable, unpack
-from flows.recipe import load
+from flows.written import load
 from infra.blobs import Blobs
+from infra.checkpoints import Checkpoints
 from infra.errors import BadInput
 from infra.lease import lease
 from infra.settings import settings
@@ -30,10 +31,9 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that nothing keeps: an artifact, a pool or checkpoints, with all its objects."""
+    """Something that nothing keeps: an artifact, a pool or checkpoints."""
 
     address: str
-    paths: tuple[str, ...]
     size: int
     days: float
 
@@ -54,10 +54,21 @@ def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> li
         found = garbage(store.blobs, keep | used(store.blobs), days)
         if delete:
             for one in found:
-                for path in sorted(one.paths, key=lambda path: not path.endswith("/MANIFEST.json")):
-                    store.blobs.delete(path)
-                store.blobs.delete(f"_prefect/{one.address.replace('/', '-')}")
+                remove(store, one.address)
     return found
+
+
+def remove(store: Store, address: str) -> None:
+    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not."""
+    kind, _, rest = address.partition("/")
+    if kind == "_checkpoints":
+        Checkpoints(store.blobs, rest).drop()
+    elif kind == "pools":  # each of its parts is whole or absent
+        for path in store.blobs.list(address):
+            store.blobs.delete(path)
+    else:
+        store.discard(kind, rest)
+        store.blobs.delete(f"_prefect/{kind}-{rest}")
 
 
 def needed(steps: Iterable[Step]) -> set[str]:
@@ -66,15 +77,15 @@ def needed(steps: Iterable[Step]) -> set[str]:
 
 def garbage(blobs: Blobs, keep: set[str], days: float) -> list[Garbage]:
     """By address; its age is that of its youngest object, so that nothing that grows is ever old."""
-    objects: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
+    objects: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for path, state in blobs.entries("").items():
-        if (match := HOLDER.fullmatch(path)) and not path.startswith("_leases/"):
-            objects[match["address"]][path] = state
+        if match := HOLDER.fullmatch(path):
+            objects[match["address"]].append(state)
     found = []
-    for address, files in sorted(objects.items()):
-        age = (time.time() - max(modified for _, modified in files.values())) / DAY
+    for address, states in sorted(objects.items()):
+        age = (time.time() - max(modified for _, modified in states)) / DAY
         if address.removeprefix("_checkpoints/") not in keep and age >= days:
-            found.append(Garbage(address, tuple(files), sum(size for size, _ in files.values()), age))
+            found.append(Garbage(address, sum(size for size, _ in states), age))
     return found
 
 

@@ -1,7 +1,10 @@
 """The deployments' flows beside fusing: a matrix of variants, an evaluation alone. Their forms are their parameters."""
 
+from pathlib import Path
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
 
 from flows import ablating, ablation, evaluating
 from flows.endings import TOLD, refuse_endless_starts, refuse_failures
@@ -14,7 +17,13 @@ from flows.place import Place
 from flows.verdict import summary
 
 
-@flow(name="ablate", flow_run_name="{matrix}", **TOLD, **PAGE)
+def study_run_name() -> str:
+    """What a person calls the study, not where its file lies."""
+    asked = flow_run.parameters
+    return Path(asked.get("matrix") or asked["examination"]).stem
+
+
+@flow(name="ablate", flow_run_name=study_run_name, **TOLD, **PAGE)
 def ablate(
     matrix: str,
     base: str | None = None,
@@ -50,7 +59,7 @@ def ablate(
     return ablating.write_page(table, place).as_uri()
 
 
-@flow(name="evaluate", flow_run_name="{examination}", **TOLD, **PAGE)
+@flow(name="evaluate", flow_run_name=study_run_name, **TOLD, **PAGE)
 def evaluate(
     examination: str,
     overrides: list[Override] = [],  # noqa: B006

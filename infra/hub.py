@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from infra.errors import BadInput
+from infra.errors import BadInput, Unavailable
 
 FILES = [
     "*.safetensors",
@@ -16,9 +16,17 @@ FILES = [
 
 def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
     """The model's folder in the hub's own cache, or all of it but the weights; downloads what is not there yet."""
-    from huggingface_hub import snapshot_download  # 1 s of import that a plan must not pay
+    from huggingface_hub import errors, snapshot_download  # 1 s of import that a plan must not pay
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+    what = f"model {repository!r} at {revision[:12]}"
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as problem:
+        raise BadInput(f"{what}: {' '.join(str(problem).split())}") from problem
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as problem:
+        raise Unavailable(
+            f"{what}: not in the hub's cache, and the hub does not answer: {' '.join(str(problem).split())}"
+        ) from problem
 
 
 def data_set(

@@ -85,7 +85,7 @@ def keep(home: Path) -> None:
         [
             sys.executable,
             "-m",
-            "prefect",
+            "infra.prefect_program",
             "server",
             "start",
             "--host",

@@ -44,7 +44,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
     )
-
+    save_seconds: float = Field(
+        20, ge=0, le=86_400, description="what an interrupted program may take to save, in seconds; then it is killed"
+    )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
     @property

@@ -86,6 +86,7 @@ def test_a_contract_is_broken_by_one_import(tmp_path, contract, file, line):
         "flows.console",
         "flows.show",
         "flows.stack",
+        "flows.keeper",
         "tasks.execution",
         "tasks.prompts.stage",
     ],

@@ -3,7 +3,8 @@
 import pytest
 
 from flows.fusion import fusion
-from flows.recipe import SHIPPED, load, slots
+from flows.recipe import slots
+from flows.written import SHIPPED, load
 from infra.errors import BadInput
 from tasks.stage import lineage
 

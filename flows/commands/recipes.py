@@ -47,7 +47,7 @@ def chain(chosen: argparse.Namespace):
     """The recipe's chain, and the place with a store that can be used."""
     from flows.fusion import fusion
     from flows.place import Place
-    from flows.recipe import load
+    from flows.written import load
 
     recipe = load(chosen.recipe, chosen.overrides)
     place = Place.from_settings()

@@ -14,11 +14,12 @@ from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Manifest
 from tasks import pool
+from tasks.asking import Asking
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.opening import Answers, answers_of, read_suite
 from tasks.evaluation.suites import SUITES
 from tasks.execution import Run
-from tasks.stage import Addressed, How, What, stage
+from tasks.stage import Addressed, What, stage
 
 Manifests = tuple[Manifest, ...]
 ENOUGH_REPLIES = 30  # from which on a judge's own replies say how long they are
@@ -34,14 +35,10 @@ class Judging(What):
     unanswered: float = Field(0.01, ge=0, le=1, description="share of games that may stay without reply")
 
 
-class JudgingHow(How):
+class JudgingHow(Asking):
     """Where the judge is, how fast it is asked, and what may be spent."""
 
     url: str = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
-    concurrency: int = Field(32, gt=0, description="requests at once")
-    timeout: float = Field(120.0, gt=0, description="seconds to wait for one reply")
-    attempts: int = Field(6, gt=0, description="per request")
-    first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")
     price_in: float = Field(0.0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(0.0, ge=0, description="dollars per million reply tokens")
     limit: float = Field(10.0, ge=0, description="dollars that one suite of one model may cost")

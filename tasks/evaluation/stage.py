@@ -116,7 +116,7 @@ def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
         "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
         "accuracy": rate(mine["correct"], what),
         "win_rate": rate(mine["win_rate"], what),
-        "tokens": float(mine["tokens"].mean()),
+        "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
     }
 
 

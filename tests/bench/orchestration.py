@@ -2,7 +2,7 @@
 
 Starts a stack of its own, runs the small recipe once, then only its late stages, which follow one another: once in the
 flow, once on work pools. A stage's overhead is its task's time less its program's, which waits for nothing here. Then
-runs with everything in place, of one source and of ten.
+runs with everything in place: of one source, of ten, and of ten with a jury.
 """
 
 import sys
@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.seaweed import free_ports
 from infra.store import Manifest, Reference, Store
 from tasks.stage import Step, lineage
@@ -19,6 +19,8 @@ from tests.chain.small import write_recipe
 from tests.e2e.home import Home
 
 LATE = ("WRPO", "evaluation · answers of WRPO", "evaluation · judging")
+JUROR = '\n[[jury]]\nname = "{0}"\nmodel = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = {0} }}\n'
+JURY = "".join(JUROR.format(number) for number in (3, 4, 5))
 POOLS = {"sampling": "gpu-sample", "scoring": "gpu-score", "sft": "gpu-train", "wrpo": "gpu-train"}
 
 
@@ -43,9 +45,15 @@ def report(home: Home, folder: Path) -> None:
         overheads = late_stages(home, recipe, pools, beta)
         print(name, *(f"{label} {seconds:.1f} s" for label, seconds in overheads.items()), sep="; ", flush=True)
     print(f"everything in place, 1 source: {run(home, recipe, pools=POOLS):.1f} s", flush=True)
-    ten = str(write_recipe(folder, sources=10))
-    pretend(home.store, fusion(load(ten)), fusion(load(recipe)), folder)
-    print(f"everything in place, 10 sources: {run(home, ten, pools=POOLS):.1f} s")
+    many = write_recipe(folder, sources=10)
+    for jury in ("", JURY):
+        many.write_text(many.read_text() + jury)
+        last = fusion(load(str(many)))
+        pretend(home.store, last, fusion(load(recipe)), folder)
+        seconds = run(home, str(many), pools=POOLS)
+        print(
+            f"everything in place, 10 sources{' x a jury of 3' * bool(jury)}, {len(lineage(last))} steps: {seconds:.1f} s"
+        )
 
 
 def run(home: Home, recipe: str, **parameters) -> float:
@@ -81,7 +89,7 @@ def moment(text: str) -> float:
 def pretend(store: Store, last: Step, done: Step, folder: Path) -> None:
     """Manifests for every step of a chain, with the report of another one: nobody reads the others' files."""
     report = store.fetch(store.manifest(*done.address.split("/")))
-    (empty := folder / "empty").mkdir()
+    (empty := folder / "empty").mkdir(exist_ok=True)
     (empty / "nothing").write_text("nothing")
     for step in lineage(last):
         inputs = {

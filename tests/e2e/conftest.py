@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -55,9 +56,10 @@ def home(tmp_path_factory, heard) -> Iterator[Home]:
         },
     )
     try:
-        answer = home.fuse("up")
-        assert answer.returncode == 0, answer.stdout + answer.stderr
-        assert f"http://127.0.0.1:{ui}" in answer.stdout
+        with ThreadPoolExecutor(2) as pool:  # of two at once one starts it, the other finds it
+            answers = list(pool.map(home.fuse, ["up", "up"]))
+        assert [answer.returncode for answer in answers] == [0, 0], answers
+        assert all(f"http://127.0.0.1:{ui}" in answer.stdout for answer in answers)
         yield home
     finally:
         answer = home.fuse("down")

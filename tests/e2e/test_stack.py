@@ -8,12 +8,11 @@ from collections import Counter
 
 import httpx
 import pytest
-from e2e.conftest import CANARY
 from e2e.home import Home, wait_until
 
 from flows.forms import Pools
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.services import marked
 from tasks.stage import Step, lineage
 
@@ -61,13 +60,15 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
     wait_until(lambda: home.store.parts(sampling.pool), 240, home.story)
     (worker,) = (process for process in home.processes("worker-gpu-sample") if "worker" in process.cmdline())
     worker.kill()
+    home.schedule("housekeeping/housekeeping", "* * * * *")  # for the test after this one: here is a minute to wait
     killed = lambda: [run for run in home.stage_runs(sampling.address) if run["state_name"] == "Crashed"]
     wait_until(killed, 120, home.story)
-    finished = {entry.name for entry in home.store.parts(sampling.pool)}
+    finished = home.store.parts(sampling.pool)
     assert home.finish(*runs) == ["Completed", "Completed"]
     assert made(home, steps).keys() == steps.keys()
-    parts = home.store.parts(sampling.pool)
-    assert finished <= {entry.name for entry in parts} and sum(entry.rows for entry in parts) == 60 * 3
+    counts = home.store.manifest(*sampling.address.split("/")).counts
+    found = sum(part.rows for part in finished)
+    assert 0 < found < 60 * 3 and (counts["rows_found"], counts["rows_made"]) == (found, 60 * 3 - found)
     started = Counter(tag for run in home.runs() if run["start_time"] for tag in run["tags"] if "step:" in tag)
     assert started.pop(f"step:{sampling.address}") == 2
     pooled = {f"step:{step.address}" for step in chain(recipe, *POOLS.overrides()).values() if step.how.work_pool}
@@ -75,14 +76,11 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
 
 
 def test_a_schedule_fires_once_a_minute(home):
-    home.schedule("housekeeping/housekeeping", "* * * * *")
-    scheduled = lambda: [
-        run for run in home.runs(tags={"all_": ["housekeeping"]}) if run["auto_scheduled"] and run["start_time"]
-    ]
+    scheduled = lambda: [run for run in home.runs(tags={"all_": ["housekeeping"]}) if run["auto_scheduled"]]
     wait_until(lambda: "Completed" in [run["state_name"] for run in scheduled()], 150, home.story)
-    minutes = [run["expected_start_time"][:16] for run in scheduled()]
-    assert minutes and len(minutes) == len(set(minutes))
     home.unschedule("housekeeping/housekeeping")
+    minutes = sorted(run["expected_start_time"] for run in scheduled() if run["start_time"])
+    assert [minute[17:19] for minute in minutes] == ["00"] * len(set(minutes))
 
 
 def test_a_failed_run_that_is_retried_in_the_ui_makes_only_what_is_missing(home, recipe):
@@ -113,20 +111,3 @@ def test_a_cancelled_run_leaves_no_process(home, recipe):
     (stage,) = home.stage_runs(chain(recipe, "wrpo.beta=0.3", *endless)["WRPO"].address)
     wait_until(lambda: home.state(stage["id"]) == "Cancelled", 60, home.story)
     wait_until(lambda: workers() <= idle, 30, lambda: str(marked(home.folder)))
-
-
-def test_the_webhook_hears_how_runs_ended_under_names_that_a_person_knows(home, heard):
-    told = [text.split(": ")[1].split(",")[0] for text in heard if text.startswith("tiny · small · ")]
-    assert {"completed", "failed"} <= set(told)
-
-
-def test_no_secret_is_left_anywhere(home):
-    """In no database, log, manifest, report or artifact; but in the two files that hold the keys."""
-    secrets = {CANARY.encode(), home.keys["AWS_SECRET_ACCESS_KEY"].encode()}
-    places = [home.folder / "environment", home.folder / "s3" / "s3.json"]
-    assert all(home.keys["AWS_SECRET_ACCESS_KEY"] in place.read_text() for place in places)
-    searched = [file for file in home.workspace.rglob("*") if file.is_file() and file not in places]
-    assert {"prefect.db", "worker-gpu-train.log", "prefect.log"} <= {file.name for file in searched}
-    assert [file for file in searched if any(secret in file.read_bytes() for secret in secrets)] == []
-    stored = [path for path in home.store.blobs.list("") if any(s in home.store.blobs.read(path) for s in secrets)]
-    assert stored == []

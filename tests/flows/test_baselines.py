@@ -4,7 +4,7 @@ import pytest
 from evaluation.made import folder_of
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks.stage import lineage
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows.fusion import fusion
 from flows.gc import collect, pin, unpin
-from flows.recipe import load
+from flows.written import load
 from infra.checkpoints import Checkpoints
 from infra.store import Manifest, Reference
 from infra.uses import in_use
@@ -146,3 +146,29 @@ def test_a_pool_that_still_grows_is_young(tmp_path):
     (found,) = collect(store, [], days=30, delete=False)
     assert found.address == f"pools/{name}" and found.size == 6
     assert hashlib.sha256(b"one").hexdigest() in parts[0].path
+
+
+@pytest.mark.parametrize("kind", ["wrpo", "_checkpoints"])
+def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, monkeypatch, kind):
+    store, kept, other = filled
+    (wrpo,) = [step for step in lineage(other) if step.label == "WRPO"]
+    (folder := tmp_path / "checkpoint").mkdir()
+    (folder / "weights").write_text("w")
+    Checkpoints(store.blobs, wrpo.address).keep(folder, "000000100")
+
+    class Killed(BaseException):
+        pass
+
+    def delete_then_die(path, delete=store.blobs.delete):
+        delete(path)
+        if path.startswith(kind):
+            raise Killed
+
+    monkeypatch.setattr(store.blobs, "delete", delete_then_die)
+    with pytest.raises(Killed):
+        collect(store, [kept], days=0, delete=True)
+    looks_whole = {
+        "wrpo": lambda: store.manifest("wrpo", wrpo.fingerprint),
+        "_checkpoints": lambda: Checkpoints(store.blobs, wrpo.address).names(),
+    }
+    assert not looks_whole[kind]()

@@ -1,0 +1,28 @@
+"""Prefect's command line for its server: `python -m infra.prefect_program server start …`, with Python's garbage collector
+in a thread of its own.
+
+SQLite cursors end in reference cycles. A cursor that is collected in the event loop's thread waits for its connection; that
+connection's thread may wait for the database, which a transaction holds that can only go on in the event loop: for a
+minute nobody gets an answer, until SQLite gives up. A thread beside the loop may wait.
+"""
+
+import gc
+import runpy
+import threading
+import time
+
+FULL = 60  # every so many seconds old objects are looked at as well, which holds everything up for some tenths
+
+
+def collect() -> None:
+    turn = 0
+    while True:
+        time.sleep(1)
+        turn += 1
+        gc.collect(1 if turn % FULL else 2)
+
+
+if __name__ == "__main__":
+    gc.disable()
+    threading.Thread(target=collect, name="garbage collector", daemon=True).start()
+    runpy.run_module("prefect", run_name="__main__", alter_sys=True)
