@@ -64,6 +64,11 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     def content(self) -> str:
         return _content(self.files)
 
+    @property
+    def commit(self) -> str:
+        """Of the code that made it."""
+        return str(self.provenance.get("commit", "unknown"))[:12]
+
     def render(self) -> bytes:
         """The stored form: JSON that carries the sha256 of itself without it."""
         body = self.model_dump(mode="json")
