@@ -174,6 +174,7 @@ def as_task(planned: Planned, place: Place, storage: str):
             observe(step, f"not now, it is tried again: {problem}", 0, 0, "")
             get_run_logger().warning("not now: %s", problem)
             raise
+        get_run_logger().info("%s: %s", step.label, "made" if planned.runs else "found")
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
 
     return bring
