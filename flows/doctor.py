@@ -17,7 +17,10 @@ from tasks.execution import ensure
 from tasks.models.findings import Finding
 from tasks.models.stage import Folder, Hub
 from tasks.responses.engines import Endpoint
+from tasks.scores.kinds import Reading
 from tasks.stage import Step, lineage
+
+NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 
 def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
@@ -36,19 +39,19 @@ def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
 
 
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
-    sampling = recipe.sampling.max_new_tokens
     longest = min(recipe.sft.max_length, recipe.wrpo.max_length)
-    asked = [("target", recipe.target, sampling, 0, longest)]
+    asked = [("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})]
     for source in recipe.sources:
         own = (source.sampling or recipe.sampling).max_new_tokens
-        asked.append((source.name, source.model, own, source.context, 0))
-    scoring, judging = recipe.reward, recipe.evaluation.judge
-    asked += [("reward", scoring.model, 0, 0, 0), ("judge", judging.model, 0, 0, 0)]
-    for name, model, new, context, trained in asked:
+        asked.append((source.name, source.model, {"max_new_tokens": own, "context": source.context}))
+    rewards = {"reward": recipe.reward, "judge": recipe.evaluation.judge} | {one.name: one for one in recipe.jury}
+    for name, one in rewards.items():
+        asked.append((name, one.model, {"scored": one.scoring.max_length} if isinstance(one.scoring, Reading) else {}))
+    for name, model, lengths in asked:
         engine = recipe.how.engine(name)
         if isinstance(model, Folder | Hub) and not (isinstance(engine, Endpoint) and engine.speaks == "chat"):
-            said = {"name": name, "answers": new > 0, "max_new_tokens": new, "context": context, "trained": trained}
-            yield said | {"origin": origin(model)}, files_of(model)
+            said = {"name": name, "origin": origin(model), "answers": "max_new_tokens" in lengths}
+            yield said | NO_LENGTHS | lengths, files_of(model)
 
 
 def files_of(model: Folder | Hub) -> Path:

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from flows.recipe import Recipe, load
+from flows.recipe import Recipe
+from flows.written import load
 
 Override = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*=.*$", examples=["wrpo.schedule.kind=cosine"])]
 KNOBS = {

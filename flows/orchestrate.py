@@ -10,6 +10,7 @@ from collections.abc import Callable
 import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.exceptions import TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
@@ -126,19 +127,21 @@ def attempt(
     on_failure: Callable[[PrefectFuture], None] = lambda future: None,
 ) -> dict[str, PrefectFuture]:
     """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address.
-    The end of the run ends its programs."""
+    The end of the run ends its programs; when it is interrupted, they may save first."""
     futures: dict[str, PrefectFuture] = {}
-    for one in planned:
-        if one.state != "not needed":
-            inputs = [
-                futures[item.address] for items in one.step.inputs.values() for item in items if item.address in futures
-            ]
-            futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
     try:
+        for one in planned:
+            if one.state != "not needed":
+                given = [item.address for items in one.step.inputs.values() for item in items]
+                inputs = [futures[address] for address in given if address in futures]
+                futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
         for future in as_completed(list(futures.values())):
             future.wait()  # said to be complete, it may not hold its final state yet, and the server's may be stale
             if ended_badly(future):
                 on_failure(future)
+    except (KeyboardInterrupt, TerminationSignal):
+        place.launcher.leave()
+        raise
     finally:
         place.launcher.stopped.set()
     return {address: future for address, future in futures.items() if ended_badly(future)}

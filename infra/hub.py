@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from infra.errors import BadInput
+from infra.errors import BadInput, Unavailable
 
 FILES = [
     "*.safetensors",
@@ -16,9 +16,17 @@ FILES = [
 
 def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
     """The model's folder in the hub's own cache, or all of it but the weights; downloads what is not there yet."""
-    from huggingface_hub import snapshot_download  # 1 s of import that a plan must not pay
+    from huggingface_hub import errors, snapshot_download  # 1 s of import that a plan must not pay
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+    what = f"model {repository!r} at {revision[:12]}"
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as problem:
+        raise BadInput(f"{what}: {' '.join(str(problem).split())}") from problem
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as problem:
+        raise Unavailable(
+            f"{what}: not in the hub's cache, and the hub does not answer: {' '.join(str(problem).split())}"
+        ) from problem
 
 
 def data_set(
@@ -37,3 +45,15 @@ def data_set(
         said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
         raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)
+
+
+def data_file(id: str, revision: str, name: str) -> Path:
+    """One file of a data set's repository, in the hub's own cache; downloads it unless it is there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(id, name, repo_type="dataset", revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as problem:
+        said = " ".join(str(problem).split())
+        raise BadInput(f"data set {id!r} at {revision[:12]} gives no {name}: {said}") from problem

@@ -40,6 +40,18 @@ class Launcher:
         self.threads = threads or settings().threads_per_program
         self.devices = Devices()
         self.stopped = threading.Event()
+        self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may save
+        self.running: set[int] = set()
+
+    def leave(self) -> None:
+        """We are interrupted: our programs end, and may save first. Who interrupts again does not wait."""
+        self.patience = time.monotonic() + settings().save_seconds
+        self.stopped.set()
+        try:
+            while self.running and time.monotonic() < self.patience:
+                time.sleep(0.1)
+        finally:
+            self.patience = 0.0
 
     def run(
         self,
@@ -66,6 +78,8 @@ class Launcher:
         self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, gpus: dict[str, str]
     ) -> None:
         module = words[-4]
+        if self.stopped.is_set():
+            raise ProgramFailed(f"{module} was not begun: the run is ending")
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [environment.python, "-m", *words],
@@ -75,17 +89,41 @@ class Launcher:
                 start_new_session=True,
                 env=program_environment(self.threads) | environment.variables | gpus,
             )
+        self.running.add(process.pid)
         try:
-            while process.poll() is None:
-                if self.stopped.is_set():
-                    raise ProgramFailed(f"{module} was ended: something else has failed that no retry mends")
-                watch()
-                time.sleep(0.2)
-            watch()
+            self._attend(process, module, watch)
         finally:
             end_group(process)
+            self.running.discard(process.pid)
         if process.returncode != 0:
             raise failure(module, process.returncode, log)
+
+    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
+        """Returns when the program has ended by itself."""
+        try:
+            while process.poll() is None and not self.stopped.is_set():
+                watch()
+                time.sleep(0.2)
+        except BaseException as problem:
+            if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
+                self.patience = time.monotonic() + settings().save_seconds
+                self._let_save(process, watch)
+            raise
+        if process.poll() is None:
+            self._let_save(process, watch)
+            if process.returncode != 0:
+                raise ProgramFailed(f"{module} was ended: the run is interrupted, or has failed beyond mending")
+        watch()
+
+    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None]) -> None:
+        """A training writes a checkpoint when it is told to end, and `watch` takes it to the store."""
+        if time.monotonic() >= self.patience:
+            return
+        send(process, signal.SIGTERM)
+        while process.poll() is None and time.monotonic() < self.patience:
+            watch()
+            time.sleep(0.1)
+        watch()
 
 
 def as_group(processes: int) -> list[str]:
@@ -98,10 +136,14 @@ def as_group(processes: int) -> list[str]:
 def end_group(process: subprocess.Popen) -> None:
     """The program and whatever it started: gone when this returns; the workers of a group at once after it, as their
     tether is cut."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    send(process, signal.SIGKILL)
     process.stdin.close()
     process.wait()
+
+
+def send(process: subprocess.Popen, what: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, what)
 
 
 def failure(module: str, code: int, log: Path) -> Exception:

@@ -39,11 +39,14 @@ class Settings(BaseSettings):
         SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
+    livebench_python: str = Field("", description="the Python of the environment that has LiveBench")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
     )
-
+    save_seconds: float = Field(
+        20, ge=0, le=86_400, description="what an interrupted program may take to save, in seconds; then it is killed"
+    )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
     @property

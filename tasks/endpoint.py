@@ -5,6 +5,7 @@ silent, talking nonsense), which is tried again, ever later; a fault that no lat
 """
 
 import asyncio
+import itertools
 import json
 import random
 import time
@@ -19,11 +20,17 @@ from infra.errors import BadInput
 from tasks.pace import Pace
 
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+BUSY = {429, 529}
 OURS = {
     401: "the key is not accepted",
     402: "the account is not paid for",
     403: "the key has no right to it",
     404: "there is no such model or address",
+}
+WITHOUT_TEXT = {  # how an answer ends that has none, and would have none if it were asked for again
+    "content_filter": "filtered: the server withholds its answer",
+    "length": "no text: the answer was cut before it began",
+    "stop": "no text: the model does not answer",
 }
 LONGEST_WAIT = 60.0  # of our own choice; a server may ask for more
 LONGEST_ASKED = 900.0
@@ -38,12 +45,11 @@ class Refused(Unanswered):
 
 
 def completion(reply: dict) -> bool:
-    """Whether a reply is a completion: a choice that holds text, and that the server did not break off."""
+    """Whether a reply is a completion: a choice that holds text, or says why not, and that the server did not break off."""
     choice = reply["choices"][0]
-    said = choice["message"]["content"] if "message" in choice else choice["text"]
-    ended = choice.get("finish_reason")
+    said, ended = text_of(choice), choice.get("finish_reason")
     whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
-    return whole or ended == "content_filter"
+    return whole or (said is None and ended in WITHOUT_TEXT)
 
 
 @dataclass(frozen=True)
@@ -102,14 +108,18 @@ async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body:
 
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
-    """The reply to one request, after as many attempts as it may take."""
+    """The reply to one request, after as many attempts as it may take. They count anew while a busy server answers others:
+    that is a queue, and no fault."""
     pause, fault, address = 0.0, "", f"{endpoint.url}/{endpoint.path}" if endpoint.path else endpoint.url
-    for attempt in range(endpoint.attempts):
+    failed, answered = 0, endpoint.seen["answers"]
+    for attempt in itertools.count():
+        if failed == endpoint.attempts:
+            raise Unanswered(f"{endpoint.attempts} attempts, the last: {fault}")
         await asyncio.sleep(pause)
         reserved = await endpoint.pace.turn()
         endpoint.seen.update(requests=1, retries=bool(attempt))
-        pause = min(LONGEST_WAIT, endpoint.first_wait * 2**attempt) * random.uniform(0.5, 1)
-        used = 0
+        pause = min(LONGEST_WAIT, endpoint.first_wait * 2 ** min(attempt, 20)) * random.uniform(0.5, 1)
+        used, failed = 0, failed + 1
         try:
             async with client.post(address, json=body, allow_redirects=False) as answer:
                 text = await answer.text(errors="replace")
@@ -121,12 +131,14 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         finally:
             endpoint.pace.used(reserved, used)
         if reply:
+            endpoint.seen.update(answers=1)
             return unless_withheld(reply)
         fault, asked = judged(endpoint, answer, text)
+        if answer.status in BUSY and endpoint.seen["answers"] > answered:
+            failed, answered = 0, endpoint.seen["answers"]
         if asked:
             endpoint.pace.stop_until(time.monotonic() + asked)
             pause = max(pause, asked)
-    raise Unanswered(f"{endpoint.attempts} attempts, the last: {fault}")
 
 
 def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
@@ -151,9 +163,14 @@ def asked_to_wait(text: str) -> float:
 
 
 def unless_withheld(reply: dict) -> dict:
-    if reply.get("choices") and reply["choices"][0].get("finish_reason") == "content_filter":
-        raise Refused("filtered: the server withholds its answer")
+    for choice in reply.get("choices", ())[:1]:
+        if (ended := choice.get("finish_reason")) == "content_filter" or text_of(choice) is None:
+            raise Refused(WITHOUT_TEXT[ended])
     return reply
+
+
+def text_of(choice: dict) -> str | None:
+    return choice["message"]["content"] if "message" in choice else choice["text"]
 
 
 def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:

@@ -55,8 +55,12 @@ def tie_to_parent() -> None:
 
     A pipe, not PR_SET_PDEATHSIG: that one fires when the starting *thread* ends, and knows only Linux.
     """
-    if sys.argv[3:] != ["tethered"]:
-        return
+    if sys.argv[3:] == ["tethered"]:
+        end_with_starter()
+
+
+def end_with_starter() -> None:
+    """Kills our process group once nobody holds the other end of our standard input."""
 
     def wait() -> None:
         while os.read(0, 4096):

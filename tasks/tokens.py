@@ -5,22 +5,66 @@ Sampling, SFT and WRPO all take their ids from here, so they see the very same t
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
 
 from infra.errors import BadInput
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; with fewer there is nothing to learn from
 
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], prompt_id: str | None = None
+) -> list[int]:
+    """The messages and the opening of the assistant's turn, with one BOS where the model has one.
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """The messages and the opening of the assistant's turn, with one BOS where the model has one."""
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    Words of a message that spell a special token stay words: a user who writes <|eot_id|> ends no turn.
+    """
+    try:
+        if any(specials(tokenizer).search(turn["content"]) for turn in messages):
+            ids = around_words(tokenizer, messages)
+        else:
+            ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    except TemplateError as problem:
+        whose, roles = f"prompt {prompt_id}: " if prompt_id else "", ", ".join(turn["role"] for turn in messages)
+        raise BadInput(
+            f"{whose}the chat template of {tokenizer.name_or_path} refuses its turns ({roles}): {problem}"
+        ) from problem
     return with_one_bos(tokenizer, list(ids))
+
+
+@lru_cache(maxsize=4)
+def specials(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+    """Finds what spells a special token, the longest first."""
+    words = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
+
+
+def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+    """The same of messages that spell special tokens. While the template is rendered each of these words stands behind a
+    mark, a character for private use that is in no message, so what spells a special token afterwards the template wrote.
+    What lies between two of those is encoded apart, as the tokenizer itself does it, with the words in their places:
+    they merge with their neighbours as in any text. (Of the templates' filters none sees through a mark, which is no
+    space, no letter and no tag.)
+    """
+    special = specials(tokenizer)
+    said = "".join(turn["content"] for turn in messages)
+    unused = (chr(point) for point in range(0xF0000, 0xFFFFE) if chr(point) not in said)
+    marks = dict(zip(sorted(set(special.findall(said))), unused, strict=False))
+    hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
+    rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
+    words, ids = {ord(mark): word for word, mark in marks.items()}, []
+    for piece in re.split(f"({special.pattern})", rendered):
+        if special.fullmatch(piece):
+            ids.append(tokenizer.convert_tokens_to_ids(piece))
+        else:
+            ids += tokenizer(piece.translate(words), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
 
 
 def with_one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
@@ -68,18 +112,3 @@ def generation_of(folder: str | Path) -> GenerationConfig:
     return GenerationConfig.from_model_config(
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     )
-
-
-def fit(
-    prompt: list[int], responses: list[list[int]], max_length: int, prompt_id: str, min_response: int = MIN_RESPONSE
-) -> tuple[list[list[int]], int]:
-    """Each response cut to what the prompt leaves of `max_length`, on its own; and how many were cut.
-
-    A cut response keeps no end token: it did not end there. The prompt is never cut.
-    """
-    budget = max_length - len(prompt)
-    if budget < min_response:
-        raise BadInput(
-            f"prompt {prompt_id}: {len(prompt)} tokens leave no {min_response} for a response (max_length {max_length})"
-        )
-    return [response[:budget] for response in responses], sum(len(response) > budget for response in responses)

@@ -7,20 +7,27 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from infra.checkpoints import Checkpoints
+from infra.errors import ProgramFailed
+from infra.prefect_server import local_server
 from infra.store import Store
-from tests.trained import step
+from tests.trained import FEWER, step
 
 ROOT = Path(__file__).parents[1]
 
 
-def bring(folder: Path) -> subprocess.Popen:
-    environment = os.environ | {"FUSE_WORKSPACE": str(folder / "space")}
-    command = [sys.executable, "-m", "tests.trained", str(folder)]
+def bring(folder: Path, *words: str, **more: str) -> subprocess.Popen:
+    environment = os.environ | {"FUSE_WORKSPACE": str(folder / "space")} | more
+    command = [sys.executable, "-m", "tests.trained", str(folder), *words]
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
 
 
-def made(folder: Path):
-    return Store(str(folder / "store"), folder / "cache").manifest("sft", step(10).fingerprint)
+def made(folder: Path, **what):
+    return Store(str(folder / "store"), folder / "cache").manifest("sft", step(0, **what).fingerprint)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -39,7 +46,46 @@ def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_c
     assert made(killed) is None and 1 <= len(checkpoints(killed)) <= 3
     assert bring(killed).wait(300) == 0
     assert made(killed).counts["resumed_at"] >= 10
-    assert [entry.sha256 for entry in made(killed).files] == [entry.sha256 for entry in made(unbroken).files]
+    assert made(killed).content == made(unbroken).content
     for folder in (unbroken, killed):
         assert not [path for path in (folder / "store/_checkpoints").rglob("*") if path.is_file()]
     assert "resumed_at" not in made(unbroken).counts
+
+
+def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workplace):
+    last = step(every=1, learning_rate=1e30)  # the first steps of the warm-up still are numbers
+    with pytest.raises(
+        ProgramFailed, match=r"FloatingPointError: (?:loss|gradient norm) \[nan\] at optimizer step \d+; prompt"
+    ):
+        workplace.made(last)
+    kept = Checkpoints(workplace.store.blobs, last.address)
+    assert kept.names()
+    kept.fetch(kept.names()[-1], workplace.folder / "kept")
+    weights = load_file(workplace.folder / "kept/model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(tmp_path):
+    """No checkpoint is due in this training: only the interruption can have left one."""
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    with local_server(tmp_path / "prefect") as address:
+        there = {"PREFECT_API_URL": address}
+        assert bring(unbroken, "flow", **there).wait(300) == 0
+        for signal_, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)):
+            process = bring(killed, "flow", **there)
+            while not training(killed):
+                assert process.poll() is None
+                time.sleep(0.02)
+            os.kill(process.pid, signal_)
+            assert process.wait(60) == code
+        assert made(killed, epochs=FEWER) is None and len(checkpoints(killed)) == 2
+        assert bring(killed, "flow", **there).wait(300) == 0
+    assert made(killed, epochs=FEWER).counts["resumed_at"] > 0
+    assert made(killed, epochs=FEWER).content == made(unbroken, epochs=FEWER).content
+
+
+def training(folder: Path) -> bool:
+    """Whether the newest program has made steps."""
+    files = sorted((folder / "space/scratch").glob("*/program/progress.json"), key=lambda file: file.stat().st_mtime)
+    alive = [file for file in files if not (file.parent / "checkpoints").exists()]
+    return bool(alive) and '"steps"' in alive[-1].read_text()

@@ -1,4 +1,8 @@
-"""A training step with stand-ins for what comes before it: `python -m tests.trained FOLDER` brings it to its manifest."""
+"""A training step with stand-ins for what comes before it: `python -m tests.trained FOLDER` brings it to its manifest.
+
+`python -m tests.trained FOLDER flow` does so on the Prefect server of PREFECT_API_URL, as `fuse run` does, without any
+checkpoint but the one that an interruption leaves.
+"""
 
 import sys
 from pathlib import Path
@@ -14,6 +18,8 @@ from tasks.records import SFT_RECORD
 from tasks.sft.stage import SFT, train_sft
 from tasks.stage import How, Step, What, stage
 from tasks.training import TrainingHow
+
+FEWER = 60  # epochs of a training that a flow brings
 
 
 @stage("stand-in model", version="1")
@@ -33,10 +39,26 @@ def few_records(run: Run, what: What, how: How) -> None:
     pq.write_table(table, run.folder / "records.parquet")
 
 
-def step(every: int) -> Step:
-    what = SFT(learning_rate=1e-3, epochs=200, batch_size=4, max_length=64, seed=1)
+def step(every: int, learning_rate: float = 1e-3, epochs: int = 200) -> Step:
+    what = SFT(learning_rate=learning_rate, epochs=epochs, batch_size=4, max_length=64, seed=1)
     how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
     return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
+
+
+def bring_by_flow(folder: Path) -> None:
+    from prefect import flow
+
+    from flows.orchestrate import PAGE, attempt, result_storage
+    from flows.place import Place
+    from flows.plan import plan_all
+
+    place = Place(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
+
+    @flow(name="one training", **PAGE)
+    def body() -> None:
+        assert not attempt(plan_all([step(0, epochs=FEWER)], place.store), result_storage(place), place)
+
+    body()
 
 
 def bring(folder: Path, every: int = 10) -> Manifest:
@@ -48,4 +70,4 @@ def bring(folder: Path, every: int = 10) -> Manifest:
 
 if __name__ == "__main__":
     assert settings().workspace.is_absolute(), "the test says where scratch files go"
-    bring(Path(sys.argv[1]))
+    (bring_by_flow if sys.argv[2:] == ["flow"] else bring)(Path(sys.argv[1]))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import settings
+from tasks.asking import manner
 from tasks.endpoint import Endpoint, Unanswered, ask_all
 from tasks.evaluation import journal
 from tasks.evaluation.cost import Cost, project, spent
@@ -64,14 +65,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def endpoint(how: dict) -> Endpoint:
-    return Endpoint(
-        how["url"],
-        settings().judge_key.get_secret_value(),
-        how["concurrency"],
-        how["timeout"],
-        how["attempts"],
-        how["first_wait"],
-    )
+    return Endpoint(how["url"], settings().judge_key.get_secret_value(), **manner(how))
 
 
 def refuse(projected: Cost, how: dict, requests: int) -> None:

@@ -14,11 +14,12 @@ from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Manifest
 from tasks import pool
+from tasks.asking import Asking
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.opening import Answers, answers_of, read_suite
 from tasks.evaluation.suites import SUITES
 from tasks.execution import Run
-from tasks.stage import Addressed, How, What, stage
+from tasks.stage import Addressed, What, stage
 
 Manifests = tuple[Manifest, ...]
 ENOUGH_REPLIES = 30  # from which on a judge's own replies say how long they are
@@ -34,14 +35,10 @@ class Judging(What):
     unanswered: float = Field(0.01, ge=0, le=1, description="share of games that may stay without reply")
 
 
-class JudgingHow(How):
+class JudgingHow(Asking):
     """Where the judge is, how fast it is asked, and what may be spent."""
 
     url: str = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
-    concurrency: int = Field(32, gt=0, description="requests at once")
-    timeout: float = Field(120.0, gt=0, description="seconds to wait for one reply")
-    attempts: int = Field(6, gt=0, description="per request")
-    first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")
     price_in: float = Field(0.0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(0.0, ge=0, description="dollars per million reply tokens")
     limit: float = Field(10.0, ge=0, description="dollars that one suite of one model may cost")
@@ -59,7 +56,7 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
     answers = answers_of(run, what.suite, suite[0], responses)
     games = games_of(run, what, suite[0], answers)
     wanted = games.dropna(subset="request").drop_duplicates("request")
-    replies, unanswered = replies_to(run, what, how, wanted)
+    replies, unanswered = replies_to(run, how, wanted, SUITES[what.suite].REPLY_TOKENS)
     judged = games.merge(replies, on="request", how="left")
     judged["status"] = judged["status"].where(judged["status"] == "flagged", "judged")
     missing = judged["request"].notna() & judged["reply"].isna()
@@ -101,7 +98,9 @@ def request_id(body: dict, revision: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def replies_to(
+    run: Run, how: JudgingHow, wanted: pd.DataFrame, usual_tokens: float
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """All replies of the judge to these requests, those that the pool lacks being asked for; and why any is missing."""
     held = pool.read(run, run.step.pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
@@ -115,7 +114,7 @@ def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -
             "journal": str(
                 settings().workspace.absolute() / "judgements" / f"{run.step.pool.rpartition('/')[2]}.jsonl"
             ),
-            "reply_tokens": reply_tokens(held, wanted, what.suite),
+            "reply_tokens": reply_tokens(held, wanted, usual_tokens),
             "how": how.model_dump(mode="json"),
         }
         run.program("tasks.evaluation.judge", job, lambda: pool.commit(run, run.step.pool, out))
@@ -125,7 +124,7 @@ def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -
     return held.reindex(columns=columns), unanswered
 
 
-def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, suite: str) -> float:
-    """How long a reply is: of this judge's own to the same games where there are enough, else as published."""
+def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, usual: float) -> float:
+    """How long a reply is: of this judge's own to the same games where there are enough, else as usual."""
     known = held[held["request"].isin(wanted["request"])]
-    return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else SUITES[suite].REPLY_TOKENS
+    return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else usual

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tasks.fit import MIN_RESPONSE
 from tasks.models.findings import Finding
-from tasks.tokens import MIN_RESPONSE, end_id, prompt_ids
+from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -101,8 +102,12 @@ def end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, eos: int | list[in
     return Finding(name, "end-tokens", True, f"a turn ends with {named!r}, generation stops at {listed}")
 
 
-def context(name: str, made_for: int, stated: int, wanted: int) -> Finding:
-    """`wanted`: tokens that a response, or a training example, may have."""
+def context(name: str, made_for: int, stated: int, wanted: int, scored: int = 0) -> Finding:
+    """`wanted`: tokens that a response may have; `scored`: those of a text that a reward model is given."""
+    if scored > made_for:
+        return Finding(
+            name, "context", True, f"texts of up to {scored:,} tokens are scored, it is made for {made_for:,}"
+        )
     if stated and stated != made_for:
         return Finding(name, "context", True, f"the recipe says {stated:,} tokens, the model's config {made_for:,}")
     if wanted >= made_for:
@@ -119,6 +124,7 @@ def truncation(name: str, lengths: list[int], made_for: int, wanted: int) -> Fin
 
 
 def trainable(name: str, lengths: list[int], max_length: int) -> Finding:
-    """A prompt that leaves training no room for a response stops it."""
+    """How many prompts leave training no room for a response: their records are left out of it."""
     long = sum(length + MIN_RESPONSE > max_length for length in lengths)
-    return Finding(name, "training-length", long > 0, f"{long:,} prompts leave no room in {max_length:,} tokens")
+    text = f"{long:,} of {len(lengths):,} prompts leave no room in {max_length:,} tokens, and are left out of training"
+    return Finding(name, "training-length", long > 0.01 * len(lengths), text)

@@ -1,6 +1,6 @@
 """Program: the doctor. Reads tokenizers, configurations and prompts, loads no weights, and writes down what it finds.
 
-JOB {models: [{name, folder, answers, max_new_tokens, context, trained, origin}], prompts}; writes OUT/findings.json.
+JOB {models: [{name, folder, answers, max_new_tokens, context, trained, scored, origin}], prompts}; writes OUT/findings.json.
 """
 
 import json
@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from jinja2 import TemplateError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from infra.errors import BadInput
@@ -39,25 +38,33 @@ def chosen(file: str) -> list[list[dict]]:
 
 
 def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
-    name, folder = model["name"], Path(model["folder"])
-    code = remote_code(name, folder, model["origin"])
+    name, folder, code = model["name"], Path(model["folder"]), []
     try:
         with blamed(f"model: {folder}"):
+            code = remote_code(name, folder, model["origin"])
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+            generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
         return [*code, Finding(name, "loads", True, str(problem)[:200])]
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
-    made_for = config.get_text_config().max_position_embeddings
+    try:
+        with blamed("the chat template"):
+            checks.render(tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False)
+            checks.render(tokenizer, ("user", checks.QUESTION))
+    except BadInput as problem:
+        return [*code, Finding(name, "template", True, str(problem)[:200])]
+    if (made_for := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
+        return [*code, Finding(name, "context", True, "the model's configuration says no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"]))
+    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
-        found.append(checks.end_tokens(name, tokenizer, generation_of(folder).eos_token_id))
+        found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
         found.append(checks.truncation(name, lengths, made_for, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))
@@ -73,7 +80,7 @@ def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> t
     for turns in prompts:
         try:
             lengths.append(len(prompt_ids(tokenizer, turns)))
-        except TemplateError as problem:
+        except BadInput as problem:
             unread.append(str(problem))
     return lengths, unread
 

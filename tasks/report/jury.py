@@ -1,7 +1,8 @@
 """What reward models make of the same responses: how alike they judge, how often they tie, how far length explains them.
 
 Correlations are over all responses that both scored. The residual is what a straight line over tokens leaves of a score, put
-back at the model's own mean: a source's mean of it says what its responses get beyond their length.
+back at the model's own mean: a source's mean of it says what its responses get beyond their length. Where nobody counted tokens
+(responses that a data set holds), length says nothing.
 """
 
 import itertools
@@ -32,8 +33,9 @@ def jury(rows: pd.DataFrame, names: list[str]) -> dict:
 def alone(rows: pd.DataFrame, name: str) -> dict:
     """One reward model: ties, length, and each source's mean, raw and beyond length."""
     known = rows.dropna(subset=f"score {name}")
-    score, tokens = known[f"score {name}"].to_numpy(float), known["tokens"].to_numpy(float)
-    rest = pd.Series(residual(score, tokens), known.index)
+    counted = known.dropna(subset="tokens")
+    score, tokens = counted[f"score {name}"].to_numpy(float), counted["tokens"].to_numpy(float)
+    rest = pd.Series(residual(score, tokens), counted.index).reindex(known.index)
     return {
         "name": name,
         "responses": len(known),
@@ -42,10 +44,14 @@ def alone(rows: pd.DataFrame, name: str) -> dict:
         "length_pearson": pearson(score, tokens),
         "length_spearman": spearman(score, tokens),
         "sources": [
-            {"source": source, "mean": float(mine[f"score {name}"].mean()), "residual": float(rest[mine.index].mean())}
+            {"source": source, "mean": float(mine[f"score {name}"].mean()), "residual": mean(rest[mine.index])}
             for source, mine in known.groupby("source", sort=False)
         ],
     }
+
+
+def mean(values: pd.Series) -> float | None:
+    return None if values.isna().all() else float(values.mean())
 
 
 def together(rows: pd.DataFrame, one: str, other: str) -> dict:

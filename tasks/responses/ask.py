@@ -10,12 +10,23 @@ from pathlib import Path
 
 from infra.errors import BadInput
 from infra.settings import secret
-from tasks.endpoint import Endpoint, Refused, Unanswered, ask_all
+from tasks.asking import manner
+from tasks.endpoint import Endpoint, Refused, Unanswered, ask_all, text_of, tokens_of
 from tasks.pace import Pace
 from tasks.parts import Parts
 from tasks.program import Progress, run
 from tasks.records import RESPONSE
-from tasks.responses.asked import Reader, answered, context_of, count_of, end_tokens, record, refused, rows_of
+from tasks.responses.asked import (
+    Reader,
+    answered,
+    configuration,
+    context_of,
+    count_of,
+    end_tokens,
+    record,
+    refused,
+    rows_of,
+)
 from tasks.tokens import generation_of
 
 HOPELESS = 20  # so many refusals before the first answer are not the prompts' fault
@@ -26,9 +37,7 @@ def ask(job: dict, out: Path, progress: Progress) -> dict:
     where = Endpoint(
         job["url"],
         secret(how["key"]) if how["key"] else "",
-        how["concurrency"],
-        how["timeout"],
-        how["attempts"],
+        **manner(how),
         path={"chat": "chat/completions", "tokens": "completions"}[how["speaks"]],
         pace=Pace(how["requests_per_minute"], how["tokens_per_minute"]),
     )
@@ -90,14 +99,21 @@ class Chat:
         return {**self.fields, "messages": row["messages"], "seed": row["seed"]}
 
     def row(self, row: dict, reply: dict) -> dict:
-        choice, used = reply["choices"][0], reply.get("usage") or {}
+        choice = reply["choices"][0]
         reason = "length" if choice.get("finish_reason") == "length" else "stop"
-        prompt, made = used.get("prompt_tokens", 0), used.get("completion_tokens", 0)
-        return record(row, choice["message"]["content"], prompt, made, reason, self.named(reply))
+        prompt, made = (
+            tokens_of(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
+        )  # 0: not said
+        return record(row, legible(text_of(choice)), prompt, made, reason, legible(self.named(reply)))
 
     def named(self, reply: dict) -> str:
         """The server's own words for what answered, where it has any: an alias is not a version."""
         return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
+
+
+def legible(text: str) -> str:
+    """Half a surrogate pair, where a server cut its text inside a character, cannot be written down: U+FFFD instead."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Tokens:
@@ -109,6 +125,7 @@ class Tokens:
         what, how = job["what"], job["how"]
         self.tokenizer = load_tokenizer(job["tokenizer"])
         self.ends = end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
+        self.vocabulary = configuration(job["tokenizer"]).vocab_size
         self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
         self.engine = f"endpoint {how['model']}"
         self.fields = {
@@ -132,7 +149,11 @@ class Tokens:
         choice = reply["choices"][0]
         if not isinstance(ids := choice.get("token_ids"), list):
             raise BadInput('how.engines: the server returns no token ids; it speaks "chat"')
-        return answered(self.tokenizer, row, reply["usage"]["prompt_tokens"], ids, self.ends, self.engine)
+        if foreign := [one for one in ids if type(one) is not int or not 0 <= one < self.vocabulary]:
+            raise BadInput(
+                f"how.engines: the server answers with a token {foreign[0]!r}, which the model does not have"
+            )
+        return answered(self.tokenizer, row, tokens_of(reply, "prompt_tokens"), ids, self.ends, self.engine)
 
 
 if __name__ == "__main__":

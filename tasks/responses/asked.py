@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow.parquet as pq
 
+from infra.errors import BadInput
 from tasks.records import REFUSED, content_id
 from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 BATCH = 1024
 
@@ -49,7 +50,10 @@ class Reader:
     def __call__(self, row: dict) -> Asked | dict:
         """What is asked, or a row that says why it cannot be."""
         if self.last[0] != row["prompt_id"]:
-            self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
+            try:
+                self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
+            except BadInput as problem:  # its chat template has no place for such turns
+                return refused(row, str(problem))
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:
@@ -59,13 +63,21 @@ class Reader:
 
 def context_of(folder: str | Path) -> int:
     """Tokens of prompt and response together that the model is made for."""
+    if (context := getattr(configuration(folder), "max_position_embeddings", None)) is None:
+        raise BadInput(f"model: the configuration in {folder} says no max_position_embeddings")
+    return context
+
+
+def configuration(folder: str | Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    return (
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        .get_text_config()
-        .max_position_embeddings
-    )
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
+
+
+def longest(job: dict, reader: Reader) -> int:
+    """Tokens that the longest prompt needs with its response: what an engine has to be able to hold, and no more."""
+    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
+    return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
 def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -91,7 +103,9 @@ def refused(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") ->
     return record(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
 
 
-def record(row: dict, text: str, prompt_tokens: int, tokens: int, finish_reason: str, engine: str) -> dict:
+def record(
+    row: dict, text: str, prompt_tokens: int | None, tokens: int | None, finish_reason: str, engine: str
+) -> dict:
     return {
         "prompt_id": row["prompt_id"],
         "sample_index": row["sample_index"],

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import vllm
 from vllm import EngineArgs, LLMEngine, SamplingParams
-from vllm.platforms import current_platform
 
 from tasks.loading import load_tokenizer
 from tasks.parts import Parts
 from tasks.program import Progress, run
 from tasks.records import RESPONSE
-from tasks.responses.asked import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
+from tasks.responses.arguments import engine_arguments
+from tasks.responses.asked import Asked, Reader, answered, context_of, count_of, end_tokens, longest, rows_of
 from tasks.tokens import generation_of
 
 
@@ -24,7 +24,8 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
     tokenizer = load_tokenizer(job["model"])
     ends = end_tokens(generation_of(job["model"]), tokenizer)
     reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
-    engine = started(job["model"], how, longest(job, reader))
+    arguments = engine_arguments(job["model"], how, longest(job, reader))
+    engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
     name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
     parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
     waiting, asked, tokens = iter(rows_of(job)), {}, 0
@@ -53,42 +54,6 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
         "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without the engine's start
         "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
     }
-
-
-def longest(job: dict, reader: Reader) -> int:
-    """Tokens that the longest prompt needs with its response: what the engine has to be able to hold, and no more."""
-    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
-    return max((len(one.ids) + one.room for one in asked), default=reader.context)
-
-
-def started(model: str, how: dict, context: int) -> LLMEngine:
-    return LLMEngine.from_engine_args(
-        EngineArgs(
-            model=model,
-            tokenizer=model,
-            dtype=how["dtype"],
-            max_model_len=context,
-            max_num_seqs=how["in_flight"],
-            tensor_parallel_size=how["tensor_parallel"],
-            gpu_memory_utilization=how["memory"],
-            enforce_eager=how["eager"],
-            enable_prefix_caching=True,
-            block_size=32
-            if current_platform.is_cpu()
-            else None,  # there 128 by itself, and a short prompt is never shared
-            generation_config="vllm",  # the model's own sampling defaults decide nothing
-            seed=0,
-            disable_log_stats=True,
-        )
-    )
-
-
-def on_cpu(context: int) -> dict:
-    """Blocks of 128 tokens never share a short prompt. And no prompt may be read in pieces: a seeded request that is (vLLM 0.32)
-    rewinds its generator, which torch's generators cannot do on a CPU, and the engine dies."""
-    if not current_platform.is_cpu():
-        return {}
-    return {"block_size": 32, "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, 4096)}
 
 
 def parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:

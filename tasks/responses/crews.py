@@ -18,7 +18,8 @@ def crew_of(run: Run, how: AnyEngine, model: Manifest) -> tuple[Crew, dict]:
             return Crew("tasks.responses.generate", environment=alone, **shared), {"model": str(run.model(model))}
         case Vllm():
             place = of_vllm(how)  # looked for before anything is fetched
-            return Crew("tasks.responses.batching", environment=place, **shared), {"model": str(run.model(model))}
+            program = "tasks.responses.serving" if how.server else "tasks.responses.batching"
+            return Crew(program, environment=place, **shared), {"model": str(run.model(model))}
         case Endpoint():
             if how.key:
                 secret(how.key)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from tasks.asking import Asking
 from tasks.stage import How
 
 
@@ -53,9 +54,12 @@ class Vllm(Local):
         "auto", description="auto: as the weights are kept"
     )
     eager: bool = Field(False, description="no graphs: a slower engine that starts sooner")
+    server: bool = Field(
+        False, description="as a server of its own that is asked, where the engine offline does not do"
+    )
 
 
-class Endpoint(Engine):
+class Endpoint(Engine, Asking):
     """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
 
     kind: Literal["endpoint"]

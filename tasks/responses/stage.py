@@ -59,7 +59,7 @@ def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
 
-@stage("per-model sampling", version="1", rows=same_rows)
+@stage("per-model sampling", version="2", rows=same_rows)
 def sample_responses(
     run: Run,
     what: Sampling,
@@ -90,12 +90,13 @@ def prices(how: AnyEngine) -> dict[str, float]:
 def leave(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
     """The artifact's files, table by table, and what they hold in numbers."""
     counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
-    dollars, refused = 0.0, []
+    dollars, refused, asked = 0.0, [], 0
     with pq.ParquetWriter(run.folder / "responses.parquet", RESPONSE, compression="zstd") as writer:
         for table in tables:
             rows = table.to_pandas()
             without = rows["finish_reason"].str.startswith(REFUSED)
             refused.append(rows[without])
+            asked += len(rows)
             writer.write_table(table.filter(pa.array(~without)))
             counts["tokens"] += int(rows["tokens"].sum())
             counts["cut_at_length"] += int((rows["finish_reason"] == "length").sum())
@@ -103,6 +104,9 @@ def leave(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None
             dollars += sum(float(rows[column].sum()) * each / 1e6 for column, each in price.items())
     if refusals := sum(len(rows) for rows in refused):
         counts["refused"] = refusals
+        if refusals == asked:
+            reason = next(rows["finish_reason"].iloc[0] for rows in refused if len(rows))
+            raise SourceFailed(f"{run.step.label}: none of {asked} rows is a response, the first was {reason}")
         table = pa.Table.from_pandas(pd.concat(refused), RESPONSE, preserve_index=False)
         pq.write_table(table, run.folder / "refused.parquet", compression="zstd")
     run.count(**counts, **({"dollars": round(dollars, 4)} if any(price.values()) else {}))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import settings
+from tasks.asking import manner
 from tasks.endpoint import Endpoint, Refused, Unanswered, ask_all, tokens_of
 from tasks.parts import Rows, write_in_parts
 from tasks.program import Progress, run
@@ -29,7 +30,7 @@ def ask(job: dict, out: Path, progress: Progress) -> dict:
         path="",
         is_reply=lambda reply: isinstance(number(reply), float),
         key=settings().reward_key.get_secret_value(),
-        **{name: how[name] for name in ("concurrency", "timeout", "attempts", "first_wait")},
+        **manner(how),
     )
     rows = pq.read_table(job["rows"]).to_pylist()
     tokens = write_in_parts(rows, how, SCORE, out, progress, lambda batch: asyncio.run(scored(endpoint, model, batch)))

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.stage import How, What
+from tasks.asking import Asking
+from tasks.stage import What
 
 
 class Reading(What):
@@ -52,14 +53,11 @@ PROGRAMS = {
 READS = {"endpoint": "served", "program": "program"}  # the kind of model that a kind of scoring asks for; else weights
 
 
-class ScoringHow(How):
+class ScoringHow(Asking):
     batch_size: int = Field(64, gt=0, le=65_536)
     batches_per_part: int = Field(8, gt=0)
     layout: Literal["shared-prompt", "padded"] = Field(
         "shared-prompt", description="a prompt computed once for its responses, or with each of them; the scores agree"
     )
     urls: dict[str, str] = Field({}, description="of each served model, by its id: the endpoint, without a path")
-    concurrency: int = Field(32, gt=0, description="requests at once to an endpoint")
     timeout: float = Field(120.0, gt=0, description="seconds for a reply of an endpoint, or for a batch of a program")
-    attempts: int = Field(6, gt=0, description="of a request to an endpoint that is busy or broken")
-    first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")

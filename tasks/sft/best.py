@@ -19,13 +19,13 @@ from tasks.resume import ALONG
 from tasks.sft.trainer import SftTrainer
 
 
-def hold_out(records: list[dict], share: float) -> tuple[list[dict], list[dict]]:
-    """Those to learn from, and those held out: a record's place follows from its prompt alone."""
-    place = lambda record: int(hashlib.sha256(f"held out {record['prompt_id']}".encode()).hexdigest()[:12], 16) / 16**12
-    out = [record for record in records if place(record) < share]
-    if not out or len(out) == len(records):
-        raise BadInput(f"what.best_of_two.held_out: {share:g} of {len(records)} records are {len(out)}")
-    return [record for record in records if place(record) >= share], out
+def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]:
+    """Those to learn from, and those held out: a sample's place follows from its prompt alone, which is its name."""
+    place = lambda sample: int(hashlib.sha256(f"held out {sample['name']}".encode()).hexdigest()[:12], 16) / 16**12
+    out = [sample for sample in samples if place(sample) < share]
+    if not out or len(out) == len(samples):
+        raise BadInput(f"what.best_of_two.held_out: {share:g} of {len(samples)} records are {len(out)}")
+    return [sample for sample in samples if place(sample) >= share], out
 
 
 class BestOfTwo(TrainerCallback):

@@ -1,4 +1,4 @@
-"""SFT: leaves `model/`, the target fine-tuned on the best source responses, and `steps.parquet`."""
+"""SFT: leaves `model/`, the target fine-tuned on the best source responses, `steps.parquet` and `speed.parquet`."""
 
 from typing import Literal
 
@@ -34,7 +34,7 @@ class SFT(Training):
     best_of_two: BestOfTwo | None = Field(None, description="none: the last weights are kept")
 
 
-@stage("SFT", version="1")
+@stage("SFT", version="2")
 def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
     out = train(
         run,
@@ -48,4 +48,4 @@ def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], rec
         },
         how.group,
     )
-    run.keep(out, "model", "steps.parquet")
+    run.keep(out, "model", "steps.parquet", "speed.parquet")

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from infra.errors import BadInput
-from tasks.tokens import fit, prompt_ids, response_ids
+from tasks.fit import fit
+from tasks.tokens import prompt_ids, response_ids
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.settings import ROLES
 from tasks.wrpo.settings import TRIPLE as RESPONSES
@@ -22,20 +23,22 @@ from tasks.wrpo.settings import TRIPLE as RESPONSES
 
 def encode(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
-) -> tuple[list[dict], int]:
-    """Rows of token tensors, and how many responses were cut."""
+) -> tuple[list[dict], dict[str, int]]:
+    """Rows of token tensors, each with its record; how many responses were cut, and how many records have too long a
+    prompt to be a row."""
     rows, truncated = [], 0
     for record in records:
-        prompt = prompt_ids(tokenizer, record["messages"])
+        prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
         if missing := [role for role in roles if record[role] is None]:
             raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
-        responses = [response_ids(tokenizer, record[role]) for role in roles]
-        responses, cut = fit(prompt, responses, max_length, record["prompt_id"])
+        if (fitting := fit(prompt, [response_ids(tokenizer, record[role]) for role in roles], max_length)) is None:
+            continue
+        responses, cut = fitting
         truncated += cut
         ids = dict(zip(("prompt", *roles), [prompt, *responses], strict=True))
         tensors = {name: torch.tensor(value, dtype=torch.int32) for name, value in ids.items()}
-        rows.append({"prompt_id": record["prompt_id"]} | tensors)
-    return rows, truncated
+        rows.append({"prompt_id": record["prompt_id"], "record": record} | tensors)
+    return rows, {"truncated": truncated, "left_out": len(records) - len(rows)}
 
 
 def pad_triples(rows: list[dict], pad_id: int) -> dict:

@@ -26,36 +26,55 @@ PART = 1024  # prompts whose log-probabilities a kill may cost
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
-    what, how, state = job["what"], job["how"], PartialState(cpu=not torch.cuda.is_available())
+    with enough_memory(job, "wrpo"):
+        return measure(job, out, progress)
+
+
+def measure(job: dict, out: Path, progress: Progress) -> dict | None:
+    what, state = job["what"], PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
-    rows, truncated = by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
+    rows, too_long, truncated = by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
+    if state.is_main_process and too_long:
+        write_part(too_long, LOG_PROB, out / "part-too-long.parquet")
+    if rows:
+        layout = compute(job, model, rows, tokenizer, state, out, progress)
+    part()
+    return {"truncated": truncated} | ({"layout": layout} if rows else {}) if state.is_main_process else None
+
+
+def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
+    """Writes parts of this process's share; returns the layout."""
+    what, how = job["what"], job["how"]
     total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
     layout = make_ready(model.to(state.device), rows, pad_id, how["layout"])
     mine = rows[state.process_index :: state.num_processes]
     for start in range(0, len(mine), PART):
         made, some = [], mine[start : start + PART]
-        with enough_memory(job), torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
             for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
                 made += measured(some[place], values.tolist())
                 if state.is_main_process:
                     progress(min(total, (done + len(made)) * state.num_processes), total)
         write_part(made, LOG_PROB, out / f"part-{state.process_index:03d}-{start:09d}.parquet")
         done += len(made)
-    part()
-    return {"truncated": truncated, "layout": layout} if state.is_main_process else None
+    return layout
 
 
-def by_prompt(responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[list[dict], int]:
-    """Token rows of a prompt and up to four of its responses, short ones first; and how many responses were cut."""
-    rows, truncated = [], 0
+def by_prompt(
+    responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[dict], list[dict], int]:
+    """Token rows of a prompt and up to four of its responses, short ones first; of prompts too long to train on, rows that
+    say so, without a number and of no token; and how many responses were cut."""
+    rows, too_long, truncated = [], [], 0
     for some in fours(responses):
-        names = ROLES[: len(some)]
+        names, ids = ROLES[: len(some)], [response["content_id"] for response in some]
         record = {**some[0], **{name: response["text"] for name, response in zip(names, some, strict=True)}}
-        (row,), cut = encode([record], tokenizer, max_length, names)
-        rows.append(row | {"content_ids": [response["content_id"] for response in some]})
-        truncated += cut
-    return sorted(rows, key=row_tokens), truncated
+        encoded, counts = encode([record], tokenizer, max_length, names)
+        rows += [row | {"content_ids": ids} for row in encoded]
+        too_long += [{"content_id": one, "log_prob": None, "tokens": 0} for one in ids * counts["left_out"]]
+        truncated += counts["truncated"]
+    return sorted(rows, key=row_tokens), too_long, truncated
 
 
 def fours(responses: list[dict]) -> Iterator[list[dict]]:

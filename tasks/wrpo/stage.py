@@ -1,5 +1,5 @@
-"""WRPO: leaves `model/`, the SFT model optimised on the triples, and `steps.parquet`, its reward dynamics; before it
-`reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
+"""WRPO: leaves `model/`, the SFT model optimised on the triples, `steps.parquet`, its reward dynamics, and `speed.parquet`;
+before it `reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pydantic import Field
 from infra.store import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
+from tasks.fit import refuse_none
 from tasks.pool import fill, write
 from tasks.records import LOG_PROB, content_id
 from tasks.stage import Addressed, stage
@@ -32,7 +33,7 @@ def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dic
     return {"model": inputs["model"][0].fingerprint, "read": what}
 
 
-@stage("reference log-probs", version="1", rows=same_rows)
+@stage("reference log-probs", version="2", rows=same_rows)
 def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
     rows = fill(
         run,
@@ -43,10 +44,12 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
         how.processes if how.processes > 1 else 0,
     )
-    bad = rows[~np.isfinite(rows["log_prob"].astype(float))]
+    read = rows[rows["tokens"] > 0]
+    refuse_none(len(read), len(rows), what.max_length)
+    bad = read[~np.isfinite(read["log_prob"].astype(float))]
     if len(bad):
         raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
-    run.count(tokens=int(rows["tokens"].sum()))
+    run.count(tokens=int(rows["tokens"].sum()), left_out=len(rows) - len(read))
     write(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
 
 
@@ -57,7 +60,7 @@ def responses(pairs: pd.DataFrame) -> pd.DataFrame:
     return said.drop(columns="variable").drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
-@stage("WRPO", version="1")
+@stage("WRPO", version="2")
 def train_wrpo(
     run: Run, what: Objective, how: WRPOHow, model: Manifests, pairs: Manifests, reference: Manifests = ()
 ) -> None:
@@ -76,4 +79,4 @@ def train_wrpo(
         },
         how.group,
     )
-    run.keep(out, "model", "steps.parquet")
+    run.keep(out, "model", "steps.parquet", "speed.parquet")

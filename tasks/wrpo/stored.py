@@ -1,28 +1,40 @@
-"""The stored reference in a training: joined to its rows, and computed anew for a few of them before it is believed."""
+"""The stored reference in a training: joined to its rows, and held against the model before it is believed."""
 
+import hashlib
+import json
+import math
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 from transformers import Trainer, TrainerCallback
 
 from infra.errors import BadInput
-from tasks.adapters import adapter_off
+from tasks.adapters import adapter_off, has_adapter
+from tasks.program import write_json
 from tasks.records import LOG_PROB, content_id
+from tasks.resume import ALONG
 from tasks.wrpo.batches import reference_log_probs
 
 SAMPLE = 8  # rows
-TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # nats per token: what layouts, batches and kernels make of the same weights
+# Nats, of one token. Layouts, batches and kernels round the same weights otherwise, each token by itself: of n tokens the
+# errors add up like a random walk's steps, to sigma sqrt(n), while other weights are off by so much per token, n times it.
+# So what is let pass is ROUNDING sqrt(n) of one response, and of all N tokens looked at together, where the allowed mean,
+# ROUNDING / sqrt(N), goes to 0. bf16: logits of 8 to 32 are stored 1/16 to 1/8 apart, sigma is at most 0.04; five of them.
+# fp32: a sum of some hundred nats is stored 3e-5 apart, which outweighs what its tokens are rounded by.
+ROUNDING = {"fp32": 5e-4, "bf16": 0.2}
 
 
-def join(rows: list[dict], records: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
+def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
     """The log-probabilities of each row's responses become its column `reference`, in the order of the roles."""
     if not files:
         raise BadInput("reference: the objective compares with a reference, and the job names none")
     table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
     stored = {row["content_id"]: row for row in table}
-    for row, record in zip(rows, records, strict=True):
-        found = [stored.get(content_id(record["prompt_id"], record[role])) for role in roles]
+    for row in rows:
+        found = [stored.get(content_id(row["prompt_id"], row["record"][role])) for role in roles]
         for role, entry in zip(roles, found, strict=True):
             tokens = entry["tokens"] if entry else "no"
             if tokens != len(row[role]):
@@ -33,28 +45,64 @@ def join(rows: list[dict], records: list[dict], files: list[str], roles: tuple[s
 
 
 class VerifyReference(TrainerCallback):
-    """Before the first step the policy is the reference: a few rows must say so. After a resume it no longer is, and they
-    were verified then."""
+    """Before the first step the policy is the reference, and without its adapter it always is: a few rows must say so.
+    A policy whose own weights were trained can no longer say it; its checkpoint holds the sha256 of what it was trained
+    against, and the rows must have that."""
 
-    def __init__(self, trainer: Trainer, precision: str, seed: int):
-        self.trainer, self.tolerance, self.seed = trainer, TOLERANCE[precision], seed
+    def __init__(self, trainer: Trainer, precision: str, seed: int, out: Path, resume: Path | None):
+        self.trainer, self.rounding, self.seed = trainer, ROUNDING[precision], seed
+        self.out, self.resume = out, resume
 
     def on_train_begin(self, args, state, control, **parts):
-        if state.global_step:
-            return
         trainer = self.trainer
         rows = trainer.train_dataset[: len(trainer.train_dataset) - trainer.fillers]
-        some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
-        size, pad_id, layout = args.per_device_train_batch_size, trainer.pad_id, trainer.layout
-        with trainer.accelerator.autocast(), adapter_off(trainer.model):
-            for place, values in reference_log_probs(trainer.model_wrapped, some, size, pad_id, layout):
-                compare(some[place], trainer.preference.roles, values.tolist(), self.tolerance)
+        if self.resume:
+            compare_digests(self.resume / ALONG / "reference.json", rows)
+        elif state.is_world_process_zero:
+            (self.out / ALONG).mkdir(exist_ok=True)
+            write_json(self.out / ALONG / "reference.json", {"sha256": digest(rows)})
+        if not self.resume or has_adapter(trainer.model):
+            some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
+            compare(differences(trainer, some, args.per_device_train_batch_size), self.rounding)
 
 
-def compare(row: dict, roles: tuple[str, ...], computed: list[float], tolerance: float) -> None:
-    for role, before, now in zip(roles, row["reference"].tolist(), computed, strict=True):
-        if not abs(before - now) <= tolerance * len(row[role]):
+Difference = tuple[str, str, int, float, float]  # prompt id, role, tokens, stored, computed
+
+
+def differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Difference]:
+    with trainer.accelerator.autocast(), adapter_off(trainer.model):
+        for place, values in reference_log_probs(trainer.model_wrapped, rows, size, trainer.pad_id, trainer.layout):
+            row = rows[place]
+            for role, before, now in zip(
+                trainer.preference.roles, row["reference"].tolist(), values.tolist(), strict=True
+            ):
+                yield row["prompt_id"], role, len(row[role]), before, now
+
+
+def compare(found: Iterator[Difference], rounding: float) -> None:
+    total, sum_of_all = 0, 0.0
+    for prompt, role, tokens, before, now in found:
+        if not abs(before - now) <= rounding * math.sqrt(tokens):
             raise BadInput(
-                f"reference: prompt {row['prompt_id']}: log pi_ref of {role} is stored as {before:.6f} and computed as"
-                f" {now:.6f}, more than {tolerance:g} apart for each of its {len(row[role])} tokens"
+                f"reference: prompt {prompt}: log pi_ref of {role} is stored as {before:.6f} and computed as"
+                f" {now:.6f}, more than {rounding:g} apart times the root of its {tokens} tokens"
             )
+        total, sum_of_all = total + tokens, sum_of_all + before - now
+    if abs(sum_of_all) > rounding * math.sqrt(total):
+        raise BadInput(
+            f"reference: over {total} tokens log pi_ref is stored {sum_of_all / total:+.2e} nats per token away from"
+            f" what is computed, where rounding leaves {rounding / math.sqrt(total):.1e}"
+        )
+
+
+def digest(rows: list[dict]) -> str:
+    table = sorted((row["prompt_id"], row["reference"].tolist()) for row in rows)
+    return hashlib.sha256(json.dumps(table).encode()).hexdigest()
+
+
+def compare_digests(kept: Path, rows: list[dict]) -> None:
+    before, now = json.loads(kept.read_text())["sha256"], digest(rows)
+    if before != now:
+        raise BadInput(
+            f"reference: the checkpoint was trained against log-probs of sha256 {before[:12]}, these have {now[:12]}"
+        )

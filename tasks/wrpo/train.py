@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from tasks.adapters import adapted
+from tasks.fit import refuse_none
 from tasks.group import part
 from tasks.kept import keep
 from tasks.loading import load_model, load_tokenizer
@@ -17,7 +18,7 @@ from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.stored import VerifyReference, join
@@ -25,15 +26,21 @@ from tasks.wrpo.trainer import WrpoTrainer, write_steps
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
+    with enough_memory(job, "wrpo"):
+        return train(job, out, progress)
+
+
+def train(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
     needed = pa.schema([PREFERENCE_RECORD.field(name) for name in ("prompt_id", "messages", *preference.roles)])
     records = read("pairs", job["pairs"], needed)
-    rows, truncated = encode(records, tokenizer, what["max_length"], preference.roles)
+    rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)
+    refuse_none(len(rows), len(records), what["max_length"])
     if preference.needs_reference:
-        join(rows, records, job["reference"], preference.roles)
+        join(rows, job["reference"], preference.roles)
     pad_id = tokenizer.pad_token_id or 0  # masked: never attended to, never a label
     layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
     trainer = WrpoTrainer(
@@ -45,18 +52,18 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
         layout=layout,
     )
     [trainer.add_callback(callback) for callback in (StepCount(progress), *trackers(job))]
-    if preference.needs_reference:
-        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"]))
     resume = newest(job, out)
+    if preference.needs_reference:
+        trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"], out, resume))
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
-    with enough_memory(job):
-        trainer.train(resume_from_checkpoint=resume and str(resume))
+    trainer.train(resume_from_checkpoint=resume and str(resume))
     keep(trainer, tokenizer, job, out)
     part()
     if not trainer.is_world_process_zero():
         return None
     steps = write_steps(trainer, out / "steps.parquet")
-    return summary(steps, len(rows), truncated=truncated) | {"layout": layout}
+    write_speed(steps, out / "speed.parquet")
+    return summary(steps, len(rows), **counts) | {"layout": layout}
 
 
 if __name__ == "__main__":

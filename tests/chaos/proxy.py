@@ -60,14 +60,24 @@ class Proxy:
             asyncio.set_event_loop(self.loop)
             self.loop.run_until_complete(listen())
             self.loop.run_forever()
+            self.loop.run_until_complete(self.end())
+            self.loop.close()
 
         self.thread = threading.Thread(target=turn, daemon=True)
         self.thread.start()
         started.wait(10)
 
     def close(self) -> None:
+        """Its connections end with it: what is left unfinished would be complained of at some later collection."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
+
+    async def end(self) -> None:
+        self.server.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in serving:
+            each.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -12,7 +12,7 @@ from e2e.home import Home, wait_until
 
 from flows.forms import Pools
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.services import marked
 from tasks.stage import Step, lineage
 

@@ -10,7 +10,7 @@ from prefect.states import Completed, Crashed, Pending
 from flows import dispatch
 from flows.fusion import fusion
 from flows.place import Place
-from flows.recipe import load
+from flows.written import load
 from infra.launch import Launcher
 from infra.store import Store
 from tasks.stage import lineage

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from flows.doctor import stopping
+from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor, load
+from flows.recipe import Doctor
+from flows.written import load
 from infra.errors import BadInput
 from tasks.models.findings import Finding
 from tests import tiny
@@ -51,8 +52,13 @@ def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
     from tasks.models.examine import findings
 
-    where = {"name": "mirror", "folder": str(folder(path / "model", **model)), "origin": "somewhere", "trained": 0}
-    return findings(where | {"answers": True, "max_new_tokens": 32, "context": stated}, prompts)
+    return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
+
+
+def place(path, **changes) -> dict:
+    """A model as the doctor's program is told of it."""
+    lengths = {"max_new_tokens": 32, "context": 0, "trained": 0, "scored": 0}
+    return {"name": "mirror", "folder": str(path), "origin": "somewhere", "answers": True, **lengths, **changes}
 
 
 def red(findings) -> set[str]:
@@ -87,6 +93,41 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     findings = seen(tmp_path, config={"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}})
     (code,) = [one for one in findings if one.check == "remote-code"]
     assert "modeling_own.Own" in code.text and "not run" in code.text
+
+
+@pytest.mark.parametrize(
+    ("check", "broken"),
+    [
+        ("template", {"template": "{{ messages[0]['content'] + 1 }}"}),
+        ("template", {"template": "{{ raise_exception('not today') }}"}),
+        ("template", {"template": "{% for %}"}),
+        ("loads", {"files": {"config.json": "{oh"}}),
+        ("loads", {"files": {"generation_config.json": "[]"}}),
+        ("loads", {"files": {"tokenizer.json": "{}"}}),
+        ("loads", {"files": {"config.json": '{"auto_map": 3, "model_type": "llama"}'}}),
+        ("context", {"files": {"config.json": '{"model_type": "mamba"}'}}),
+    ],
+)
+def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, check, broken):
+    files = broken.pop("files", {})
+    told = place(folder(tmp_path / "model", **broken))
+    for name, text in files.items():
+        (tmp_path / "model" / name).write_text(text)
+    from tasks.models.examine import findings
+
+    assert red(findings(told, PROMPTS)) == {check}
+
+
+def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
+    from tasks.models.examine import findings
+
+    path = folder(tmp_path / "model")
+    assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
+    assert red(findings(place(path, answers=False, max_new_tokens=0, scored=513), PROMPTS)) == {"context"}
+    model = f"{{kind='folder', path='{path}'}}"
+    jury = f"jury=[{{name='other', model={model}, scoring={{kind='sequence-classifier', max_length=99}}}}]"
+    told = {one["name"]: one["scored"] for one, _ in models_of(load("demo", [jury, f"reward.model={model}"]))}
+    assert told == {"reward": 4096, "other": 99}
 
 
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):

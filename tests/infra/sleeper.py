@@ -1,6 +1,7 @@
 """A program for the launcher's tests: starts a child of its own, says so, and sleeps; or fails as its job says."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,10 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+    if job["kind"] == "save":
+        signal.signal(signal.SIGTERM, lambda *_: save(out))
+    if job["kind"] == "ignore":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
         (out / f"member-{os.getpid()}").touch()
         time.sleep(120)
@@ -28,6 +33,12 @@ def sleep(job: dict, out: Path, progress) -> dict:
     (out / "pids.draft").rename(out / "pids")
     time.sleep(120)
     return {}
+
+
+def save(out: Path) -> None:
+    time.sleep(0.5)
+    (out / "saved").touch()
+    sys.exit(143)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.launch import Launcher
+from infra.settings import settings
 
 SLEEPER = "tests.infra.sleeper"
 
@@ -85,6 +87,96 @@ def test_a_group_ends_when_its_starter_is_killed(tmp_path):
     starter.wait()
     for member in members:
         assert_gone(int(member.name.partition("-")[2]))
+
+
+def interrupted(launcher, out: Path, kind: str, interrupt) -> tuple[float, list[bool]]:
+    """Begins a program in a thread, interrupts it once it sleeps; how long its end took, and what the watcher saw."""
+    seen, ended = [], []
+    watch = lambda: seen.append((out / "saved").exists())
+
+    def work():
+        with pytest.raises(ProgramFailed, match="was ended"):
+            launcher.run(SLEEPER, {"kind": kind}, out, watch)
+        ended.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not (out / "pids").exists():
+        assert thread.is_alive()
+        time.sleep(0.05)
+    began = time.monotonic()
+    interrupt()
+    took = time.monotonic() - began
+    thread.join(10)
+    assert ended
+    assert_gone(int((out / "pids").read_text()))
+    return took, seen
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    """Sets how long a program may take to save."""
+
+    def wait(seconds: float) -> None:
+        monkeypatch.setenv("FUSE_SAVE_SECONDS", str(seconds))
+        settings.cache_clear()
+
+    yield wait
+    settings.cache_clear()
+
+
+def test_an_interrupted_program_may_save_and_its_watcher_sees_what_it_saved(launcher, tmp_path, patience):
+    patience(30)
+    took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave)
+    assert took < 10 and seen[-1] and not seen[0]
+
+
+def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):
+    patience(1)
+    took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
+    assert 1 <= took < 5
+
+
+def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience):
+    patience(60)
+
+    def twice():
+        again = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+        again.start()
+        with pytest.raises(KeyboardInterrupt):
+            launcher.leave()
+
+    took, _ = interrupted(launcher, tmp_path / "out", "ignore", twice)
+    assert took < 10
+
+
+def test_a_failure_that_no_retry_mends_ends_programs_at_once(launcher, tmp_path, patience):
+    patience(60)
+    took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.stopped.set)
+    assert took < 5 and not any(seen)
+
+
+def test_a_program_of_the_main_thread_may_save_too(launcher, tmp_path, patience):
+    """A worker brings its one step in its main thread, where the signal is raised."""
+    patience(30)
+    out, seen = tmp_path / "out", []
+
+    def watch():
+        seen.append((out / "saved").exists())
+        if (out / "pids").exists() and len(seen) > 1 and not raised:
+            raised.append(True)
+            raise KeyboardInterrupt
+
+    raised: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run(SLEEPER, {"kind": "save"}, out, watch)
+    assert seen[-1]
+
+
+def test_nothing_is_begun_once_the_run_is_leaving(launcher, tmp_path):
+    launcher.leave()
+    with pytest.raises(ProgramFailed, match="was not begun"):
+        launcher.run(SLEEPER, {"kind": "quick"}, tmp_path / "out")
 
 
 def assert_gone(pid: int) -> None:

@@ -61,6 +61,16 @@ def test_one_model_alone_has_ties_length_and_means_and_nobody_to_agree_with():
     )
 
 
+def test_responses_whose_tokens_nobody_counted_have_a_mean_score_and_nothing_about_length():
+    scores = {"held": WEST.assign(tokens=None), "north": NORTH}
+    (one,) = jury(table({"reward": scores}), ["reward"])["models"]
+    assert [source["mean"] for source in one["sources"]] == [4.0, 2.0]
+    assert one["responses"] == 6 and one["length_pearson"] == pytest.approx(1.0)  # of north alone: 1 2 3 and 1 2 3
+    assert one["sources"][0]["residual"] is None and one["sources"][1]["residual"] == pytest.approx(2.0)
+    (alone,) = jury(table({"reward": {"held": WEST.assign(tokens=None)}}), ["reward"])["models"]
+    assert (alone["length_pearson"], alone["length_spearman"], alone["sources"][0]["residual"]) == (None, None, None)
+
+
 def test_two_models_are_compared_on_what_both_scored():
     found = jury(table({"reward": SCORES, "other": OTHER}), ["reward", "other"])
     assert [(one["responses"], one["unscored"]) for one in found["models"]] == [(6, 0), (5, 1)]

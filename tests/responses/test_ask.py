@@ -6,7 +6,7 @@ import time
 import pytest
 from aiohttp import web
 
-from infra.errors import ProgramFailed, SourceFailed
+from infra.errors import BadInput, ProgramFailed, SourceFailed
 from infra.settings import settings
 from tasks.responses.engines import Endpoint
 from tasks.tokens import prompt_ids
@@ -89,6 +89,61 @@ def test_an_answer_that_the_server_withholds_is_a_refusal(workplace):
         refused = workplace.table(step, "refused.parquet")
     assert len(refused) and set(refused["finish_reason"]) == {"refused: filtered: the server withholds its answer"}
     assert len(refused) + len(workplace.table(step, "responses.parquet")) == 4 * len(QUESTIONS)
+
+
+@pytest.mark.parametrize("reason", ["length", "stop"])
+def test_a_model_that_answers_nothing_at_all_to_a_prompt_has_a_row_that_says_so(workplace, reason):
+    silent = {"choices": [{"message": {"content": None}, "finish_reason": reason}]}
+    manner = lambda body, before: web.json_response(silent) if body["messages"][-1]["content"] == "why" else None
+    with serving(Stub(manner=manner)) as stub:
+        step = sampled(engine(stub))
+        refused = workplace.table(step, "refused.parquet")
+    assert set(refused["prompt_id"]) == {ids(("why",))["why"]} and len(stub.asked) == 2 * len(QUESTIONS)
+    assert refused["finish_reason"].str.startswith("refused: no text: ").all()
+
+
+def test_a_busy_server_that_answers_a_few_at_a_time_is_a_queue_however_long_it_is(workplace):
+    """No Retry-After, far more 429s to a request than it has attempts."""
+    room = [time.monotonic()]
+
+    def manner(body, before):
+        if time.monotonic() < room[0]:
+            return answer(429)
+        room[0] = time.monotonic() + 0.03
+        return None
+
+    with serving(Stub(manner=manner)) as stub:
+        counts = workplace.made(sampled(engine(stub, attempts=4, first_wait=0.02, concurrency=32), n=8)).counts
+    assert counts["answers"] == counts["rows"] == 8 * len(QUESTIONS)
+    assert max(stub.asked.count(body) for body in stub.asked) > 4
+
+
+def test_a_server_that_is_busy_and_answers_nobody_has_failed(workplace):
+    with serving(Stub(manner=lambda body, before: answer(429))) as stub:
+        with pytest.raises(ProgramFailed, match="3 attempts, the last: status 429"):
+            workplace.made(sampled(engine(stub, attempts=3, first_wait=0.02)))
+        assert max(stub.asked.count(body) for body in stub.asked) == 3
+
+
+@pytest.mark.parametrize("usage", [None, "much", {}, {"prompt_tokens": -1, "completion_tokens": "2"}, [1]])
+def test_tokens_that_a_server_does_not_count_or_counts_wrongly_are_not_known(workplace, usage):
+    reply = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": usage}
+    with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
+        step = sampled(engine(stub, price_in=1.0), texts=QUESTIONS[:2], n=1)
+        table = workplace.table(step, "responses.parquet")
+    assert table["text"].tolist() == ["yes", "yes"]
+    assert table["tokens"].isna().all() and table["prompt_tokens"].isna().all()
+    assert workplace.made(step).counts["tokens"] == 0
+
+
+def test_a_text_that_was_cut_inside_a_character_is_kept_with_a_mark_in_its_place(workplace):
+    reply = {
+        "model": "m\ud800",
+        "choices": [{"message": {"content": "so \U0001f600\ud83d"}, "finish_reason": "length"}],
+    }
+    with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
+        table = workplace.table(sampled(engine(stub), texts=QUESTIONS[:1], n=1), "responses.parquet")
+    assert table["text"].tolist() == ["so \U0001f600\ufffd"] and table["engine"].tolist() == ["endpoint m\ufffd"]
 
 
 def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace):
@@ -175,6 +230,19 @@ def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_ar
             0.0,
         )  # none is left to the server
         assert body["stop_token_ids"] == [5] and body["max_tokens"] == 8
+
+
+def test_token_ids_that_the_model_does_not_have_fail_the_source(tmp_path):
+    from tasks.responses.ask import Tokens
+    from tests import tiny
+
+    sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 8}
+    form = Tokens({"tokenizer": tiny.folder(tmp_path / "model"), "what": sampling, "how": {"model": "m"}})
+    row = {"prompt_id": "p", "sample_index": 0, "seed": 1}
+    for foreign in ("hi", -1, 10_000, None, 2.0):
+        with pytest.raises(BadInput, match=r"the server answers with a token .*, which the model does not have"):
+            form.row(row, {"choices": [{"token_ids": [10, foreign]}]})
+    assert form.row(row, {"choices": [{"token_ids": [10, 5]}]})["tokens"] == 2
 
 
 def test_what_a_chat_cannot_say_is_refused(workplace):

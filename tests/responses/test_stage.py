@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.errors import BadInput
+from infra.errors import BadInput, SourceFailed
 from tasks import pool
 from tasks.records import PROMPT, RESPONSE, content_id
 from tasks.responses.engines import Endpoint, Transformers, Vllm
@@ -73,6 +73,32 @@ def test_responses_that_the_prompts_came_with_are_a_source_that_nobody_samples(w
 def test_prompts_without_any_response_are_no_source(workplace):
     with pytest.raises(BadInput, match=r"none of 6 prompts came with a response"):
         workplace.made(sampled(Transformers(), TEXTS, model(kind="existing")))
+
+
+def refusing(workplace, what: str):
+    """A model whose template refuses prompts that hold this."""
+    from tests import tiny
+
+    folder = tiny.folder(workplace.folder / f"refuses {what}")
+    rule = "{% if 'WHAT' in messages[0].content %}{{ raise_exception('not that') }}{% endif %}".replace("WHAT", what)
+    tiny.tokenizer(template=rule + tiny.TEMPLATE).save_pretrained(folder)
+    return model(str(folder))
+
+
+def test_a_prompt_that_the_template_refuses_is_a_row_with_its_reason_and_the_others_are_answered(workplace):
+    step = sampled(Transformers(), TEXTS, refusing(workplace, "maths"))
+    refused = workplace.table(step, "refused.parquet")
+    assert set(refused["prompt_id"]) == {ids(TEXTS)["maths a"]} and len(refused) == 2
+    assert set(refused["finish_reason"]) == {"refused: the template refuses it: not that"}
+    assert len(workplace.table(step, "responses.parquet")) == 10
+
+
+def test_a_model_that_answers_no_prompt_has_failed_and_says_why(workplace):
+    step = sampled(Transformers(), TEXTS, refusing(workplace, "maths"), by_category={"code": 0, "chat": 0})
+    with pytest.raises(
+        SourceFailed, match=r"none of 2 rows is a response, the first was refused: the template .* not that"
+    ):
+        workplace.made(step)
 
 
 def test_rows_know_neither_their_engine_nor_how_many_they_are():

@@ -27,11 +27,11 @@ def start(tmp_path_factory):
 
 
 def unseen() -> list[tuple[str, str]]:
-    return [(row["prompt_id"], row["prompt_id"].removeprefix("copy: ")) for row in hold_out(rows(), 0.4)[1]]
+    return [(row["name"], row["name"].removeprefix("copy: ")) for row in hold_out(rows(), 0.4)[1]]
 
 
 def rows() -> list[dict]:
-    return [{"prompt_id": prompt} for prompt, _ in TEXTS]
+    return [{"name": prompt} for prompt, _ in TEXTS]
 
 
 @pytest.mark.parametrize(("rate", "every", "kept"), [(3e-3, 5, 7), (0.3, 1, 6)])
@@ -66,9 +66,9 @@ def test_a_resumed_run_still_knows_its_candidate(start, tmp_path):
 
 
 def test_a_record_stays_where_it_is_when_others_come():
-    fewer, more = (set(row["prompt_id"] for row in hold_out(some, 0.4)[1]) for some in (rows()[:8], rows()))
+    fewer, more = (set(row["name"] for row in hold_out(some, 0.4)[1]) for some in (rows()[:8], rows()))
     assert fewer <= more
-    shares = hold_out([{"prompt_id": hashlib.md5(bytes([n % 256, n // 256])).hexdigest()} for n in range(4000)], 0.1)
+    shares = hold_out([{"name": hashlib.md5(bytes([n % 256, n // 256])).hexdigest()} for n in range(4000)], 0.1)
     assert 320 < len(shares[1]) < 480
 
 

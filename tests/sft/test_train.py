@@ -88,12 +88,17 @@ def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start
 
 def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "model", "progress.json", "speed.parquet", "steps.parquet"
+    ]  # fmt: skip
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
     assert steps[0]["learning_rate"] == 1e-3 > steps[2]["learning_rate"] > 0
     fed = sum(4 + len(prompt) + len(response) + 1 for prompt, response in TEXTS)  # four of the template, one end
     assert sum(step["tokens"] for step in steps[:2]) == fed
+    speed = pq.read_table(tmp_path / "out/speed.parquet").to_pylist()
+    assert [row["tokens"] for row in speed] == [step["tokens"] for step in steps]
+    assert all(1 < row["tokens_per_second"] < 1e6 for row in speed)
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
     assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == tiny.TEMPLATE
@@ -104,10 +109,12 @@ def test_more_steps_than_the_epochs_hold_are_not_made_up(start, tmp_path):
     assert trained(start, tmp_path, batch_size=128, device_batch_size=2, epochs=2, max_steps=9)["steps"] == 2
 
 
-def test_truncations_are_counted_and_a_prompt_too_long_is_named(start, tmp_path):
+def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_refused(start, tmp_path):
     assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
-    with pytest.raises(BadInput, match="shift: hello there"):
-        trained(start, tmp_path / "long", max_length=29)
+    less = trained(start, tmp_path / "long", max_length=29)  # "shift: hello there" has no room left
+    assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
+    with pytest.raises(BadInput, match="max_length: 9: the prompts of all 4 records leave less than 8 tokens"):
+        trained(start, tmp_path / "none", max_length=9)
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):

@@ -1,7 +1,9 @@
 """The stored reference: the numbers of one plain forward each, one file for every objective, and refused if it is wrong."""
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,9 +15,9 @@ from wrpo.references import log_probs, stored
 from wrpo.test_trainer import RECORDS, trained
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
-from tasks.adapters import adapted
+from tasks.adapters import adapted, without_adapter
 from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id
 from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
@@ -24,7 +26,7 @@ from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.settings import ROLES, Reference
 from tasks.wrpo.stage import WRPOHow, compute_reference, responses
-from tasks.wrpo.stored import VerifyReference, join
+from tasks.wrpo.stored import ROUNDING, VerifyReference, compare, digest, join
 from tasks.wrpo.trainer import WrpoTrainer
 
 ODD = [  # a record of two roles, of four, and two roles with the same words
@@ -96,7 +98,7 @@ def test_simpo_has_none_in_its_chain(kind, tmp_path):
 
 
 def chain_of(kind: str, folder) -> dict[str, Step]:
-    from flows.recipe import SHIPPED
+    from flows.written import SHIPPED
 
     text = (
         (SHIPPED / "demo.toml")
@@ -125,8 +127,8 @@ def run(start, folder, monkeypatch, change) -> None:
     from tasks.wrpo import stored as joined
 
     whole = joined.join
-    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, records, files, roles: whole(
-        rows, records, [spoilt(file, change) for file in files], roles))  # fmt: skip
+    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(
+        rows, [spoilt(file, change) for file in files], roles))  # fmt: skip
     trained(start, folder)
 
 
@@ -144,9 +146,30 @@ def test_a_reference_of_other_weights_is_refused_with_the_row_and_both_values(st
 
 def test_rounding_is_let_pass(start, tmp_path, monkeypatch):
     def shift(table):
-        table["log_prob"] -= table["tokens"] * 3e-5
+        table["log_prob"] += 1e-4 * (-1.0) ** np.arange(len(table)) * np.sqrt(table["tokens"])
 
     run(start, tmp_path, monkeypatch, shift)
+
+
+def seen(sigma: float, shift: float, seed: int) -> list:
+    """What is found of eight rows whose tokens are rounded by so much each, and shifted by so much."""
+    dice = np.random.default_rng(seed)
+    lengths = dice.integers(20, 600, size=24)
+    return [("p", "own_best", n, 0.0, dice.normal(shift * n, sigma * np.sqrt(n))) for n in lengths.tolist()]
+
+
+def test_in_bf16_what_rounding_does_passes_and_a_small_shift_is_found():
+    for seed in range(300):
+        compare(seen(0.04, 0.0, seed), ROUNDING["bf16"])
+        with pytest.raises(BadInput, match=r"reference: .* nats per token away|root of its"):
+            compare(seen(0.04, 0.006, seed), ROUNDING["bf16"])  # 0.02 was let pass before, at any length
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_right_reference_in_bf16_passes_in_every_layout_and_batch(seed, tmp_path):
+    start = tiny.save(tiny.llama(seed=seed, layers=6), tmp_path / "start")
+    for number, how in enumerate([{}, {"layout": "padded"}, {"device_batch_size": 7}]):
+        trained(start, tmp_path / str(number), precision="bf16", how=how, max_steps=1)
 
 
 def test_a_reference_of_no_number_is_refused(start, tmp_path, monkeypatch):
@@ -169,26 +192,64 @@ def trainer_of(model, rows, folder) -> WrpoTrainer:
     how = {"device_batch_size": 8, "gradient_checkpointing": False}
     job = {"what": what | {"max_steps": None, "precision": "fp32"}, "how": how, "seed": 1}
     args = arguments(TrainingArguments, job, len(rows), folder, remove_unused_columns=False)
-    make_ready(model.get_base_model(), rows, 0, "padded")
+    make_ready(without_adapter(model), rows, 0, "padded")
     return WrpoTrainer(model=model, args=args, rows=rows, preference=from_job(what, seed=1), pad_id=0, layout="padded")
 
 
-def test_the_reference_is_the_model_without_its_adapter_however_far_that_is_trained(start, tmp_path):
+def verify(trainer, folder, resume=None) -> None:
+    state = SimpleNamespace(global_step=1 if resume else 0, is_world_process_zero=True)
+    VerifyReference(trainer, "fp32", 1, folder, resume).on_train_begin(trainer.args, state, None)
+
+
+def joined(start, folder) -> list[dict]:
+    rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
+    join(rows, [str(stored(start, RECORDS, folder))], ROLES[:3])
+    return rows
+
+
+def with_adapter(start):
     model = adapted(AutoModelForCausalLM.from_pretrained(start), {"rank": 4, "alpha": 32.0, "targets": []}, seed=1)
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value.data)
-    rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
-    join(rows, RECORDS, [str(stored(start, RECORDS, tmp_path))], ROLES[:3])
+    return model
+
+
+def test_the_reference_is_the_model_without_its_adapter_however_far_that_is_trained(start, tmp_path):
+    rows, model = joined(start, tmp_path), with_adapter(start)
     trainer = trainer_of(model, rows, tmp_path)
-    begin = lambda step: VerifyReference(trainer, "fp32", 1).on_train_begin(
-        trainer.args, SimpleNamespace(global_step=step), None
-    )
-    begin(0)
+    verify(trainer, tmp_path)
     trainer.model = trainer.model_wrapped = model.merge_and_unload()
     with pytest.raises(BadInput, match="is stored as"):
-        begin(0)
-    begin(1)  # after a resume the policy is no longer the reference
+        verify(trainer, tmp_path)
+
+
+def test_after_a_resume_an_adapter_s_reference_is_computed_anew(start, tmp_path):
+    rows = joined(start, tmp_path)
+    trainer = trainer_of(with_adapter(start), rows, tmp_path)
+    verify(trainer, tmp_path)
+    verify(trainer, tmp_path, resume=tmp_path)
+    for row in rows:
+        row["reference"] -= 0.1
+    verify_digest_of(rows, tmp_path)
+    with pytest.raises(BadInput, match="is stored as"):
+        verify(trainer, tmp_path, resume=tmp_path)
+
+
+def verify_digest_of(rows, folder) -> None:
+    """As if the checkpoint had been trained against these very rows."""
+    (folder / "along/reference.json").write_text(json.dumps({"sha256": digest(rows)}))
+
+
+def test_after_a_resume_a_trained_policy_needs_the_very_reference_it_was_trained_against(start, tmp_path):
+    rows, model = joined(start, tmp_path), AutoModelForCausalLM.from_pretrained(start)
+    trainer = trainer_of(model, rows, tmp_path)
+    verify(trainer, tmp_path)
+    model.model.embed_tokens.weight.data *= 1.1  # trained: the model can no longer tell
+    verify(trainer, tmp_path, resume=tmp_path)
+    rows[3]["reference"][1] += 1e-4
+    with pytest.raises(BadInput, match=r"trained against log-probs of sha256 \w{12}, these have \w{12}"):
+        verify(trainer, tmp_path, resume=tmp_path)
 
 
 @stage("stand-in model", version="1")
@@ -220,6 +281,16 @@ def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workpl
     table = workplace.table(made[0], "reference.parquet")
     assert list(table["content_id"]) == sorted(plainly(start, ODD))
     assert table["tokens"].sum() == first["tokens"]
+
+
+def test_responses_to_a_prompt_that_is_too_long_have_no_number_and_are_counted(workplace):
+    made = lambda length: compute_reference(
+        LABEL, model=tiny_model(what=What()), pairs=few_pairs(what=What()),
+        what=Reference(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip
+    table, counts = workplace.table(made(23), "reference.parquet"), workplace.made(made(23)).counts
+    assert counts["left_out"] == (table["tokens"] == 0).sum() == table["log_prob"].isna().sum() > 0
+    with pytest.raises(BadInput, match=r"what.max_length: 9: the prompts of all"):
+        workplace.made(made(9))
 
 
 def test_responses_of_a_prompt_stand_together_and_once():

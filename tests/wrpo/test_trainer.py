@@ -230,7 +230,9 @@ def test_dropout_is_off(start, tmp_path):
 
 def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp_path):
     summary, steps = trained(start, tmp_path)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "model", "progress.json", "speed.parquet", "steps.parquet"
+    ]  # fmt: skip
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (start, tmp_path / "out/model"))
@@ -240,6 +242,9 @@ def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp
         4 + len(record["messages"][0]["content"]) + len(record[name]) for record in RECORDS for name in RESPONSES
     )
     assert summary["tokens"] == sum(step["tokens"] for step in steps) == fed
+    speed = pq.read_table(tmp_path / "out/speed.parquet").to_pylist()
+    assert [(row["step"], row["tokens"]) for row in speed] == [(step["step"], step["tokens"]) for step in steps]
+    assert all(1 < row["tokens_per_second"] < 1e6 for row in speed)
     assert (summary["rows"], summary["loss_first"], summary["loss_last"]) == (7, steps[0]["loss"], steps[1]["loss"])
     assert json.loads((tmp_path / "out/progress.json").read_text()) == {"done": 2, "total": 2, "unit": "steps"}
 
@@ -247,6 +252,12 @@ def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp
 def test_truncation_cuts_one_response_and_counts_it(start, tmp_path):
     summary, _ = trained(start, tmp_path, max_length=24)
     assert summary["truncated"] == 1 and summary["rows"] == 7
+
+
+def test_records_whose_prompt_is_too_long_are_left_out_and_counted(start, tmp_path):
+    summary, steps = trained(start, tmp_path, max_length=23, batch_size=8)  # two prompts have 16 tokens: 7 are left
+    assert (summary["left_out"], summary["rows"], steps[0]["examples"]) == (2, 5, 5)
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp_path):
@@ -268,7 +279,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp
         ({"batch_size": 3}, "what.batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
         ({"objective": {"kind": "kto"}}, "what.objective.kind: 'kto'"),
         ({"records": []}, "pairs: no rows"),
-        ({"max_length": 16}, "prompt 0000: 13 tokens"),
+        ({"max_length": 16}, "what.max_length: 16: the prompts of all"),
     ],
 )
 def test_input_at_fault_is_named(change, message, start, tmp_path):

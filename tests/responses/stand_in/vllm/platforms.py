@@ -1,0 +1,5 @@
+"""No GPU."""
+
+
+class current_platform:
+    is_cpu = staticmethod(lambda: True)

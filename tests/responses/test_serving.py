@@ -1,0 +1,104 @@
+"""A vLLM server of a worker's own: started, asked under a key, ended, started again. The server alone is a stand-in."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from infra.errors import ProgramFailed
+from infra.settings import settings
+from tasks.responses.engines import Vllm
+from tests import tiny
+from tests.responses.stand_in.vllm.entrypoints.openai.api_server import ids
+from tests.responses.steps import QUESTIONS, sampled
+
+STAND_IN = Path(__file__).with_name("stand_in")
+
+
+@pytest.fixture
+def folder(workplace, monkeypatch):
+    """The stand-in's folder; its Python is ours, in an environment where vLLM is the stand-in."""
+    python = workplace.folder / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{STAND_IN}:$PYTHONPATH" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("FUSE_VLLM", str(python.parents[1]))
+    monkeypatch.setenv("STAND_IN", str(workplace.folder))
+    settings.cache_clear()
+    return workplace.folder
+
+
+def step(n: int = 2, **fields):
+    engine = Vllm(kind="vllm", server=True, **{"restarts": 0, "part_seconds": 0, "in_flight": 1, **fields})
+    return sampled(engine, n=n, temperature=0.8)
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+                time.sleep(0.05)
+                continue
+        return True
+    return False
+
+
+def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
+    table = workplace.table(step(), "responses.parquet")
+    tokenizer = tiny.tokenizer()
+    assert table["text"].tolist() == [tokenizer.decode(ids(seed)[:-1]) for seed in table["seed"]]
+    assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto server"}
+    assert gone(int((folder / "pid").read_text()))
+    words = (folder / "words").read_text().split("\n")
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert {"--enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"} < set(words)
+    key = words[words.index("--api-key") + 1].encode()
+    kept = [file for file in folder.rglob("*") if file.is_file() and file.name != "words"]
+    assert len(key) > 30 and not any(key in file.read_bytes() for file in kept)
+
+
+def test_that_it_is_a_server_moves_no_address():
+    assert step().address == sampled(Vllm(kind="vllm"), n=2, temperature=0.8).address
+    assert step().pool == sampled(Vllm(kind="vllm"), n=2, temperature=0.8).pool
+
+
+def test_a_server_that_keeps_dying_is_given_up_with_its_last_words_and_its_answers_stay(workplace, folder):
+    (folder / "deaths").write_text("9")
+    with pytest.raises(
+        ProgramFailed, match=r"(?s)serving ended with code 1.*out of memory, says the engine.*with code 3"
+    ):
+        workplace.made(step())
+    assert rows_of(workplace) == 3
+
+
+def test_whichever_of_the_two_dies_the_other_ends_and_both_come_again_and_go_on_where_they_were(workplace, folder):
+    (folder / "deaths").write_text("1")
+    killed, lives = [], set()
+
+    def kill() -> None:
+        """The asking program, once it has a server that does not die by itself."""
+        while len(lives) < 2 or rows_of(workplace) < 5:
+            with suppress(FileNotFoundError, ValueError):
+                lives.add(int((folder / "pid").read_text()))
+            time.sleep(0.02)
+        server = int((folder / "pid").read_text())
+        asking = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+        killed.extend([server, asking])
+        os.kill(asking, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    counts = workplace.made(step(n=40, restarts=2)).counts
+    killer.join()
+    assert (counts["restarts"], counts["rows_made"]) == (2, 40 * len(QUESTIONS)) and gone(killed[0])
+    assert rows_of(workplace) == 40 * len(QUESTIONS)  # none was made twice
+
+
+def rows_of(workplace) -> int:
+    return sum(part.rows for part in workplace.store.parts(step().pool))
