@@ -218,4 +218,4 @@ def publish(last: Step, place: Place) -> None:
 def where_to_read(report: Step, place: Place) -> str:
     (entry,) = (one for one in place.store.manifest(*report.address.split("/")).files if one.name == "report.html")
     copy = place.report(report)
-    return f"The report: [{copy.name}]({copy.as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"
+    return f"The report: [{copy.name}]({copy.absolute().as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

@@ -56,7 +56,7 @@ def ablate(
         ],
     )
     refuse_failures(failed)
-    return ablating.write_page(table, place).as_uri()
+    return ablating.write_page(table, place).absolute().as_uri()
 
 
 @flow(name="evaluate", flow_run_name=study_run_name, **TOLD, **PAGE)
@@ -92,7 +92,7 @@ def evaluate(
         passed = "passed" if found["gate"]["passed"] else f"not passed: {'; '.join(found['gate']['against'])}"
         create_markdown_artifact(key="gate", markdown=f"The gate is {passed}.")
     refuse_failures(failed)
-    return evaluating.write_page(found, place).as_uri()
+    return evaluating.write_page(found, place).absolute().as_uri()
 
 
 def span(one: dict) -> str:
