@@ -35,6 +35,7 @@ def keep(folder: Path) -> None:
             write_state(folder, ready=True, environment=str(folder / "environment"), **places(environment))
             while True:
                 services.revive()
+                services.shorten_logs()
                 time.sleep(1)
         except (RuntimeError, BadInput) as problem:
             write_state(folder, ready=False, problem=str(problem))
