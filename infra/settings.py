@@ -51,7 +51,10 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        return self.store or str(self.workspace.absolute() / "store")
+        """Whole, so that it is the same one for whoever works elsewhere."""
+        if "://" in self.store:
+            return self.store
+        return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
 
     @property
     def programs_at_once(self) -> int:
