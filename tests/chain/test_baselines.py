@@ -11,10 +11,10 @@ MORE = """
 how.judging = {{ url = "{url}", first_wait = 0.0 }}
 
 [[evaluation.collectives]]
-name = "best of sources"
+name = "best-of-sources"
 model = {{ kind = "best-by-reward" }}
 [[evaluation.collectives]]
-name = "least surprised"
+name = "least-surprised"
 model = {{ kind = "lowest-perplexity" }}
 [[evaluation.collectives]]
 name = "pairs"
@@ -56,12 +56,12 @@ def test_a_run_ends_with_its_suites_and_baselines_and_a_second_one_asks_nobody(t
     assert first.returncode == 0 and again.returncode == 0
     assert stub.answered.total() == paid > 0 and set(stub.answered.values()) == {1}
     for words in (
-        "best of sources",
-        "least surprised",
+        "best-of-sources",
+        "least-surprised",
         "pairs",
         "mixture",
         "LC@stub-1",
-        "best of sources → WRPO: win rate",
+        "best-of-sources → WRPO: win rate",
     ):
         assert words in first.stdout
     page = next((tmp_path / "space" / "reports").glob("small-*.html")).read_text()
