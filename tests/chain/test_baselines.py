@@ -19,10 +19,6 @@ model = {{ kind = "lowest-perplexity" }}
 [[evaluation.collectives]]
 name = "pairs"
 model = {{ kind = "pairwise" }}
-[[evaluation.collectives]]
-name = "mixture"
-model = {{ kind = "mixture-of-agents", aggregator = "source-1" }}
-
 [evaluation.open_judge]
 model = "stub-1"
 
