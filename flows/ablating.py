@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows.ablation import Run, chosen, load_matrix, stages
@@ -45,7 +46,7 @@ def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence
     table = matrix_table(matrix, every, place.store, failed)
     show_matrix(console, table)
     for address, reason in failed.items():
-        console.print(f"[red]failed[/] {address[:24]}: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed[/] {address[:24]}: {escape(reason)}", highlight=False, soft_wrap=True)
     console.print(f"\nmatrix: {write_page(table, place)}", soft_wrap=True)
     return 1 if failed else 0
 

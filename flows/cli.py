@@ -9,32 +9,31 @@ from flows.commands import comparing, housekeeping, recipes, stack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from infra.errors import FULL, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
+    from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
+    from infra.visible import one_line, visible
 
     chosen = parser().parse_args(arguments)
     try:
         return chosen.command(chosen) or 0
     except CorruptArtifact as problem:
-        print(f"fuse: {problem}; `fuse verify RECIPE --repair` has just that made again", file=sys.stderr)
+        print(
+            f"fuse: {one_line(str(problem))}; `fuse verify RECIPE --repair` has just that made again", file=sys.stderr
+        )
         return 2
     except BadInput as problem:
-        print(f"fuse: {problem}", file=sys.stderr)
-        return 2
-    except PermissionError as problem:
-        print(f"fuse: no right to use {problem.filename}: {problem.strerror}", file=sys.stderr)
+        print(f"fuse: {one_line(str(problem))}", file=sys.stderr)
         return 2
     except (ProgramFailed, StoreUnreachable, Unavailable) as problem:
-        print(f"fuse: {problem}", file=sys.stderr)
+        print(f"fuse: {visible(str(problem))}", file=sys.stderr)
         return 1
     except OSError as problem:
-        if problem.errno not in FULL:
+        if problem.errno not in (*FULL, *REFUSED):
             raise
+        full = problem.errno in FULL
         where = f": {problem.filename}" if problem.filename else ""
-        print(
-            f"fuse: {os.strerror(problem.errno)}{where}; make room and run again, what is finished stays",
-            file=sys.stderr,
-        )
-        return 1
+        advice = "; make room and run again, what is finished stays" if full else ""
+        print(f"fuse: {one_line(os.strerror(problem.errno) + where)}{advice}", file=sys.stderr)
+        return 1 if full else 2
     except KeyboardInterrupt:
         print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
         return 130

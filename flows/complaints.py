@@ -14,7 +14,9 @@ FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-t
 SCHEDULES = {"linear", "static", "cosine", "gap"}
 SPLITS = {"shares", "by-category", "given"}
 RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | set(objectives())
+COLLECTIVES = {"best-by-reward", "lowest-perplexity", "pairwise", "mixture-of-agents"}
+SUITES = {"alpaca-eval", "arena-hard", "mt-bench", "align-bench", "checked", "lm-eval", "livebench"}
+KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | COLLECTIVES | SUITES | set(objectives())
 
 
 def field_path(place: Sequence[str | int]) -> list[str]:

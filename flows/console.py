@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,10 +16,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
 
 from flows.plan import Planned
 from flows.verify import Piece
+from infra.visible import visible
 from tasks.models.findings import Finding
 from tasks.stage import Step
 
@@ -99,9 +101,17 @@ class Watcher:
             self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}, {left}", highlight=False)
 
 
+class Terminal(Console):
+    """Colours and live lines are ours; whatever a text holds that a terminal would obey is shown instead."""
+
+    def render(self, *arguments, **keywords) -> Iterator[Segment]:
+        for segment in super().render(*arguments, **keywords):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def make_console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=140, file=sys.stdout)
+    console = Terminal(highlight=False)
+    return console if console.is_terminal else Terminal(highlight=False, width=140, file=sys.stdout)
 
 
 def show_plan(console: Console, planned: Sequence[Planned]) -> None:

@@ -76,8 +76,7 @@ def made_from(upstream: list[Manifest]) -> list[str]:
     """The end of a card: the models that something was made from, and every step to it."""
     models = [f"* {one.label}: {identity(one)}" for one in upstream if one.stage == "model"]
     steps = [
-        f"| {one.label} | `{one.stage}/{one.fingerprint[:12]}` | {one.version} | {one.provenance['commit'][:12]} | "
-        f"{one.started} |"
+        f"| {one.label} | `{one.stage}/{one.fingerprint[:12]}` | {one.version} | {one.commit} | {one.started} |"
         for one in upstream
     ]
     head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")

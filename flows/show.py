@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from infra.errors import BadInput
@@ -33,7 +34,7 @@ def show_lineage(console: Console, manifest: Manifest, store: Store) -> None:
 
 def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
     """An artifact shown once in full; where it is used again, by its address alone."""
-    head = f"[bold]{manifest.label}[/]  [dim]{manifest.stage}/{manifest.fingerprint[:12]}[/]"
+    head = f"[bold]{escape(manifest.label)}[/]  [dim]{manifest.stage}/{manifest.fingerprint[:12]}[/]"
     if manifest.fingerprint in seen:
         return Tree(f"{head} [dim](above)[/]")
     seen.add(manifest.fingerprint)
@@ -44,7 +45,9 @@ def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
         for reference in references:
             upstream = store.manifest(reference.stage, reference.fingerprint)
             if upstream is None:
-                tree.add(f"{name}: {reference.stage}/{reference.fingerprint[:12]} [red]is no longer in the store[/]")
+                tree.add(
+                    f"{escape(name)}: {reference.stage}/{reference.fingerprint[:12]} [red]is no longer in the store[/]"
+                )
             else:
                 tree.add(branch(upstream, store, seen))
     return tree
@@ -59,10 +62,10 @@ def facts(manifest: Manifest) -> list[str]:
     versions = ", ".join(f"{name} {made[name]}" for name in ("python", "torch", "transformers", "trl") if name in made)
     settings = ", ".join(f"{name}={value!r:.60}" for name, value in manifest.what.items())
     return [
-        line.replace("[", "\\[")
+        escape(line)
         for line in (
             f"made {manifest.started} in {manifest.seconds:.1f} s",
-            f"by version {manifest.version} of the stage, at commit {made['commit'][:12]}",
+            f"by version {manifest.version} of the stage, at commit {manifest.commit}",
             f"with {versions} on {made.get('machine')}, {made.get('cores')} cores",
             f"settings {settings}",
             f"counts {counts}",

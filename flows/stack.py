@@ -29,6 +29,8 @@ def up() -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "up.lock", "a") as others:
         fcntl.flock(others, fcntl.LOCK_EX)  # of two at once one starts it, the other finds it
+        while kept(folder) and "problem" in read_state(folder):
+            time.sleep(0.2)  # of a start that failed: its keeper still ends what it had started
         if not kept(folder):
             start_keeper(folder)
     return wait_until_ready(folder)

@@ -83,7 +83,7 @@ def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
 def step_into(place: Any, part: str, origin: str) -> Any:
     if isinstance(place, list):
         named = [item for item in place if isinstance(item, dict) and item.get("name") == part]
-        if named or (part.isdigit() and int(part) < len(place)):
+        if named or part in map(str, range(len(place))):
             return named[0] if named else place[int(part)]
         raise BadInput(f"{origin}: there is no {part!r} in the list")
     found = place.setdefault(part, {})

@@ -3,6 +3,9 @@
 import errno
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: with more room the same will do
+REFUSED = (  # of an OSError: a place that a person has to choose anew, or make usable
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
 
 
 class BadInput(Exception):

@@ -66,6 +66,11 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         """What was made; how fast it was made changes nothing about it."""
         return _content([entry for entry in self.files if entry.name != CLOCKED])
 
+    @property
+    def commit(self) -> str:
+        """Of the code that made it."""
+        return str(self.provenance.get("commit", "unknown"))[:12]
+
     def render(self) -> bytes:
         """The stored form: JSON that carries the sha256 of itself without it."""
         body = self.model_dump(mode="json")

@@ -2,6 +2,7 @@
 
 from flows import cli
 from infra.settings import settings
+from infra.visible import visible
 
 
 def refused(capsys, *words: object) -> str:
@@ -10,6 +11,6 @@ def refused(capsys, *words: object) -> str:
     code = cli.main([str(word) for word in words])
     line = capsys.readouterr().err.rstrip("\n")
     assert code == 2, f"code {code}: {line}"
-    assert line.startswith("fuse: ") and "\n" not in line and "Traceback" not in line, line
+    assert line.startswith("fuse: ") and line == visible(line) and "\n" not in line and "Traceback" not in line, line
     assert len(line) < 1500
     return line

@@ -1,0 +1,82 @@
+"""What strangers wrote, on a terminal: shown and not obeyed, and what is said of bad input stays one line."""
+
+import io
+
+import pytest
+
+from flows import console
+from flows.recipe import SHIPPED
+from flows.show import show_lineage
+from infra.store import Store
+from infra.visible import LONGEST, one_line, visible
+from tasks.models.findings import Finding
+from tests.hostile.said import refused
+from tests.infra.test_store import draft, folder_of
+
+DEMO = (SHIPPED / "demo.toml").read_text()
+CLEAR, TITLE, TURNED = "\x1b[2J", "\x1b]0;taken\x07", "\u202e"
+EVIL = f"a{CLEAR}{TITLE}\x9b31m{TURNED}\r\ud800"
+KEYS = {"a line end": "a\\nb", "an escape": "a\\u001b[2Jb", "turned": "a\\u202eb", "long": "a" * 100_000}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_field_of_any_name_is_refused_in_a_line(name, tmp_path, workplace, capsys):
+    (tmp_path / "recipe.toml").write_text(f'"{KEYS[name]}" = 1\n{DEMO}')
+    assert "there is no such field" in refused(capsys, "plan", tmp_path / "recipe.toml") or name == "long"
+    refused(capsys, "plan", "demo", "--set", f"{KEYS[name].encode().decode('unicode_escape')}=1")
+    refused(capsys, "plan", "demo", "--set", KEYS[name].encode().decode("unicode_escape"))
+
+
+def test_an_index_is_of_plain_digits(workplace, capsys):
+    for index in ("²", "٠", "9" * 300):
+        assert "in the list" in refused(capsys, "plan", "demo", "--set", f"sources.{index}.model.steps=1")
+
+
+def test_letters_of_all_scripts_stay_and_what_a_terminal_obeys_is_spelled():
+    plain = "é 日本 שלום 👩‍👩‍👧\tx\ny"
+    assert visible(plain) == plain and one_line(plain) == plain.replace("\n", " ")
+    assert visible(EVIL).isprintable() and "\\x1b[2J" in visible(EVIL)
+    assert len(one_line("x" * 10_000)) < LONGEST + 40
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal with colours, and what was written to it."""
+    written = io.StringIO()
+    make = lambda: console.Terminal(
+        file=written, force_terminal=True, color_system="truecolor", width=200, highlight=False
+    )
+    monkeypatch.setattr(console, "make_console", make)
+    return make(), written
+
+
+def harmless(written: io.StringIO) -> bool:
+    text = written.getvalue()
+    text.encode("utf-8")
+    return not any(evil in text for evil in (CLEAR, TITLE, "\x9b", TURNED, "\r"))
+
+
+def test_lineage_shows_labels_settings_and_counts_as_they_are_written(terminal, tmp_path):
+    store = Store(str(tmp_path / "store"), tmp_path / "cache")
+    said = EVIL.replace("\ud800", "") + "[bold red]\\[blink]"
+    spoilt = draft().model_copy(
+        update={"label": said, "what": {said: {said: said}}, "counts": {said: said}, "version": said}
+    )
+    made = store.publish(folder_of(tmp_path / "out", {"rows": b"rows"}), spoilt)
+    shown, written = terminal
+    show_lineage(shown, made, store)
+    assert harmless(written) and written.getvalue().count("[bold red]\\[blink]") >= 3
+    assert "\x1b[5m" not in written.getvalue()
+
+
+def test_a_doctors_findings_show_a_template_as_it_is(terminal):
+    shown, written = terminal
+    finding = Finding("target", "first-prompt", False, f"{EVIL}[/][blink]")
+    console.show_findings(shown, [finding], {})
+    assert harmless(written) and "[blink]" in written.getvalue()
+
+
+def test_a_terminals_own_colours_are_left(terminal):
+    shown, written = terminal
+    shown.print("[red]x[/]")
+    assert "\x1b[31mx" in written.getvalue()
