@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from dotenv import load_dotenv
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
@@ -48,6 +48,14 @@ class Settings(BaseSettings):
         20, ge=0, le=86_400, description="what an interrupted program may take to save, in seconds; then it is killed"
     )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
+
+    @field_validator("workspace", "vllm")
+    @classmethod
+    def named(cls, folder: Path) -> Path:
+        """A variable that is there and empty would be the folder that one happens to be in."""
+        if folder == Path() or not str(folder).isprintable():
+            raise ValueError("should name a folder")
+        return folder
 
     @property
     def store_url(self) -> str:
