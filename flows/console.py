@@ -19,8 +19,8 @@ from rich.progress import (
 from rich.segment import Segment
 from rich.table import Table
 
+from flows.pieces import Piece
 from flows.plan import Planned
-from flows.verify import Piece
 from infra.visible import visible
 from tasks.models.findings import Finding
 from tasks.stage import Step

@@ -15,6 +15,7 @@ from tasks.stage import Step
 
 def sweep(kept: list[Step], days: float, delete: bool) -> None:
     store = Place.from_settings().store
+    store.probe()  # it decides under a lease: a store that cannot be written, or grants two, must not be swept
     if delete and not kept and not gc.pinned(store):
         raise BadInput(
             "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"

@@ -1,6 +1,7 @@
 """Where a run happens: its store and its programs, as the settings have it; and how the report comes out of the store."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ class Place:
     def from_settings(cls) -> "Place":
         chosen = settings()
         for folder in (chosen.workspace, *chosen.workspace.absolute().parents):
-            if folder.exists() and not folder.is_dir():
-                raise BadInput(f"FUSE_WORKSPACE: {chosen.workspace} cannot be a folder, {folder} is a file")
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise BadInput(f"FUSE_WORKSPACE: {chosen.workspace} cannot be a folder, {folder} is none")
         return cls(Store(chosen.store_url, chosen.workspace / "cache"), Launcher(), chosen.workspace)
 
     def numbers(self, report: Step) -> dict:

@@ -67,11 +67,13 @@ def refuse_taken_ports() -> None:
 def wait_until_ready(folder: Path) -> dict:
     deadline = time.monotonic() + 2 * START_SECONDS
     while time.monotonic() < deadline:
-        state = read_state(folder)
-        if state.get("ready"):
-            return state
+        lives, state = kept(folder), read_state(folder)
         if problem := state.get("problem"):
             raise BadInput(problem)
+        if not lives:
+            raise BadInput("the stack was ended while it started")
+        if state.get("ready"):
+            return state
         time.sleep(0.2)
     raise RuntimeError(f"the stack did not start in time; see {folder / 'keeper.log'}")
 

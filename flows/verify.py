@@ -4,64 +4,17 @@ What lies whole in this machine's cache, or as rows in an artifact, is put back;
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
 
+from flows.pieces import Piece
 from flows.place import Place
 from flows.plan import needed_addresses
+from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
-from infra.lease import lease
+from infra.lease import drop, lease
 from infra.settings import settings
-from infra.store import FileEntry, Manifest, Store
+from infra.store import Manifest, Store
 from tasks.execution import Observer, ensure
 from tasks.stage import Step, lineage
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What is looked at as one: a file of an artifact, a part of a pool, or a manifest that cannot be read (no entry)."""
-
-    owner: str  # the artifact's address, or the pool
-    label: str
-    entry: FileEntry | None
-    problem: str = ""
-
-
-def pieces_of_recipe(last: Step, store: Store) -> list[Piece]:
-    """Everything the store holds for a recipe's chain: artifacts that were made, and the pools behind them."""
-    found = []
-    for step in lineage(last):
-        try:
-            manifest = store.manifest(step.stage.name, step.fingerprint)
-        except CorruptArtifact as problem:
-            found.append(Piece(step.address, step.label, None, str(problem)))
-            continue
-        found += [Piece(step.address, step.label, entry) for entry in (manifest.files if manifest else ())]
-    pools = {step.pool: step.label for step in lineage(last) if step.pool}
-    return found + [Piece(pool, label, entry) for pool, label in pools.items() for entry in store.parts(pool)]
-
-
-def pieces_of_artifact(manifest: Manifest, store: Store) -> list[Piece]:
-    """An artifact's files and those of all it was made from."""
-    seen: set[str] = set()
-
-    def walk(one: Manifest) -> Iterator[Piece]:
-        address = f"{one.stage}/{one.fingerprint}"
-        if address in seen:
-            return
-        seen.add(address)
-        yield from (Piece(address, one.label, entry) for entry in one.files)
-        for reference in (each for many in one.inputs.values() for each in many):
-            where = f"{reference.stage}/{reference.fingerprint}"
-            try:
-                upstream = store.manifest(reference.stage, reference.fingerprint)
-            except CorruptArtifact as problem:
-                yield Piece(where, reference.stage, None, str(problem))
-                continue
-            if upstream:
-                yield from walk(upstream)
-
-    return list(walk(manifest))
 
 
 def damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: int = 0) -> list[Piece]:
@@ -81,8 +34,10 @@ def repair(broken: list[Piece], last: Step, place: Place, observe: Observer) -> 
     store, said = place.store, []
     steps = {step.address: step for step in lineage(last)}
     lost = []
-    for piece in broken:
-        if piece.entry and store.restore(piece.entry):
+    for piece in sorted(broken, key=lambda piece: not piece.lease):  # the others are mended under their leases
+        if piece.lease or piece.checkpoint:
+            said.append(clear_away(piece, store))
+        elif piece.entry and store.restore(piece.entry):
             said.append(f"{piece.label}: {piece.entry.name} put back from this machine's cache")
         else:
             lost.append(piece)
@@ -97,6 +52,16 @@ def repair(broken: list[Piece], last: Step, place: Place, observe: Observer) -> 
         made = ensure(step, store, place.launcher, observe)
         said.append(f"{step.label}: made again, {compared(again.get(step.address), made)}")
     return said
+
+
+def clear_away(piece: Piece, store: Store) -> str:
+    """A lease only saves double work, and a training goes on from the checkpoint before, or from its beginning."""
+    if piece.lease:
+        drop(store.blobs, piece.owner)
+        return f"{piece.label}: deleted; whoever works under it may work twice"
+    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds):
+        Checkpoints(store.blobs, piece.owner).discard(piece.checkpoint)
+    return f"{piece.label}: deleted; its training goes on from the one before"
 
 
 def before(step: Step, store: Store) -> str | None:

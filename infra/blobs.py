@@ -4,6 +4,7 @@ Writes are atomic: a reader sees the old bytes or the new, never a part. `create
 exclusive as well, which fsspec alone does not promise. BadInput: a person must act. StoreUnreachable: later may work.
 """
 
+import os
 import re
 from pathlib import Path
 from uuid import uuid4
@@ -19,10 +20,11 @@ class Blobs:
         scheme, separator, rest = url.rpartition("://")
         rest = rest.rstrip("/")
         self.url = scheme + separator + rest
-        if rest and (not separator or scheme == "file"):
-            root = Path(rest).expanduser().absolute()
-            if root.exists() and not root.is_dir():
-                raise BadInput(f"{self.url}: the store must be a folder, this is a file")
+        host = separator and "@" in rest.partition("/")[0]
+        if rest and rest.isprintable() and not host and (not separator or scheme == "file"):
+            root = Path(os.path.expanduser(rest)).absolute()
+            if os.path.lexists(root) and not root.is_dir():
+                raise BadInput(f"{self.url}: the store must be a folder, this is none")
             self._place: Folder | Bucket = Folder(root)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
             self._place = Bucket(self.url, options or {})

@@ -153,7 +153,7 @@ class Bucket:
         while True:
             try:
                 return function(*arguments, **keywords)
-            except (OSError, BotoCoreError, ClientPayloadError) as error:
+            except (OSError, ValueError, BotoCoreError, ClientPayloadError) as error:
                 if is_damaged(error) and pauses:
                     time.sleep(pauses.pop())
                 elif known := named(f"{self.url}/{path}".rstrip("/"), error):
@@ -177,10 +177,11 @@ def named(where: str, error: Exception) -> Exception | None:
 
     unknown_to_us = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
     sign_in = (boto.ProfileNotFound, boto.TokenRetrievalError, boto.SSOError)
+    configured = (boto.InvalidRegionError, boto.NoRegionError, boto.ConfigParseError, boto.ConfigNotFound)
     silent = (boto.ConnectionError, boto.HTTPClientError, FSTimeoutError)
     code, status = _code(error), _status(error)
     said = " ".join(f"{where}: {error or type(error).__name__}".split())
-    if isinstance(error, (*unknown_to_us, *sign_in)):
+    if isinstance(error, (*unknown_to_us, *sign_in, *configured)) or str(error).startswith("Invalid endpoint"):
         return BadInput(said)
     if isinstance(error, silent) or is_damaged(error):
         return StoreUnreachable(said)

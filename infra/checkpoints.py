@@ -4,13 +4,43 @@ No marker: it did not happen. Only the holder of the work's lease writes here; t
 the artifact stands.
 """
 
+import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from infra.blobs import Blobs
 from infra.errors import CorruptArtifact
-from infra.names import measure
+from infra.names import Name, Sha256, Size, measure
+
+
+class File(BaseModel, frozen=True, extra="forbid"):
+    path: Name
+    size: Size
+    sha256: Sha256
+
+
+class Marker(BaseModel, frozen=True, extra="forbid"):
+    """What a checkpoint is made of, by its files' names in it."""
+
+    files: dict[Name, File]
+
+    def render(self) -> bytes:
+        """JSON that carries the sha256 of itself without it."""
+        body = self.model_dump()
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return json.dumps(body | {"digest": digest}, sort_keys=True, indent=1).encode()
+
+    @classmethod
+    def parse(cls, raw: bytes) -> "Marker":
+        """ValueError unless `raw` is, byte for byte, what `render` gives."""
+        found = cls(files=json.loads(raw)["files"])
+        if found.render() != raw:
+            raise ValueError("does not fit its own digest")
+        return found
 
 
 class Checkpoints:
@@ -24,9 +54,9 @@ class Checkpoints:
             with file.open("rb") as stream:
                 size, sha256 = measure(stream)
             inside = file.relative_to(folder).as_posix()
-            files[inside] = {"path": f"{self.root}/data/{sha256[:20]}/{inside}", "size": size, "sha256": sha256}
-            self.blobs.put_file(file, files[inside]["path"])
-        self.blobs.create(f"{self.root}/{name}.json", json.dumps(files, sort_keys=True, indent=1).encode())
+            files[inside] = File(path=f"{self.root}/data/{sha256[:20]}/{inside}", size=size, sha256=sha256)
+            self.blobs.put_file(file, files[inside].path)
+        self.blobs.create(f"{self.root}/{name}.json", Marker(files=files).render())
 
     def names(self) -> list[str]:
         """The complete ones, oldest first."""
@@ -38,33 +68,60 @@ class Checkpoints:
         for inside, entry in self._files(name).items():
             target = folder / inside
             target.parent.mkdir(parents=True, exist_ok=True)
-            if local := self.blobs.local(entry["path"]):
+            if local := self.blobs.local(entry.path):
                 shutil.copyfile(local, target)
             else:
-                self.blobs.get_file(entry["path"], target)
+                self.blobs.get_file(entry.path, target)
             with target.open("rb") as stream:
-                if measure(stream) != (entry["size"], entry["sha256"]):
-                    raise CorruptArtifact(
-                        f"{self.blobs.url}/{entry['path']}: damaged; delete {self.root} to start anew"
-                    )
+                if measure(stream) != (entry.size, entry.sha256):
+                    raise CorruptArtifact(f"{self.blobs.url}/{entry.path}: damaged")
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with one as it is stored, every byte read again."""
+        try:
+            for entry in self._files(name).values():
+                if self.blobs.digest(entry.path) != (entry.size, entry.sha256):
+                    return f"{self.blobs.url}/{entry.path}: damaged"
+        except CorruptArtifact as problem:
+            return str(problem)
+        except FileNotFoundError:
+            return f"{self.blobs.url}/{self.root}/{name}.json: lacks bytes that it names"
+        return None
+
+    def discard(self, name: str) -> None:
+        """From now on it did not happen; what it alone was made of goes with the next that is dropped."""
+        self.blobs.delete(f"{self.root}/{name}.json")
 
     def drop(self, keep: int = 0) -> None:
         """All but the newest `keep`: markers first, then whatever no marker names."""
         names = self.names()
         for name in names[: len(names) - keep] if keep else names:
-            self.blobs.delete(f"{self.root}/{name}.json")
+            self.discard(name)
         kept = self.names()
-        needed = {entry["path"] for name in kept for entry in self._kept(name).values()}
+        needed = {entry.path for name in kept for entry in self._kept(name).values()}
         for path in self.blobs.list(self.root):
             if path not in needed and path.removeprefix(f"{self.root}/") not in {f"{name}.json" for name in kept}:
                 self.blobs.delete(path)
 
-    def _kept(self, name: str) -> dict[str, dict]:
-        """Nothing where a second holder of the lease has dropped it since."""
+    def _kept(self, name: str) -> dict[str, File]:
+        """Nothing where a second holder of the lease has dropped it since, or where it is past reading."""
         try:
             return self._files(name)
-        except FileNotFoundError:
+        except (FileNotFoundError, CorruptArtifact):
             return {}
 
-    def _files(self, name: str) -> dict[str, dict]:
-        return json.loads(self.blobs.read(f"{self.root}/{name}.json"))
+    def _files(self, name: str) -> dict[str, File]:
+        path = f"{self.root}/{name}.json"
+        try:
+            return Marker.parse(self.blobs.read(path)).files
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole checkpoint: {reason}") from error
+
+
+def checkpoints_of(blobs: Blobs, addresses: set[str]) -> Iterator[tuple[str, str]]:
+    """The complete ones of these addresses, each as its address and its name, by a single listing."""
+    for path in blobs.list("_checkpoints"):
+        address, _, name = path.removeprefix("_checkpoints/").rpartition("/")
+        if address in addresses and name.endswith(".json"):
+            yield address, name.removesuffix(".json")

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,14 @@ class Folder:
         self.root = root
 
     def local(self, path: str) -> Path:
+        """Never a folder, a pipe or a device: whoever reads one fails, or waits for ever."""
+        file = self._inside(path)
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise BadInput(f"{file}: is not a file")
+        return file
+
+    def _inside(self, path: str) -> Path:
         """Whoever may write into the folder could put a link there; what lies behind one is not the store's."""
         file = self.root / path
         if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
@@ -85,10 +94,11 @@ class Folder:
 
     def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
         found = {}
-        for folder, _, names in os.walk(self.local(prefix)):
+        for folder, _, names in os.walk(self._inside(prefix)):
             for file in (Path(folder, name) for name in names if not name.startswith(DRAFT)):
                 try:
-                    state = file.stat()
+                    if not stat.S_ISREG((state := file.lstat()).st_mode):
+                        continue
                     found[file.relative_to(self.root).as_posix()] = (state.st_size, state.st_mtime)
                 except FileNotFoundError:
                     continue  # deleted since the listing

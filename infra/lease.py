@@ -18,6 +18,8 @@ from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
 from infra.processes import boot, started
 
+FURTHEST = 2 * 86_400  # seconds ahead: the longest lease, and a day by which clocks may differ
+
 
 class Holder(BaseModel, frozen=True):
     owner: str
@@ -29,9 +31,11 @@ class Holder(BaseModel, frozen=True):
     epoch: int
 
     def gone(self) -> bool:
-        """Expired, or a process that no longer runs on this very host."""
+        """Expired, or a process that no longer runs on this very host; or its end lies so far ahead that only a clock which
+        was wrong can have set it."""
         here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
-        return self.expires < time.time() or (here and started(self.pid) != self.started)
+        now = time.time()
+        return not now <= self.expires <= now + FURTHEST or (here and started(self.pid) != self.started)
 
     def bytes(self) -> bytes:
         return self.model_dump_json().encode()
@@ -113,6 +117,11 @@ def live(blobs: Blobs, name: str) -> bool:
         return not _parse(blobs, path, blobs.read(path)).gone()
     except FileNotFoundError:
         return False
+
+
+def drop(blobs: Blobs, name: str) -> None:
+    """Whoever held `name` holds it no more, and will see that."""
+    blobs.delete(f"_leases/{name}.json")
 
 
 def _wait(

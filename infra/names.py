@@ -1,7 +1,9 @@
 """What may be the name of a stored thing, and the measure of its bytes."""
 
 import hashlib
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
+
+from pydantic import AfterValidator, Field
 
 BLOCK = 2**20
 DRAFT = ".draft-"
@@ -12,6 +14,17 @@ def is_name(path: str) -> bool:
     segments = path.split("/")
     bad = ("", ".", "..")
     return path.isprintable() and "\\" not in path and not any(s in bad or s.startswith(DRAFT) for s in segments)
+
+
+def _name(value: str) -> str:
+    if not is_name(value):
+        raise ValueError(f"{value!r} is not a relative name")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0)]
 
 
 def measure(stream: BinaryIO) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from dotenv import load_dotenv
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
@@ -49,9 +49,20 @@ class Settings(BaseSettings):
     )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
+    @field_validator("workspace", "vllm")
+    @classmethod
+    def named(cls, folder: Path) -> Path:
+        """A variable that is there and empty would be the folder that one happens to be in."""
+        if folder == Path() or not str(folder).isprintable():
+            raise ValueError("should name a folder")
+        return folder
+
     @property
     def store_url(self) -> str:
-        return self.store or str(self.workspace.absolute() / "store")
+        """Whole, so that it is the same one for whoever works elsewhere."""
+        if "://" in self.store:
+            return self.store
+        return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
 
     @property
     def programs_at_once(self) -> int:

@@ -9,35 +9,27 @@ import os
 import re
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Annotated
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import BaseModel, field_validator
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
 from infra.folder import draft_of, seal
-from infra.names import is_name, measure
+from infra.names import Name, Sha256, Size, measure
 
+FORMAT = 1  # of a manifest
 REQUESTS = 16  # at once, of many small ones
 CLOCKED = "speed.parquet"  # by this name an artifact keeps what a clock said while it was made
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
 
 
-def _name(value: str) -> str:
-    if not is_name(value):
-        raise ValueError(f"{value!r} is not a relative name")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_name)]
-
-
 class FileEntry(BaseModel, frozen=True, extra="forbid"):
     name: Name  # inside the artifact
     path: Name  # under the root of the store; may lie in a pool
-    sha256: str
-    size: int
+    sha256: Sha256
+    size: Size
     rows: int | None = None
 
 
@@ -46,8 +38,12 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
     fingerprint: str
 
 
+class NewerManifest(ValueError):
+    """Whole, and of a form that only a later version of this project reads."""
+
+
 class Manifest(BaseModel, frozen=True, extra="forbid"):
-    format: int = 1
+    format: Literal[1] = FORMAT
     stage: str
     version: str
     fingerprint: str
@@ -60,6 +56,17 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     started: str
     seconds: float
     attempt: str
+
+    @field_validator("files")
+    @classmethod
+    def distinct(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        """No name stands twice, and none is a folder of another one."""
+        names = {entry.name for entry in files}
+        if len(names) < len(files):
+            raise ValueError("a file's name stands twice")
+        if above := {str(folder) for name in names for folder in PurePosixPath(name).parents} & names:
+            raise ValueError(f"{min(above)!r} is a file and a folder")
+        return files
 
     @property
     def content(self) -> str:
@@ -82,9 +89,16 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         fields = json.loads(raw)
         if not isinstance(fields, dict):
             raise ValueError("not a JSON object")
-        found = cls.model_validate({key: value for key, value in fields.items() if key != "digest"})
-        if found.render() != raw:
+        digest = fields.pop("digest", None)
+        if digest != hashlib.sha256(_json(fields)).hexdigest():
             raise ValueError("does not fit its own digest")
+        if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
+            raise NewerManifest(
+                f"is of form {fields['format']}, written by a newer version; this one reads form {FORMAT}"
+            )
+        found = cls.model_validate(fields)
+        if found.render() != raw:
+            raise ValueError("is not in the form in which it was written")
         return found
 
 
@@ -106,6 +120,8 @@ class Store:
             return None
         try:
             found = Manifest.parse(raw)
+        except NewerManifest as error:
+            raise BadInput(f"{self.blobs.url}/{path}: {error}") from error
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole manifest: {reason}") from error
@@ -127,7 +143,7 @@ class Store:
     def _readable(self, stage: str, fingerprint: str) -> Manifest | None:
         try:
             return self.manifest(stage, fingerprint)
-        except CorruptArtifact:
+        except BadInput:
             return None
 
     def publish(self, folder: Path, draft: Manifest) -> Manifest:

@@ -9,8 +9,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from pydantic import TypeAdapter, ValidationError
+
 from infra.blobs import Blobs
-from infra.lease import lease, live
+from infra.errors import BadInput
+from infra.lease import drop, lease, live
 from infra.settings import settings
 
 HOUSEKEEPING = "housekeeping"
@@ -35,12 +38,20 @@ def used(blobs: Blobs) -> set[str]:
     for path in blobs.list("_uses"):
         name = path.removeprefix("_uses/").removesuffix(".json")
         if live(blobs, f"uses/{name}"):
-            found.update(json.loads(blobs.read(path)))
+            found.update(needed_by(blobs, path))
         else:
             forget(blobs, name)
     return found
 
 
+def needed_by(blobs: Blobs, path: str) -> list[str]:
+    """What nobody can read might be anything: then nothing is deleted."""
+    try:
+        return TypeAdapter(list[str]).validate_json(blobs.read(path))
+    except ValidationError as problem:
+        raise BadInput(f"{blobs.url}/{path}: not what a flow writes; delete it if nothing is running") from problem
+
+
 def forget(blobs: Blobs, name: str) -> None:
     blobs.delete(f"_uses/{name}.json")
-    blobs.delete(f"_leases/uses/{name}.json")
+    drop(blobs, f"uses/{name}")

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.errors import BadInput
+from infra.store import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
 
@@ -56,10 +58,31 @@ def commit(run: Run, pool: str, out: Path) -> None:
 
 def read(run: Run, pool: str, key: list[str], columns: list[str] | None = None) -> pd.DataFrame:
     """All rows of the pool, one per key: where two runs made the same row, the part first by name has it."""
-    parts = [pq.read_table(run.store.fetch_part(entry), columns=columns) for entry in run.store.parts(pool)]
+    entries = run.store.parts(pool)
+    parts = [part(run, entry, columns).read(columns) for entry in entries]
     if not parts:
         return pd.DataFrame(columns=key)
+    for entry, table in zip(entries, parts, strict=True):
+        if table.schema != parts[0].schema:
+            raise BadInput(
+                f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {entries[0].name} is; delete it"
+            )
     return pa.concat_tables(parts).to_pandas().drop_duplicates(key)
+
+
+def part(run: Run, entry: FileEntry, columns: list[str] | None) -> pq.ParquetFile:
+    """Bytes that fit their name need not be what a program of ours wrote: somebody may have put them there."""
+    where = f"{run.store.blobs.url}/{entry.path}"
+    file = run.store.fetch_part(entry)
+    try:
+        found = pq.ParquetFile(file)
+    except pa.ArrowException as problem:
+        raise BadInput(f"{where}: not a Parquet file ({problem}); delete it") from problem
+    if lacking := set(columns or ()) - set(found.schema_arrow.names):
+        raise BadInput(f"{where}: not rows of this pool, without {', '.join(sorted(lacking))}; delete it")
+    if found.metadata.num_rows != entry.rows:
+        raise BadInput(f"{where}: {found.metadata.num_rows} rows where its name says {entry.rows}; delete it")
+    return found
 
 
 def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str) -> Iterator[pa.Table]:
@@ -73,7 +96,7 @@ def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, 
     folder.mkdir(parents=True, exist_ok=True)
     writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
     for entry in run.store.parts(run.step.pool):
-        for batch in pq.ParquetFile(run.store.fetch_part(entry)).iter_batches(BATCH, columns=schema.names):
+        for batch in part(run, entry, schema.names).iter_batches(BATCH, columns=schema.names):
             rows = pa.Table.from_batches([batch]).cast(schema)
             numbers = place(rows[key[0]].to_pandas())
             for number, places in numbers.groupby(numbers).groups.items():

@@ -140,6 +140,7 @@ def export(chosen: argparse.Namespace) -> None:
 
 
 def verify(chosen: argparse.Namespace) -> int:
+    from flows import pieces as looked_at
     from flows import verify as verification
     from flows.console import Watcher, make_console, show_damage
     from flows.place import Place
@@ -153,17 +154,17 @@ def verify(chosen: argparse.Namespace) -> int:
     if manifest and chosen.repair:
         raise BadInput(f"--repair: {chosen.recipe} is an artifact; a recipe is needed, which says how things are made")
     if manifest:
-        pieces = verification.pieces_of_artifact(manifest, store)
+        pieces = looked_at.pieces_of_artifact(manifest, store)
     else:
         _, last, place = chain(chosen)
-        pieces = verification.pieces_of_recipe(last, store)
+        pieces = looked_at.pieces_of_recipe(last, store)
     broken = verification.damaged(pieces, store, chosen.sample, seed=time.time_ns())
     show_damage(console, pieces, broken, chosen.sample)
     if broken and chosen.repair:
         with Watcher(console) as watcher:
             said = verification.repair(broken, last, place, watcher)
         console.print(*said, sep="\n", soft_wrap=True)
-        broken = verification.damaged(verification.pieces_of_recipe(last, store), store)
+        broken = verification.damaged(looked_at.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
 

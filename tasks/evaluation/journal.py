@@ -1,22 +1,29 @@
-"""An append-only file of replies that were paid for: written before anything else is done with them, read after a kill."""
+"""An append-only file of replies that were paid for: written before anything else is done with them, read after a kill.
 
+A line begins with the sha256 of what follows: one that was torn off, or has changed since, is no reply.
+"""
+
+import hashlib
 import json
 import os
 from pathlib import Path
 
 
 def read(file: Path) -> dict[str, dict]:
-    """Replies by request. A line that a kill tore off is no reply."""
+    """Replies by request."""
     if not file.exists():
         return {}
     found = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        found.setdefault(row["request"], row)
+    for line in file.read_bytes().split(b"\n"):
+        digest, _, written = line.partition(b" ")
+        if digest == digest_of(written):
+            row = json.loads(written)
+            found.setdefault(row["request"], row)
     return found
+
+
+def digest_of(written: bytes) -> bytes:
+    return hashlib.sha256(written).hexdigest().encode()
 
 
 class Journal:
@@ -29,7 +36,8 @@ class Journal:
             os.write(self.file, b"\n")
 
     def append(self, row: dict) -> None:
-        os.write(self.file, json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        written = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
+        os.write(self.file, digest_of(written) + b" " + written + b"\n")
 
     def __enter__(self) -> "Journal":
         return self

@@ -50,8 +50,7 @@ def evaluate(
     table["win_rate"] = wins(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
     results = [result(name, table, what) for name in names]
-    pairs = [*itertools.pairwise(what.models), *((name, what.models[-1]) for name in what.collectives)]
-    changes = [change for before, after in pairs for change in differences(before, after, table, what)]
+    changes = all_differences(table, what)
     (run.folder / "results.json").write_text(
         json.dumps(
             {
@@ -118,6 +117,12 @@ def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
         "win_rate": rate(mine["win_rate"], what),
         "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
     }
+
+
+def all_differences(table: pd.DataFrame, what: Evaluation) -> list[dict]:
+    """From each model to the next, and from each collective to the last."""
+    pairs = [*itertools.pairwise(what.models), *((name, what.models[-1]) for name in what.collectives)]
+    return [change for before, after in pairs for change in differences(before, after, table, what)]
 
 
 def differences(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:

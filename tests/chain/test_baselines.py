@@ -11,18 +11,14 @@ MORE = """
 how.judging = {{ url = "{url}", first_wait = 0.0 }}
 
 [[evaluation.collectives]]
-name = "best of sources"
+name = "best-of-sources"
 model = {{ kind = "best-by-reward" }}
 [[evaluation.collectives]]
-name = "least surprised"
+name = "least-surprised"
 model = {{ kind = "lowest-perplexity" }}
 [[evaluation.collectives]]
 name = "pairs"
 model = {{ kind = "pairwise" }}
-[[evaluation.collectives]]
-name = "mixture"
-model = {{ kind = "mixture-of-agents", aggregator = "source-1" }}
-
 [evaluation.open_judge]
 model = "stub-1"
 
@@ -56,12 +52,12 @@ def test_a_run_ends_with_its_suites_and_baselines_and_a_second_one_asks_nobody(t
     assert first.returncode == 0 and again.returncode == 0
     assert stub.answered.total() == paid > 0 and set(stub.answered.values()) == {1}
     for words in (
-        "best of sources",
-        "least surprised",
+        "best-of-sources",
+        "least-surprised",
         "pairs",
         "mixture",
         "LC@stub-1",
-        "best of sources → WRPO: win rate",
+        "best-of-sources → WRPO: win rate",
     ):
         assert words in first.stdout
     page = next((tmp_path / "space" / "reports").glob("small-*.html")).read_text()

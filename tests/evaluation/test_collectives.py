@@ -7,15 +7,19 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from stub_endpoint import moody, stub_endpoint
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.evaluation.choosing import Choosing, choose_answers
+from tasks.evaluation.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
 from tasks.evaluation.judging import JudgingHow
 from tasks.evaluation.mixture import READ, adopt_answers, put_together, with_answers
 from tasks.evaluation.pairwise import Comparing, compare_answers, copeland, points
+from tasks.models.stage import Folder, obtain_model
 from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.responses.engines import Transformers
+from tasks.responses.stage import Sampling, sample_responses
 from tasks.stage import What, stage
 
 ASKED = [[{"role": "user", "content": f"How many are {n}?"}] for n in range(6)]
@@ -155,3 +159,29 @@ def test_a_mixture_reads_every_members_answer_and_its_own_stands_under_the_promp
 def test_what_the_system_said_before_stays_before_the_answers():
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
     assert with_answers(turns, ["So."]) == [{"role": "system", "content": f"Be brief.\n\n{READ}\n1. So."}, turns[1]]
+
+
+@stage("halves", version="1")
+def halve(run, what, how):
+    """The first three prompts are held out."""
+    parts = ["held_out"] * 3 + ["sft"] * 3
+    pd.DataFrame({"prompt_id": IDS, "part": parts}).to_parquet(run.folder / "splits.parquet", index=False)
+
+
+def test_a_model_reads_what_was_put_together_and_says_how_held_out_prompts_surprise_it(workplace):
+    folder, reader = workplace.folder / "reader", tiny.llama()
+    reader.config.max_position_embeddings = 4096
+    tiny.save(reader, folder)
+    model = obtain_model(**Folder(kind="folder", path=str(folder)).resolve("model"))
+    prompts = ask(what=What())
+    said = [say(prompts=prompts, what=Said(texts=texts)) for texts in THREE[:2]]
+    read = put_together(prompts=prompts, responses=said, what=What())
+    sampling = Sampling(n=1, temperature=0.0, max_new_tokens=4, seed=1)
+    new = sample_responses(prompts=read, model=model, what=sampling, how=Transformers())
+    answers = workplace.table(adopt_answers(asked=read, responses=new, what=What()), "responses.parquet")
+    assert sorted(answers["prompt_id"]) == sorted(IDS) and answers["prompt_tokens"].min() > len(
+        READ
+    )  # a token per letter
+    asked = {"prompts": prompts, "splits": halve(what=What()), "model": model}
+    nats = workplace.table(measure_surprise(**asked, what=What(), how=SurpriseHow()), "perplexity.parquet")
+    assert sorted(nats["prompt_id"]) == sorted(IDS[:3]) and nats["nats"].gt(0).all()

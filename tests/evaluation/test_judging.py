@@ -176,6 +176,22 @@ def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
     assert sorted(set(parts["request"])) == sorted(row["request"] for row in rows)
 
 
+def test_a_reply_that_has_changed_since_it_was_written_is_asked_for_again(tmp_path):
+    rows = [{"request": f"r{number}", "reply": "fine \u2028\ud800", "prompt_tokens": 1} for number in range(3)]
+    with journal.Journal(tmp_path / "journal.jsonl") as written:
+        for row in rows:
+            written.append(row)
+    assert list(journal.read(tmp_path / "journal.jsonl")) == ["r0", "r1", "r2"]
+    whole = (tmp_path / "journal.jsonl").read_bytes()
+    for place in range(len(whole)):
+        changed = bytes([whole[place] ^ 1])
+        (tmp_path / "journal.jsonl").write_bytes(whole[:place] + changed + whole[place + 1 :])
+        assert len(found := journal.read(tmp_path / "journal.jsonl")) in (1, 2)
+        assert all(row["reply"].startswith("fine ") for row in found.values())
+    (tmp_path / "journal.jsonl").write_bytes(b"7\n[]\n{}\n\xff\n" + whole)
+    assert len(journal.read(tmp_path / "journal.jsonl")) == 3
+
+
 def test_a_hundred_requests_a_second_and_more_at_an_endpoint_without_latency():
     bodies = [(str(n), {"model": "m", "messages": [{"role": "user", "content": f"{n} " * 400}]}) for n in range(600)]
 

@@ -4,7 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.verify import damaged, pieces_of_artifact, pieces_of_recipe, repair
+from flows.pieces import pieces_of_artifact, pieces_of_recipe
+from flows.verify import damaged, repair
+from infra.checkpoints import Checkpoints
+from infra.errors import CorruptArtifact
+from infra.lease import lease
 from tasks.execution import watch_nothing
 from tasks.stage import What, stage
 from tests.test_pool import counts, right
@@ -176,3 +180,48 @@ def test_a_sample_reads_so_many_files_and_another_seed_reads_others(made):
         assert len(set(reads)) == 2
         seen |= set(reads)
     assert seen == {piece.entry.path for piece in pieces}
+
+
+@pytest.fixture
+def begun(made, tmp_path):
+    """As if `page` had been stopped after two checkpoints."""
+    checkpoints = Checkpoints(made.store.blobs, steps(chain())["page"].address)
+    for step in ("000000001", "000000002"):
+        (tmp_path / step).mkdir()
+        (tmp_path / step / "weights").write_text(f"weights after {step}")
+        checkpoints.keep(tmp_path / step, step)
+    return checkpoints
+
+
+@pytest.mark.parametrize("what", ["000000002.json", "weights"])
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(made, begun, what, kind, tmp_path):
+    assert found(made) == []
+    change, _ = CHANGES[kind]
+    if what == "weights":
+        what = next(path for path in made.store.blobs.list(begun.root) if made.store.blobs.read(path).endswith(b"2"))
+    spoil(made, what if "/" in what else f"{begun.root}/{what}", change)
+    if what.endswith(".json") and kind == "gone":
+        assert begun.names() == ["000000001"] and found(made) == []  # without a marker it did not happen
+        return
+    (piece,) = found(made)
+    assert piece.label == "page, checkpoint 000000002" and begun.root in piece.problem
+    with pytest.raises((CorruptArtifact, FileNotFoundError)):
+        begun.fetch("000000002", tmp_path / "back")
+    before = manifests(made)
+    (said,) = mended(made)
+    assert "deleted; its training goes on from the one before" in said
+    assert begun.names() == ["000000001"] and found(made) == [] and manifests(made) == before
+    begun.fetch("000000001", tmp_path / "back")
+    assert (tmp_path / "back" / "weights").read_text() == "weights after 000000001"
+
+
+def test_a_damaged_lease_is_named_and_deleted_before_what_is_made_under_it(made):
+    page = steps(chain())["page"]
+    with lease(made.store.blobs, page.address):
+        pass
+    spoil(made, f"_leases/{page.address}.json", lambda file: file.write_bytes(b"\x7f" + file.read_bytes()))
+    spoil(made, manifests(made)["page"].files[0].path, flip)
+    assert [piece.label for piece in found(made)] == ["page, lease", "page"]
+    said = mended(made)
+    assert "page, lease: deleted" in said[0] and "the same bytes as before" in said[1] and found(made) == []

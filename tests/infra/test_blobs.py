@@ -174,7 +174,7 @@ def refusal(blobs: Blobs) -> str:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "store").write_text("a file where the folder should be")
-    with pytest.raises(BadInput, match="the store must be a folder, this is a file"):
+    with pytest.raises(BadInput, match="the store must be a folder, this is none"):
         Blobs(f"file://{tmp_path}/store")
     assert "Not a directory" in refusal(Blobs(f"file://{tmp_path}/store/below"))
 

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -127,3 +128,26 @@ def test_a_spoilt_lease_is_named(place):
     place.blobs().create(PATH, b"{")
     with pytest.raises(CorruptArtifact, match=r"_leases/work\.json: not a lease"), lease(place.blobs(), "work"):
         pass
+
+
+@pytest.mark.parametrize("ahead", [1e300, float("inf"), float("nan"), 366 * 86_400], ids=str)
+def test_an_end_that_only_a_wrong_clock_can_have_set_is_not_waited_for(place, ahead):
+    raw = (
+        holder(expires=0).bytes().replace(b'"expires":0.0', b'"expires":%s' % json.dumps(time.time() + ahead).encode())
+    )
+    place.blobs().create(PATH, raw)
+    began = time.monotonic()
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 5) as mine:
+        assert mine and mine.held() and stored(place).epoch == 5
+
+
+def test_a_clock_that_jumps_costs_double_work_at_most(place, monkeypatch):
+    """Forward: others take over, and the holder sees it. Back: its own lease stays its own, and is renewed."""
+    now = time.time
+    with lease(place.blobs(), "work", ttl=60) as mine:
+        monkeypatch.setattr(room.time, "time", lambda: now() + 3600)
+        with lease(place.blobs(), "work", ttl=60, poll=0.05) as other:
+            assert other.held() and not mine._expire(now() + 60)
+    monkeypatch.setattr(room.time, "time", lambda: now() - 86_400)
+    with lease(place.blobs(), "work", ttl=60) as mine:
+        assert mine._expire(room.time.time() + 60) and mine.held()
