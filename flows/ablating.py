@@ -92,4 +92,5 @@ def numbers(found: dict | None) -> list[str]:
     change = found["difference"]
     span = f"{100 * change['value']:+.1f} \\[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
     noise = " noise" if found["reading"] == "within noise" else ""
-    return [value, span, f"{found['holm']:.3f}{noise}"]
+    sure = "< 0.001" if found["holm"] < 0.001 else f"{found['holm']:.3f}"
+    return [value, span, f"{sure}{noise}"]

@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from flows.complaints import describe
 from flows.fusion import fusion
-from flows.recipe import Recipe, apply, describe, read_toml, section_of, validated, written
+from flows.recipe import Recipe
+from flows.written import apply, read_toml, section_of, validated, written
 from infra.errors import BadInput
 from tasks.stage import Exact, Step, lineage
 

@@ -45,14 +45,14 @@ def fuse(
 
     Args:
         recipe: A shipped recipe's name (demo, wrpo-llama3-8b, fusechat3-qwen2.5-7b, …), or the path of a TOML file on the worker.
-        seed: Seeds every stage that states no seed of its own. Empty: as the recipe says, here and below.
+        seed: Seeds every stage that states no seed of its own. None: as the recipe says, here and below.
         samples_per_prompt: How many responses every source model gives to a prompt. More extend those that are there.
         temperature: How freely the models answer; 0 is greedy decoding.
         sft_learning_rate: The peak learning rate of supervised fine-tuning.
         wrpo_learning_rate: The peak learning rate of preference optimisation.
         beta: How strongly preference optimisation holds on to the model it starts from.
-        overrides: Any other field of the recipe, as FIELD=VALUE, for example prompts.path=s3://bucket/prompts.jsonl.
-        pools: Where the heavy stages run.
+        overrides: Any other field of the recipe, as FIELD=VALUE: what it leaves open ("pin-me"), or prompts.path=s3://bucket/file.jsonl.
+        pools: Which work pool does which heavy stage. None: the worker that runs the flow. No result depends on it.
     """
     refuse_endless_starts()
     values = {knob: value for knob, value in locals().items() if knob in KNOBS}

@@ -29,7 +29,10 @@ REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so th
 
 
 def stage_run_name() -> str:
-    step = Portable.model_validate(flow_run.parameters["step"])
+    return name_of(Portable.model_validate(flow_run.parameters["step"]))
+
+
+def name_of(step: Step | Portable) -> str:
     return f"{step.label} · {step.address.partition('/')[2][:8]}"
 
 
@@ -88,6 +91,7 @@ def attach(step: Step, place: Place, client: SyncPrefectClient) -> FlowRun | Non
                 parameters={"step": pack(step).model_dump(mode="json"), "store": place.store.blobs.url},
                 idempotency_key=f"{place.store.blobs.url}/{step.address}:{attempt}",
                 tags=[*tags, f"asked-by:{flow_run.id}"],
+                flow_run_name=name_of(step),
                 timeout=0,
             )
         except ObjectNotFound as problem:

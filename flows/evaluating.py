@@ -5,15 +5,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from flows.answering import model_step
 from flows.console import Watcher, make_console, show_plan
-from flows.evaluation import chains
+from flows.evaluation import chains, model_step
 from flows.examination import Collective, load_examination
 from flows.model_card import promote
 from flows.place import Place
 from flows.plan import plan_all, verify_inputs
+from flows.suite_tables import show_suites
 from flows.verdict import summary
 from infra.errors import BadInput, CorruptArtifact
 from tasks.evaluation.given import Outputs
@@ -70,52 +69,7 @@ def write_page(found: dict, place: Place) -> Path:
 
 
 def show(console: Console, found: dict) -> None:
-    for suite in found["suites"]:
-        if suite["state"] != "done":
-            console.print(f"{suite['name']}: {suite['state']}", markup=False)
-            continue
-        table = Table(title=suite["name"], title_justify="left", box=None, pad_edge=False, header_style="bold")
-        table.add_column("model")
-        columns = list(dict.fromkeys(one["column"] for one in suite["results"]))
-        for name in (*columns, "flagged", "missing"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for model in found["models"]:
-            cells = {one["column"]: span(one) for one in suite["results"] if one["model"] == model}
-            counted = suite["counts"][model]
-            table.add_row(
-                model, *(cells.get(name, "–") for name in columns), f"{counted['flagged']}", f"{counted['missing']}"
-            )
-        console.print(table)
-        for change in suite["differences"]:
-            console.print("  " + words(change), markup=False)
-        for line in calibrated(suite):
-            console.print("  " + line, markup=False)
+    show_suites(console, found["suites"], found["models"])
     if found["averages"] and len(found["suites"]) > 1:
         said = ", ".join(f"{model} {value:.1f}" for model, value in found["averages"].items())
         console.print(f"average over suites, each in percent of its full marks: {said}")
-
-
-def span(one: dict) -> str:
-    return f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}]"
-
-
-def calibrated(suite: dict) -> list[str]:
-    """How far the judge agrees with the published one on given outputs, if there were any."""
-    found = suite.get("calibration") or {"models": {}, "order": None}
-    lines = [
-        f"{suite['judge']} and the published judge agree on {one['agreement']:.1%} of {one['items']} answers of {name}"
-        + (f", on {one['agreement_decided']:.1%} of the {one['decided']} decided" if one["decided"] else "")
-        for name, one in found["models"].items()
-    ]
-    return lines + (
-        [f"order of the models: rank correlation {found['order']:.2f}"] if found["order"] is not None else []
-    )
-
-
-def words(change: dict) -> str:
-    sure = f", Holm p {change['holm']:.3f}" if "holm" in change else ""
-    noise = " (within noise)" if change.get("reading") == "within noise" else ""
-    return (
-        f"{change['from']} → {change['to']}: {change['column']} {change['value']:+.2f} "
-        f"[{change['low']:+.2f}, {change['high']:+.2f}]{sure}{noise}"
-    )

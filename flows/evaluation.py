@@ -1,14 +1,11 @@
 """Evaluating models alone: any models on any suites, each suite a chain of its own that ends in its results."""
 
-from flows.answering import answers, model_step
-from flows.examination import Benchmarked, Checked, Collective, Examination, Judged, Outputs, name_of
-from tasks.checks.stage import CheckingHow, check_responses
-from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
-from tasks.evaluation.checked import CheckedResults, measure_checked
-from tasks.evaluation.judging import judge_answers
-from tasks.evaluation.measuring import Measuring, measure_suite
-from tasks.evaluation.opening import open_suite
-from tasks.prompts.stage import select_prompts
+from flows.examination import Collective, Examination, Examined, OfRecipe, Outputs
+from flows.fusion import fusion
+from flows.suite_chains import suite_chains
+from flows.written import load
+from infra.errors import BadInput
+from tasks.models.stage import obtain_model
 from tasks.stage import Step
 
 
@@ -17,60 +14,22 @@ def chains(examination: Examination) -> dict[str, Step]:
     models = {
         one.name: model_step(one) for one in examination.models if not isinstance(one.model, Outputs | Collective)
     }
-    return {name_of(suite): CHAINS[type(suite)](examination, suite, models) for suite in examination.suites}
+    return suite_chains(examination, models)
 
 
-def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str, Step]) -> Step:
-    name = name_of(suite)
-    at = suite.resolve(f"suites.{name}")
-    items = [run_tasks(f"{name} · answers of {who}", model=model, **at) for who, model in models.items()]
-    what = ComparedTasks(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
-    return compare_tasks(f"{name} · results", items=items, what=what)
+def model_step(one: Examined) -> Step:
+    field = f"models.{one.name}.model"
+    if isinstance(one.model, OfRecipe):
+        return made_by(one.model, field)
+    return obtain_model(f"model · {one.name}", **one.model.resolve(field))
 
 
-def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
-    name = name_of(suite)
-    prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
-    said: dict[str, list[Step]] = {}
-    for one in examination.models:
-        said[one.name] = answers(examination, suite, prompts, one, models, said)
-    facts = [checks(suite, prompts, models.get(who, made), who, made) for who, (made,) in said.items()]
-    what = CheckedResults(
-        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
-    )
-    made = [one for (one,) in said.values()]
-    return measure_checked(f"{name} · results", prompts=prompts, responses=made, checks=facts, what=what)
-
-
-def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
-    name, judge = name_of(suite), examination.judge
-    opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
-    said: dict[str, list[Step]] = {}
-    for one in examination.models:
-        said[one.name] = answers(examination, suite, opened, one, models, said)
-    judged = [
-        judge_answers(
-            f"{name} · judging {who}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
-        )
-        for who, turns in said.items()
-    ]
-    published = suite.suite == "alpaca-eval"  # the others' verdicts are not published as preferences
-    known = [one.name for one in examination.models if published and isinstance(one.model, Outputs)]
-    what = Measuring(
-        suite=suite.suite,
-        judge=judge.model,
-        models=examination.names,
-        published=tuple(known),
-        confidence=examination.confidence,
-        seed=examination.seed,
-    )
-    given = [said[who][0] for who in known]
-    return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=given, what=what)
-
-
-def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
-    label = f"{name_of(suite)} · checks of {who}"
-    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
-
-
-CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark}
+def made_by(source: OfRecipe, field: str) -> Step:
+    """The model of that name among those which the recipe's own evaluation compares."""
+    evaluation = fusion(load(source.recipe, source.set)).inputs["evaluation"][0]
+    names = (*evaluation.what.models, *evaluation.what.opponents)
+    answers = zip(names, evaluation.inputs["answers"], strict=False)  # collectives follow
+    made = {name: said.inputs["model"][0] for name, said in answers}
+    if source.of not in made:
+        raise BadInput(f"{field}.of: {source.recipe} has no model {source.of!r}, but {', '.join(made)}")
+    return made[source.of]

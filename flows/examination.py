@@ -9,19 +9,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.recipe import Reward, Section, apply, describe, read_toml
+from flows import collectives
+from flows.collectives import Collective, LowestPerplexity, Mixture, Pairwise
+from flows.complaints import describe
+from flows.recipe import Recipe, Reward, Section
+from flows.suites import NAME, AnySuite, Judge, Judged, name_of
+from flows.written import apply, read_toml
 from infra.errors import BadInput
-from tasks.checks.stage import Checking
-from tasks.evaluation.benchmarks import Benchmark
 from tasks.evaluation.given import Outputs
-from tasks.evaluation.judging import Judging, JudgingHow
-from tasks.evaluation.opening import Suite
+from tasks.evaluation.judging import JudgingHow
 from tasks.models.stage import Folder, Hub, TinyGenerator
-from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyLocal, Transformers
 from tasks.stage import Seed
-
-NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 
 
 class OfRecipe(Section):
@@ -33,68 +32,24 @@ class OfRecipe(Section):
     set: tuple[str, ...] = Field((), description="overrides of the recipe, as --set takes them")
 
 
-class Collective(Section):
-    """No model, but one answer of those that models before it in the list gave: nothing is sampled for it."""
+class BestByReward(collectives.BestByReward):
+    """By a reward model of the examination's own."""
 
-    members: tuple[str, ...] = Field(min_length=2, description="names; of equal ones the first has it")
-
-
-class BestByReward(Collective):
-    """The answer that a reward model likes best."""
-
-    kind: Literal["best-by-reward"]
     reward: Reward
-
-
-class LowestPerplexity(Collective):
-    """The answer of the model that the prompt surprises least: PackLLM's Top1-PPL."""
-
-    kind: Literal["lowest-perplexity"]
 
 
 class Examined(Section):
     name: str = Field(pattern=NAME)
     model: Annotated[
-        TinyGenerator | Folder | Hub | OfRecipe | Outputs | BestByReward | LowestPerplexity, Field(discriminator="kind")
+        TinyGenerator | Folder | Hub | OfRecipe | Outputs | BestByReward | LowestPerplexity | Pairwise | Mixture,
+        Field(discriminator="kind"),
     ]
 
 
-class Decoding(Section):
-    """How the models answer. Papers decode greedily here and sampled there: name a suite twice to have both."""
+class JudgeThere(Judge):
+    """And where it is."""
 
-    name: str = Field("", pattern=f"{NAME}|^$", description="none: the suite's")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(2048, gt=0)
-
-
-class Judged(Suite, Decoding):
-    """A suite of open questions, of which a judge says how well they were answered."""
-
-
-class Checked(Decoding):
-    """Prompts whose answers a program can check."""
-
-    suite: Literal["checked"]
-    prompts: PromptSource  # with gold: right answers, or tests
-    checks: Checking = Checking()
-
-
-class Benchmarked(Benchmark):
-    """Benchmarks of lm-eval. It decodes as its tasks say."""
-
-    name: str = Field("", pattern=f"{NAME}|^$", description="none: lm-eval")
-
-
-class Judge(Section):
-    model: str = Field(min_length=1, description="as the endpoint calls it")
-    revision: str = ""
-    both_orders: bool = False
-    unanswered: float = Field(0.01, ge=0, le=1)
     how: JudgingHow = JudgingHow()
-
-    def of(self, suite: str) -> Judging:
-        return Judging(suite=suite, **self.model_dump(exclude={"how"}))
 
 
 class Gate(Section):
@@ -108,8 +63,8 @@ class Examination(Section):
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
     seed: Seed
     models: tuple[Examined, ...] = Field(min_length=1)
-    suites: tuple[Annotated[Judged | Checked | Benchmarked, Field(discriminator="suite")], ...] = Field(min_length=1)
-    judge: Judge | None = None
+    suites: tuple[AnySuite, ...] = Field(min_length=1)
+    judge: JudgeThere | None = None
     gate: Gate | None = None
     confidence: float = Field(0.95, gt=0.5, lt=1)
     sampling: AnyLocal = Transformers()
@@ -129,7 +84,7 @@ class Examination(Section):
     def refuse_turns_that_nobody_takes(self) -> None:
         asked = {suite.suite for suite in self.suites}
         for place, one in enumerate(self.models):
-            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval"}:
+            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval", "livebench"}:
                 raise ValueError(
                     f"models.{one.name}: outputs are answers to one judged turn, and a suite asks for more"
                 )
@@ -138,20 +93,31 @@ class Examination(Section):
                     raise ValueError(
                         f"models.{one.name}: can choose an answer, but mt-bench and lm-eval ask for a model"
                     )
-                if unknown := set(one.model.members) - {before.name for before in self.models[:place]}:
-                    raise ValueError(f"models.{one.name}.members: no model before it is called {min(unknown)!r}")
-            if isinstance(one.model, LowestPerplexity):
-                answers = {other.name for other in self.models if isinstance(other.model, Outputs | Collective)}
-                if beside := answers & set(one.model.members):
-                    raise ValueError(f"models.{one.name}.members: {min(beside)!r} is no model, and has no perplexity")
+                before = {other.name: other.model for other in self.models[:place]}
+                collectives.refuse(f"models.{one.name}", one.model, before, models_of(before), self.judge)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.models)
 
 
-def name_of(suite: Judged | Checked | Benchmarked) -> str:
-    return suite.name or suite.suite
+def models_of(named: dict[str, object]) -> set[str]:
+    """Those that can be asked: not the ones of which only answers are there."""
+    return {name for name, model in named.items() if not isinstance(model, Outputs | Collective)}
+
+
+def of_recipe(recipe: Recipe, names: Sequence[str]) -> Examination:
+    """What a recipe's own evaluation says of suites, as the examination of its models."""
+    asked, judge = recipe.evaluation, recipe.evaluation.open_judge
+    return Examination(
+        name=recipe.name,
+        seed=asked.seed,
+        models=tuple(Examined(name=name, model=OfRecipe(kind="recipe", recipe=recipe.name, of=name)) for name in names),
+        suites=asked.suites,
+        judge=JudgeThere(**dict(judge), how=recipe.how.judging) if judge else None,
+        confidence=asked.confidence,
+        sampling=recipe.how.sampling,
+    )
 
 
 def load_examination(name: str, overrides: Sequence[str] = ()) -> Examination:

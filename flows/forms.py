@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from flows.recipe import Recipe, load
+from flows.recipe import Recipe
+from flows.written import load
 
 Override = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*=.*$", examples=["wrpo.schedule.kind=cosine"])]
 KNOBS = {
@@ -18,12 +19,12 @@ KNOBS = {
 
 
 class Pools(BaseModel, extra="forbid"):
-    """Which work pool does which stage. Empty: the worker that runs the flow does it itself. No result depends on it."""
+    """Which work pool does which stage. None: the worker that runs the flow does it itself. No result depends on it."""
 
-    sampling: str | None = Field(None, title="Per-model sampling", description="for example gpu-sample")
-    scoring: str | None = Field(None, title="Reward annotation", description="for example gpu-score")
-    sft: str | None = Field(None, title="SFT", description="for example gpu-train")
-    wrpo: str | None = Field(None, title="WRPO", description="for example gpu-train")
+    sampling: str | None = Field(None, title="Per-model sampling", description="a work pool, for example gpu-sample")
+    scoring: str | None = Field(None, title="Reward annotation", description="a work pool, for example gpu-score")
+    sft: str | None = Field(None, title="SFT", description="a work pool, for example gpu-train")
+    wrpo: str | None = Field(None, title="WRPO", description="a work pool, for example gpu-train")
 
     def overrides(self) -> list[str]:
         return [f"how.{stage}.work_pool={pool}" for stage, pool in self if pool]

@@ -3,7 +3,9 @@
 Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
 """
 
+from flows.answering import baselines
 from flows.recipe import Recipe
+from flows.suite_chains import suite_results
 from tasks.checks.stage import check_responses
 from tasks.evaluation.stage import Evaluation, evaluate
 from tasks.models.stage import obtain_model
@@ -73,14 +75,19 @@ def fusion(recipe: Recipe) -> Step:
     # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
     tuned = {} if sft is target else {"SFT": sft}
     models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
-    answers = [sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
-                                what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
-               for name, (model, sampling) in (models | opponents).items()]
+    answering = models | opponents
+    answers = {name: sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
+                                      what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
+               for name, (model, sampling) in answering.items()}
+    beside = baselines(recipe, on, answers, {name: model for name, (model, _) in answering.items()}, tuple(opponents), reward)
+    answers = [*answers.values(), *beside.values()]
     judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
-        models=tuple(models), opponents=tuple(opponents), confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
+        models=tuple(models), opponents=tuple(opponents), collectives=tuple(beside),
+        confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
+    suites = suite_results(recipe, {name: model for name, (model, _) in models.items()})
 
     # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
     jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=said.inputs["model"],
@@ -88,8 +95,9 @@ def fusion(recipe: Recipe) -> Step:
                              reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
             for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
     return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
-                        reward=reward, judge=judging, jury=jury, what=Report(
-                            sources=names, jury=tuple(juror.name for juror in recipe.jury), recipe=recipe.decisions()))
+                        reward=reward, judge=judging, jury=jury, suites=[*suites.values()], what=Report(
+                            sources=names, jury=tuple(juror.name for juror in recipe.jury), suites=tuple(suites),
+                            recipe=recipe.decisions()))
 
 
 def read_by(rule: Rule, names: tuple[str, ...], made: dict[str, list[Step]]) -> dict[str, list[Step]]:

@@ -15,7 +15,7 @@ from flows.evaluation import chains
 from flows.examination import load_examination
 from flows.fusion import fusion
 from flows.portable import Portable, unpack
-from flows.recipe import load
+from flows.written import load
 from infra.blobs import Blobs
 from infra.checkpoints import Checkpoints
 from infra.errors import BadInput

@@ -4,6 +4,7 @@ registers the deployments, starts again what dies, and ends everything when it i
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def keep(folder: Path) -> None:
             write_state(folder, ready=True, environment=str(folder / "environment"), **places(environment))
             while True:
                 services.revive()
+                services.shorten_logs()
                 time.sleep(1)
         except (RuntimeError, BadInput) as problem:
             write_state(folder, ready=False, problem=str(problem))
@@ -70,25 +72,27 @@ def start(folder: Path, services: Services) -> dict[str, str]:
 
 def own_environment(folder: Path) -> dict[str, str]:
     """How to reach this stack, keys included; kept in a file that only its owner reads, and that any shell can source."""
-    api = {"PREFECT_API_URL": f"http://127.0.0.1:{settings().ui_port}/api"}
-    if settings().store:
-        return {**api, "FUSE_STORE": settings().store_url}
     file = folder / "environment"
+    place = {"FUSE_STORE": settings().store_url} if settings().store else own_store(file)
+    environment = {"PREFECT_API_URL": f"http://127.0.0.1:{settings().ui_port}/api", **place}
+    with draft_of(file) as draft:
+        draft.touch(0o600)
+        draft.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()))
+        os.replace(draft, file)
+    return environment
+
+
+def own_store(file: Path) -> dict[str, str]:
+    """The S3 server's address and keys, these as the file has them from before."""
     before = dict(entries(file)) if file.exists() else {}
     keys = worker(BUCKET)["credentials"][0]
-    environment = {
-        **api,
+    return {
         "FUSE_STORE": f"s3://{BUCKET}/fusion",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{settings().s3_port}",
         "AWS_ACCESS_KEY_ID": before.get("AWS_ACCESS_KEY_ID", keys["accessKey"]),
         "AWS_SECRET_ACCESS_KEY": before.get("AWS_SECRET_ACCESS_KEY", keys["secretKey"]),
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    with draft_of(file) as draft:
-        draft.touch(0o600)
-        draft.write_text("".join(f"export {name}={value}\n" for name, value in environment.items()))
-        os.replace(draft, file)
-    return environment
 
 
 def entries(file: Path) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
     """As plain values, for the terminal and the page. `failed`: addresses of steps that failed just now."""
     full, seed = runs[0], runs[0].recipe.evaluation.seed
     confidence = full.recipe.evaluation.confidence
-    answers = {run.variant.name: answers_of(run, store) for run in runs}
+    answers, swept = {run.variant.name: answers_of(run, store) for run in runs}, axes(matrix)
     rows = [
         {
             "variant": run.variant.name,
@@ -30,6 +30,8 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
             "changes": changes(run),
             "state": state(run, answers[run.variant.name], failed),
             "report": run.last.address,
+            "swept": swept.get(run.variant.name),
+            "reward_accuracy": reward_accuracy(run, store) if run.variant.name in swept else None,
             "metrics": {
                 metric: compared(answers[run.variant.name], answers[FULL], column, run is full, confidence, seed)
                 for metric, column in METRICS.items()
@@ -39,6 +41,28 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
     ]
     correct_family(rows, confidence)
     return {"name": matrix.name, "base": matrix.base, "confidence": confidence, "rows": rows}
+
+
+def axes(matrix: Matrix) -> dict[str, dict]:
+    """Where a variant stands on the axis of its sweep, if this has one, and of numbers: what a figure can be drawn of."""
+    found = {}
+    for sweep in matrix.sweeps:
+        (axis, values), *others = sweep.over.items()
+        if not others and all(type(value) in (int, float) for value in values):
+            for variant, value in zip(sweep.variants(), values, strict=True):
+                found[variant.name] = {"sweep": sweep.name, "axis": axis, "at": value}
+    return found
+
+
+def reward_accuracy(run: Run, store: Store) -> float | None:
+    """How often the sources' best was ahead of the own worst at the end of training: mean of the last tenth of its steps."""
+    step = run.last.inputs["wrpo"][0]
+    manifest = store.manifest(step.stage.name, step.fingerprint)
+    if manifest is None:
+        return None
+    rows = pd.read_parquet(store.fetch(manifest, ["steps.parquet"]) / "steps.parquet")
+    known = rows["accuracy_source"].dropna() if "accuracy_source" in rows else rows.iloc[:0, 0]
+    return float(known.tail(max(1, len(known) // 10)).mean()) if len(known) else None
 
 
 def answers_of(run: Run, store: Store) -> pd.DataFrame | None:

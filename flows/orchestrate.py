@@ -177,6 +177,7 @@ def as_task(planned: Planned, place: Place, storage: str):
             observe(step, f"not now, it is tried again: {problem}", 0, 0, "")
             get_run_logger().warning("not now: %s", problem)
             raise
+        get_run_logger().info("%s: %s", step.label, "made" if planned.runs else "found")
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
 
     return bring
@@ -217,4 +218,4 @@ def publish(last: Step, place: Place) -> None:
 def where_to_read(report: Step, place: Place) -> str:
     (entry,) = (one for one in place.store.manifest(*report.address.split("/")).files if one.name == "report.html")
     copy = place.report(report)
-    return f"The report: [{copy.name}]({copy.as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"
+    return f"The report: [{copy.name}]({copy.absolute().as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

@@ -4,11 +4,11 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from flows import answering, evaluation, fusion
+from flows import answering, collectives, evaluation, fusion, suite_chains
 from infra.errors import BadInput
 from tasks.stage import Made, Stage, Step
 
-CHAINS = (fusion, evaluation, answering)
+CHAINS = (fusion, evaluation, suite_chains, answering, collectives)
 STAGES = {made.name: made for chain in CHAINS for made in vars(chain).values() if isinstance(made, Stage)}
 
 

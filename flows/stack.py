@@ -29,6 +29,8 @@ def up() -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "up.lock", "a") as others:
         fcntl.flock(others, fcntl.LOCK_EX)  # of two at once one starts it, the other finds it
+        while kept(folder) and "problem" in read_state(folder):
+            time.sleep(0.2)  # of a start that failed: its keeper still ends what it had started
         if not kept(folder):
             start_keeper(folder)
     return wait_until_ready(folder)
@@ -65,11 +67,13 @@ def refuse_taken_ports() -> None:
 def wait_until_ready(folder: Path) -> dict:
     deadline = time.monotonic() + 2 * START_SECONDS
     while time.monotonic() < deadline:
-        state = read_state(folder)
-        if state.get("ready"):
-            return state
+        lives, state = kept(folder), read_state(folder)
         if problem := state.get("problem"):
             raise BadInput(problem)
+        if not lives:
+            raise BadInput("the stack was ended while it started")
+        if state.get("ready"):
+            return state
         time.sleep(0.2)
     raise RuntimeError(f"the stack did not start in time; see {folder / 'keeper.log'}")
 

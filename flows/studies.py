@@ -35,10 +35,10 @@ def ablate(
 
     Args:
         matrix: A shipped matrix's name (demo, objectives, alpha, …), or the path of a TOML file on the worker.
-        base: The recipe that all variants start from. Empty: as the matrix says.
+        base: The recipe that all variants start from. None: as the matrix says.
         only: Names of variants to run; the base runs with them. Empty: all.
         overrides: Fields of the base recipe, as FIELD=VALUE.
-        pools: Where the heavy stages run.
+        pools: Which work pool does which heavy stage. None: the worker that runs the flow. No result depends on it.
     """
     refuse_endless_starts()
     found, every = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
@@ -56,7 +56,7 @@ def ablate(
         ],
     )
     refuse_failures(failed)
-    return ablating.write_page(table, place).as_uri()
+    return ablating.write_page(table, place).absolute().as_uri()
 
 
 @flow(name="evaluate", flow_run_name=study_run_name, **TOLD, **PAGE)
@@ -70,7 +70,7 @@ def evaluate(
     Args:
         examination: The path of an examination's TOML file on the worker: which models, which suites, which judge.
         overrides: Fields of the examination, as FIELD=VALUE.
-        sampling_pool: The work pool where the models answer, for example gpu-sample. Empty: the worker that runs the flow.
+        sampling_pool: The work pool where the models answer, for example gpu-sample. None: the worker that runs the flow.
     """
     refuse_endless_starts()
     pooled = [f"sampling.work_pool={sampling_pool}"] if sampling_pool else []
@@ -92,7 +92,7 @@ def evaluate(
         passed = "passed" if found["gate"]["passed"] else f"not passed: {'; '.join(found['gate']['against'])}"
         create_markdown_artifact(key="gate", markdown=f"The gate is {passed}.")
     refuse_failures(failed)
-    return evaluating.write_page(found, place).as_uri()
+    return evaluating.write_page(found, place).absolute().as_uri()
 
 
 def span(one: dict) -> str:

@@ -45,3 +45,15 @@ def data_set(
         said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
         raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)
+
+
+def data_file(id: str, revision: str, name: str) -> Path:
+    """One file of a data set's repository, in the hub's own cache; downloads it unless it is there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(id, name, repo_type="dataset", revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as problem:
+        said = " ".join(str(problem).split())
+        raise BadInput(f"data set {id!r} at {revision[:12]} gives no {name}: {said}") from problem

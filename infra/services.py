@@ -5,6 +5,8 @@ started it, and in whatever session or group it runs now, it is found and ended.
 """
 
 import contextlib
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ import psutil
 
 MARK, NAME = "FUSE_STACK", "FUSE_SERVICE"
 PATIENCE = 20.0  # seconds that a service has to end by itself
+LOG_BYTES = 32 * 2**20  # of a log; what was before is kept once, as much again
 PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # before starting again what died; from the front once it has lived for a minute
 
 
@@ -74,6 +77,13 @@ class Services:
             if now >= self.again_at[name]:
                 del self.again_at[name]
                 self.start(service)
+
+    def shorten_logs(self) -> None:
+        """The services write at a log's end, wherever that is."""
+        for log in map(self.log, self.running):
+            if log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.before"))
+                os.truncate(log, 0)
 
     def stop(self) -> None:
         """In reverse order of start: who depends on others goes first. Each is asked and ends its own; the rest is killed."""

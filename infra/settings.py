@@ -39,6 +39,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
     )
     harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
+    livebench_python: str = Field("", description="the Python of the environment that has LiveBench")
     judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
@@ -58,7 +59,10 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        return self.store or str(self.workspace.absolute() / "store")
+        """Whole, so that it is the same one for whoever works elsewhere."""
+        if "://" in self.store:
+            return self.store
+        return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
 
     @property
     def programs_at_once(self) -> int:

@@ -6,11 +6,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
+from infra.errors import BadInput
+
 
 def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
     """The model with an adapter that changes nothing yet; without `lora` the model itself."""
     if lora is None:
         return model
+    refuse_unknown(model, lora["targets"])
     set_seed(seed)  # the adapter's first half is drawn here, before a trainer sows its own
     config = LoraConfig(
         r=lora["rank"],
@@ -20,6 +23,15 @@ def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedM
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def refuse_unknown(model: PreTrainedModel, targets: list[str]) -> None:
+    """peft passes over a wrong name beside a right one."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+            raise BadInput(f"lora.targets: {target!r} is no linear layer of the model; there are: {known}")
 
 
 def has_adapter(model: torch.nn.Module) -> bool:

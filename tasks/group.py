@@ -3,6 +3,8 @@
 Rows that weigh nothing fill up an epoch's last batches, where Trainer would repeat rows of its beginning.
 """
 
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,24 @@ def part() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+
+
+def anywhere(flag: bool, args: TrainingArguments) -> bool:
+    """Whether it is up in any process: all must stop at the same step."""
+    if args.world_size == 1:
+        return flag
+    seen = torch.tensor(float(flag), device=args.device)
+    torch.distributed.all_reduce(seen)
+    return seen.item() > 0
+
+
+def from_all(values: list, args: TrainingArguments) -> list:
+    """The lists of all processes as one. All must ask."""
+    if args.world_size == 1:
+        return values
+    found: list = [None] * args.world_size
+    torch.distributed.all_gather_object(found, values)
+    return [value for some in found for value in some]
 
 
 class SharedOrder(Sampler):
@@ -56,6 +76,19 @@ class InGroup:
     """For a Trainer, before it in the order of its bases; the one place that overrides private methods of Trainer."""
 
     fillers = 0  # rows of no weight at the end of the training data
+    began = 0.0  # when the step's first batch was asked for
+
+    def get_batch_samples(self: Trainer, *arguments):
+        self.began = time.monotonic()
+        return super().get_batch_samples(*arguments)
+
+    def refuse_unless_finite(self: Trainer, name: str, values: list[float], prompts: list[str]) -> None:
+        """A number that is none stops all processes at the same step, each with the prompts of those that met it."""
+        bad = not all(map(math.isfinite, values))
+        if anywhere(bad, self.args):
+            found, ids = (from_all(some if bad else [], self.args) for some in (values, prompts))
+            step = self.state.global_step
+            raise FloatingPointError(f"{name} {found} at optimizer step {step}; prompt ids: {', '.join(ids)}")
 
     def _get_train_sampler(self: Trainer, train_dataset=None) -> Sampler:
         if self.args.world_size == 1:

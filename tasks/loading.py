@@ -47,11 +47,19 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Foreign files make libraries raise anything at all, down to a bare Exception: whatever it is, it is about the file."""
+    """Foreign files make libraries raise anything at all, down to a bare Exception: whatever it is, it is about the file,
+    unless memory is out."""
     try:
         yield
     except Exception as problem:
+        if out_of_memory(problem):
+            raise
         raise BadInput(f"{what} does not load: {' '.join(str(problem).split())[:300]}") from problem
+
+
+def out_of_memory(problem: Exception) -> bool:
+    """On a GPU torch has a kind of its own for it, on a CPU none."""
+    return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)
 
 
 def pad(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from tasks import zero
+from tasks.group import anywhere
 from tasks.optimizer_state import put_state, state_of, trained
 from tasks.random_states import put_random_states, random_states
 
@@ -108,15 +109,6 @@ def restore(folder: Path, parts: dict, args) -> None:
     put_state(parts["model"], parts["optimizer"], weights, tensors, saved["rate"], args)
     parts["lr_scheduler"].load_state_dict(saved["schedule"])
     put_random_states(folder, args.process_index)
-
-
-def anywhere(flag: bool, args) -> bool:
-    """Whether it is up in any process: all must stop at the same step."""
-    if args.world_size == 1:
-        return flag
-    seen = torch.tensor(float(flag), device=args.device)
-    torch.distributed.all_reduce(seen)
-    return seen.item() > 0
 
 
 def together(args) -> None:

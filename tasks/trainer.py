@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from infra.errors import BadInput
 from tasks import zero
+from tasks.loading import out_of_memory
 from tasks.program import Progress
 from tasks.reporting import run_name
 
@@ -85,18 +86,21 @@ def accumulation(batch_size: int, device_batch_size: int, world: int) -> int:
 
 
 @contextmanager
-def enough_memory(job: dict) -> Iterator[None]:
-    """Out of memory is for the user to mend: says by which settings."""
+def enough_memory(job: dict, room: str) -> Iterator[None]:
+    """Out of memory is for the user to mend: says by which settings of the recipe."""
     what, how = job["what"], job["how"]
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as problem:
-        if not isinstance(problem, torch.OutOfMemoryError) and "can't allocate memory" not in str(problem):
+    except Exception as problem:
+        if not out_of_memory(problem):
             raise
+        adapters = "" if what.get("lora") else f", train adapters alone ({room}.lora)"
         raise BadInput(
-            f"out of memory: lower how.device_batch_size ({how['device_batch_size']}), set how.gradient_checkpointing"
-            f" ({str(how['gradient_checkpointing']).lower()}), or lower what.max_length ({what['max_length']}),"
-            f" which cuts more; {str(problem).splitlines()[0]}"
+            f"out of memory: lower how.{room}.device_batch_size ({how['device_batch_size']}), set"
+            f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), share the training out among"
+            f" GPUs by how.{room}.processes ({how.get('processes', 1)}) and how.{room}.deepspeed"
+            f" ({how.get('deepspeed') or 'none'}){adapters}, or lower {room}.max_length ({what['max_length']}), which cuts"
+            f" more; {str(problem).partition(chr(10))[0]}"
         ) from problem
 
 
@@ -109,6 +113,15 @@ class StepCount(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             self.progress(state.global_step, state.max_steps, "steps")
+
+
+SPEED = pa.schema([("step", pa.int32()), ("tokens", pa.int64()), ("tokens_per_second", pa.float64())])
+
+
+def write_speed(steps: list[dict], file: Path) -> None:
+    """Tokens of all processes together by the clock, checkpoints not counted; apart from the other numbers, which are the
+    same however fast they were made."""
+    pq.write_table(pa.Table.from_pylist(steps, schema=SPEED), file)
 
 
 def summary(steps: list[dict], rows: int, **counts: int) -> dict:

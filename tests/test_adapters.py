@@ -1,8 +1,10 @@
 """Adapters: off is the model as it was, merged is the model as it became."""
 
+import pytest
 import tiny
 import torch
 
+from infra.errors import BadInput
 from tasks.adapters import adapted, adapter_off, merged, without_adapter
 
 LORA = {"rank": 2, "alpha": 4.0, "targets": ()}
@@ -41,3 +43,13 @@ def test_without_an_adapter_the_model_is_itself():
     assert adapted(model, None, seed=1) is without_adapter(model) is merged(model) is model
     with adapter_off(model):
         pass
+
+
+def test_a_target_that_no_layer_has_is_named_with_those_that_there_are():
+    with pytest.raises(
+        BadInput, match=r"lora.targets: 'query' is no linear layer of the model; there are: down_proj, "
+    ):
+        adapted(tiny.llama(), LORA | {"targets": ("q_proj", "query")}, seed=1)
+    model = adapted(tiny.llama(), LORA | {"targets": ("q_proj", "mlp.up_proj")}, seed=1)
+    found = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
+    assert found == {"q_proj", "up_proj"}

@@ -89,9 +89,16 @@ def test_an_engine_that_keeps_dying_is_given_up_with_its_last_words_and_its_rows
     assert workplace.made(step(workplace, 20)).counts["rows_found"] == 6
 
 
-def test_a_worker_that_fails_for_good_does_not_stop_the_other(workplace):
-    failing = step(workplace, 30, workers=2, refuses=(0,), restarts=5, seconds=0.02)
-    with pytest.raises(BadInput, match="0 is not a number"):
+@pytest.mark.parametrize(
+    ("fate", "problem", "said"),
+    [
+        ({"refuses": (0,), "restarts": 5}, BadInput, "0 is not a number"),
+        ({"dies_on": (0,), "always": (0,), "restarts": 1}, ProgramFailed, "the last words before 0"),
+    ],
+)
+def test_a_worker_that_fails_for_good_does_not_stop_the_other(workplace, fate, problem, said):
+    failing = step(workplace, 30, workers=2, seconds=0.02, **fate)
+    with pytest.raises(problem, match=said):
         workplace.made(failing)
     assert committed(workplace, failing) == 15  # all of the other's
     assert workplace.made(step(workplace, 30)).counts["rows_made"] == 15

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import socket
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from test_resume import SERVER, job, records, result, work
 from wrpo.references import log_probs, stored
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks import zero
 from tasks.resume import finished
@@ -37,7 +38,7 @@ def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) 
     os.environ.update({name: str(value) for name, value in place.items()})
     try:
         work(room, given, out, None)
-    except BadInput as problem:
+    except (BadInput, FloatingPointError) as problem:
         (out / f"refused-{rank}.txt").write_text(str(problem))
         os._exit(1)  # torchrun ends what hangs in a group that falls apart
 
@@ -108,6 +109,31 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
     if kind == "zero 3":  # and under another number of processes, of another kind
         alone(room, given | {"resume": str(checkpoint)}, tmp_path / "one")
         agree(result(tmp_path / "one")[1], result(out)[1])
+
+
+def test_a_training_of_one_process_goes_on_in_two_at_the_same_alpha_on_the_same_rows(tmp_path):
+    given = settings("wrpo", tmp_path, "plain")
+    alone("wrpo", given, tmp_path / "one")
+    (checkpoint,) = finished(tmp_path / "one")
+    together("wrpo", given | {"resume": str(checkpoint)}, tmp_path / "two")
+    one, two = (result(tmp_path / name)[1] for name in ("one", "two"))
+    assert two[:HALF] == one[:HALF]  # out of the checkpoint
+    assert [step["alpha"] for step in two] == [step["alpha"] for step in one]
+    agree(two, one)
+
+
+def test_a_loss_that_is_no_number_in_one_process_stops_all_with_the_rows_to_blame(tmp_path):
+    given = settings("wrpo", tmp_path, "plain", objective={"kind": "wrpo-simpo"})
+    given["how"]["checkpoint_steps"] = 1
+    broken = tiny.llama()  # a z stands in one record alone, which its first epoch comes to in one of three steps
+    broken.model.embed_tokens.weight.data[tiny.tokenizer().convert_tokens_to_ids("z")] = float("nan")
+    tiny.save(broken, tmp_path / "model")
+    together("wrpo", given, tmp_path / "out", fails=True)
+    said = {(tmp_path / f"out/refused-{rank}.txt").read_text() for rank in range(2)}
+    (message,) = said
+    assert re.fullmatch(r"loss .*nan.* at optimizer step [0-2]; prompt ids: copy: xyz", message)
+    assert not (tmp_path / "out/model").exists()
+    assert len(finished(tmp_path / "out")) == min(int(message.split(" step ")[1][0]), 2)
 
 
 @needs_deepspeed

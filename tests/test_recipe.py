@@ -3,7 +3,8 @@
 import pytest
 
 from flows.fusion import fusion
-from flows.recipe import SHIPPED, load, slots
+from flows.recipe import slots
+from flows.written import SHIPPED, load
 from infra.errors import BadInput
 from tasks.stage import lineage
 
@@ -121,6 +122,11 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
             "mirror.api_key: there is no such",
         ),
         ("how.sampling={kind='endpoint', urls=['u'], model='m'}", "how.sampling: Input tag 'endpoint' found"),
+        ("evaluation.suites=[{suite='checked', foo=1}]", "evaluation.suites.0.foo: there is no such field (value 1)"),
+        (
+            "evaluation.collectives=[{name='x', model={kind='pairwise', foo=1}}]",
+            "evaluation.collectives.0.model.foo: there is no such",
+        ),
         ("target={kind='existing'}", "target: Input tag 'existing' found"),
         ("sampling.by_category={copy=-1}", "by_category: 'copy' has -1"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),

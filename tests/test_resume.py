@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -22,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from wrpo.references import stored
 
+from flows.written import load
 from infra.errors import BadInput
+from tasks.loading import blamed
 from tasks.program import Progress
 from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
@@ -75,7 +78,7 @@ def dropping(room: str):
     return model
 
 
-def work(room: str, given: dict, out: Path, doom: tuple[int, float] | None) -> None:
+def work(room: str, given: dict, out: Path, doom: tuple | None) -> None:
     """Runs in a process of its own, which kills itself `doom` steps and seconds after its start, if it has one."""
     if doom:
         kill_after(*doom)
@@ -85,20 +88,21 @@ def work(room: str, given: dict, out: Path, doom: tuple[int, float] | None) -> N
     main(given, out, Progress(out))
 
 
-def kill_after(steps: int, seconds: float) -> None:
-    """SIGKILL some moments after so many optimizer steps: between steps, inside one, or while a checkpoint is written."""
-    made, killer = itertools.count(1), threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+def kill_after(steps: int, seconds: float, what: int = signal.SIGKILL) -> None:
+    """SIGKILL, or `what`, some moments after so many optimizer steps: between two, inside one, or while one is saved."""
+    made, killer = itertools.count(1), threading.Timer(seconds, os.kill, (os.getpid(), what))
     killer.daemon = True
-    register_optimizer_step_post_hook(lambda *_: killer.start() if next(made) == steps else None)
+    now = killer.start if seconds else lambda: os.kill(os.getpid(), what)
+    register_optimizer_step_post_hook(lambda *_: now() if next(made) == steps else None)
 
 
-def start(room: str, given: dict, out: Path, doom: tuple[int, float] | None = None):
+def start(room: str, given: dict, out: Path, doom: tuple | None = None):
     process = SERVER.Process(target=work, args=(room, given, out, doom))
     process.start()
     return process
 
 
-def run(room: str, given: dict, out: Path, doom: tuple[int, float] | None = None) -> int:
+def run(room: str, given: dict, out: Path, doom: tuple | None = None) -> int:
     process = start(room, given, out, doom)
     process.join(300)
     return process.exitcode
@@ -148,6 +152,17 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     assert run(room, given | {"resume": str(saved)}, elsewhere) == 0
     assert result(elsewhere) == expected
+
+
+def test_sigterm_at_the_last_step_is_not_lost(unbroken, tmp_path):
+    """Nothing is left to train then, but the model was not written yet."""
+    room, given, expected = unbroken
+    process = start(room, given, tmp_path / "out", (STEPS, 0, signal.SIGTERM))
+    process.join(60)
+    (*_, saved) = finished(tmp_path / "out")
+    assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) == STEPS
+    assert run(room, given, tmp_path / "out") == 0
+    assert result(tmp_path / "out") == expected
 
 
 def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
@@ -200,17 +215,43 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     assert not (tmp_path / "out/model").exists()
 
 
-def test_out_of_memory_names_the_settings_to_change(tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["load_model", "make_ready", "adapted"])
+@pytest.mark.parametrize("program", ["train", "reference"])
+def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(program, where, tmp_path, monkeypatch):
+    def too_much(*_, **__):
+        raise torch.OutOfMemoryError("tried to allocate too much")
+
+    module, given = import_module(f"tasks.wrpo.{program}"), job("wrpo", tmp_path)
+    if not hasattr(module, where):
+        pytest.skip("a reference has no adapter")
+    monkeypatch.setattr(module, where, too_much)
+    given |= {"rows": str(tmp_path / "reference/responses.parquet")}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInput, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much") as said:
+        module.main(given, tmp_path / "out", Progress(tmp_path / "out"))
+    named = re.findall(r"\b(?:how\.)?wrpo\.[a-z_.]+", str(said.value))
+    assert len(named) == 6
+    for name in named:
+        value = load("demo")
+        for part in name.split("."):
+            assert part in type(value).model_fields
+            value = getattr(value, part)
+
+
+def test_out_of_memory_while_files_are_read_is_not_the_files_fault():
+    with pytest.raises(MemoryError), blamed("model: x"):
+        raise MemoryError
+
+
+def test_out_of_memory_in_a_step_is_the_user_s_to_mend(tmp_path, monkeypatch):
     from transformers import Trainer
 
     from tasks.wrpo.train import main
 
     def training_step(*_, **__):
-        raise torch.OutOfMemoryError("tried to allocate too much")
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried too much")
 
     monkeypatch.setattr(Trainer, "training_step", training_step)
     (tmp_path / "out").mkdir()
-    with pytest.raises(
-        BadInput, match=r"how.device_batch_size \(2\).*how.gradient_checkpointing.*what.max_length \(64\)"
-    ):
+    with pytest.raises(BadInput, match=r"out of memory: lower how.wrpo.device_batch_size"):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

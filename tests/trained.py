@@ -19,6 +19,8 @@ from tasks.sft.stage import SFT, train_sft
 from tasks.stage import How, Step, What, stage
 from tasks.training import TrainingHow
 
+FEWER = 60  # epochs of a training that a flow brings
+
 
 @stage("stand-in model", version="1")
 def tiny_model(run: Run, what: What, how: How) -> None:
@@ -37,8 +39,8 @@ def few_records(run: Run, what: What, how: How) -> None:
     pq.write_table(table, run.folder / "records.parquet")
 
 
-def step(every: int) -> Step:
-    what = SFT(learning_rate=1e-3, epochs=200, batch_size=4, max_length=64, seed=1)
+def step(every: int, learning_rate: float = 1e-3, epochs: int = 200) -> Step:
+    what = SFT(learning_rate=learning_rate, epochs=epochs, batch_size=4, max_length=64, seed=1)
     how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
     return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
 
@@ -54,7 +56,7 @@ def bring_by_flow(folder: Path) -> None:
 
     @flow(name="one training", **PAGE)
     def body() -> None:
-        assert not attempt(plan_all([step(0)], place.store), result_storage(place), place)
+        assert not attempt(plan_all([step(0, epochs=FEWER)], place.store), result_storage(place), place)
 
     body()
 

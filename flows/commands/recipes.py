@@ -47,7 +47,7 @@ def chain(chosen: argparse.Namespace):
     """The recipe's chain, and the place with a store that can be used."""
     from flows.fusion import fusion
     from flows.place import Place
-    from flows.recipe import load
+    from flows.written import load
 
     recipe = load(chosen.recipe, chosen.overrides)
     place = Place.from_settings()
@@ -171,7 +171,11 @@ def verify(chosen: argparse.Namespace) -> int:
 
 def finish(last, place, console) -> int:
     from flows.console import show_results
+    from flows.suite_tables import show_suites
 
-    show_results(console, place.numbers(last))
+    numbers = place.numbers(last)
+    show_results(console, numbers)
+    for suite in numbers["suites"]:
+        show_suites(console, [suite], list(suite["counts"]))
     console.print(f"\nreport: {place.report(last)}", soft_wrap=True)
     return 0

@@ -42,6 +42,8 @@ PRESETS = {
         Task(task="gsm8k", shots=5, metric="exact_match", filter="strict-match"),
     ),
     "mmlu-pro": (Task(task="mmlu_pro", shots=5, metric="exact_match", filter="custom-extract"),),
+    "mmlu-redux": (Task(task="mmlu_redux_generative", shots=0, metric="exact_match", filter="default"),),
+    "gpqa-diamond": (Task(task="gpqa_diamond_zeroshot", shots=0),),
 }
 
 
@@ -61,7 +63,7 @@ class Benchmark(Exact):
 
     suite: Literal["lm-eval"]
     path: str = Field(description="a folder of task files (YAML, as lm-eval has them) and the data that these name")
-    preset: Literal["", "open-llm-leaderboard-v1", "mmlu-pro"] = ""
+    preset: Literal["", "open-llm-leaderboard-v1", "mmlu-pro", "mmlu-redux", "gpqa-diamond"] = ""
     tasks: tuple[Task, ...] = ()
     chat: bool = False
     batch_size: int = Field(8, gt=0)

@@ -1,13 +1,14 @@
 """Collective answers: leaves `responses.parquet`, of each prompt the answer of one of several models, chosen without sampling.
 
-Chosen by a reward model that scores the answers (the oracle of a ranker), or by how little the prompt surprises each model
-(PackLLM's Top1-PPL, arXiv 2404.11531): `perplexity.parquet` of a model and its prompts.
+Chosen by a reward model that scores the answers (the oracle of a ranker), by the pairs that an answer wins before a judge, or
+by how little the prompt surprises each model (PackLLM's Top1-PPL, arXiv 2404.11531): `perplexity.parquet` of a model.
 """
 
 import pandas as pd
 from pydantic import Field
 
 from infra.store import Manifest
+from tasks.evaluation.pairwise import copeland
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import RESPONSE
@@ -21,8 +22,13 @@ class SurpriseHow(How):
 
 
 @stage("prompt perplexity", version="1")
-def measure_surprise(run: Run, what: What, how: SurpriseHow, prompts: Manifests, model: Manifests) -> None:
+def measure_surprise(
+    run: Run, what: What, how: SurpriseHow, prompts: Manifests, model: Manifests, splits: Manifests = ()
+) -> None:
     rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
+    if splits:  # then the held-out ones alone are answered
+        parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
+        rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"] == "held_out", "prompt_id"])]
     rows["text"] = ["\n".join(turn["content"] for turn in turns) for turns in rows["messages"]]
     asked = run.scratch / "prompts.parquet"
     rows[["prompt_id", "text"]].to_parquet(asked, index=False)
@@ -36,7 +42,13 @@ class Choosing(What):
 
 @stage("collective answers", version="1")
 def choose_answers(
-    run: Run, what: Choosing, how: How, responses: Manifests, scores: Manifests = (), surprises: Manifests = ()
+    run: Run,
+    what: Choosing,
+    how: How,
+    responses: Manifests,
+    scores: Manifests = (),
+    surprises: Manifests = (),
+    comparisons: Manifests = (),
 ) -> None:
     said = [pd.read_parquet(run.file(made, "responses.parquet")) for made in responses]
     everyone = pd.concat([rows.assign(place=place) for place, rows in enumerate(said)], ignore_index=True)
@@ -44,6 +56,9 @@ def choose_answers(
         nats = [pd.read_parquet(run.file(made, "perplexity.parquet")) for made in surprises]
         known = pd.concat([rows.assign(place=place, score=-rows["nats"]) for place, rows in enumerate(nats)])
         ranked = everyone.merge(known, on=["prompt_id", "place"], validate="many_to_one")
+    elif comparisons:
+        won = copeland(pd.read_parquet(run.file(comparisons[0], "comparisons.parquet")))
+        ranked = everyone.merge(won, on=["prompt_id", "place"], how="left", validate="many_to_one")
     else:
         values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
         ranked = everyone.merge(values, on="content_id", validate="many_to_one")

@@ -56,7 +56,7 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
     answers = answers_of(run, what.suite, suite[0], responses)
     games = games_of(run, what, suite[0], answers)
     wanted = games.dropna(subset="request").drop_duplicates("request")
-    replies, unanswered = replies_to(run, what, how, wanted)
+    replies, unanswered = replies_to(run, how, wanted, SUITES[what.suite].REPLY_TOKENS)
     judged = games.merge(replies, on="request", how="left")
     judged["status"] = judged["status"].where(judged["status"] == "flagged", "judged")
     missing = judged["request"].notna() & judged["reply"].isna()
@@ -98,7 +98,9 @@ def request_id(body: dict, revision: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+def replies_to(
+    run: Run, how: JudgingHow, wanted: pd.DataFrame, usual_tokens: float
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """All replies of the judge to these requests, those that the pool lacks being asked for; and why any is missing."""
     held = pool.read(run, run.step.pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
@@ -112,7 +114,7 @@ def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -
             "journal": str(
                 settings().workspace.absolute() / "judgements" / f"{run.step.pool.rpartition('/')[2]}.jsonl"
             ),
-            "reply_tokens": reply_tokens(held, wanted, what.suite),
+            "reply_tokens": reply_tokens(held, wanted, usual_tokens),
             "how": how.model_dump(mode="json"),
         }
         run.program("tasks.evaluation.judge", job, lambda: pool.commit(run, run.step.pool, out))
@@ -122,7 +124,7 @@ def replies_to(run: Run, what: Judging, how: JudgingHow, wanted: pd.DataFrame) -
     return held.reindex(columns=columns), unanswered
 
 
-def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, suite: str) -> float:
-    """How long a reply is: of this judge's own to the same games where there are enough, else as published."""
+def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, usual: float) -> float:
+    """How long a reply is: of this judge's own to the same games where there are enough, else as usual."""
     known = held[held["request"].isin(wanted["request"])]
-    return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else SUITES[suite].REPLY_TOKENS
+    return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else usual

@@ -18,12 +18,41 @@ def measured(values: pd.Series, confidence: float, seed: int) -> list[dict]:
 
 
 def average(values: pd.Series, confidence: float, seed: int) -> dict:
+    return estimate(*mean_of_tasks(values, seed), confidence)
+
+
+def mean_of_tasks(values: pd.Series, *seed: int) -> tuple[float, np.ndarray]:
+    """The mean of the tasks' means, and its replicates."""
     replicates, means = [], []
     for place, (_, rows) in enumerate(values.groupby(level="task")):
         numbers = 100.0 * rows.to_numpy(dtype=float)
         means.append(numbers.mean())
-        replicates.append(numbers[draws(len(numbers), (seed, place))].mean(axis=1))
-    return estimate(float(np.mean(means)), np.mean(replicates, axis=0), confidence)
+        replicates.append(numbers[draws(len(numbers), (*seed, place))].mean(axis=1))
+    return float(np.mean(means)), np.mean(replicates, axis=0)
+
+
+def measured_by_category(values: pd.Series, confidence: float, seed: int) -> list[dict]:
+    """Of a series by category, task and item: each category is the mean of its tasks, the average that of the categories."""
+    found = {
+        name: mean_of_tasks(rows, seed, place) for place, (name, rows) in enumerate(values.groupby(level="category"))
+    }
+    each = [{"metric": name, **estimate(*both, confidence)} for name, both in found.items()]
+    value, replicates = (np.mean([both[part] for both in found.values()], axis=0) for part in (0, 1))
+    return [*each, {"metric": AVERAGE, **estimate(float(value), replicates, confidence)}]
+
+
+def compared_by_category(before: pd.Series, after: pd.Series, confidence: float, seed: int) -> list[dict]:
+    """The same of differences over the items that both have; p of sign flips, items weighing as they do in the mean."""
+    common = before.index.intersection(after.index).sort_values()
+    gained = after.loc[common].astype(float) - before.loc[common].astype(float)
+    in_task = gained.groupby(level=["category", "task"]).transform("size")
+    tasks = gained.reset_index().groupby("category")["task"].nunique()
+    weighed = gained / in_task / gained.index.get_level_values("category").map(tasks).to_numpy()
+    changes = measured_by_category(gained, confidence, seed)
+    for change in changes:
+        each = slice(None) if change["metric"] == AVERAGE else change["metric"]
+        change["p"] = sign_flips(weighed.loc[each].to_numpy(), seed)
+    return changes
 
 
 def compared(before: pd.Series, after: pd.Series, confidence: float, seed: int) -> list[dict]:

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from infra import hub
 from infra.digests import file_digest
 from infra.errors import BadInput
 from infra.store import Manifest
@@ -32,34 +33,60 @@ class SuiteIdentity(What):
 
 class SuiteAt(How):
     path: str
+    id: str = ""
+    revision: str = ""
+    hub: dict[str, str] = Field({})  # name -> the file's place in the data set's repository
 
 
 class Suite(Exact):
-    """A judged benchmark: its files in a folder, as its authors publish them. They stay out of the repository."""
+    """A judged benchmark: its files in a folder, or in a data set on a hub, as its authors publish them. They stay out of
+    the repository."""
 
     suite: SuiteName
-    path: str = Field(description="the folder")
+    path: str = Field("", description="the folder; of what a hub has not")
     sha256: dict[str, str] = Field({}, description="what the files must be, by name; none: whatever lies there")
+    id: str = Field("", description="a data set on a hub")
+    revision: str = Field("", pattern="^([0-9a-f]{40})?$", description="its commit, not a branch")
+    hub: dict[str, str] = Field({}, description="file -> its place in the data set; each with its sha256")
+
+    @model_validator(mode="after")
+    def pinned(self) -> "Suite":
+        if self.hub and not (self.id and self.revision):
+            raise ValueError("hub: needs the data set's id and revision, a commit")
+        if unknown := {*self.hub, *self.sha256} - SUITES[self.suite].FILES.keys():
+            raise ValueError(f"{self.suite} has no file {min(unknown)!r}, but {', '.join(SUITES[self.suite].FILES)}")
+        if open_ones := self.hub.keys() - self.sha256.keys():
+            raise ValueError(f"sha256: {min(open_ones)!r} comes from a hub and is not pinned")
+        return self
 
     def resolve(self, field: str) -> dict:
-        found = {}
-        for name, meaning in SUITES[self.suite].FILES.items():
-            file = Path(self.path) / name
-            if not file.is_file():
-                raise BadInput(f"{field}.path: {self.suite} needs {name} in {self.path!r}: {meaning}")
-            found[name] = file_digest(file)
-            if (expected := self.sha256.get(name, found[name])) != found[name]:
-                raise BadInput(f"{field}.sha256.{name}: {expected[:12]}… was asked for, {file} is {found[name][:12]}…")
-        identity = SuiteIdentity(suite=self.suite, files=found)
-        return {"what": identity, "how": SuiteAt(path=str(Path(self.path).absolute()))}
+        found = {
+            name: self.sha256[name] if name in self.hub else self.lying(name, meaning, field)
+            for name, meaning in SUITES[self.suite].FILES.items()
+        }
+        at = SuiteAt(path=str(Path(self.path).absolute()), id=self.id, revision=self.revision, hub=self.hub)
+        return {"what": SuiteIdentity(suite=self.suite, files=found), "how": at}
+
+    def lying(self, name: str, meaning: str, field: str) -> str:
+        """The digest of a file of the folder."""
+        file = Path(self.path) / name
+        if not file.is_file():
+            raise BadInput(f"{field}.path: {self.suite} needs {name} in {self.path!r}: {meaning}")
+        found = file_digest(file)
+        if (expected := self.sha256.get(name, found)) != found:
+            raise BadInput(f"{field}.sha256.{name}: {expected[:12]}… was asked for, {file} is {found[:12]}…")
+        return found
 
 
 @stage("suite", version="1")
 def open_suite(run: Run, what: SuiteIdentity, how: SuiteAt) -> None:
     for name, expected in what.files.items():
-        shutil.copyfile(Path(how.path) / name, run.folder / name)
+        there = how.hub.get(name)
+        file = hub.data_file(how.id, how.revision, there) if there else Path(how.path) / name
+        shutil.copyfile(file, run.folder / name)
         if file_digest(run.folder / name) != expected:
-            raise BadInput(f"{how.path}/{name} changed while the run was being prepared; run it again")
+            changed = f"is not {expected[:12]}…" if there else "changed while the run was being prepared; run it again"
+            raise BadInput(f"{there or file} {changed}")
     questions = SUITES[what.suite].questions(run.folder)
     write_prompts(run, [(one, first_turn(one)) for one in questions])
 

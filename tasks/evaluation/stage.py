@@ -4,6 +4,7 @@ Two measures: accuracy, where a program can check the answer against the prompt'
 answer of each source, decoded alike, as a judge scores them that did not build the data. Ties count a half.
 """
 
+import itertools
 import json
 
 import pandas as pd
@@ -23,6 +24,7 @@ class Evaluation(What):
         description="names of the evaluated models, from the weakest claim to the strongest"
     )
     opponents: tuple[str, ...] = Field(description="names of the sources")
+    collectives: tuple[str, ...] = Field((), description="names of baselines that are made of the sources' answers")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 
@@ -39,7 +41,7 @@ def evaluate(
 ) -> None:
     held_out = held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
-    names = (*what.models, *what.opponents)
+    names = (*what.models, *what.opponents, *what.collectives)
     table = pd.concat(
         [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, answers, strict=True)],
         ignore_index=True,
@@ -48,8 +50,7 @@ def evaluate(
     table["win_rate"] = wins(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
     results = [result(name, table, what) for name in names]
-    pairs = zip(what.models, what.models[1:], strict=False)
-    changes = [change for before, after in pairs for change in differences(before, after, table, what)]
+    changes = all_differences(table, what)
     (run.folder / "results.json").write_text(
         json.dumps(
             {
@@ -111,11 +112,17 @@ def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
     mine = table[table["model"] == name].sort_values("prompt_id")
     return {
         "model": name,
-        "role": "source" if name in what.opponents else name.lower(),
+        "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
         "accuracy": rate(mine["correct"], what),
         "win_rate": rate(mine["win_rate"], what),
         "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
     }
+
+
+def all_differences(table: pd.DataFrame, what: Evaluation) -> list[dict]:
+    """From each model to the next, and from each collective to the last."""
+    pairs = [*itertools.pairwise(what.models), *((name, what.models[-1]) for name in what.collectives)]
+    return [change for before, after in pairs for change in differences(before, after, table, what)]
 
 
 def differences(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:

@@ -39,6 +39,7 @@ class PromptFile(Exact):
     path: str = Field(description="JSONL or Parquet: a path, or a URL such as s3://bucket/prompts.parquet")
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = Field("refuse", description="drop: counts and lists rows that are no prompts")
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="what the file must be; none: whatever lies there")
 
     def resolve(self, field: str) -> dict:
         return {"what": self.identity(field), "how": FilesAt(sets={"prompts": self.path})}
@@ -47,7 +48,10 @@ class PromptFile(Exact):
         file = local_file(f"{field}.path", self.path)
         if next(read_prompts(file, self.columns, drop_bad=self.bad_rows == "drop"), None) is None:
             raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
-        return FileIdentity(kind="file", sha256=file_digest(file), columns=self.columns, bad_rows=self.bad_rows)
+        found = file_digest(file)
+        if self.sha256 not in ("", found):
+            raise BadInput(f"{field}.sha256: {self.sha256[:12]}… was asked for, {self.path} is {found[:12]}…")
+        return FileIdentity(kind="file", sha256=found, columns=self.columns, bad_rows=self.bad_rows)
 
 
 class HubSet(Exact):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 WIDTH = 440
+FEW = 20  # points of a line that are marked one by one
 LEFT = 136
 ROLES = ("target", "sft", "wrpo", "source")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -217,16 +218,27 @@ def spread(wanted: list[float], gap: float, top: float, bottom: float) -> list[f
     return placed
 
 
-def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, zero: bool = False) -> Html:
-    """Lines over the optimiser step, one per (field, name, role), each labelled with its name at its end."""
+def curves(
+    records: list[dict],
+    series: list[tuple[str, str, str]],
+    title: str,
+    zero: bool = False,
+    over: str = "optimiser step",
+) -> Html:
+    """Lines over each record's `step`, one per (field, name, role), each labelled with its name at its end."""
     lines = [(name, kind, [(row["step"], row[field]) for row in records]) for field, name, kind in series]
     values = [value for _, _, points in lines for _, value in points if finite(value)] + [0.0] * zero
     if not any(finite(value) for _, _, points in lines for _, value in points):
         return Html(f'<p class="absent">{text(title)}: no values were logged.</p>')
     up, bottom = scale(values, 196, 28), 200
     steps = [row["step"] for row in records]
-    across = Scale(min(steps), max(max(steps), min(steps) + 1), 58, WIDTH - (138 if len(lines) > 1 else 56))
-    parts = [label(0, 12, title, "axis"), *bottom_axis(across, bottom, bottom, "optimiser step", compact)]
+    across = Scale(
+        min(steps),
+        max(steps) if max(steps) > min(steps) else min(steps) + 1,
+        58,
+        WIDTH - (138 if len(lines) > 1 else 56),
+    )
+    parts = [label(0, 12, title, "axis"), *bottom_axis(across, bottom, bottom, over, compact)]
     for tick in ticks(up.low, up.high):
         parts += [
             line(across.start, up.at(tick), across.end, up.at(tick), "grid"),
@@ -239,10 +251,12 @@ def curves(records: list[dict], series: list[tuple[str, str, str]], title: str, 
     heights = spread([up.at(value) + 4 for _, value in last], 15, 36, bottom)
     for (name, kind, points), (step, value), height in zip(known, last, heights, strict=True):
         words = f"{name} {measured(value)}".strip()
+        marked = [(at, to) for at, to in points if finite(to)] if len(records) <= FEW else [(step, value)]
+        dots = "".join(f'<circle cx="{across.at(at)}" cy="{up.at(to)}" r="2.6" class="fill"/>' for at, to in marked)
         parts.append(
             f'<g class="{kind}"><title>{text(words)}</title>'
             f'<path d="{trace(points, across, up)}" class="curve"/>'
-            f'<circle cx="{across.at(step)}" cy="{up.at(value)}" r="2.6" class="fill"/>'
+            f"{dots}"
             f"{label(across.end + 8, height, words, 'end')}</g>"
         )
     return svg(bottom + 40, title, parts)

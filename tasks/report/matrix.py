@@ -1,17 +1,57 @@
 """The page of a matrix: every variant's numbers, its difference to the base, and how sure that is. No number, no nought."""
 
-from tasks.report.charts import Html, forest, text
+from collections.abc import Callable
+
+from tasks.report.charts import Html, curves, forest, text
 from tasks.report.page import METRICS, document, figure, points, rate, table
 
+TONES = ("wrpo", "source", "sft", "target")
 READINGS = {"higher": "better", "lower": "worse", "within noise": "same"}
 
 
 def render(matrix: dict) -> str:
     known = [metric for metric in METRICS if any(row["metrics"][metric] for row in matrix["rows"])]
     sections = [(metric, METRICS[metric].capitalize(), differences(matrix, metric)) for metric in known]
+    if any(row["swept"] for row in matrix["rows"]):
+        sections.append(("sweeps", "Sweeps", sweeps(matrix)))
     return document(
         f"Matrix: {text(matrix['name'])}", headline(matrix), [*sections, ("variants", "Variants", variants(matrix))]
     )
+
+
+def sweeps(matrix: dict) -> str:
+    """The paper's Figures 5 and 6: every metric along an axis, a line per sweep. A variant without numbers leaves a gap."""
+    figures = []
+    for axis in dict.fromkeys(row["swept"]["axis"] for row in matrix["rows"] if row["swept"]):
+        rows = [row for row in matrix["rows"] if row["swept"] and row["swept"]["axis"] == axis]
+        names = list(dict.fromkeys(row["swept"]["sweep"] for row in rows))
+        series = [(name, name, TONES[place % len(TONES)]) for place, name in enumerate(names)]
+        charts = [
+            curves(
+                along(rows, lambda row, metric=metric: height(row, metric)), series, f"{METRICS[metric]} (%)", over=axis
+            )
+            for metric in METRICS
+        ]
+        accuracy = along(rows, lambda row: row["reward_accuracy"])
+        charts.append(curves(accuracy, series, "sources' best ahead of own worst, end of training", over=axis))
+        caption = (
+            f"The last model along {text(axis)}, a line per sweep; what was not run, or failed, is a gap. The intervals stand "
+            "in the tables: lines closer than these do not differ. The last chart is on training pairs."
+        )
+        figures.append(figure(caption, charts))
+    return "".join(figures)
+
+
+def along(rows: list[dict], read: Callable[[dict], float | None]) -> list[dict]:
+    places = sorted({row["swept"]["at"] for row in rows})
+    found = {(row["swept"]["at"], row["swept"]["sweep"]): read(row) for row in rows}
+    names = {row["swept"]["sweep"] for row in rows}
+    return [{"step": at, **{name: found.get((at, name)) for name in names}} for at in places]
+
+
+def height(row: dict, metric: str) -> float | None:
+    found = row["metrics"][metric]
+    return 100 * found["estimate"]["value"] if found else None
 
 
 def headline(matrix: dict) -> str:
@@ -46,7 +86,7 @@ def cells(row: dict, metric: str) -> list:
     if row["state"] != "done":
         return [row["variant"], row["expects"], row["state"], "", "", ""]
     if not found or found["p"] is None:
-        return [row["variant"], row["expects"], "", rate(found["estimate"]) if found else "–", "", ""]
+        return [row["variant"], "", "", rate(found["estimate"]) if found else "–", "", ""]
     return [row["variant"], row["expects"], reading(row, found), rate(found["estimate"]), change(found), p_value(found)]
 
 

@@ -14,7 +14,9 @@ BINS = 30
 EXAMPLES = 12
 
 
-def collect(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
+def collect(
+    run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], suites: tuple[str, ...], inputs: dict[str, Manifests]
+) -> dict:
     """`jury` among the inputs: what the first juror made of each source's responses, then what the second did, and so on."""
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
@@ -25,6 +27,10 @@ def collect(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs:
         **evaluation,
         "judge": judge(inputs["judge"][0], inputs["reward"][0]),
         "summary": summary(evaluation),
+        "suites": [
+            {"name": name, "state": "done", **json.loads(run.file(made, "results.json").read_text())}
+            for name, made in zip(suites, inputs["suites"], strict=True)
+        ],
         "shares": shares({name: rows.dropna(subset="score") for name, rows in candidates.items()}),
         "jury": jury(table(judged), list(judged)),
         "rewards": rewards(answers, sources),

@@ -6,7 +6,7 @@ It says in numbers, intervals and charts what the run left behind, and nothing b
 import itertools
 from pathlib import Path
 
-from tasks.report import jury_view
+from tasks.report import jury_view, suite_view
 from tasks.report.charts import Html, bars, curves, decimal, finite, forest, measured, percent, ridges, role, text
 from tasks.report.markup import absent, figure, table
 
@@ -345,6 +345,7 @@ def versions(numbers: dict) -> str:
 SECTIONS = [
     ("results", "Results", results),
     ("differences", "Differences", differences),
+    ("suites", "Suites", suite_view.suites),
     ("shares", "Best sources", shares),
     ("jury", "Reward models", jury_view.jury),
     ("rewards", "Reward distributions", rewards),

@@ -16,17 +16,18 @@ Manifests = tuple[Manifest, ...]
 class Report(What):
     sources: tuple[str, ...] = Field(description="the sources' names")
     jury: tuple[str, ...] = Field((), description="the names of the reward models that scored beside the recipe's own")
+    suites: tuple[str, ...] = Field((), description="the names of the suites that the models were evaluated on")
     recipe: dict = Field(description="all decisions of the run")
 
 
-@stage("report", version="2")
+@stage("report", version="3")
 def write_report(run: Run, what: Report, how: How, **inputs: Manifests) -> None:
     found = {
         "recipe": what.recipe["name"],
         "fingerprint": run.step.fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe_text": json.dumps(what.recipe, indent=2, ensure_ascii=False),
-        **numbers.collect(run, what.sources, what.jury, inputs),
+        **numbers.collect(run, what.sources, what.jury, what.suites, inputs),
     }
     (run.folder / "numbers.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     (run.folder / "report.html").write_text(page.render(found), encoding="utf-8")

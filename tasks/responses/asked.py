@@ -53,7 +53,9 @@ class Reader:
             try:
                 self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
             except BadInput as problem:  # its chat template has no place for such turns
-                return refused(row, str(problem))
+                return refused(
+                    row, f"the template refuses it: {problem.__cause__ or problem}"
+                )  # no folder of this machine's
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:

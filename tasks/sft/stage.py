@@ -1,4 +1,4 @@
-"""SFT: leaves `model/`, the target fine-tuned on the best source responses, and `steps.parquet`."""
+"""SFT: leaves `model/`, the target fine-tuned on the best source responses, `steps.parquet` and `speed.parquet`."""
 
 from typing import Literal
 
@@ -48,4 +48,4 @@ def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], rec
         },
         how.group,
     )
-    run.keep(out, "model", "steps.parquet")
+    run.keep(out, "model", "steps.parquet", "speed.parquet")

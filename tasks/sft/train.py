@@ -23,10 +23,15 @@ from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
 from tasks.tokens import prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
+    with enough_memory(job, "sft"):
+        return train(job, out, progress)
+
+
+def train(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
@@ -48,14 +53,15 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
         trainer.add_callback(best := BestOfTwo(trainer, unseen, two["every"], out))
     resume = newest(job, out)
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
-    with enough_memory(job):
-        trainer.train(resume_from_checkpoint=resume and str(resume))
+    trainer.train(resume_from_checkpoint=resume and str(resume))
     kept, losses = best.better() if two else (None, {})
     keep(trainer, tokenizer, job, out, kept)
     part()
     if not trainer.is_world_process_zero():
         return None
-    return summary(write_steps(trainer, out / "steps.parquet"), len(rows), **counts, **left_over, **losses)
+    steps = write_steps(trainer, out / "steps.parquet")
+    write_speed(steps, out / "speed.parquet")
+    return summary(steps, len(rows), **counts, **left_over, **losses)
 
 
 def encode(

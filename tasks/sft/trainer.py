@@ -1,11 +1,10 @@
 """SFT on TRL's SFTTrainer: it is given token ids and labels, and stops at a batch whose loss is no number."""
 
-import math
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -38,7 +37,7 @@ class SftTrainer(InGroup, SFTTrainer):
         self.fillers = fillers(len(rows), args)
         empty = {"input_ids": rows[0]["input_ids"][:2], "labels": [IGNORED] * 2, "name": "filler"}
         table = Dataset.from_list(rows + [empty] * self.fillers)
-        callbacks = [StepTokens(), *callbacks]
+        callbacks = [StepTokens(self), *callbacks]
         super().__init__(model=model, args=args, train_dataset=table, processing_class=tokenizer, callbacks=callbacks)
         plain = self.data_collator
         self.data_collator = lambda rows: {**plain(rows), "names": [row["name"] for row in rows]}
@@ -48,32 +47,28 @@ class SftTrainer(InGroup, SFTTrainer):
         names = inputs.pop("names")
         found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = found[0] if return_outputs else found
-        if not torch.isfinite(loss):
-            raise FloatingPointError(self.blame("loss", loss.item(), names))
+        self.refuse_unless_finite("loss", [loss.item()], names)
         self.window_names += names
         return found
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            if not math.isfinite(logs["grad_norm"]):
-                raise FloatingPointError(self.blame("gradient norm", logs["grad_norm"], self.window_names))
+            self.refuse_unless_finite("gradient norm", [logs["grad_norm"]], self.window_names)
             self.window_names = []
         super().log(logs, start_time)
 
-    def blame(self, name: str, value: float, names: list[str]) -> str:
-        return f"{name} {value} at optimizer step {self.state.global_step}; prompt ids: {', '.join(names)}"
-
 
 class StepTokens(TrainerCallback):
-    """TRL counts tokens from the start of the program; the log gets the step's own."""
+    """TRL counts tokens from the start of the program; the log gets the step's own, and how many they were per second."""
 
-    def __init__(self):
-        self.before = 0
+    def __init__(self, trainer: "SftTrainer"):
+        self.trainer, self.before = trainer, 0
 
     def on_log(self, args, state, control, logs, **kwargs):
         if "loss" in logs:
-            state.log_history[-1]["tokens"] = int(logs["num_tokens"]) - self.before
-            self.before = int(logs["num_tokens"])
+            tokens, self.before = int(logs["num_tokens"]) - self.before, int(logs["num_tokens"])
+            logs |= {"tokens": tokens, "tokens_per_second": tokens / (time.monotonic() - self.trainer.began)}
+            state.log_history[-1] |= logs
 
 
 def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:

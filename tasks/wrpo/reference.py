@@ -26,6 +26,11 @@ PART = 1024  # prompts whose log-probabilities a kill may cost
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
+    with enough_memory(job, "wrpo"):
+        return measure(job, out, progress)
+
+
+def measure(job: dict, out: Path, progress: Progress) -> dict | None:
     what, state = job["what"], PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
@@ -46,7 +51,7 @@ def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: P
     mine = rows[state.process_index :: state.num_processes]
     for start in range(0, len(mine), PART):
         made, some = [], mine[start : start + PART]
-        with enough_memory(job), torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
             for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
                 made += measured(some[place], values.tolist())
                 if state.is_main_process:

@@ -1,5 +1,5 @@
-"""WRPO: leaves `model/`, the SFT model optimised on the triples, and `steps.parquet`, its reward dynamics; before it
-`reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
+"""WRPO: leaves `model/`, the SFT model optimised on the triples, `steps.parquet`, its reward dynamics, and `speed.parquet`;
+before it `reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,4 +79,4 @@ def train_wrpo(
         },
         how.group,
     )
-    run.keep(out, "model", "steps.parquet")
+    run.keep(out, "model", "steps.parquet", "speed.parquet")

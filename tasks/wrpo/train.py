@@ -18,7 +18,7 @@ from tasks.program import Progress, run
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary
+from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.stored import VerifyReference, join
@@ -26,6 +26,11 @@ from tasks.wrpo.trainer import WrpoTrainer, write_steps
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
+    with enough_memory(job, "wrpo"):
+        return train(job, out, progress)
+
+
+def train(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
@@ -51,13 +56,13 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
     if preference.needs_reference:
         trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"], out, resume))
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
-    with enough_memory(job):
-        trainer.train(resume_from_checkpoint=resume and str(resume))
+    trainer.train(resume_from_checkpoint=resume and str(resume))
     keep(trainer, tokenizer, job, out)
     part()
     if not trainer.is_world_process_zero():
         return None
     steps = write_steps(trainer, out / "steps.parquet")
+    write_speed(steps, out / "speed.parquet")
     return summary(steps, len(rows), **counts) | {"layout": layout}
 
 

@@ -3,6 +3,7 @@
 The mathematics is in objectives.py, what a batch holds in batches.py.
 """
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -72,8 +73,7 @@ class WrpoTrainer(InGroup, Trainer):
         log_probs = response_log_probs(model, inputs)
         values = self.preference.values(log_probs, inputs["lengths"], inputs.get("reference"))
         losses = self.preference.losses(values, self.alpha(self.state.global_step))
-        if not torch.isfinite(losses).all():
-            raise FloatingPointError(self.blame("loss", losses.tolist(), inputs["prompt_ids"]))
+        self.refuse_unless_finite("loss", losses.tolist(), inputs["prompt_ids"])
         self.remember({role: value.detach() for role, value in values.items()}, log_probs.detach(), inputs)
         # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
         loss = (losses * inputs["weights"]).sum() * self.args.world_size / num_items_in_batch
@@ -81,9 +81,6 @@ class WrpoTrainer(InGroup, Trainer):
 
     def alpha(self, step: int) -> float | None:
         return self.preference.alpha(step, self.state.max_steps, self.state.log_history)
-
-    def blame(self, name: str, value: object, prompts: list[str]) -> str:
-        return f"{name} {value} at optimizer step {self.state.global_step}; prompt ids: {', '.join(prompts)}"
 
     def remember(self, values: dict[str, Tensor], log_probs: Tensor, inputs: dict) -> None:
         found = self.preference.metrics(values, log_probs, inputs["lengths"], self.alpha(self.state.global_step))
@@ -101,8 +98,8 @@ class WrpoTrainer(InGroup, Trainer):
             # Trainer logs after the step: alpha belongs to the step before.
             alpha = self.alpha(self.state.global_step - 1)
             logs |= {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
-            if not torch.isfinite(torch.tensor(logs["grad_norm"])):
-                raise FloatingPointError(self.blame("gradient norm", logs["grad_norm"], self.window_prompts))
+            logs["tokens_per_second"] = tokens / (time.monotonic() - self.began)
+            self.refuse_unless_finite("gradient norm", [logs["grad_norm"]], self.window_prompts)
             self.window, self.window_prompts = [], []
         super().log(logs, start_time)
 

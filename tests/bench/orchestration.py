@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.seaweed import free_ports
 from infra.store import Manifest, Reference, Store
 from tasks.stage import Step, lineage

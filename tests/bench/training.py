@@ -2,6 +2,7 @@
 
 `python -m tests.bench.training [--repeats N] [--rows N] [--no-memory]`, or `make bench-training`. On a CPU: a Llama of 10M
 parameters in fp32, one thread, CPU seconds. Where a GPU is there: of 1.2B, bf16, gradient checkpointing, wall seconds.
+`--device cpu --bf16 --size tiny` takes the GPU's way through the code, without its speed.
 """
 
 import argparse
@@ -27,12 +28,27 @@ from tests import tiny
 
 BETA, ALPHA = 0.1, 0.5
 SHAPES = {(256, 256): 0.72, (128, 256): 0.91, (512, 128): 0.54, (64, 384): 0.99}  # tokens -> ideal against TRL's DPO
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 SIZES = {
+    "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
     "cpu": {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 10, "num_attention_heads": 4},
     "cuda": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32},
 }
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """On what, and how."""
+
+    device: torch.device
+    bf16: bool  # arithmetic in bf16, with gradient checkpointing
+    size: str
+
+    @property
+    def gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 @dataclass
@@ -47,12 +63,13 @@ class Contest:
         return list(vars(self).items())
 
 
-def model_of(vocabulary: int) -> LlamaForCausalLM:
+def model_of(vocabulary: int, on: Conditions) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    size = SIZES[DEVICE.type]
-    kinds = {"num_key_value_heads": size["num_attention_heads"] // (4 if GPU else 1), "max_position_embeddings": 2048}
+    size = SIZES[on.size]
+    shared = 4 if on.size == "cuda" else 1
+    kinds = {"num_key_value_heads": size["num_attention_heads"] // shared, "max_position_embeddings": 2048}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, pad_token_id=0, **size, **kinds))
-    return model.to(DEVICE).train()
+    return model.to(on.device).train()
 
 
 def rows_of(prompt: int, response: int, count: int, vocabulary: int) -> list[dict]:
@@ -64,7 +81,9 @@ def rows_of(prompt: int, response: int, count: int, vocabulary: int) -> list[dic
     ]
 
 
-def trl_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict], folder: str) -> Callable:
+def trl_step(
+    policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict], folder: str, on: Conditions
+) -> Callable:
     """TRL's own trainer, collator and loss on (own best, own worst), with its live reference."""
     text = [{"prompt": "a", "chosen": "b", "rejected": "c"}]  # it wants rows to be born with; ours come below
     trainer = DPOTrainer(
@@ -75,9 +94,9 @@ def trl_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[d
             beta=BETA,
             max_length=None,
             report_to="none",
-            bf16=GPU,
-            gradient_checkpointing=GPU,
-            use_cpu=not GPU,
+            bf16=on.bf16,
+            gradient_checkpointing=on.bf16,
+            use_cpu=not on.gpu,
             dataloader_pin_memory=False,
         ),
         train_dataset=Dataset.from_list(text),
@@ -97,7 +116,7 @@ def trl_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[d
     return step
 
 
-def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict]) -> Callable:
+def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: list[dict], on: Conditions) -> Callable:
     """WRPO as its authors run it: padded triples, full logits, the reference forward in every step."""
 
     def log_probs(model: LlamaForCausalLM, batch: dict) -> Tensor:
@@ -108,8 +127,8 @@ def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: 
 
     def step() -> Tensor:
         policy.zero_grad()
-        batch = {name: value.to(DEVICE) for name, value in pad_triples(rows, 0).items()}
-        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
+        batch = {name: value.to(on.device) for name, value in pad_triples(rows, 0).items()}
+        with on.autocast():
             with torch.no_grad():
                 before = log_probs(reference, batch)
             now = log_probs(policy, batch)
@@ -119,7 +138,7 @@ def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: 
     return step
 
 
-def our_step(policy: LlamaForCausalLM, rows: list[dict]) -> Callable:
+def our_step(policy: LlamaForCausalLM, rows: list[dict], on: Conditions) -> Callable:
     """Ours: prompts shared, reference stored."""
     layout = make_ready(policy, rows, 0, "shared-prompt")
     assert layout == "shared-prompt"
@@ -129,10 +148,10 @@ def our_step(policy: LlamaForCausalLM, rows: list[dict]) -> Callable:
         policy.zero_grad()
         batch = collate(stored, 0, layout)
         place = lambda value: (
-            {key: place(x) for key, x in value.items()} if isinstance(value, dict) else value.to(DEVICE)
+            {key: place(x) for key, x in value.items()} if isinstance(value, dict) else value.to(on.device)
         )
         batch = place({name: value for name, value in batch.items() if name != "prompt_ids"})
-        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
+        with on.autocast():
             now = response_log_probs(policy, batch)
             wrpo_dpo(*(now - batch["reference"]), alpha=ALPHA, beta=BETA).mean().backward()
         return now.detach()
@@ -140,40 +159,40 @@ def our_step(policy: LlamaForCausalLM, rows: list[dict]) -> Callable:
     return step
 
 
-def contest(rows: list[dict], vocabulary: int, folder: str) -> Contest:
-    start = model_of(vocabulary)
+def contest(rows: list[dict], vocabulary: int, folder: str, on: Conditions) -> Contest:
+    start = model_of(vocabulary, on)
     policies = [start, copy.deepcopy(start), copy.deepcopy(start)]
-    if GPU:
+    if on.bf16:
         [policy.gradient_checkpointing_enable({"use_reentrant": False}) for policy in policies]
     reference = copy.deepcopy(start).requires_grad_(False)
     return Contest(
-        trl_step(policies[0], copy.deepcopy(reference), rows, folder),
-        published_step(policies[1], reference, rows),
-        our_step(policies[2], rows),
+        trl_step(policies[0], copy.deepcopy(reference), rows, folder, on),
+        published_step(policies[1], reference, rows, on),
+        our_step(policies[2], rows, on),
     )
 
 
-def clock() -> float:
-    if not GPU:
+def clock(on: Conditions) -> float:
+    if not on.gpu:
         return time.process_time()
     torch.cuda.synchronize()
     return time.perf_counter()
 
 
-def best_times(ways: Contest, repeats: int) -> dict[str, float]:
+def best_times(ways: Contest, repeats: int, on: Conditions) -> dict[str, float]:
     """Best of `repeats`, the three taking turns."""
     best: dict[str, float] = {}
     for _ in range(repeats):
         for name, step in ways.items():
-            began = clock()
+            began = clock(on)
             step()
-            best[name] = min(best.get(name, float("inf")), clock() - began)
+            best[name] = min(best.get(name, float("inf")), clock(on) - began)
     return best
 
 
-def peak_memory(step: Callable) -> float:
+def peak_memory(step: Callable, on: Conditions) -> float:
     """MB that a step takes at its peak beyond what lay there before; on a CPU in a forked child, whose peak is its own."""
-    if GPU:
+    if on.gpu:
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -195,40 +214,45 @@ def peak_memory(step: Callable) -> float:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    options.add_argument("--device", choices=("cpu", "cuda"), default=there)
+    options.add_argument("--bf16", action="store_true", help="bf16 with gradient checkpointing, as always on a GPU")
+    options.add_argument("--size", choices=SIZES, help="of the model; the device's own if not said")
     options.add_argument("--repeats", type=int, default=4)
-    options.add_argument("--rows", type=int, default=8 if GPU else 2)
+    options.add_argument("--rows", type=int)
     options.add_argument("--no-memory", action="store_true")
     asked = options.parse_args()
+    on = Conditions(torch.device(asked.device), asked.bf16 or asked.device == "cuda", asked.size or asked.device)
     torch.set_num_threads(1)
     datasets.disable_progress_bars()
-    vocabularies = (128_256,) if GPU else (4_096, 128_256)
+    print(f"{on.device}, {'bf16, gradient checkpointing' if on.bf16 else 'fp32'}, model {on.size}\n")
     print(
         "| vocabulary | prompt:response | TRL DPO, s | published WRPO, s | ours, s | ours / TRL DPO | ideal | of ideal |",
         end="",
     )
     print(" peak MB: TRL DPO | published | ours | max Δ log-prob (relative) |\n" + "|---" * 12 + "|")
     with tempfile.TemporaryDirectory() as folder:
-        for vocabulary in vocabularies:
-            large = vocabulary > 10_000 and not GPU  # for its memory: one row of one shape is enough
+        for vocabulary in {"cuda": (128_256,), "cpu": (4_096, 128_256), "tiny": (4_096,)}[on.size]:
+            large = vocabulary > 10_000 and not on.gpu  # for its memory: one row of one shape is enough
             for shape, ideal in list(SHAPES.items())[: 1 if large else None]:
-                rows = rows_of(*shape, 1 if large else asked.rows, vocabulary)
-                print(line(contest(rows, vocabulary, folder), vocabulary, shape, ideal, asked, large), flush=True)
+                rows = rows_of(*shape, 1 if large else asked.rows or (8 if on.gpu else 2), vocabulary)
+                ways = contest(rows, vocabulary, folder, on)
+                repeats = 1 if large else asked.repeats
+                print(line(ways, vocabulary, shape, ideal, repeats, not asked.no_memory, on), flush=True)
 
 
-def line(ways: Contest, vocabulary: int, shape: tuple, ideal: float, asked: argparse.Namespace, large: bool) -> str:
+def line(ways: Contest, vocabulary: int, shape: tuple, ideal: float, repeats: int, memory: bool, on: Conditions) -> str:
     expected = ways.published()
     apart = (expected - ways.ours()).abs()
-    memory = ["–"] * 3 if asked.no_memory else [f"{peak_memory(step):,.0f}" for _, step in ways.items()]
-    best = best_times(ways, 1 if large else asked.repeats)
+    peaks = [f"{peak_memory(step, on):,.0f}" for _, step in ways.items()] if memory else ["–"] * 3
+    best = best_times(ways, repeats, on)
     ratio = best["ours"] / best["trl_dpo"]
-    times = [f"{seconds:.2f}" for seconds in best.values()]
-    share = [f"{ratio:.2f}", f"{ideal:.2f}", f"{ideal / ratio:.0%}"]
     cells = [
         f"{vocabulary:,}",
         f"{shape[0]}:{shape[1]}",
-        *times,
-        *share,
-        *memory,
+        *(f"{seconds:.2f}" for seconds in best.values()),
+        *(f"{ratio:.2f}", f"{ideal:.2f}", f"{ideal / ratio:.0%}"),
+        *peaks,
         f"{apart.max():.0e} ({(apart / expected.abs()).max():.0e})",
     ]
     return f"| {' | '.join(cells)} |"

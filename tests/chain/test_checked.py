@@ -7,7 +7,7 @@ import pytest
 from chain.small import write_recipe
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks.checks import sandbox
 from tasks.stage import lineage

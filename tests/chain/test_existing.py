@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from tasks import skills
 from tasks.stage import lineage
 from tests.chain.small import fuse, states, write_recipe
@@ -41,9 +41,9 @@ def alone(recipe):
     return file
 
 
-def made(recipe, workplace):
+def made(recipe, workplace, *changes: str):
     """Reads a table of one of the recipe's steps."""
-    steps = {step.label: step for step in lineage(fusion(load(str(recipe), ["sft.form='none'"])))}
+    steps = {step.label: step for step in lineage(fusion(load(str(recipe), changes)))}
     return lambda label, name: workplace.table(steps[label], f"{name}.parquet")
 
 
@@ -57,7 +57,7 @@ def test_held_responses_are_scored_and_make_records_as_any(recipe, workplace):
 
 @pytest.mark.heavy
 def test_held_responses_stand_beside_sampled_ones(recipe, workplace):
-    table = made(recipe, workplace)
+    table = made(recipe, workplace, "sft.form='none'")
     held, sampled = (set(table(f"per-model sampling · {name}", "responses")["text"]) for name in ("held", "source-1"))
     best = set(table("pairs", "pairs")["source_best"])
     assert best <= held | sampled and best & held

@@ -52,7 +52,10 @@ def test_the_stack_keeps_its_history_in_postgresql_and_tells_nobody_the_password
     ui, s3 = free_ports(2)
     chosen = {"FUSE_WORKSPACE": str(tmp_path), "FUSE_UI_PORT": str(ui), "FUSE_S3_PORT": str(s3)}
     home = Home(tmp_path, chosen | {"FUSE_DATABASE": database})
+    wrong = Home(tmp_path, chosen | {"FUSE_DATABASE": database.replace(password, "wrong")})
     try:
+        answer = wrong.fuse("up")
+        assert answer.returncode == 2 and "password authentication failed" in answer.stderr
         answer = home.fuse("up")
         assert answer.returncode == 0, answer.stderr
         assert home.finish(home.start("housekeeping/housekeeping"), seconds=120) == ["Completed"], home.story()

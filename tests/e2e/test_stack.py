@@ -12,12 +12,13 @@ from e2e.home import Home, wait_until
 
 from flows.forms import Pools
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.services import marked
 from tasks.stage import Step, lineage
 
 pytestmark = pytest.mark.e2e
 POOLS = Pools(sampling="gpu-sample", scoring="gpu-score", sft="gpu-train", wrpo="gpu-train")  # as the deployment has it
+SLOW = "how.engines.source-1={kind='transformers', batch_size=1, batches_per_part=1, work_pool='gpu-sample'}"
 LATE = {"WRPO", "evaluation · answers of WRPO", "evaluation · judging", "evaluation · results", "report"}
 
 
@@ -56,9 +57,12 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
     """The second run is of the same recipe: it finds the first one's stages or waits for them."""
     steps = chain(recipe)
     sampling = steps["per-model sampling · source-1"]
-    runs = [home.start("fuse/demo", recipe=str(recipe)) for _ in range(2)]
+    runs = [home.start("fuse/demo", recipe=str(recipe), overrides=[SLOW]) for _ in range(2)]
     wait_until(lambda: home.store.parts(sampling.pool), 240, home.story)
-    (worker,) = (process for process in home.processes("worker-gpu-sample") if "worker" in process.cmdline())
+    of_worker = home.processes("worker-gpu-sample")
+    for program in set(of_worker) & set(home.programs()):
+        program.suspend()  # so that it cannot end before it is killed
+    (worker,) = (process for process in of_worker if "worker" in process.cmdline())
     worker.kill()
     home.schedule("housekeeping/housekeeping", "* * * * *")  # for the test after this one: here is a minute to wait
     killed = lambda: [run for run in home.stage_runs(sampling.address) if run["state_name"] == "Crashed"]

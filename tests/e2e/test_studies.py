@@ -12,7 +12,7 @@ from flows.ablation import load_matrix
 from flows.evaluation import chains
 from flows.examination import load_examination
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from tasks.stage import Step, lineage
 
 pytestmark = pytest.mark.e2e

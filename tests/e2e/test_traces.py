@@ -9,7 +9,7 @@ import pytest
 from e2e.conftest import CANARY
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.services import marked
 from tasks.stage import lineage
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,14 @@ def test_the_leaderboards_shots_and_metrics_are_its_own():
         "winogrande": (5, "acc"),
         "gsm8k": (5, "exact_match"),
     }
+
+
+def test_the_other_presets_name_lm_evals_own_tasks_and_filters():
+    found = {name: [(one.task, one.shots, one.metric, one.filter) for one in tasks] for name, tasks in PRESETS.items()}
+    assert found["mmlu-pro"] == [("mmlu_pro", 5, "exact_match", "custom-extract")]
+    assert found["mmlu-redux"] == [("mmlu_redux_generative", 0, "exact_match", "default")]
+    assert found["gpqa-diamond"] == [("gpqa_diamond_zeroshot", 0, "acc", "none")]
+    assert set(get_args(Benchmark.model_fields["preset"].annotation)) == {"", *PRESETS}
 
 
 def scores(**tasks) -> pd.Series:

@@ -1,13 +1,14 @@
 """The suites' metrics against published judgements and what leaderboards say of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from published import published
 
-from tasks.evaluation.metrics import Sheet, metrics
+from tasks.evaluation.metrics import Sheet, counts, metrics
 from tasks.evaluation.statistics import clustered, draws
 from tasks.evaluation.suites import alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.suites.files import Question
@@ -34,6 +35,28 @@ def test_alpaca_eval_says_what_its_leaderboard_says_in_any_order_of_the_rows(mod
         assert length_control.length_controlled(order, gamed) == pytest.approx(expected["lc"], abs=1e-6)
         assert alpaca_eval.win_rate(order).mean() == pytest.approx(expected["wr"], abs=1e-6)
     assert rows["len_2"].mean() == pytest.approx(expected["avg_len"], abs=1e-6)
+
+
+def test_a_published_row_that_is_missing_is_counted_and_the_rest_keep_their_difficulties():
+    """The library reads difficulties by position: there one missing row moves the score of a model by a tenth and more."""
+    rows, gamed, expected = alpaca(MODELS[0])
+    rows = rows.sort_values("instruction_index")
+    names = rows["instruction_index"].astype(str)
+    judged = pd.DataFrame(
+        {"question_id": names, "name": "as is", "status": "judged", "verdict": rows["preference"].replace(0.0, 1.5)}
+    )
+    questions = {
+        name: Question(name, ("",), baseline="x" * row.len_1)
+        for name, row in zip(names, rows.itertuples(), strict=True)
+    }
+    answers = {name: ("y" * row.len_2,) for name, row in zip(names, rows.itertuples(), strict=True)}
+    whole = Sheet("alpaca-eval", published("alpaca_eval"), questions, answers, judged)
+    gap = replace(whole, judged=judged.iloc[1:])
+    assert counts(whole)["missing"] == 0 and counts(gap)["missing"] == 1
+    left, short = sorted(gap.judged_questions()), length_control.length_controlled(rows.iloc[1:], gamed)
+    assert metrics(gap, left, seed=1)["LC"].value == pytest.approx(short)
+    assert short == pytest.approx(expected["lc"], abs=0.05)  # one of 805 prompts is worth no more
+    assert metrics(whole, sorted(questions), seed=1)["LC"].value == pytest.approx(expected["lc"], abs=1e-6)
 
 
 def test_the_refitted_bootstrap_is_centred_on_the_published_number_and_wider_than_the_published_error():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.evaluation.stage import answered_by_all, one_answer
+from tasks.evaluation.stage import Evaluation, all_differences, answered_by_all, one_answer, wins
 
 
 class Counting:
@@ -43,3 +43,19 @@ def test_an_answer_without_a_score_is_an_error_and_no_answer_is_not(tmp_path):
     assert found["text"].isna().tolist() == [False, True]
     with pytest.raises(BadInput, match="1 held-out answers of 'm' have no score"):
         one_answer(Counting(said, tmp_path), "m", None, held_out, scored[:0])
+
+
+def test_a_collective_is_set_against_the_sources_and_the_last_model_against_it():
+    scores = {"SFT": (1.0, 5.0), "WRPO": (3.0, 5.0), "s": (2.0, 4.0), "t": (0.0, 6.0), "best": (2.0, 6.0)}
+    rows = [
+        {"prompt_id": prompt, "model": name, "score": values[place], "correct": None}
+        for name, values in scores.items()
+        for place, prompt in enumerate("pq")
+    ]
+    what = Evaluation(models=("SFT", "WRPO"), opponents=("s", "t"), collectives=("best",), seed=1)
+    table = pd.DataFrame(rows)
+    table["win_rate"] = wins(table, what.opponents)
+    rates = table.groupby("model")["win_rate"].mean().to_dict()
+    assert rates == {"SFT": 0.5, "WRPO": 0.75, "s": 0.5, "t": 0.5, "best": 0.75}  # a draw with whom it chose
+    changes = {(one["from"], one["to"]): one["value"] for one in all_differences(table, what)}
+    assert changes == {("SFT", "WRPO"): 0.25, ("best", "WRPO"): 0.0}

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 from evaluation.made import folder_of, sheet
 
+from infra.digests import file_digest
+from infra.errors import BadInput
 from tasks.evaluation.metrics import SUITES, counts, difference, metrics, parsed
+from tasks.evaluation.opening import Suite, open_suite
 from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.suites.files import Question
 
@@ -152,3 +155,43 @@ def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost
             {"question_id": ["1", "2"], "name": name, "status": ["flagged", "unanswered"], "reply": [None, None]}
         )
         assert parsed(judged, suite)["verdict"].tolist() == [worst, None]
+
+
+COMMIT = "0123456789" * 4
+
+
+def on_a_hub(folder, cache, **changes):
+    """A suite of which all files but the judge's instructions lie in the hub's cache, as it leaves them there."""
+    there = cache / "datasets--someone--arena" / "snapshots" / COMMIT / "data"
+    there.mkdir(parents=True, exist_ok=True)
+    names = ("question.jsonl", "baseline.jsonl")
+    for name in names:
+        (folder / name).exists() and (folder / name).rename(there / name)
+    pinned = {name: file_digest(there / name) for name in names}
+    fields = {
+        "id": "someone/arena",
+        "revision": COMMIT,
+        "hub": {name: f"data/{name}" for name in names},
+        "sha256": pinned,
+    }
+    return Suite(suite="arena-hard", path=str(folder), **fields | changes)
+
+
+def test_files_of_a_suite_may_come_from_a_hub_by_commit_and_digest(workplace, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = folder_of("arena-hard", tmp_path / "suite", 5)
+    local = open_suite(**Suite(suite="arena-hard", path=str(folder)).resolve("suite"))
+    suite = on_a_hub(folder, tmp_path / "hub")
+    opened = open_suite(**suite.resolve("suite"))
+    assert opened.address == local.address  # the bytes decide, not where they lie
+    assert workplace.made(opened).counts["questions"] == 5
+    with pytest.raises(ValueError, match="comes from a hub and is not pinned"):
+        on_a_hub(folder, tmp_path / "hub", sha256={})
+    with pytest.raises(ValueError, match="needs the data set's id and revision"):
+        on_a_hub(folder, tmp_path / "hub", revision="")
+    other = on_a_hub(folder, tmp_path / "hub", sha256={**suite.sha256, "question.jsonl": "0" * 64})
+    with pytest.raises(BadInput, match=r"data/question.jsonl is not 000000000000…"):
+        workplace.made(open_suite(**other.resolve("suite")))
+    absent = on_a_hub(folder, tmp_path / "hub", revision="f" * 40, sha256={**suite.sha256, "question.jsonl": "1" * 64})
+    with pytest.raises(BadInput, match=r"data set 'someone/arena' at ffffffffffff gives no data/"):
+        workplace.made(open_suite(**absent.resolve("suite")))

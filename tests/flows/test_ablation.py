@@ -180,3 +180,49 @@ def test_the_page_says_whether_a_hypothesis_held_and_escapes_what_users_wrote(ta
     assert "lower, as expected" in page and ">within noise<" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
+
+
+SWEEPS = """
+name = "alpha"
+base = "demo"
+[[sweeps]]
+name = "linear"
+hypothesis = "h"
+over = { "wrpo.alpha" = [0.1, 0.3, 0.5] }
+[[sweeps]]
+name = "static"
+hypothesis = "h"
+over = { "wrpo.alpha" = [0.1, 0.3, 0.5] }
+set = { "wrpo.schedule" = { kind = "static" } }
+"""
+
+
+def test_a_sweep_over_numbers_is_drawn_as_lines_and_what_was_not_run_is_a_gap(tmp_path, workplace):
+    (tmp_path / "sweeps.toml").write_text(SWEEPS)
+    matrix, runs = load_matrix(str(tmp_path / "sweeps.toml"))
+    draw = np.random.default_rng(1)
+    for place, run in enumerate(runs):
+        if run.variant.name != "static-0.3":
+            evaluated(workplace, run, draw.random(200) < 0.5 + place / 20, draw.random(200))
+    table = matrix_table(matrix, runs, workplace.store)
+    assert [row["swept"] and row["swept"]["at"] for row in table["rows"]] == [None, 0.1, 0.3, 0.5, 0.1, 0.3, 0.5]
+    assert table["rows"][0]["reward_accuracy"] is table["rows"][1]["reward_accuracy"] is None  # no training is there
+    page = render(table)
+    figure = page.partition('<section id="sweeps">')[2].partition("</section>")[0]
+    paths = re.findall(r'class="(wrpo|source)"><title>[^<]*</title><path d="([^"]*)"', figure)
+    assert [(tone, path.count("M"), path.count("L")) for tone, path in paths] == 2 * [("wrpo", 1, 2), ("source", 2, 0)]
+    assert "wrpo.alpha" in figure and "no values were logged" in figure  # of reward accuracies there are none
+
+
+def test_of_a_trainings_last_steps_the_reward_accuracy_is_read(tmp_path, workplace):
+    (tmp_path / "sweeps.toml").write_text(SWEEPS)
+    matrix, runs = load_matrix(str(tmp_path / "sweeps.toml"))
+    step, folder = runs[1].last.inputs["wrpo"][0], tmp_path / "training"
+    folder.mkdir()
+    logged = [None, *np.linspace(0, 1, 21)]
+    pd.DataFrame({"step": range(22), "accuracy_source": logged}).to_parquet(folder / "steps.parquet")
+    rest = {"inputs": {}, "files": (), "counts": {}, "provenance": {}, "started": "", "seconds": 0, "attempt": "a"}
+    named = {"stage": step.stage.name, "version": "1", "fingerprint": step.fingerprint, "label": "WRPO", "what": {}}
+    workplace.store.publish(folder, Manifest(**named, **rest))
+    found = matrix_table(matrix, runs, workplace.store)["rows"][1]["reward_accuracy"]
+    assert found == pytest.approx((1 + 0.95) / 2)

@@ -10,9 +10,9 @@ from prefect.utilities.importtools import import_object
 
 from flows.deployed import fuse, housekeeping
 from flows.forms import KNOBS, chosen
-from flows.recipe import SHIPPED, load
 from flows.register import POOLS
 from flows.studies import ablate, evaluate
+from flows.written import SHIPPED, load
 from infra.errors import BadInput
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from prefect.states import Completed, Crashed, Pending
 from flows import dispatch
 from flows.fusion import fusion
 from flows.place import Place
-from flows.recipe import load
+from flows.written import load
 from infra.launch import Launcher
 from infra.store import Store
 from tasks.stage import lineage
@@ -26,8 +26,8 @@ class Server:
     def read_flow_runs(self, flow_run_filter, sort):
         return [run for run in self.runs.values() if set(flow_run_filter.tags.all_) <= set(run.tags)]
 
-    def run_deployment(self, name, parameters, idempotency_key, tags, timeout):
-        run = SimpleNamespace(id=uuid4(), name=name, tags=tags, state=Pending())
+    def run_deployment(self, name, parameters, idempotency_key, tags, flow_run_name, timeout):
+        run = SimpleNamespace(id=uuid4(), name=flow_run_name, tags=tags, state=Pending())
         return self.runs.setdefault(idempotency_key, run)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor, load
+from flows.recipe import Doctor
+from flows.written import load
 from infra.errors import BadInput
 from tasks.models.findings import Finding
 from tests import tiny

@@ -9,11 +9,12 @@ from evaluation.made import FOLDERS, folder_of
 
 from flows.ablation import SHIPPED, Matrix
 from flows.evaluation import chains
-from flows.examination import Examination, Gate, load_examination, name_of
+from flows.examination import Examination, Gate, load_examination
 from flows.fusion import fusion
 from flows.portable import pack, unpack
-from flows.recipe import load
+from flows.suites import name_of
 from flows.verdict import averages, gate, summary
+from flows.written import load
 from infra.errors import BadInput
 from tasks.evaluation.choosing import Choosing, choose_answers
 from tasks.evaluation.given import Outputs, take_answers

@@ -8,7 +8,7 @@ import pytest
 
 from flows.fusion import fusion
 from flows.gc import collect, pin, unpin
-from flows.recipe import load
+from flows.written import load
 from infra.checkpoints import Checkpoints
 from infra.store import Manifest, Reference
 from infra.uses import in_use

@@ -6,7 +6,8 @@ import pytest
 
 from flows.fusion import fusion
 from flows.portable import Portable, pack, unpack
-from flows.recipe import Recipe, load
+from flows.recipe import Recipe
+from flows.written import load
 from infra.errors import BadInput
 from tasks.stage import lineage
 

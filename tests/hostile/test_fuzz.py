@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.recipe import SHIPPED, Recipe, apply, describe
+from flows.complaints import describe
+from flows.recipe import Recipe
+from flows.written import SHIPPED, apply
 from infra.errors import BadInput
 from infra.store import Manifest
 from tasks.prompts.columns import Columns, record

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.recipe import SHIPPED
+from flows.written import SHIPPED
 from tests.hostile.said import refused
 
 DEMO = (SHIPPED / "demo.toml").read_text()

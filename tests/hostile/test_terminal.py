@@ -5,7 +5,7 @@ import io
 import pytest
 
 from flows import console
-from flows.recipe import SHIPPED
+from flows.written import SHIPPED
 from flows.show import show_lineage
 from infra.store import Store
 from infra.visible import LONGEST, one_line, visible

@@ -29,14 +29,16 @@ def sleep(job: dict, out: Path, progress) -> dict:
         (out / f"member-{os.getpid()}").touch()
         time.sleep(120)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
-    (out / "pids.draft").write_text(f"{child.pid}")
-    (out / "pids.draft").rename(out / "pids")
+    draft = out / f"pids.{os.getpid()}"
+    draft.write_text(f"{child.pid}")
+    draft.rename(out / "pids")
     time.sleep(120)
     return {}
 
 
 def save(out: Path) -> None:
     time.sleep(0.5)
+    (out / f"saved-{os.getpid()}").touch()
     (out / "saved").touch()
     sys.exit(143)
 

@@ -89,14 +89,14 @@ def test_a_group_ends_when_its_starter_is_killed(tmp_path):
         assert_gone(int(member.name.partition("-")[2]))
 
 
-def interrupted(launcher, out: Path, kind: str, interrupt) -> tuple[float, list[bool]]:
+def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tuple[float, list[bool]]:
     """Begins a program in a thread, interrupts it once it sleeps; how long its end took, and what the watcher saw."""
     seen, ended = [], []
     watch = lambda: seen.append((out / "saved").exists())
 
     def work():
         with pytest.raises(ProgramFailed, match="was ended"):
-            launcher.run(SLEEPER, {"kind": kind}, out, watch)
+            launcher.run(SLEEPER, {"kind": kind}, out, watch, group=group)
         ended.append(True)
 
     thread = threading.Thread(target=work)
@@ -129,6 +129,13 @@ def test_an_interrupted_program_may_save_and_its_watcher_sees_what_it_saved(laun
     patience(30)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave)
     assert took < 10 and seen[-1] and not seen[0]
+
+
+def test_the_processes_of_a_group_may_save_too(launcher, tmp_path, patience):
+    """torchrun passes the signal on to its workers, which no signal to our group reaches."""
+    patience(60)
+    took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave, group=2)
+    assert took < 30 and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
 
 
 def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):

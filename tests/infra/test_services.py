@@ -69,3 +69,15 @@ def test_a_service_that_does_not_start_is_shown_with_the_end_of_its_log(services
     services.start(service("one", "raise SystemExit('the port is taken')"))
     with pytest.raises(RuntimeError, match=r"(?s)one did not start.*the port is taken"):
         services.wait_until(lambda: False, "one", 20)
+
+
+def test_a_log_that_grows_for_months_is_begun_anew_and_its_service_writes_on(services, tmp_path, monkeypatch):
+    monkeypatch.setattr("infra.services.LOG_BYTES", 1000)
+    services.start(service("talker", "import time\nwhile True: print('word', flush=True); time.sleep(0.01)"))
+    log = services.log("talker")
+    wait_until(lambda: log.stat().st_size > 1000)
+    services.shorten_logs()
+    assert log.stat().st_size < 1000 < log.with_suffix(".log.before").stat().st_size
+    wait_until(lambda: log.stat().st_size > 100)
+    assert set(log.read_text().split()) == {"word"}
+    services.stop()

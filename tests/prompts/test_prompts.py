@@ -134,3 +134,14 @@ def test_a_file_that_changed_since_the_plan_is_refused(workplace):
     with pytest.raises(BadInput, match=r"rows\.jsonl' changed while the run was being prepared"):
         workplace.made(step)
     assert workplace.store.manifests("prompt-selection") == []
+
+
+def test_a_prompt_file_may_be_pinned_and_is_then_that_file_or_refused(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "one"}\n')
+    pinned = {"kind": "file", "path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    plain = PromptFile(kind="file", path=str(file)).resolve("prompts")["what"]
+    assert PromptFile(**pinned).resolve("prompts")["what"] == plain  # the same prompts have the same address
+    file.write_text('{"prompt": "two"}\n')
+    with pytest.raises(BadInput, match=r"^prompts\.sha256: [0-9a-f]{12}… was asked for"):
+        PromptFile(**pinned).resolve("prompts")

@@ -9,7 +9,7 @@ import pytest
 from prompts.texts import Writer
 
 import infra.inputs
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.store import Store

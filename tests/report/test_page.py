@@ -83,6 +83,7 @@ def numbers() -> dict:
             {"source": name, "count": count, "tied": 7, "share": count / 1200, "mean_score": score, "responses": 4000}
             for name, count, score in (("reverser", 640, 0.81), ("sorter", 180, 0.34), (LONG, 380, 0.7))
         ],
+        "suites": [],
         "jury": {
             "models": [
                 {

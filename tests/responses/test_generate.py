@@ -155,6 +155,15 @@ def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_cost
         assert found["text"] == tokenizer.decode(alone, skip_special_tokens=True)
 
 
+def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
+    from tasks.responses.asked import Reader
+
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + tiny.TEMPLATE
+    row = {"prompt_id": "f00d", "sample_index": 0, "seed": 1, "messages": [{"role": "system", "content": "be brief"}]}
+    said = Reader(tiny.tokenizer(template=refuses), 64, 8)(row)
+    assert said["text"] == "" and "refuses its turns (system): no system role" in said["finish_reason"]
+
+
 def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_row_that_says_so():
     from tasks.responses.asked import Asked, Reader
 

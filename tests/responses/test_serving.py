@@ -1,7 +1,9 @@
 """A vLLM server of a worker's own: started, asked under a key, ended, started again. The server alone is a stand-in."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +15,9 @@ import pytest
 from infra.errors import ProgramFailed
 from infra.settings import settings
 from tasks.responses.engines import Vllm
+from tasks.responses.serving import free_port
 from tests import tiny
+from tests.chain.small import wait_until
 from tests.responses.stand_in.vllm.entrypoints.openai.api_server import ids
 from tests.responses.steps import QUESTIONS, sampled
 
@@ -61,6 +65,21 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
     key = words[words.index("--api-key") + 1].encode()
     kept = [file for file in folder.rglob("*") if file.is_file() and file.name != "words"]
     assert len(key) > 30 and not any(key in file.read_bytes() for file in kept)
+
+
+def test_a_server_ends_with_whoever_started_it_even_where_nobody_is_left_to_end_it(folder):
+    told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
+    words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.server"]
+    server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        server.stdin.write(json.dumps(told).encode() + b"\n")
+        server.stdin.flush()
+        wait_until(lambda: (folder / "pid").exists())
+        assert server.poll() is None
+        server.stdin.close()
+        assert server.wait(20) == -signal.SIGKILL
+    finally:
+        server.kill()
 
 
 def test_that_it_is_a_server_moves_no_address():

@@ -9,7 +9,7 @@ import pytest
 from scores import armo
 
 from flows.fusion import fusion
-from flows.recipe import load
+from flows.written import load
 from infra.errors import BadInput
 from tasks.models.stage import Folder, Program, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id

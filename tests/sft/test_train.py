@@ -88,12 +88,17 @@ def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start
 
 def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "model", "progress.json", "speed.parquet", "steps.parquet"
+    ]  # fmt: skip
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
     assert steps[0]["learning_rate"] == 1e-3 > steps[2]["learning_rate"] > 0
     fed = sum(4 + len(prompt) + len(response) + 1 for prompt, response in TEXTS)  # four of the template, one end
     assert sum(step["tokens"] for step in steps[:2]) == fed
+    speed = pq.read_table(tmp_path / "out/speed.parquet").to_pylist()
+    assert [row["tokens"] for row in speed] == [step["tokens"] for step in steps]
+    assert all(1 < row["tokens_per_second"] < 1e6 for row in speed)
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
     assert AutoTokenizer.from_pretrained(tmp_path / "out/model").chat_template == tiny.TEMPLATE
@@ -171,6 +176,6 @@ def test_a_model_that_yields_no_number_stops_the_run(start, tmp_path):
     broken = AutoModelForCausalLM.from_pretrained(start)
     broken.model.norm.weight.data.fill_(float("nan"))
     tiny.save(broken, tmp_path / "broken")
-    with pytest.raises(FloatingPointError, match=r"loss nan at optimizer step 0; prompt ids: \w+: "):
+    with pytest.raises(FloatingPointError, match=r"loss \[nan\] at optimizer step 0; prompt ids: \w+: "):
         trained(tmp_path / "broken", tmp_path)
     assert not (tmp_path / "out/model").exists()

@@ -230,7 +230,9 @@ def test_dropout_is_off(start, tmp_path):
 
 def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp_path):
     summary, steps = trained(start, tmp_path)
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["model", "progress.json", "steps.parquet"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "along", "model", "progress.json", "speed.parquet", "steps.parquet"
+    ]  # fmt: skip
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (start, tmp_path / "out/model"))
@@ -240,6 +242,9 @@ def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp
         4 + len(record["messages"][0]["content"]) + len(record[name]) for record in RECORDS for name in RESPONSES
     )
     assert summary["tokens"] == sum(step["tokens"] for step in steps) == fed
+    speed = pq.read_table(tmp_path / "out/speed.parquet").to_pylist()
+    assert [(row["step"], row["tokens"]) for row in speed] == [(step["step"], step["tokens"]) for step in steps]
+    assert all(1 < row["tokens_per_second"] < 1e6 for row in speed)
     assert (summary["rows"], summary["loss_first"], summary["loss_last"]) == (7, steps[0]["loss"], steps[1]["loss"])
     assert json.loads((tmp_path / "out/progress.json").read_text()) == {"done": 2, "total": 2, "unit": "steps"}
 

@@ -1,0 +1,57 @@
+"""What suites found, on the terminal: a table per suite, differences with how sure they are, the judge's calibration."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str]) -> None:
+    for suite in suites:
+        if suite["state"] != "done":
+            console.print(f"{suite['name']}: {suite['state']}", markup=False)
+            continue
+        table = Table(title=suite["name"], title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table.add_column("model")
+        columns = list(dict.fromkeys(one["column"] for one in suite["results"]))
+        for name in (*columns, "flagged", "missing"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for model in models:
+            cells = {one["column"]: span(one) for one in suite["results"] if one["model"] == model}
+            counted = suite["counts"][model]
+            table.add_row(
+                model, *(cells.get(name, "–") for name in columns), f"{counted['flagged']}", f"{counted['missing']}"
+            )
+        console.print(table)
+        if suite.get("left_out"):
+            console.print(f"  left out: {', '.join(suite['left_out'])}")
+        for change in suite["differences"]:
+            console.print("  " + words(change), markup=False)
+        for line in calibrated(suite):
+            console.print("  " + line, markup=False)
+
+
+def span(one: dict) -> str:
+    return f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}]"
+
+
+def calibrated(suite: dict) -> list[str]:
+    """How far the judge agrees with the published one on given outputs, if there were any."""
+    found = suite.get("calibration") or {"models": {}, "order": None}
+    lines = [
+        f"{suite['judge']} and the published judge agree on {one['agreement']:.1%} of {one['items']} answers of {name}"
+        + (f", on {one['agreement_decided']:.1%} of the {one['decided']} decided" if one["decided"] else "")
+        for name, one in found["models"].items()
+    ]
+    return lines + (
+        [f"order of the models: rank correlation {found['order']:.2f}"] if found["order"] is not None else []
+    )
+
+
+def words(change: dict) -> str:
+    sure = f", Holm p {change['holm']:.3f}" if "holm" in change else ""
+    noise = " (within noise)" if change.get("reading") == "within noise" else ""
+    return (
+        f"{change['from']} → {change['to']}: {change['column']} {change['value']:+.2f} "
+        f"[{change['low']:+.2f}, {change['high']:+.2f}]{sure}{noise}"
+    )
