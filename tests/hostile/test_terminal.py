@@ -5,8 +5,8 @@ import io
 import pytest
 
 from flows import console
-from flows.written import SHIPPED
 from flows.show import show_lineage
+from flows.written import SHIPPED
 from infra.store import Store
 from infra.visible import LONGEST, one_line, visible
 from tasks.models.findings import Finding
