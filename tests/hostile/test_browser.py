@@ -21,8 +21,8 @@ ATTACKS = (
     f"</td></tr></table></section><a href=\"javascript:void(document.title='{MARK}')\" id=x autofocus onfocus=click()>x</a>",
     f"[x](javascript:document.title='{MARK}') {{{{document.title}}}} &lt;script&gt; \u202e\u2066",
 )
-ELEMENTS = """html head meta title style body header nav main section h1 h2 h3 h4 p b i strong small span div a ol ul li table thead
-tbody tfoot tr th td dl dt dd pre figure figcaption svg g path line rect circle text polyline polygon desc tspan"""
+ELEMENTS = """html head meta title style body header nav main section h1 h2 h3 h4 p b i strong small span div a ol ul li table
+thead tbody tfoot tr th td dl dt dd pre figure figcaption svg g path line rect circle text polyline polygon desc tspan"""
 OURS = set(ELEMENTS.split())
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
