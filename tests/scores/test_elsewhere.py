@@ -166,7 +166,7 @@ def test_a_program_scores_row_by_row_in_their_order(tmp_path):
 )
 def test_a_program_that_does_not_do_as_it_should_is_named_with_the_row(tmp_path, body, message):
     with pytest.raises(BadInput, match=message):
-        examined(tmp_path, body, timeout=0.5 if "sleep" in body else 5.0)
+        examined(tmp_path, body, timeout=0.5 if "sleep" in body else 60.0)
 
 
 def test_a_command_that_does_not_start_is_named(tmp_path):
