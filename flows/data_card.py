@@ -2,7 +2,9 @@
 
 import json
 
+from flows.markdown import code, plain
 from flows.recipe import Recipe
+from infra.errors import BadInput
 from infra.store import Manifest, Store
 from tasks.prompts.sets import PromptSets, ReadySelection
 
@@ -34,11 +36,11 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
     front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
     upstream = ancestors(list(made.values()), store)
     counts = [
-        f"| {label} | {name.replace('_', ' ')} | {value:,} |"
+        f"| {label} | {plain(name.replace('_', ' '))} | {value:,} |"
         for label, one in made.items()
         for name, value in one.counts.items()
     ]
-    rules = [f"* {label}: `{json.dumps(manifest.what['rule'])}`" for label, manifest in made.items()]
+    rules = [f"* {label}: {code(json.dumps(manifest.what['rule']))}" for label, manifest in made.items()]
     return "\n".join(
         [
             front,
@@ -66,17 +68,18 @@ def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
     lines = []
     for one in sets:
         what = one.source
-        where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else f"`{what.path}`"
+        where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else code(what.path)
         count = selected.counts.get(f"from_{one.name}", selected.counts["rows"])
-        lines.append(f"* {one.name}: {where}, {count:,} prompts; licence: {one.licence or 'not recorded'}")
+        lines.append(f"* {one.name}: {where}, {count:,} prompts; licence: {plain(one.licence) or 'not recorded'}")
     return lines
 
 
 def made_from(upstream: list[Manifest]) -> list[str]:
     """The end of a card: the models that something was made from, and every step to it."""
-    models = [f"* {one.label}: {identity(one)}" for one in upstream if one.stage == "model"]
+    models = [f"* {plain(one.label)}: {identity(one)}" for one in upstream if one.stage == "model"]
     steps = [
-        f"| {one.label} | `{one.stage}/{one.fingerprint[:12]}` | {one.version} | {one.commit} | {one.started} |"
+        f"| {plain(one.label)} | `{one.stage}/{one.fingerprint[:12]}` | {plain(one.version)} | {plain(one.commit)} | "
+        f"{plain(one.started)} |"
         for one in upstream
     ]
     head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")
@@ -86,7 +89,8 @@ def made_from(upstream: list[Manifest]) -> list[str]:
 def identity(manifest: Manifest) -> str:
     """What is known of a model: where it comes from, or that it was made here."""
     what = manifest.what
-    return f"`{what['id']}` at `{what['revision']}`" if what["kind"] == "hub" else f"{what['kind']}, licence unknown"
+    hub = what.get("kind") == "hub"
+    return f"{code(what['id'])} at {code(what['revision'])}" if hub else f"{plain(what.get('kind'))}, licence unknown"
 
 
 def ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
@@ -96,7 +100,12 @@ def ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
     def visit(manifest: Manifest) -> None:
         if manifest.fingerprint not in seen:
             for reference in (one for references in manifest.inputs.values() for one in references):
-                visit(store.manifest(reference.stage, reference.fingerprint))
+                upstream = store.manifest(reference.stage, reference.fingerprint)
+                if upstream is None:
+                    raise BadInput(
+                        f"{manifest.label}: {reference.stage}/{reference.fingerprint} is not in the store any more"
+                    )
+                visit(upstream)
             seen.setdefault(manifest.fingerprint, manifest)
 
     for manifest in manifests:

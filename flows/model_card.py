@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from flows.data_card import ancestors, made_from
+from flows.markdown import plain
 from flows.place import Place
 from infra.errors import BadInput
 from infra.store import Manifest, Store
@@ -46,9 +47,9 @@ def model_card(found: dict, manifest: Manifest, store: Store) -> str:
     return "\n".join(
         [
             FRONT,
-            f"# {name}",
+            f"# {plain(name)}",
             "",
-            f"`{manifest.stage}/{manifest.fingerprint}`, examined as {found['name']}.",
+            f"`{manifest.stage}/{manifest.fingerprint}`, examined as {plain(found['name'])}.",
             *("", "## Results", "", *results(found, name)),
             LICENCES,
             *made_from(upstream),
@@ -59,15 +60,15 @@ def model_card(found: dict, manifest: Manifest, store: Store) -> str:
 def results(found: dict, name: str) -> list[str]:
     """Every number with its interval, its judge and what it stands on; and how it differs from the model it replaces."""
     rows = [
-        f"| {suite['name']} | {one['column']} | {one['value']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
+        f"| {plain(suite['name'])} | {plain(one['column'])} | {one['value']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
         f"{suite['counts'][name]['questions']} | {suite['counts'][name]['missing']} | {suite['counts'][name]['flagged']} |"
         for suite in found["suites"]
         for one in suite["results"]
         if one["model"] == name
     ]
     changes = [
-        f"* {suite['name']}, {change['column']}: {change['value']:+.2f} ({change['low']:+.2f} to {change['high']:+.2f}) "
-        f"against {change['from']}"
+        f"* {plain(suite['name'])}, {plain(change['column'])}: {change['value']:+.2f} "
+        f"({change['low']:+.2f} to {change['high']:+.2f}) against {plain(change['from'])}"
         for suite in found["suites"]
         for change in suite["differences"]
         if change["to"] == name

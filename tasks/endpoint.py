@@ -32,6 +32,7 @@ WITHOUT_TEXT = {  # how an answer ends that has none, and would have none if it 
     "length": "no text: the answer was cut before it began",
     "stop": "no text: the model does not answer",
 }
+LARGEST = 2**26  # bytes of a reply, unpacked; the longest response is far from it
 LONGEST_WAIT = 60.0  # of our own choice; a server may ask for more
 LONGEST_ASKED = 900.0
 
@@ -122,11 +123,11 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         used, failed = 0, failed + 1
         try:
             async with client.post(address, json=body, allow_redirects=False) as answer:
-                text = await answer.text(errors="replace")
+                text = await text_within(answer)
             reply = readable(text, endpoint.is_reply) if answer.status == 200 else None
             used = tokens_of(reply)
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
-            fault = f"{type(problem).__name__} {problem}".strip()
+            fault = " ".join(f"{type(problem).__name__} {problem}".split())
             continue
         finally:
             endpoint.pace.used(reserved, used)
@@ -139,6 +140,16 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         if asked:
             endpoint.pace.stop_until(time.monotonic() + asked)
             pause = max(pause, asked)
+
+
+async def text_within(answer: aiohttp.ClientResponse) -> str:
+    """The whole reply; one that is too large, or has no end, is broken off."""
+    read = bytearray()
+    async for piece in answer.content.iter_any():
+        read += piece
+        if len(read) > LARGEST:
+            raise aiohttp.ClientPayloadError(f"more than {LARGEST:,} bytes")
+    return read.decode("utf-8", "replace")
 
 
 def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from infra.errors import BadInput
 
 MOST_PACKED = 500
+MOST_VALUES = 2**20  # of a column of lists in one group of rows, where they take next to no bytes
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,25 @@ def alone(row: pa.RecordBatch) -> Any:
     return row.to_pylist()[0]
 
 
-def chunks(metadata: pq.FileMetaData) -> Iterator[pq.ColumnChunkMetaData]:
+def chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+    """Each with the number of its rows."""
     for group in range(metadata.num_row_groups):
-        yield from (metadata.row_group(group).column(column) for column in range(metadata.num_columns))
+        rows = metadata.row_group(group)
+        yield from ((rows.num_rows, rows.column(column)) for column in range(metadata.num_columns))
 
 
 def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
-    """Text packs to a tenth, or to a hundredth where it repeats itself; zeros pack to a ten-thousandth."""
-    for chunk in chunks(metadata):
+    """Text packs to a tenth, or to a hundredth where it repeats itself; zeros pack to a ten-thousandth. Of lists whose items
+    are all the same, millions take a few bytes either way."""
+    for rows, chunk in chunks(metadata):
         packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
         if unpacked > max(2**24, MOST_PACKED * packed):
             raise BadInput(f"{file}: {chunk.path_in_schema} would unpack from {packed:,} to {unpacked:,} bytes")
+        if chunk.num_values > max(MOST_VALUES, rows, MOST_PACKED * packed):
+            raise BadInput(f"{file}: {chunk.path_in_schema} has {chunk.num_values:,} values in {packed:,} bytes")
 
 
 def rows_at_once(metadata: pq.FileMetaData) -> int:
     """Each row of a column with a dictionary may be as large as all of the column is in the file."""
-    largest = max((chunk.total_uncompressed_size for chunk in chunks(metadata)), default=0)
+    largest = max((chunk.total_uncompressed_size for _, chunk in chunks(metadata)), default=0)
     return min(4096, max(16, 2**28 // max(largest, 1)))

@@ -65,8 +65,8 @@ def number(reply: dict) -> float:
     """The one number of a reply: `probs` of a classifier, `data` of a pooler."""
     (one,) = reply["data"]
     (value,) = one["probs"] if "probs" in one else one["data"]
-    if isinstance(value, bool):
-        raise TypeError("true is no number")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
     return float(value)
 
 

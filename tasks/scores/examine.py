@@ -6,8 +6,8 @@ JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet.
 """
 
 import json
-import math
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -67,14 +67,19 @@ def score(content: str, answer: str, name: str) -> dict:
     row = {"content_id": content, "score": None, "tokens": None, "truncated": False, "reason": None}
     try:
         said = json.loads(answer)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise BadInput(f"{name}: wrote no JSON for content {content}: {answer[:80]!r}") from problem
     match said:
         case {"reason": str(reason)}:
             return row | {"reason": reason}
-        case {"score": int() | float() as value} | (int() | float() as value) if math.isfinite(value):
+        case {"score": value} | value if is_number(value):
             return row | {"score": float(value)}
     raise BadInput(f"{name}: the score of content {content} is {answer[:80]}")
+
+
+def is_number(value: object) -> bool:
+    """JSON knows integers that no float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def last_line(output: bytes) -> str:

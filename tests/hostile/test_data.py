@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import tracemalloc
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -124,3 +126,20 @@ def test_a_benchmark_without_its_text_is_refused(name, tmp_path, workplace, caps
     bench = f"decontamination={{benchmarks=[{{name='b', path='{tmp_path}/benchmark.jsonl', text='text'}}]}}"
     said = refused(capsys, "plan", "demo", "--set", f"prompts={{kind='sets', {sets}, {bench}}}")
     assert "prompts.decontamination.benchmarks.b" in said
+
+
+def test_a_conversation_of_millions_of_turns_in_few_bytes_is_refused_in_little_memory(tmp_path, workplace, capsys):
+    """One row; its turns are all the same, so that neither packed nor unpacked they take more than a few bytes."""
+    turns = 20_000_000
+    said = pa.DictionaryArray.from_arrays(pa.array(np.zeros(turns, np.int32)), pa.array(["user"]))
+    rows = pa.ListArray.from_arrays(
+        pa.array([0, turns], pa.int32()), pa.StructArray.from_arrays([said, said], ["role", "content"])
+    )
+    pq.write_table(pa.table({"messages": rows}), tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    tracemalloc.start()
+    said = plan(capsys, tmp_path / "bomb.parquet")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "bomb.parquet: messages.list.element" in said and "20,000,000 values in " in said
+    assert peak < 2**28

@@ -155,7 +155,9 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
     assert "\n" not in str(refusal.value) and "delete it" in str(refusal.value)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"[1]", b"[" * 100_000, b"\xff"], ids=repr)
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"[1]", b"[" * 100_000, b"\xff"], ids=["nothing", "object", "number", "deep", "no text"]
+)
 def test_what_flows_are_said_to_use_must_be_readable_or_nothing_is_swept(raw, store):
     store.blobs.create("_uses/aa.json", raw)
     with lease(store.blobs, "uses/aa"), pytest.raises(BadInput, match=r"_uses/aa\.json: not what a flow writes"):

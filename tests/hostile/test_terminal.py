@@ -1,12 +1,16 @@
 """What strangers wrote, on a terminal: shown and not obeyed, and what is said of bad input stays one line."""
 
 import io
+import re
 
 import pytest
 
 from flows import console
+from flows.data_card import ancestors
+from flows.markdown import code, plain
 from flows.show import show_lineage
 from flows.written import SHIPPED
+from infra.errors import BadInput
 from infra.store import Store
 from infra.visible import LONGEST, one_line, visible
 from tasks.models.findings import Finding
@@ -80,3 +84,20 @@ def test_a_terminals_own_colours_are_left(terminal):
     shown, written = terminal
     shown.print("[red]x[/]")
     assert "\x1b[31mx" in written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "said", [EVIL, "</table><script>", "a|b", "[x](javascript:1)", "![x](y)", "`a`", "&lt;", "a\nb"]
+)
+def test_a_card_shows_what_others_wrote_and_ends_no_cell_with_it(said):
+    for shown in (plain(said), code(said)):
+        assert "\n" not in shown and shown.isprintable()
+    assert not re.search(r"(?<!\\)[<>|`\[\]&]", plain(said).replace("\\\\", ""))
+    assert "|" not in code(said) and code(said).count("`") == 2
+
+
+def test_a_card_whose_lineage_is_no_longer_whole_is_refused(tmp_path):
+    store = Store(str(tmp_path / "store"), tmp_path / "cache")
+    made = store.publish(folder_of(tmp_path / "out", {"rows": b"rows"}), draft())
+    with pytest.raises(BadInput, match="sample_responses/ff is not in the store any more"):
+        ancestors([made], store)

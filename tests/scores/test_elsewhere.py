@@ -160,13 +160,17 @@ def test_a_program_scores_row_by_row_in_their_order(tmp_path):
         ("print('NaN')", "the score of content 0 is NaN"),
         ("print('good')", "wrote no JSON for content 0: 'good'"),
         ("print('null')", "the score of content 0 is null"),
+        ("print('true')", "the score of content 0 is true"),
+        ("print('1' + 400 * '0')", "the score of content 0 is 1000"),
+        ("print(json.dumps({'score': '0.5'}))", "the score of content 0 is"),
+        ("print(100000 * '[')", "wrote no JSON for content 0"),
         ("raise SystemExit('I give up')", "ended with code 1: I give up"),
         ("__import__('time').sleep(9)", r"no end after 0.5 s over 5 rows from content 0"),
     ],
 )
 def test_a_program_that_does_not_do_as_it_should_is_named_with_the_row(tmp_path, body, message):
     with pytest.raises(BadInput, match=message):
-        examined(tmp_path, body, timeout=0.5 if "sleep" in body else 5.0)
+        examined(tmp_path, body, timeout=0.5 if "sleep" in body else 60.0)
 
 
 def test_a_command_that_does_not_start_is_named(tmp_path):
