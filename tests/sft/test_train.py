@@ -127,7 +127,7 @@ def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_a
     system = {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns], "response": "abc"}
     samples, counts = encode([plain, system], tokenizer, max_length=None)
     assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
-    with pytest.raises(BadInput, match="all 1 records .* template refuses their turns"):
+    with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):
         encode([system], tokenizer, max_length=64)
 
 
