@@ -20,9 +20,9 @@ def fit(
 
 
 def refuse_none(kept: int, records: int, max_length: int) -> None:
-    """A prompt that is too long is left out; all of them are a mistake."""
+    """A prompt that is too long, or that the template refuses, is left out; all of them are a mistake."""
     if not kept:
         raise BadInput(
             f"what.max_length: {max_length}: the prompts of all {records} records leave less than {MIN_RESPONSE} tokens"
-            " for a response"
+            " for a response, or the model's chat template refuses their turns"
         )

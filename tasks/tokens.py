@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 
+class TurnsRefused(BadInput):
+    """The model's chat template has no place for a prompt's turns, as Gemma's has none for a system's."""
+
+
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], prompt_id: str | None = None
 ) -> list[int]:
@@ -32,7 +36,7 @@ def prompt_ids(
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     except TemplateError as problem:
         whose, roles = f"prompt {prompt_id}: " if prompt_id else "", ", ".join(turn["role"] for turn in messages)
-        raise BadInput(
+        raise TurnsRefused(
             f"{whose}the chat template of {tokenizer.name_or_path} refuses its turns ({roles}): {problem}"
         ) from problem
     return with_one_bos(tokenizer, list(ids))

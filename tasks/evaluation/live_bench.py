@@ -15,7 +15,7 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from infra.store import Manifest
-from tasks.evaluation.metrics_of_items import compared_by_category, measured_by_category
+from tasks.evaluation.metrics_of_items import AVERAGE, compared_by_category, measured_by_category
 from tasks.evaluation.statistics import holm, reading
 from tasks.evaluation.suites.files import json_lines
 from tasks.execution import Run
@@ -120,7 +120,7 @@ def measure_live_bench(run: Run, what: MeasuredLiveBench, how: How, items: Manif
     }
     first, *others = what.models
     changes = [
-        {"from": first, "to": name, "column": found["metric"], **found}
+        {"from": first, "to": name, "column": column(found["metric"]), **found}
         for name in others
         for found in compared_by_category(tables[first], tables[name], what.confidence, what.seed)
     ]
@@ -132,7 +132,7 @@ def measure_live_bench(run: Run, what: MeasuredLiveBench, how: How, items: Manif
         "confidence": what.confidence,
         "left_out": list(LEFT_OUT),
         "results": [
-            {"model": name, "column": one["metric"], "full_marks": 100, **one}
+            {"model": name, "column": column(one["metric"]), "full_marks": 100, **one}
             for name, table in tables.items()
             for one in measured_by_category(table, what.confidence, what.seed)
         ],
@@ -141,3 +141,7 @@ def measure_live_bench(run: Run, what: MeasuredLiveBench, how: How, items: Manif
     }
     (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     run.count(rows=len(found["results"]))
+
+
+def column(metric: str) -> str:
+    return "average" if metric == AVERAGE else metric

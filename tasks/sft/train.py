@@ -22,7 +22,7 @@ from tasks.resume import Checkpoints, newest
 from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
-from tasks.tokens import prompt_ids, response_ids
+from tasks.tokens import TurnsRefused, prompt_ids, response_ids
 from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
 
 
@@ -67,11 +67,14 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
 def encode(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> tuple[list[dict], dict[str, int]]:
-    """Token ids, labels on the response and its end token alone; how many responses were cut, and how many records have too
-    long a prompt to be learnt from. Without a length nothing is."""
+    """Token ids, labels on the response and its end token alone; how many responses were cut, and how many records have a
+    prompt that is too long to be learnt from, or has no place in the template. Without a length nothing is too long."""
     samples, truncated = [], 0
     for record in records:
-        prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
+        try:
+            prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
+        except TurnsRefused:
+            continue
         response = response_ids(tokenizer, record["response"])
         if max_length is not None:
             if (fitting := fit(prompt, [response], max_length)) is None:

@@ -15,7 +15,7 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from infra.errors import BadInput
 from tasks.fit import fit
-from tasks.tokens import prompt_ids, response_ids
+from tasks.tokens import TurnsRefused, prompt_ids, response_ids
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.settings import ROLES
 from tasks.wrpo.settings import TRIPLE as RESPONSES
@@ -24,11 +24,14 @@ from tasks.wrpo.settings import TRIPLE as RESPONSES
 def encode(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
 ) -> tuple[list[dict], dict[str, int]]:
-    """Rows of token tensors, each with its record; how many responses were cut, and how many records have too long a
-    prompt to be a row."""
+    """Rows of token tensors, each with its record; how many responses were cut, and how many records have a prompt
+    that is too long to be a row, or has no place in the template."""
     rows, truncated = [], 0
     for record in records:
-        prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
+        try:
+            prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
+        except TurnsRefused:
+            continue
         if missing := [role for role in roles if record[role] is None]:
             raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
         if (fitting := fit(prompt, [response_ids(tokenizer, record[role]) for role in roles], max_length)) is None:

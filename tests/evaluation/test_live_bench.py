@@ -99,6 +99,7 @@ def test_answers_are_scored_elsewhere_and_the_average_is_of_categories_of_tasks(
     assert {one["metric"] for one in found["differences"]} == {*CATEGORIES, "accuracy"} and "coding" in found[
         "left_out"
     ]
+    assert [one["column"] for one in found["results"][:5]] == [*sorted(CATEGORIES), "average"]
     with pytest.raises(BadInput, match="4 of 24 questions have no answer"):
         workplace.made(scored(folder, "9", until=20))
 

@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
-from flows.keeper import own_environment
+from flows.keeper import own_environment, write_state
+from flows.stack import wait_until_ready
+from infra.errors import BadInput
 from infra.settings import settings
 
 
@@ -43,3 +45,12 @@ def test_a_store_of_the_users_own_is_the_same_one_for_runs_that_happen_in_anothe
     chosen(FUSE_STORE="s3://bucket/prefix")
     own_environment(tmp_path)
     assert sourced(tmp_path, "FUSE_STORE") == "s3://bucket/prefix"
+
+
+def test_who_waits_for_a_stack_is_told_at_once_that_its_keeper_is_gone(tmp_path):
+    write_state(tmp_path, ready=False)
+    with pytest.raises(BadInput, match="was ended while it started"):
+        wait_until_ready(tmp_path)
+    write_state(tmp_path, ready=False, problem="prefect did not start")
+    with pytest.raises(BadInput, match="prefect did not start"):
+        wait_until_ready(tmp_path)

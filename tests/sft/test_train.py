@@ -14,7 +14,7 @@ from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.records import SFT_RECORD
 from tasks.sft.packing import pack
-from tasks.sft.train import main
+from tasks.sft.train import encode, main
 from tasks.tokens import prompt_ids, response_ids
 
 TEXTS = [("sort: cab", "abc"), ("copy: q", "q"), ("shift: hello there", "ifmmp"), ("reverse: xyz", "zyx, I think so")]
@@ -115,6 +115,20 @@ def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_
     assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
     with pytest.raises(BadInput, match="max_length: 9: the prompts of all 4 records leave less than 8 tokens"):
         trained(start, tmp_path / "none", max_length=9)
+
+
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+
+
+def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_all_of_them_are_a_mistake():
+    tokenizer = tiny.tokenizer(template=NO_SYSTEM + tiny.TEMPLATE)
+    turns = [{"role": "user", "content": "sort: cab"}]
+    plain = {"prompt_id": "plain", "messages": turns, "response": "abc"}
+    system = {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns], "response": "abc"}
+    samples, counts = encode([plain, system], tokenizer, max_length=None)
+    assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
+    with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):
+        encode([system], tokenizer, max_length=64)
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
