@@ -16,6 +16,7 @@ from tests.chaos.test_kills import dice
 
 __all__ = ["dice"]
 KILLS, SECONDS = 6, 150  # as many as fit: a busy machine makes fewer
+PATIENCE = 45
 OFTEN = ("--set", "how.sft.checkpoint_steps=1", "--set", "how.wrpo.checkpoint_steps=1")
 
 
@@ -65,14 +66,23 @@ def end(number: int, process: subprocess.Popen, space, server: Mortal) -> None:
     elif number % 3 == 1 and (programs := programs_of(space)):
         os.killpg(programs[0], signal.SIGKILL)
         TALLY["programs"] += 1
-        said = process.communicate(timeout=200)[0]
-        assert process.returncode in (0, 1) and "Traceback" not in said, said
+        goes_on_or_says_why(process, space)
     else:
         server.kill()
         server.start()
         server.ready()
-        said = process.communicate(timeout=300)[0]
-        assert process.returncode in (0, 1) and "Traceback" not in said, said
+        goes_on_or_says_why(process, space)
+
+
+def goes_on_or_says_why(process: subprocess.Popen, space) -> None:
+    """A run that is still at work after a while has come through, and is killed like the others."""
+    try:
+        said = process.communicate(timeout=PATIENCE)[0]
+    except subprocess.TimeoutExpired:
+        kill(process, space)
+        TALLY["flows"] += 1
+        return
+    assert process.returncode in (0, 1) and "Traceback" not in said, said
 
 
 def visible(server: Mortal, folder, expected: dict[str, str]) -> None:
