@@ -25,10 +25,8 @@ from tasks.random_states import put_random_states, random_states
 FOLDER, KEPT = "checkpoints", 2
 ALONG = "along"  # what lies in this folder of a program goes with every checkpoint, and comes back with it
 STOPPED = 128 + signal.SIGTERM
-PLACE = (
-    "last_epoch",
-    "_step_count",
-)  # of a schedule. The rest is a list over parameter groups, of which DeepSpeed drops empty ones
+# Of a schedule. The rest are lists over parameter groups, of which DeepSpeed drops empty ones.
+PLACE = ("last_epoch", "_step_count")
 
 
 def newest(job: dict, out: Path) -> Path | None:
