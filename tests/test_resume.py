@@ -12,6 +12,7 @@ import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from tasks.loading import blamed
 from tasks.program import Progress
 from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.resume import finished
+from tasks.resume import finished, restore, write
 
 STEPS, EVERY = 60, 4
 SERVER = multiprocessing.get_context("forkserver")
@@ -202,6 +203,32 @@ def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkey
     with pytest.raises(InterruptedError):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))
     assert finished(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_checkpoint_goes_on_with_another_number_of_parameter_groups(before, after, tmp_path):
+    """Of an adapter's, one is empty, and DeepSpeed drops it."""
+    args = SimpleNamespace(deepspeed=None, world_size=1, process_index=0)
+    state = SimpleNamespace(global_step=1, is_world_process_zero=True, save_to_json=lambda file: None)
+
+    def begun(groups: int) -> dict:
+        model = torch.nn.Linear(2, 2)
+        optimizer = torch.optim.AdamW([{"params": list(model.parameters())}, {"params": []}][:groups], lr=0.5)
+        falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+        return {"model": model, "optimizer": optimizer, "lr_scheduler": falling}
+
+    def step(parts: dict) -> list[float]:
+        parts["model"](torch.ones(2)).sum().backward()
+        parts["optimizer"].step()
+        parts["lr_scheduler"].step()
+        return parts["lr_scheduler"].get_last_lr()
+
+    one, other = begun(before), begun(after)
+    step(one)
+    write(tmp_path, one, args, state)
+    restore(finished(tmp_path)[0], other, args)
+    assert other["lr_scheduler"].get_last_lr() == [0.25] * after
+    assert step(other) == [0.5 / 3] * after and step(one) == [0.5 / 3] * before
 
 
 def test_random_states_come_back(tmp_path):
