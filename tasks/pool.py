@@ -47,6 +47,7 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
+            job = {**job, "found": found}  # rows that the pool has
             Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
 
 

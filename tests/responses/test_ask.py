@@ -163,6 +163,18 @@ def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace)
         assert len(stub.asked) < 25 and not workplace.store.parts(step.pool)
 
 
+def test_a_server_that_refuses_all_of_few_requests_is_asked_again_once_it_is_mended(workplace):
+    with serving(Stub(manner=lambda body, before: answer(400, "unknown field"))) as stub:
+        step = sampled(engine(stub), n=1)
+        with pytest.raises(SourceFailed, match=r"all of 9 requests are refused, the last: status 400: unknown field"):
+            workplace.made(step)
+        assert not workplace.store.parts(step.pool)
+        stub.manner = lambda body, before: None
+        assert workplace.made(step).counts["answers"] == 9
+        stub.manner = lambda body, before: answer(400, "too long")
+        assert workplace.made(sampled(engine(stub), n=2)).counts["refused"] == 9  # it has answered others
+
+
 def test_a_key_that_is_not_accepted_fails_the_source_at_once_and_is_written_nowhere(workplace, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "sk-very-secret")
     step = None
