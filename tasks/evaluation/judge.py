@@ -90,6 +90,12 @@ async def listen(told: "Told", where: Endpoint, asked: list, paid_for: journal.J
         row = reply_row(request, reply)
         paid_for.append(row)
         told.hear(row)
+        if not row["prompt_tokens"] and (how["price_in"] or how["price_out"]):
+            told.flush()
+            raise BadInput(
+                f"{how['url']}: does not say how many tokens it has used, and how.limit cannot be kept; replies are kept. "
+                "Prices of 0 ask without a limit"
+            )
         if (so_far := spent(told.replies[-1:], how).dollars + told.dollars) > how["limit"]:
             told.flush()
             raise BadInput(f"how.limit: ${so_far:,.2f} are spent, the limit is ${how['limit']:,.2f}; replies are kept")

@@ -197,6 +197,17 @@ def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
     assert 3 <= stub.answered.total() <= 6
 
 
+def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(workplace):
+    prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
+    with stub_endpoint(says("alpaca-eval")) as stub:
+        stub.shaped = lambda stub, body: stub.reply(body) | {"usage": None}
+        with pytest.raises(BadInput, match=r"does not say how many tokens it has used, and how\.limit cannot"):
+            workplace.made(judging(workplace, "alpaca-eval", stub.url, concurrency=1, **prices))
+        assert stub.answered.total() <= 3
+        workplace.made(judging(workplace, "alpaca-eval", stub.url))
+    assert set(stub.answered.values()) <= {1, 2} and stub.answered.total() <= 22  # the first was kept
+
+
 def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workplace):
     with stub_endpoint(says("alpaca-eval"), lambda request, attempt: "locked") as stub:
         with pytest.raises(BadInput, match=r"how\.tokenizer"):
