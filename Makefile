@@ -43,7 +43,7 @@ audit: $(VENV)/.installed-test
 	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile tests/test_lock.py
 	@! test -x $(BIN)/pip-audit || $(BIN)/pip-audit --no-deps --disable-pip -r requirements.lock
 
-# Seconds and peak memory per stage at SIZE responses; 3,000,000 take about ten minutes.
+# Seconds and peak memory per stage at SIZE responses, several sizes for how they grow; 3,000,000 take about ten minutes.
 SIZE ?= 300000
 bench-load: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.load $(SIZE)

@@ -72,19 +72,19 @@ class Watcher:
                     self.started.pop(step.address, None)
                 case "done":
                     seconds = time.monotonic() - self.started[step.address]
-                    self.console.print(f"  [green]✓[/] {step.label} [dim]{seconds:.1f} s[/]", highlight=False)
+                    self.console.print(f"  [green]✓[/] {escape(step.label)} [dim]{seconds:.1f} s[/]", highlight=False)
                     if step.address in self.lines:
                         self.live.remove_task(self.lines.pop(step.address))
                 case "running":
                     self.running(step, done, total, unit)
                 case _:
-                    self.console.print(f"  … {step.label}: {doing}", highlight=False)
+                    self.console.print(f"  … {escape(step.label)}: {escape(doing)}", highlight=False)
 
     def running(self, step: Step, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
         self.started.setdefault(step.address, now)
         if step.address not in self.lines:
-            self.lines[step.address] = self.live.add_task(step.label, total=None, rate="")
+            self.lines[step.address] = self.live.add_task(escape(step.label), total=None, rate="")
         if not total:
             return
         since, before = self.first.setdefault((step.address, unit), (now, done))
@@ -98,7 +98,9 @@ class Watcher:
         ):
             self.printed[step.address] = now
             left = f"{(total - done) / rate:,.0f} s left"
-            self.console.print(f"    {step.label}: {done:,} of {total:,} {unit}, {text}, {left}", highlight=False)
+            self.console.print(
+                f"    {escape(step.label)}: {done:,} of {total:,} {unit}, {text}, {left}", highlight=False
+            )
 
 
 class Terminal(Console):
@@ -122,9 +124,9 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     for one in planned:
         table.add_row(
             STATES[one.state],
-            one.step.label,
+            escape(one.step.label),
             f"[dim]{one.step.stage.name}/{one.step.fingerprint[:12]}[/]",
-            "; ".join(one.reasons),
+            escape("; ".join(one.reasons)),
         )
     console.print(table)
     runs = sum(one.runs for one in planned)
@@ -156,7 +158,7 @@ def show_results(console: Console, numbers: dict) -> None:
     for row in numbers["results"]:
         style = "bold" if row["role"] == "wrpo" else "dim" if row["role"] == "source" else ""
         table.add_row(
-            row["model"] + (" (source)" if row["role"] == "source" else ""),
+            escape(row["model"]) + (" (source)" if row["role"] == "source" else ""),
             percent(row["accuracy"]),
             percent(row["win_rate"]),
             "–" if row["tokens"] is None else f"{row['tokens']:.1f}",
@@ -185,7 +187,7 @@ def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piec
     looked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
     size = sum(entry.size for entry in entries) / 1e6
     for piece in broken:
-        console.print(f"[red]damaged[/]  {piece.label}: {escape(piece.problem)}", soft_wrap=True)
+        console.print(f"[red]damaged[/]  {escape(piece.label)}: {escape(piece.problem)}", soft_wrap=True)
     verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]whole[/]"
     console.print(f"{looked} files ({size:,.1f} MB) of {owners} artifacts and pools read again: {verdict}")
 

@@ -1,5 +1,6 @@
 """`fuse gc`, `fuse pin`: what may go from the store, shown and deleted, and what stays whatever happens."""
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -16,6 +17,8 @@ from tasks.stage import Step
 def sweep(kept: list[Step], days: float, delete: bool) -> None:
     store = Place.from_settings().store
     store.probe()  # it decides under a lease: a store that cannot be written, or grants two, must not be swept
+    if not 0 <= days < math.inf:
+        raise BadInput(f"--days: a number of days from 0 on, not {days:g}")
     if delete and not kept and not gc.pinned(store):
         raise BadInput(
             "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"

@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.cache_records import PLAIN
 from flows.dispatch import dispatch
 from flows.evaluation import chains
 from flows.examination import Examination
@@ -160,7 +161,7 @@ def as_task(planned: Planned, place: Place, storage: str):
         task_run_name=step.label,
         cache_key_fn=lambda *_: step.address.replace("/", "-"),
         persist_result=True,
-        result_serializer="json",
+        result_serializer=PLAIN,
         result_storage=storage,
         refresh_cache=planned.runs,
         **PATIENT,

@@ -44,7 +44,7 @@ class Bucket:
         def whole() -> bytes:
             """One GET, so that ranges of two versions never mix; cat_file would repeat its own repeats for minutes."""
             answer = self.files.call_s3("get_object", Bucket=self.bucket, Key=self._key(path))
-            return sync(self.files.loop, answer["Body"].read)
+            return sync(self.files.loop, _body, answer["Body"])
 
         return self._call(path, whole)
 
@@ -197,6 +197,12 @@ def named(where: str, error: Exception) -> Exception | None:
     ):
         return StoreUnreachable(f"{said} ({code})")
     return BadInput(f"{said} ({code})") if status else None  # no answer of a server's: a local disk, perhaps
+
+
+async def _body(stream: Any) -> bytes:
+    """Let go of, too, where it ends before its time."""
+    async with stream:
+        return await stream.read()
 
 
 _IN_FLIGHT = ("ConditionalRequestConflict", "OperationAborted", "409")

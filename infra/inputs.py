@@ -2,17 +2,27 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from infra.errors import BadInput
 from infra.folder import draft_of
 from infra.settings import settings
 
+SCHEMES = (
+    "s3",
+    "https",
+    "http",
+    "gs",
+    "gcs",
+    "abfs",
+    "az",
+)  # what fsspec knows beside them are mounts, mirrors and archives
 OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as the store does: servers of one's own
 
 
 def local_file(field: str, location: str) -> Path:
-    """The file itself, or a copy of the object at `location`, which any file system that fsspec knows may hold."""
+    """The file itself, or a copy of the object at `location`."""
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower() if separator else scheme
     if not separator or scheme == "file":
@@ -20,6 +30,10 @@ def local_file(field: str, location: str) -> Path:
         if not is_file(file):
             raise BadInput(f"{field}: there is no file {location!r:.200}")
         return file.absolute()
+    if re.match("[^/]*:[^/]*@", rest):  # not repeated; and what a recipe says is kept with what it made
+        raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
+    if scheme not in SCHEMES:
+        raise BadInput(f"{field}: {location!r:.200} cannot be read: neither a file nor one of {', '.join(SCHEMES)}")
     import fsspec  # with its file system, tenths of a second that a local file need not pay
 
     try:

@@ -1,6 +1,7 @@
 """Runs a program in a process of its own, tied to this one: it ends when we end, however we end."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -123,7 +124,10 @@ class Launcher:
 
 
 def as_group(processes: int) -> list[str]:
-    """torchrun on this machine alone. Its workers inherit our end of the tether, so they too end when we do."""
+    """torchrun on this machine alone. Its workers inherit our end of the tether, so they too end when we do. Of itself it
+    gives them half a minute to save, however long we do."""
     if not processes:
         return []
-    return ["torch.distributed.run", "--standalone", "--local-addr=localhost", f"--nproc-per-node={processes}", "-m"]
+    patience = f"--shutdown-timeout={math.ceil(settings().save_seconds)}"
+    words = ["--standalone", "--local-addr=localhost", f"--nproc-per-node={processes}", patience, "-m"]
+    return ["torch.distributed.run", *words]

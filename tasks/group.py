@@ -82,6 +82,11 @@ class InGroup:
         self.began = time.monotonic()
         return super().get_batch_samples(*arguments)
 
+    def _run_epoch(self: Trainer, **parts) -> None:
+        """What was interrupted after its last step has none left, where that lies inside an epoch too."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**parts)
+
     def refuse_unless_finite(self: Trainer, name: str, values: list[float], prompts: list[str]) -> None:
         """A number that is none stops all processes at the same step, each with the prompts of those that met it."""
         bad = not all(map(math.isfinite, values))

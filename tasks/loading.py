@@ -21,6 +21,8 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto")
     """`kind` is one of transformers' Auto classes. Only safetensors, only from the folder, no code of the model's own."""
     if not (Path(folder) / "config.json").is_file():
         raise BadInput(f"model: {folder} holds no config.json")
+    if (Path(folder) / "adapter_config.json").exists():  # transformers would read the base from where this says
+        raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
     with blamed(f"model: {folder}"):
         model, found = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL

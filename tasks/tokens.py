@@ -5,6 +5,7 @@ Sampling, SFT and WRPO all take their ids from here, so they see the very same t
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -51,24 +52,39 @@ def specials(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
 
 def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     """The same of messages that spell special tokens. While the template is rendered each of these words stands behind a
-    mark, a character for private use that is in no message, so what spells a special token afterwards the template wrote.
-    What lies between two of those is encoded apart, as the tokenizer itself does it, with the words in their places:
-    they merge with their neighbours as in any text. (Of the templates' filters none sees through a mark, which is no
-    space, no letter and no tag.)
+    mark, a character for private use that is in no message, so what spells a special token afterwards the template wrote:
+    another such character stands in for that, and the words come back. Then all is encoded at once, so that the words
+    merge with their neighbours as in any text, and the rest is what it is without them. (Of the templates' filters none
+    sees through a mark, which is no space, no letter and no tag.)
     """
     special = specials(tokenizer)
     said = "".join(turn["content"] for turn in messages)
-    unused = (chr(point) for point in range(0xF0000, 0xFFFFE) if chr(point) not in said)
-    marks = dict(zip(sorted(set(special.findall(said))), unused, strict=False))
+    unused = lambda first: (chr(point) for point in range(first, first + 0xFFFE) if chr(point) not in said)
+    marks = dict(zip(sorted(set(special.findall(said))), unused(0xF0000), strict=False))
     hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
     rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
-    words, ids = {ord(mark): word for word, mark in marks.items()}, []
-    for piece in re.split(f"({special.pattern})", rendered):
-        if special.fullmatch(piece):
-            ids.append(tokenizer.convert_tokens_to_ids(piece))
-        else:
-            ids += tokenizer(piece.translate(words), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return ids
+    places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
+    stand_ins = dict(zip(places, unused(0x100000), strict=False))
+    stands = lambda word: stand_ins[tokenizer.convert_tokens_to_ids(word[0])]
+    text = special.sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
+    reader, meant = with_stand_ins(tokenizer, tuple(stand_ins.items()))
+    ids = reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [meant.get(token, token) for token in ids]
+
+
+@lru_cache(maxsize=2)
+def with_stand_ins(
+    tokenizer: PreTrainedTokenizerBase, stand_ins: tuple[tuple[int, str], ...]
+) -> tuple[PreTrainedTokenizerBase, dict[int, int]]:
+    """A tokenizer to which these characters are what the special tokens are to this one, the spaces that some of them
+    swallow among it; and which id each of theirs means. They are not special themselves: it reads specials as words."""
+    from transformers import AddedToken
+
+    reader, added = copy.deepcopy(tokenizer), tokenizer.added_tokens_decoder
+    ways = ("lstrip", "rstrip", "single_word", "normalized")
+    like = lambda place, char: AddedToken(char, special=False, **{way: getattr(added[place], way) for way in ways})
+    reader.add_tokens([like(place, char) for place, char in stand_ins])
+    return reader, {reader.convert_tokens_to_ids(char): place for place, char in stand_ins}
 
 
 def with_one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:

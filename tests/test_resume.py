@@ -165,6 +165,16 @@ def test_sigterm_at_the_last_step_is_not_lost(unbroken, tmp_path):
     assert result(tmp_path / "out") == expected
 
 
+def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_path):
+    given = job("wrpo", tmp_path, steps=4)  # an epoch has three
+    assert run("wrpo", given, tmp_path / "unbroken") == 0
+    process = start("wrpo", given, tmp_path / "out", (4, 0, signal.SIGTERM))
+    process.join(60)
+    assert process.exitcode == 128 + signal.SIGTERM and finished(tmp_path / "out")[-1].name == "000000004"
+    assert run("wrpo", given, tmp_path / "out") == 0
+    assert result(tmp_path / "out") == result(tmp_path / "unbroken")
+
+
 def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
     room, given, _ = unbroken
     given = given | {"what": given["what"] | {"max_steps": 18}}

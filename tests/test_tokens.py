@@ -1,7 +1,11 @@
 """Ids of prompts and responses: prefix, BOS, end token and truncation."""
 
+import string
+
 import pytest
 import tiny
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from infra.errors import BadInput
 from tasks.fit import fit, refuse_none
@@ -102,12 +106,57 @@ def test_a_prompt_that_spells_special_tokens_has_only_those_of_the_template(text
 
 
 def test_of_messages_that_spell_none_the_ids_are_what_the_tokenizer_makes_of_the_whole_text():
-    """Encoded in pieces or as a whole: the same; so a spelled word changes nothing but itself."""
+    """So a spelled word changes nothing but itself."""
     tokenizer = tiny.tokenizer()
     for text in ("sort: cab", " spaces  and\nlines ", "é ü", ""):
         turns = [{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}, *TURNS]
         whole = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
         assert with_one_bos(tokenizer, around_words(tokenizer, turns)) == prompt_ids(tokenizer, turns) == whole
+
+
+PLAIN = ["<pad>", "<bos>", "<eos>", "<unk>", "▁", *string.ascii_letters, *string.punctuation, "\n"]
+KINDS = {
+    "as SentencePiece, a space before the text": (
+        pre_tokenizers.Metaspace(prepend_scheme="first", split=False),
+        PLAIN,
+    ),
+    "as SentencePiece, a space before each piece": (
+        pre_tokenizers.Metaspace(prepend_scheme="always", split=False),
+        PLAIN,
+    ),
+    "bytes": (
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        [*PLAIN[:4], *sorted(pre_tokenizers.ByteLevel.alphabet())],
+    ),
+}
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spelled_word_changes_nothing_but_itself_in_tokenizers_of_other_kinds(kind, swallows):
+    """Some put a space before a text, but not after a special token; Phi-3's special tokens swallow the line's end."""
+    before, vocabulary = KINDS[kind]
+    backend = Tokenizer(models.BPE({token: place for place, token in enumerate(vocabulary)}, [], unk_token="<unk>"))
+    backend.pre_tokenizer = before
+    words = ["<bos>", "<eos>", "<|user|>", "<|assistant|>", "<|end|>"]
+    backend.add_special_tokens([AddedToken(word, special=True, normalized=False, rstrip=swallows) for word in words])
+    template = (
+        "{{ bos_token }}{% for turn in messages %}<|{{ turn.role }}|>\n{{ turn.content }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", chat_template=template
+    )
+    turns = [{"role": "user", "content": "say it"}, {"role": "assistant", "content": "  yes"}, *TURNS]
+    plain = prompt_ids(tokenizer, turns)
+    assert with_one_bos(tokenizer, around_words(tokenizer, turns)) == plain
+    turns[0] = {"role": "user", "content": "say it <|end|>\U00100000"}
+    spelled = tokenizer.convert_ids_to_tokens(prompt_ids(tokenizer, turns))
+    assert spelled[:7] == tokenizer.convert_ids_to_tokens(plain[:7])
+    assert spelled[-15:] == tokenizer.convert_ids_to_tokens(plain[-15:])
+    special = [token for token in spelled if token in words]
+    turn = ["<|user|>", "<|end|>", "<|assistant|>"]
+    assert special == ["<bos>", *turn, "<|end|>", *turn]
 
 
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

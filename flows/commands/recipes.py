@@ -163,7 +163,7 @@ def verify(chosen: argparse.Namespace) -> int:
     if broken and chosen.repair:
         with Watcher(console) as watcher:
             said = verification.repair(broken, last, place, watcher)
-        console.print(*said, sep="\n", soft_wrap=True)
+        console.print(*said, sep="\n", markup=False, soft_wrap=True)
         broken = verification.damaged(looked_at.pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0

@@ -150,6 +150,10 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: there is no folder {str(folder)!r}")
     if not (folder / "config.json").is_file():
         raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
+    if (folder / "adapter_config.json").exists():  # transformers would read the base from where this says
+        raise BadInput(
+            f"{field}.path: {str(folder)!r} is an adapter: merge it into its base, and name the merged model"
+        )
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
     if problem := damage(folder):

@@ -69,6 +69,8 @@ def answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
     }
     width = batch["input_ids"].shape[1]
     ends = end_tokens(model.generation_config, tokenizer)
+    # of what generate is not told, it takes the model's own: a repetition penalty, a ban, beams. None of it may decide
+    model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     config = GenerationConfig(
         max_new_tokens=max(one.room for one in asked),
         do_sample=False,

@@ -59,7 +59,7 @@ def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
 
-@stage("per-model sampling", version="2", rows=same_rows)
+@stage("per-model sampling", version="3", rows=same_rows)
 def sample_responses(
     run: Run,
     what: Sampling,

@@ -34,7 +34,7 @@ class SFT(Training):
     best_of_two: BestOfTwo | None = Field(None, description="none: the last weights are kept")
 
 
-@stage("SFT", version="2")
+@stage("SFT", version="3")
 def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
     out = train(
         run,

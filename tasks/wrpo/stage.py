@@ -33,7 +33,7 @@ def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dic
     return {"model": inputs["model"][0].fingerprint, "read": what}
 
 
-@stage("reference log-probs", version="2", rows=same_rows)
+@stage("reference log-probs", version="3", rows=same_rows)
 def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
     rows = fill(
         run,
@@ -60,7 +60,7 @@ def responses(pairs: pd.DataFrame) -> pd.DataFrame:
     return said.drop(columns="variable").drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
-@stage("WRPO", version="2")
+@stage("WRPO", version="3")
 def train_wrpo(
     run: Run, what: Objective, how: WRPOHow, model: Manifests, pairs: Manifests, reference: Manifests = ()
 ) -> None:

@@ -1,10 +1,12 @@
 """Seconds and peak memory of every stage that handles rows, of the plan and of lineage, as the responses grow in number.
 
 `python -m tests.bench.load [RESPONSES…]`: 10 sources, 5 responses to each prompt, 3 reward models; stub engines. Every
-step is a process of its own, so that its memory is its own; programs are children, and measured with it.
+step is a process of its own, so that its memory is its own; programs are children, and measured with it. Of several sizes it
+says how the seconds grow. Ends badly if a process needs more than 4 GiB, or a plan more than 5 s.
 """
 
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -39,6 +41,8 @@ from tasks.stage import Step, lineage
 SOURCES, SAMPLES, REWARDS = 10, 5, 3
 NAMES = tuple(f"source-{number}" for number in range(SOURCES))
 STUBBED = ("tasks.models.pretrain", "tasks.responses.generate", "tasks.scores.score")
+MOST_GIB, MOST_PLAN_SECONDS = 4.0, 5.0
+Took = dict[str, list[tuple[float, float, float, float]]]  # by stage, step by step: see `measured`
 fork = multiprocessing.get_context("fork")
 
 
@@ -114,27 +118,53 @@ def measured(work: Callable[[], None]) -> tuple[float, float, float, float]:
     return receive.recv()
 
 
-def load(count: int, folder: Path) -> dict[str, list[tuple[float, float, float, float]]]:
+def load(count: int, folder: Path) -> Took:
     """What each stage took, step by step."""
     os.environ["FUSE_WORKSPACE"] = str(folder / "space")
     settings.cache_clear()
-    lasts = chain(write_prompts(folder / "prompts.jsonl", count // (SOURCES * SAMPLES)))
+    prompts = write_prompts(folder / "prompts.jsonl", count // (SOURCES * SAMPLES))
+    lasts = chain(prompts)
     store, launcher, took = Store(str(folder / "store"), folder / "cache"), Stub(slots=1), {}
-    took["plan, nothing made"] = [measured(lambda: print(len(plan_all(lasts, store)), "steps", file=sys.stderr))]
+    took["plan, nothing made"] = [
+        measured(lambda: print(len(plan_all(chain(prompts), store)), "steps", file=sys.stderr))
+    ]
     for step in {step.address: step for last in lasts for step in lineage(last)}.values():
         numbers = measured(lambda step=step: ensure(step, store, launcher) and None)
         took.setdefault(step.stage.title, []).append(numbers)
         print(f"{step.label}: {numbers[0]:.1f} s, {max(numbers[2:]):.1f} GiB", file=sys.stderr, flush=True)
-    took["plan, all made"] = [measured(lambda: plan_all(lasts, store) and None)]
-    newer = chain(write_prompts(folder / "more.jsonl", count // (SOURCES * SAMPLES) + 1))
-    took["plan, another prompt"] = [measured(lambda: plan_all(newer, store) and None)]
+    took["plan, all made"] = [measured(lambda: plan_all(chain(prompts), store) and None)]
+    more = write_prompts(folder / "more.jsonl", count // (SOURCES * SAMPLES) + 1)
+    took["plan, another prompt"] = [measured(lambda: plan_all(chain(more), store) and None)]
     console = Console(file=io.StringIO())
     found = store.manifest(lasts[-1].stage.name, lasts[-1].fingerprint)
     took["show"] = [measured(lambda: show_lineage(console, found, store))]
     return took
 
 
+def beyond(took: Took) -> list[str]:
+    """What took more than is promised."""
+    found = []
+    for title, steps in took.items():
+        seconds, _, own, started = (max(column) for column in zip(*steps, strict=True))
+        if (most := max(own, started)) > MOST_GIB:
+            found.append(f"{title}: {most:.1f} GiB in a process, at most {MOST_GIB:g} are promised")
+        if title.startswith("plan") and seconds > MOST_PLAN_SECONDS:
+            found.append(f"{title}: {seconds:.1f} s, at most {MOST_PLAN_SECONDS:g} are promised")
+    return found
+
+
+def growth(of: dict[int, Took]) -> list[str]:
+    """CPU seconds of every stage by the number of responses, and by how much they grew from each number to the next."""
+    lines = [f"{'CPU seconds':24} " + " ".join(f"{count:>11,}" for count in of) + "   grows by"]
+    for title in next(iter(of.values())):
+        spent = [sum(step[1] for step in took[title]) for took in of.values()]
+        times = ", ".join(f"{after / max(before, 0.01):.1f}" for before, after in itertools.pairwise(spent))
+        lines.append(f"{title:24} " + " ".join(f"{seconds:11.1f}" for seconds in spent) + f"   {times}")
+    return lines
+
+
 def main(counts: list[int]) -> None:
+    of: dict[int, Took] = {}
     for count in counts:
         folder = Path(tempfile.mkdtemp(prefix="load-"))
         try:
@@ -142,7 +172,8 @@ def main(counts: list[int]) -> None:
                 f"\n{count:,} responses, {count // (SOURCES * SAMPLES):,} prompts, {SOURCES} sources, {REWARDS} reward models"
             )
             print(f"{'':24} steps   seconds  CPU seconds  GiB  GiB of programs")
-            for title, took in load(count, folder).items():
+            of[count] = load(count, folder)
+            for title, took in of[count].items():
                 seconds, cpu, own, started = zip(*took, strict=True)
                 print(
                     f"{title:24} {len(took):5} {sum(seconds):9.1f} {sum(cpu):12.1f} {max(own):4.1f} {max(started):16.1f}",
@@ -150,6 +181,9 @@ def main(counts: list[int]) -> None:
                 )
         finally:
             shutil.rmtree(folder)
+    print("", *growth(of), sep="\n")
+    if problems := [f"{count:,} responses: {problem}" for count, took in of.items() for problem in beyond(took)]:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,16 @@ from uuid import uuid4
 
 import pytest
 
-from tests.chaos.kills import Attack
+from tests.chaos.kills import TALLY, Attack
 from tests.infra.seaweed import seaweed
 
 __all__ = ["seaweed"]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TALLY:
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(TALLY.items()))
+        terminalreporter.write_line(f"{TALLY.total()} kills: {kinds}")
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.chaos.fatal import Points, arm
 
 fork = multiprocessing.get_context("fork")  # everything is imported once; a fresh interpreter costs a second of CPU
 BROKEN, UNREACHABLE = 1, 3
+TALLY = Counter()  # kills of this session, by what was killed
 STEPS = lineage(chain())
 
 
@@ -67,8 +69,7 @@ class Attack:
         child = self.start(number)
         child.join(120)
         self.sound(child)
-        self.kills += child.exitcode == -9
-        return child.exitcode == -9
+        return self.killed(child)
 
     def after(self, seconds: float) -> bool:
         """The same after some time."""
@@ -78,8 +79,13 @@ class Attack:
         child.join()
         self.diary.note("stopped")
         self.sound(child)
-        self.kills += child.exitcode == -9
-        return child.exitcode == -9
+        return self.killed(child)
+
+    def killed(self, child) -> bool:
+        found = child.exitcode == -9
+        self.kills += found
+        TALLY[f"runs on {'s3' if '://' in self.url else 'file'}"] += found
+        return found
 
     def sound(self, child) -> None:
         assert child.exitcode in (0, -9), f"the run ended with {child.exitcode}: {self.diary.lines()[-1:]}"

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from infra.seaweed import PORTS, command, free_ports
+from tests.chaos.kills import TALLY
 from tests.infra.seaweed import BUCKET, Seaweed, identities, wait_until_ready
 
 
@@ -25,5 +26,6 @@ class Mortal:
         wait_until_ready(self.address, self.process, self.data / "log.txt")
 
     def kill(self) -> None:
+        TALLY["servers"] += self.process.poll() is None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()

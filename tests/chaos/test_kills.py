@@ -85,4 +85,4 @@ def test_a_run_killed_at_many_commit_points(attack, dice):
 
 @pytest.mark.chaos
 def test_a_run_killed_at_many_moments(attack, dice):
-    at_moments(attack, dice, 30)
+    at_moments(attack, dice, 60 if attack.kind == "file" else 30)

@@ -12,6 +12,7 @@ from flows.fusion import fusion
 from flows.written import load
 from infra.services import marked
 from tasks.stage import lineage
+from tests.hostile.listening import addresses
 
 pytestmark = pytest.mark.e2e
 
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.e2e
 def test_the_webhook_hears_how_runs_ended_under_names_that_a_person_knows(home, heard):
     told = [text.split(": ")[1].split(",")[0] for text in heard if text.startswith("tiny · small · ")]
     assert {"completed", "failed"} <= set(told)
+
+
+def test_every_server_of_the_stack_listens_on_loopback_alone(home):
+    for name in ("FUSE_UI_PORT", "FUSE_S3_PORT"):
+        assert addresses(int(home.environment[name])) == {"127.0.0.1"}
 
 
 def test_no_secret_is_left_anywhere(home):

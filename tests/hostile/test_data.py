@@ -115,6 +115,29 @@ def test_a_line_without_end_is_refused(tmp_path, workplace, capsys):
     assert "row 1: longer than 67,108,864 bytes" in plan(capsys, tmp_path / "long.jsonl")
 
 
+URLS = [
+    "reference://x",
+    "jupyter://x",
+    "hf://datasets/a/b/c.jsonl",
+    "zip://a::http://127.0.0.1:1/x",
+    "dir::/etc",
+    "data:,abc",
+]
+URLS += [
+    "memory://x",
+    "local:///etc/shadow",
+    "cached::file:///etc/shadow",
+    "github://a:b@main/x",
+    "http://127.0.0.1:1/x",
+]
+
+
+@pytest.mark.parametrize("url", [*URLS, "s3://key:very-secret@bucket/x", "HTTPS://user:very-secret@127.0.0.1:1/x"])
+def test_what_is_neither_file_nor_object_is_refused_and_no_password_repeated(url, workplace, capsys):
+    said = plan(capsys, url)
+    assert said.startswith("fuse: prompts.path: ") and "very-secret" not in said
+
+
 BENCHMARKS = {"a number": {"text": 1}, "no column": {"other": "x"}, "an object": {"text": {"a": 1}}}
 
 

@@ -54,6 +54,14 @@ def pickled_alone(model, mark):
     (model / "pytorch_model.bin").write_bytes(bomb(mark))
 
 
+def adapter(model, mark):
+    """What makes transformers read the base from wherever this says, and not what lies here."""
+    (model / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(mark.parent)})
+    )
+    (model / "adapter_model.bin").write_bytes(bomb(mark))
+
+
 FOLDERS = {  # what is done to a sound folder, and what the plan says
     "only a pickle": (pickled_alone, "has no *.safetensors weights (pickled weights are never loaded)"),
     "a pickle by another name": (
@@ -74,6 +82,7 @@ FOLDERS = {  # what is done to a sound folder, and what the plan says
     "an index of pickles": (index({"weight_map": {"a": "pytorch_model.bin"}}), "names 'pytorch_model.bin'"),
     "an index of numbers": (index({"weight_map": {"a": 1}}), "has no weight_map"),
     "an index without a map": (index([]), "has no weight_map"),
+    "an adapter beside weights": (adapter, "is an adapter: merge it into its base"),
     "no config": (lambda model, mark: (model / "config.json").unlink(), "has no config.json"),
     "a config that is no JSON": (
         lambda model, mark: (model / "config.json").write_bytes(b"\xff{"),
@@ -123,6 +132,13 @@ LOADED = {
     "a size below zero": config(hidden_size=-8),
     "more layers than weights": config(num_hidden_layers=3),
     "a pickle beside absent weights": pickled_alone,
+    "an adapter of another base": adapter,
+    "an adapter and its weights": lambda model, mark: (
+        adapter(model, mark),
+        shutil.copyfile(model / "model.safetensors", model / "adapter_model.safetensors"),
+        shutil.copytree(model, mark.parent, dirs_exist_ok=True),
+        (mark.parent / "adapter_config.json").unlink(),
+    ),
 }
 
 

@@ -2,12 +2,14 @@
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from flows import console
 from flows.data_card import ancestors
 from flows.markdown import code, plain
+from flows.pieces import Piece
 from flows.show import show_lineage
 from flows.written import SHIPPED
 from infra.errors import BadInput
@@ -101,3 +103,15 @@ def test_a_card_whose_lineage_is_no_longer_whole_is_refused(tmp_path):
     made = store.publish(folder_of(tmp_path / "out", {"rows": b"rows"}), draft())
     with pytest.raises(BadInput, match="sample_responses/ff is not in the store any more"):
         ancestors([made], store)
+
+
+def test_labels_and_reasons_are_no_markup(terminal):
+    shown, written = terminal
+    said = f"[/]{EVIL}[blink]"
+    step = SimpleNamespace(label=said, address="a/b", fingerprint="ab", stage=SimpleNamespace(name="model"))
+    console.show_plan(shown, [SimpleNamespace(state="to do", step=step, reasons=[said], runs=True)])
+    console.show_damage(shown, [Piece("a", said, None, said)], [Piece("a", said, None, said)], None)
+    watcher = console.Watcher(shown)
+    for doing in ("running", said, "done"):
+        watcher(step, doing, 1, 2, "rows")
+    assert harmless(written) and written.getvalue().count("[blink]") >= 5 and "\x1b[5m" not in written.getvalue()

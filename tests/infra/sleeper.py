@@ -21,8 +21,8 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
-    if job["kind"] == "save":
-        signal.signal(signal.SIGTERM, lambda *_: save(out))
+    if job["kind"] in ("save", "save slowly"):
+        signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3))
     if job["kind"] == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
@@ -36,8 +36,8 @@ def sleep(job: dict, out: Path, progress) -> dict:
     return {}
 
 
-def save(out: Path) -> None:
-    time.sleep(0.5)
+def save(out: Path, seconds: float) -> None:
+    time.sleep(seconds)
     (out / f"saved-{os.getpid()}").touch()
     (out / "saved").touch()
     sys.exit(143)

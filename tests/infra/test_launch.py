@@ -138,6 +138,14 @@ def test_the_processes_of_a_group_may_save_too(launcher, tmp_path, patience):
     assert took < 30 and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
 
 
+def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path, patience, monkeypatch):
+    """A big model's checkpoint takes longer than the half minute that torchrun waits of itself, here a second."""
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "1")
+    patience(60)
+    interrupted(launcher, tmp_path / "out", "save slowly", launcher.leave, group=2)
+    assert len(list((tmp_path / "out").glob("saved-*"))) == 2
+
+
 def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):
     patience(1)
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.prefect_server import healthy, local_server, running
+from tests.hostile.listening import addresses
 
 HOLD = (
     "import sys, time; from pathlib import Path; from infra.prefect_server import local_server\n"
@@ -24,7 +26,7 @@ def hold(home) -> tuple[subprocess.Popen, str]:
 
 def test_users_share_one_server_and_the_last_one_ends_it_even_when_killed(tmp_path):
     first, address = hold(tmp_path)
-    assert healthy(address)
+    assert healthy(address) and addresses(urlsplit(address).port) == {"127.0.0.1"}
     with local_server(tmp_path) as again:
         assert again == address
         os.kill(first.pid, signal.SIGKILL)

@@ -161,7 +161,7 @@ def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + tiny.TEMPLATE
     row = {"prompt_id": "f00d", "sample_index": 0, "seed": 1, "messages": [{"role": "system", "content": "be brief"}]}
     said = Reader(tiny.tokenizer(template=refuses), 64, 8)(row)
-    assert said["text"] == "" and "refuses its turns (system): no system role" in said["finish_reason"]
+    assert said["text"] == "" and said["finish_reason"] == "refused: the template refuses it: no system role"
 
 
 def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_row_that_says_so():
@@ -254,6 +254,28 @@ def test_the_models_own_end_token_ends_an_answer_too():
 def test_an_answer_that_has_no_room_for_its_end_token_was_cut(room, text, reason, tokens):
     made = sample(scripted(HELLO, None), tiny.tokenizer(), rows("a", "bcd"), {**GREEDY, "max_new_tokens": room})
     assert {(one["text"], one["finish_reason"], one["tokens"]) for one in made} == {(text, reason, tokens)}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"repetition_penalty": 1.3},  # as Qwen's models have it
+        {"top_k": 3, "top_p": 0.3, "temperature": 0.3, "do_sample": True},
+        {"no_repeat_ngram_size": 2},
+        {"min_new_tokens": 20},
+        {"num_beams": 3},
+        {"max_time": 0.001},
+        {"stop_strings": ["a"]},
+        {"prompt_lookup_num_tokens": 2},
+    ],
+)
+def test_a_models_own_sampling_defaults_decide_nothing(own):
+    tokenizer = tiny.tokenizer()
+    for what in (GREEDY, SAMPLED):
+        model, opinionated = tiny.llama(seed=2).eval(), tiny.llama(seed=2).eval()
+        opinionated.generation_config = GenerationConfig(eos_token_id=[5], **own)
+        made = [sample(each, tokenizer, rows(*QUESTIONS), what) for each in (model, opinionated)]
+        assert made[0] == made[1]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
