@@ -51,7 +51,7 @@ def same_rows(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     return {"model": what.model, "revision": what.revision}
 
 
-@stage("judging", version="1", rows=same_rows)
+@stage("judging", version="2", rows=same_rows, rows_since="1")
 def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, responses: Manifests) -> None:
     answers = answers_of(run, what.suite, suite[0], responses)
     games = games_of(run, what, suite[0], answers)
