@@ -5,11 +5,12 @@ A variant is a recipe like any other, so a stage that two of them share has one 
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -42,11 +43,13 @@ class Sweep(Overrides):
     """Variants generated from axes: one for each combination of their values, named by these."""
 
     name: str = Field(pattern=NAME, description="their names begin so")
-    over: dict[str, list] = Field(min_length=1, description="field -> its values")
+    over: dict[str, Annotated[list, Field(min_length=1)]] = Field(min_length=1, description="field -> its values")
 
     def variants(self) -> Iterator[Variant]:
         for values in itertools.product(*self.over.values()):
             name = "-".join([self.name, *(str(value) for value in values)])
+            if not re.match(NAME, name):
+                raise ValueError(f"sweep {self.name}: its values make the name {name!r}; write such variants out")
             chosen = {**self.set, **dict(zip(self.over, values, strict=True))}
             shared = {"hypothesis": self.hypothesis, "expects": self.expects, "drop": self.drop}
             yield Variant(name=name, set=chosen, **shared)

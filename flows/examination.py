@@ -53,7 +53,7 @@ class JudgeThere(Judge):
 
 
 class Gate(Section):
-    """Suites on which a model must not have lost to the first one, or it is not promoted."""
+    """Suites on which the last model must not have lost to the first one, or it is not promoted."""
 
     suites: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.0, ge=0, description="points that may be lost even beyond noise")
@@ -77,6 +77,10 @@ class Examination(Section):
         if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
             raise ValueError("judge: is missing, and a suite needs one")
         self.refuse_turns_that_nobody_takes()
+        if self.gate and len(self.models) < 2:
+            raise ValueError(
+                "gate: needs two models, the one that must not be lost to and the candidate, which is the last"
+            )
         if self.gate and (unknown := set(self.gate.suites) - {name_of(suite) for suite in self.suites}):
             raise ValueError(f"gate.suites: there is no suite {min(unknown)!r}")
         return self

@@ -93,10 +93,17 @@ def compared(
     """None where there is nothing to measure, for example no gold answers."""
     if mine is None or not len(known := mine[column].dropna()):
         return None
-    found = {"estimate": interval(known.to_numpy(dtype=float), confidence, seed), "difference": None, "p": None}
+    found = {
+        "estimate": interval(known.to_numpy(dtype=float), confidence, seed),
+        "difference": None,
+        "p": None,
+        "known": len(known),
+    }
     if is_full or full is None:
         return found
     common = known.index.intersection(full[column].dropna().index).sort_values()
+    if not len(common):  # a variant that asks other prompts, for it has another seed, cannot be compared by prompts
+        return found
     after, before = (table.loc[common, column].to_numpy(dtype=float) for table in (mine, full))
     p = mcnemar(before == 1, after == 1) if column == "correct" else sign_flips(after - before, seed)
     return {**found, "difference": interval(after - before, confidence, seed), "p": p, "prompts": len(common)}

@@ -55,8 +55,9 @@ def ablate(
             for row in table["rows"]
         ],
     )
-    refuse_failures(failed)
-    return ablating.write_page(table, place).absolute().as_uri()
+    page = ablating.write_page(table, place).absolute().as_uri()
+    refuse_failures(failed)  # one that failed must not cost the page of those that did not
+    return page
 
 
 @flow(name="evaluate", flow_run_name=study_run_name, **TOLD, **PAGE)
@@ -91,8 +92,9 @@ def evaluate(
     if found["gate"]:
         passed = "passed" if found["gate"]["passed"] else f"not passed: {'; '.join(found['gate']['against'])}"
         create_markdown_artifact(key="gate", markdown=f"The gate is {passed}.")
+    page = evaluating.write_page(found, place).absolute().as_uri()
     refuse_failures(failed)
-    return evaluating.write_page(found, place).absolute().as_uri()
+    return page
 
 
 def span(one: dict) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -15,7 +16,7 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
         table.add_column("model")
         columns = list(dict.fromkeys(one["column"] for one in suite["results"]))
         for name in (*columns, "flagged", "missing"):
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(escape(name), justify="right", no_wrap=True)
         for model in models:
             cells = {one["column"]: span(one) for one in suite["results"] if one["model"] == model}
             counted = suite["counts"][model]
@@ -24,15 +25,29 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
             )
         console.print(table)
         if suite.get("left_out"):
-            console.print(f"  left out: {', '.join(suite['left_out'])}")
+            console.print(f"  left out: {', '.join(suite['left_out'])}", markup=False)
         for change in suite["differences"]:
             console.print("  " + words(change), markup=False)
-        for line in calibrated(suite):
+        for line in [*by_place(suite), *calibrated(suite)]:
             console.print("  " + line, markup=False)
 
 
 def span(one: dict) -> str:
     return f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}]"
+
+
+def by_place(suite: dict) -> list[str]:
+    """What of the judge's verdicts went by the answers' places, where it was shown two."""
+    return [
+        f"{suite['judge']} on {model}: {one['first']:.0%} went to the answer shown first"
+        + (
+            f", {one['inconsistent']:.0%} of the winners changed with the order"
+            if one["inconsistent"] is not None
+            else ""
+        )
+        for model, one in suite["counts"].items()
+        if one.get("first") is not None
+    ]
 
 
 def calibrated(suite: dict) -> list[str]:

@@ -19,7 +19,7 @@ def summary(examination: Examination, lasts: dict[str, Step], store: Store, fail
         "models": list(examination.names),
         "suites": suites,
         "averages": averages(examination.names, suites),
-        "gate": gate(examination.gate, suites) if examination.gate else None,
+        "gate": gate(examination.gate, suites, examination.names[-1]) if examination.gate else None,
     }
 
 
@@ -52,17 +52,20 @@ def main_result(suite: dict, model: str) -> dict:
     return next(one for one in suite["results"] if (one["model"], one["metric"]) == (model, metric))
 
 
-def gate(wanted: Gate, suites: list[dict]) -> dict:
-    """A model that lost to the first beyond noise, or by more than the margin, is not promoted; nor is one that was not
-    examined."""
+def gate(wanted: Gate, suites: list[dict], candidate: str) -> dict:
+    """A candidate, the last model, that lost to the first beyond noise, and by more than the margin, is not promoted; nor is
+    one that was not examined. What stands between them for comparison may lose."""
     against = []
     for suite in (suite for suite in suites if suite["name"] in wanted.suites):
+        changes = [one for one in suite["differences"] if one["to"] == candidate and one["metric"] != "length"]
         if suite["state"] != "done":
             against.append(f"{suite['name']}: {suite['state']}")
+        elif not changes:
+            against.append(f"{suite['name']}: {candidate} has nothing in common with the first model to be compared on")
         against += [
-            f"{suite['name']}: {change['to']} has {change['value']:+.1f} {change['column']}"
-            for change in suite["differences"]
-            if change["metric"] != "length" and lost(change, wanted.margin)
+            f"{suite['name']}: {candidate} has {change['value']:+.1f} {change['column']}"
+            for change in changes
+            if lost(change, wanted.margin)
         ]
     return {"passed": not against, "against": against}
 

@@ -89,6 +89,7 @@ class Stage:
     rows: Callable[[Any, Mapping[str, tuple[Addressed, ...]]], dict] | None = (
         None  # what sets its rows apart, if it has rows
     )
+    rows_since: str = ""  # the version that first made its rows as they are still made; none: this one
 
     @property
     def name(self) -> str:
@@ -101,8 +102,10 @@ class Stage:
         return Step(self, label or self.title, what, how or How(), given)
 
 
-def stage(title: str, version: str, rows: Callable | None = None) -> Callable[[Callable[..., None]], Stage]:
-    return lambda work: Stage(title, version, work, rows)
+def stage(
+    title: str, version: str, rows: Callable | None = None, rows_since: str = ""
+) -> Callable[[Callable[..., None]], Stage]:
+    return lambda work: Stage(title, version, work, rows, rows_since)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,8 @@ class Step:
         """Where the stage's rows live, shared by all steps whose rows are the same; none for a stage without rows."""
         if self.stage.rows is None:
             return None
-        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': self.stage.version})}"
+        since = self.stage.rows_since or self.stage.version
+        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': since})}"
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,15 @@ def test_the_version_changes_the_address():
     assert bumped(what=Old(rate=0.1)).address != first(what=Old(rate=0.1)).address
 
 
+def test_rows_may_outlive_a_version_that_makes_something_else_of_them():
+    work, rows = (lambda run, what, how: None), lambda what, inputs: {"rate": what.rate}
+    before, after, anew = (
+        stage("asking", *how)(work)(what=Old(rate=0.1)) for how in (("1", rows), ("2", rows, "1"), ("2", rows))
+    )
+    assert after.address == anew.address != before.address
+    assert after.pool == before.pool != anew.pool
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"bytes"])
 def test_a_value_without_canonical_form_is_refused(value):
     with pytest.raises((TypeError, ValueError), match="no canonical form"):

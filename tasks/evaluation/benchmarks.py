@@ -109,7 +109,7 @@ class ComparedTasks(What):
     seed: Seed
 
 
-@stage("benchmark results", version="1")
+@stage("benchmark results", version="2")
 def compare_tasks(run: Run, what: ComparedTasks, how: How, items: Manifests) -> None:
     given = [pd.read_parquet(run.file(made, "items.parquet")) for made in items]
     tables = {name: rows.set_index(["task", "item"])["value"] for name, rows in zip(what.models, given, strict=True)}

@@ -27,7 +27,7 @@ class CheckedResults(What):
     seed: Seed
 
 
-@stage("checked results", version="1")
+@stage("checked results", version="2")
 def measure_checked(
     run: Run, what: CheckedResults, how: How, prompts: Manifests, responses: Manifests, checks: Manifests
 ) -> None:
@@ -58,23 +58,25 @@ def measure_checked(
 
 
 def answers(run: Run, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
-    """A model's first answer to each prompt with a gold, and what the checks said of it."""
+    """A model's first answer to each prompt with a gold, and what the checks said of it; a prompt that it has no answer to is
+    not right, and is missing."""
     columns = ["prompt_id", "sample_index", "text", "content_id"]
     rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=columns)
     scores = pd.read_parquet(run.file(checks, "scores.parquet"), columns=["content_id", "score"])
-    rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", validate="one_to_one")
+    rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", how="left", validate="one_to_one")
     return rows.merge(scores, on="content_id", how="left", validate="many_to_one").sort_values("prompt_id")
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int | float]:
+    missing, rows = int(rows["text"].isna().sum()), rows.dropna(subset="text")
     said = {prompt: (text,) for prompt, text in zip(rows["prompt_id"], rows["text"], strict=True)}
     empty = sum(reason == "empty" for reason in flags(said).values())  # short right answers do repeat
     return {
-        "questions": len(rows),
-        "missing": 0,
+        "questions": len(rows) + missing,
+        "missing": missing,
         "invalid": int(rows["score"].isna().sum()),
         "flagged": empty,
-        "length": float(rows["text"].str.len().mean()),
+        "length": float(rows["text"].str.len().mean()) if len(rows) else 0.0,
     }
 
 
@@ -85,12 +87,16 @@ def examples(said: dict[str, pd.DataFrame]) -> list[dict]:
         {
             "prompt": next(iter(said.values()))["messages"].iloc[place][-1]["content"],
             "answers": [
-                {"model": name, "text": row["text"], "verdicts": [words.get(row["score"], "not checked")]}
+                {"model": name, **shown(row["text"], words.get(row["score"], "not checked"))}
                 for name, row in ((name, rows.iloc[place]) for name, rows in said.items())
             ],
         }
         for place in range(min(EXAMPLES, *map(len, said.values())))
     ]
+
+
+def shown(text: str | float, verdict: str) -> dict:
+    return {"text": text, "verdicts": [verdict]} if isinstance(text, str) else {"text": None, "verdicts": ["no answer"]}
 
 
 def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:

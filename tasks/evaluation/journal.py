@@ -3,6 +3,7 @@
 A line begins with the sha256 of what follows: one that was torn off, or has changed since, is no reply.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,7 +38,9 @@ class Journal:
 
     def append(self, row: dict) -> None:
         written = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
-        os.write(self.file, digest_of(written) + b" " + written + b"\n")
+        line = digest_of(written) + b" " + written + b"\n"
+        if os.write(self.file, line) < len(line):
+            raise OSError(errno.ENOSPC, "a reply that was paid for could not be written down whole")
 
     def __enter__(self) -> "Journal":
         return self

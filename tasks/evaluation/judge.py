@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from infra.errors import BadInput
 from infra.settings import settings
 from tasks.asking import manner
-from tasks.endpoint import Endpoint, Unanswered, ask_all
+from tasks.endpoint import Endpoint, Unanswered, ask_all, completion, text_of, tokens_of
 from tasks.evaluation import journal
 from tasks.evaluation.cost import Cost, project, spent
 from tasks.parts import write_part
@@ -31,6 +31,7 @@ REPLY = pa.schema(
     ]
 )
 PART_ROWS, PART_SECONDS = 500, 5.0
+NEARLY_SURE = 1e-3  # servers round, so that a certainty may stand a little above 0
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
@@ -65,7 +66,12 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def endpoint(how: dict) -> Endpoint:
-    return Endpoint(how["url"], settings().judge_key.get_secret_value(), **manner(how))
+    return Endpoint(how["url"], settings().judge_key.get_secret_value(), is_reply=readable, **manner(how))
+
+
+def readable(reply: dict) -> bool:
+    """A completion of which everything can be read that is kept; raises where it cannot, and is asked for again."""
+    return completion(reply) and bool(reply_row("", reply))
 
 
 def refuse(projected: Cost, how: dict, requests: int) -> None:
@@ -84,6 +90,12 @@ async def listen(told: "Told", where: Endpoint, asked: list, paid_for: journal.J
         row = reply_row(request, reply)
         paid_for.append(row)
         told.hear(row)
+        if not row["prompt_tokens"] and (how["price_in"] or how["price_out"]):
+            told.flush()
+            raise BadInput(
+                f"{how['url']}: does not say how many tokens it has used, and how.limit cannot be kept; replies are kept. "
+                "Prices of 0 ask without a limit"
+            )
         if (so_far := spent(told.replies[-1:], how).dollars + told.dollars) > how["limit"]:
             told.flush()
             raise BadInput(f"how.limit: ${so_far:,.2f} are spent, the limit is ${how['limit']:,.2f}; replies are kept")
@@ -92,22 +104,27 @@ async def listen(told: "Told", where: Endpoint, asked: list, paid_for: journal.J
 
 
 def reply_row(request: str, reply: dict) -> dict:
-    choice, used = reply["choices"][0], reply.get("usage") or {}
+    choice = reply["choices"][0]
     tokens = (choice.get("logprobs") or {}).get("content") or [{}]
     kept = {
-        "content": choice["message"]["content"],
+        "content": text_of(choice),
         "finish_reason": choice.get("finish_reason"),
-        "top_logprobs": [
-            {"token": one["token"], "logprob": one["logprob"]} for one in tokens[0].get("top_logprobs", [])
-        ],
+        "top_logprobs": [chance(one) for one in tokens[0].get("top_logprobs") or ()],
         "model": reply.get("model"),
     }
     return {
         "request": request,
         "reply": json.dumps(kept, ensure_ascii=False),
-        "prompt_tokens": used.get("prompt_tokens", 0),
-        "completion_tokens": used.get("completion_tokens", 0),
+        "prompt_tokens": tokens_of(reply, "prompt_tokens"),
+        "completion_tokens": tokens_of(reply, "completion_tokens"),
     }
+
+
+def chance(one: dict) -> dict:
+    """A token and its log-probability; what is no probability, or no number, is no reply."""
+    if not (found := float(one["logprob"])) < NEARLY_SURE:
+        raise ValueError(f"{found} is no log-probability")
+    return {"token": str(one["token"]), "logprob": found}
 
 
 @dataclass

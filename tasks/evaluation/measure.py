@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from infra.errors import BadInput
 from tasks.evaluation.calibration import of_models
 from tasks.evaluation.metrics import Sheet, counts, difference, metrics, parsed, rate
 from tasks.evaluation.statistics import holm, reading
@@ -19,6 +20,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     sheets = {name: sheet(job, place) for place, name in enumerate(what["models"])}
     measured = []
     for place, (name, one) in enumerate(sheets.items()):
+        refuse_silence(name, one, what)
         measured += results(name, one, what)
         progress(place + 1, len(sheets), "models")
     found = {
@@ -29,7 +31,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         "counts": {name: counts(one) for name, one in sheets.items()},
         "differences": differences(sheets, what),
         "examples": examples(sheets),
-        "calibration": calibration(sheets, job["published"]) if job["published"] else None,
+        "calibration": calibration(sheets, job["published"]),
     }
     (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
     return {"rows": len(measured), "missing": sum(one["missing"] for one in found["counts"].values())}
@@ -45,6 +47,17 @@ def sheet(job: dict, place: int) -> Sheet:
         {name: tuple(turns) for name, turns in zip(answers["question_id"], answers["turns"], strict=True)},
         parsed(pd.read_parquet(job["judged"][place]), suite),
     )
+
+
+def refuse_silence(name: str, one: Sheet, what: dict) -> None:
+    """Nothing can be said where the judge has said nothing: it writes no verdicts, or no log-probabilities."""
+    if not one.judged_games():
+        heard = [reply for reply in one.judged["reply"] if isinstance(reply, str)]
+        first = f", the first is {heard[0]:.200}" if heard else ""
+        raise BadInput(
+            f"{what['suite']}: {what['judge']} gave no verdict on {name}; {len(heard)} replies of {len(one.judged)} games were "
+            f"read{first}"
+        )
 
 
 def results(name: str, one: Sheet, what: dict) -> list[dict]:
@@ -95,10 +108,13 @@ def examples(sheets: dict[str, Sheet]) -> list[dict]:
     ]
 
 
-def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict:
+def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict | None:
     """This judge against the published one, on the same answers; of suites whose verdicts are preferences."""
-    published = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
-    judged = {name: sheets[name].judged.dropna(subset="verdict") for name in files}
+    read = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
+    published = {name: known for name, preferences in read.items() if len(known := preferences.dropna())}
+    if not published:  # outputs may come without
+        return None
+    judged = {name: sheets[name].judged.dropna(subset="verdict") for name in published}
     mine = {name: rows.groupby("question_id")["verdict"].mean() for name, rows in judged.items()}
     return of_models(mine, published)
 

@@ -23,7 +23,7 @@ class Measuring(What):
     seed: Seed
 
 
-@stage("suite results", version="1")
+@stage("suite results", version="2")
 def measure_suite(
     run: Run, what: Measuring, how: How, suite: Manifests, judgements: Manifests, published: Manifests = ()
 ) -> None:

@@ -5,7 +5,7 @@ The draws depend on seed and number of questions alone, so two models' replicate
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from tasks.evaluation.position import position
 from tasks.evaluation.statistics import cluster_means, draws, estimate
 from tasks.evaluation.suites import SUITES, align_bench, alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.suites.files import Question
@@ -36,7 +37,15 @@ class Sheet:
     judged: pd.DataFrame
 
     def judged_questions(self) -> set[str]:
-        return set(self.judged.dropna(subset="verdict")["question_id"])
+        return {question for question, _ in self.judged_games()}
+
+    def judged_games(self) -> set[tuple[str, str]]:
+        known = self.judged.dropna(subset="verdict")
+        return set(zip(known["question_id"], known["name"], strict=True))
+
+    def of(self, games: set[tuple[str, str]]) -> "Sheet":
+        named = zip(self.judged["question_id"], self.judged["name"], strict=True)
+        return replace(self, judged=self.judged[[game in games for game in named]])
 
 
 def parsed(judged: pd.DataFrame, suite: str) -> pd.DataFrame:
@@ -122,10 +131,10 @@ def counts(sheet: Sheet) -> dict[str, int | float]:
         "invalid": int(asked["verdict"].isna().sum()),
         "flagged": int(judged.loc[judged["status"] == "flagged", "question_id"].nunique()),
         "length": float(np.mean([len(turn) for turns in sheet.answers.values() for turn in turns])),
+        **position(sheet.suite, asked),
     }
     if sheet.suite == "arena-hard":
         found["stray"] = arena_hard.stray(asked["reply"])
-        found["inconsistent"] = arena_hard.inconsistent(judged)
     if sheet.suite == "mt-bench":
         found["duplicates"] = mt_bench.once(judged)[1]
     return found
@@ -136,9 +145,12 @@ def rate(measured: Measured, confidence: float) -> dict[str, float]:
 
 
 def difference(one: Sheet, other: Sheet, confidence: float, seed: int) -> list[dict]:
-    """How much better `other` is, over the questions that both were judged on, with the bootstrap's two-sided p."""
-    common = sorted(one.judged_questions() & other.judged_questions())
-    before, after = metrics(one, common, seed), metrics(other, common, seed)
+    """How much better `other` is, over the games that both have a verdict in, with the bootstrap's two-sided p."""
+    games = one.judged_games() & other.judged_games()
+    if not games:
+        return []
+    common = sorted({question for question, _ in games})
+    before, after = (metrics(sheet.of(games), common, seed) for sheet in (one, other))
     found = []
     for name in before.keys() & after.keys():
         changes = after[name].replicates - before[name].replicates

@@ -56,13 +56,18 @@ def compared_by_category(before: pd.Series, after: pd.Series, confidence: float,
 
 
 def compared(before: pd.Series, after: pd.Series, confidence: float, seed: int) -> list[dict]:
-    """Over the items that both have; p of McNemar's test where items are right or wrong, else of sign flips."""
+    """Over the items that both have; p of McNemar's test where items are right or wrong, else of sign flips. Of the average of
+    several tasks it is of flips too, items weighing as they do there: McNemar's would ask for the largest task alone."""
     common = before.index.intersection(after.index).sort_values()
     one, two = before.loc[common].astype(float), after.loc[common].astype(float)
+    in_task = one.groupby(level="task").transform("size")
     changes = measured(two - one, confidence, seed)
     for change in changes:
-        each = slice(None) if change["metric"] == AVERAGE else change["metric"]
-        change["p"] = p_value(one.loc[each].to_numpy(), two.loc[each].to_numpy(), seed)
+        if change["metric"] == AVERAGE and in_task.iloc[0] < len(common):
+            change["p"] = sign_flips(((two - one) / in_task).to_numpy(), seed)
+        else:
+            each = slice(None) if change["metric"] == AVERAGE else change["metric"]
+            change["p"] = p_value(one.loc[each].to_numpy(), two.loc[each].to_numpy(), seed)
     return changes
 
 

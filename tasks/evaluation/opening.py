@@ -23,6 +23,7 @@ from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 Answers = dict[str, tuple[str, ...]]
+SILENT = ""  # what a model has said to a prompt that it has no answer to
 SuiteName = Literal["alpaca-eval", "arena-hard", "mt-bench", "align-bench"]
 
 
@@ -96,7 +97,8 @@ def continue_dialogue(run: Run, what: What, how: How, suite: Manifests, response
     name = suite[0].what["suite"]
     _, _, questions = read_suite(run, name, suite[0])
     said = texts(run, responses[0])
-    write_prompts(run, [(one, second_turn(one, said[prompt_id(first_turn(one))])) for one in questions.values()])
+    asked = [(one, second_turn(one, said.get(prompt_id(first_turn(one)), SILENT))) for one in questions.values()]
+    write_prompts(run, asked)
 
 
 def first_turn(question: Question) -> list[dict[str, str]]:
@@ -125,14 +127,15 @@ def read_suite(run: Run, name: str, suite: Manifest) -> tuple[ModuleType, Path, 
 
 
 def answers_of(run: Run, name: str, suite: Manifest, responses: Manifests) -> Answers:
-    """A model's answers to every question, a text per turn."""
+    """A model's answers to every question, a text per turn; where it has none, because the prompt is too long for it, it has
+    said nothing, and loses."""
     _, _, questions = read_suite(run, name, suite)
     said = [texts(run, made) for made in responses]
     found = {}
     for question_id, question in questions.items():
-        turns = [said[0][prompt_id(first_turn(question))]]
+        turns = [said[0].get(prompt_id(first_turn(question)), SILENT)]
         if len(said) > 1:
-            turns.append(said[1][prompt_id(second_turn(question, turns[0]))])
+            turns.append(said[1].get(prompt_id(second_turn(question, turns[0])), SILENT))
         found[question_id] = tuple(turns)
     return found
 

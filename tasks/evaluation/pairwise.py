@@ -43,7 +43,7 @@ def same_rows(what: Comparing, inputs: Mapping[str, Sequence[Addressed]]) -> dic
     return {"model": what.model, "revision": what.revision}
 
 
-@stage("pairwise comparison", version="1", rows=same_rows)
+@stage("pairwise comparison", version="2", rows=same_rows, rows_since="1")
 def compare_answers(run: Run, what: Comparing, how: JudgingHow, prompts: Manifests, responses: Manifests) -> None:
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
     said = [answers(run, made) for made in responses]
@@ -56,7 +56,9 @@ def compare_answers(run: Run, what: Comparing, how: JudgingHow, prompts: Manifes
         first = why.get(games.loc[missing, "request"].iloc[0])
         raise ProgramFailed(f"{missing.sum()} of {len(games)} games ({share:.1%}) got no reply, the first: {first}")
     games.to_parquet(run.folder / "comparisons.parquet", index=False)
-    run.count(rows=len(games), asked=int(games["request"].notna().sum()), unanswered=int(missing.sum()))
+    run.count(
+        rows=len(games), asked=int(games["request"].notna().sum()), unanswered=int(missing.sum()), **doubts(games)
+    )
 
 
 def answers(run: Run, made: Manifest) -> dict[str, str]:
@@ -92,6 +94,17 @@ def points(reply: str | None) -> float | None:
     """Of the first answer: the one label that the judge gave; None where it gave none or several."""
     found = set(re.findall(r"\[\[([ABC])\]\]", json.loads(reply)["content"])) if isinstance(reply, str) else set()
     return POINTS[found.pop()] if len(found) == 1 else None
+
+
+def doubts(games: pd.DataFrame) -> dict[str, int]:
+    """Replies without a label, which leave a pair drawn; and replies for the first answer of all that are for one of two: where
+    these are not half, the judge goes by places."""
+    read = games.loc[games["reply"].notna(), "reply"].map(points).astype(float)
+    return {
+        "unreadable": int(read.isna().sum()),
+        "decided": int((read != 0.5).sum() - read.isna().sum()),
+        "for_the_first": int((read == 1).sum()),
+    }
 
 
 def copeland(games: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from tasks.report.charts import Html, curves, forest, text
 from tasks.report.page import METRICS, document, figure, points, rate, table
 
 TONES = ("wrpo", "source", "sft", "target")
+FULL = "full"  # the base's row
 READINGS = {"higher": "better", "lower": "worse", "within noise": "same"}
 
 
@@ -85,8 +86,11 @@ def cells(row: dict, metric: str) -> list:
     found = row["metrics"][metric]
     if row["state"] != "done":
         return [row["variant"], row["expects"], row["state"], "", "", ""]
-    if not found or found["p"] is None:
-        return [row["variant"], "", "", rate(found["estimate"]) if found else "–", "", ""]
+    if not found:
+        return [row["variant"], "", "", "–", "", ""]
+    if found["p"] is None:
+        alone = "" if row["variant"] == FULL else "nothing to compare with"
+        return [row["variant"], row["expects"] if alone else "", alone, rate(found["estimate"]), "", ""]
     return [row["variant"], row["expects"], reading(row, found), rate(found["estimate"]), change(found), p_value(found)]
 
 
@@ -101,6 +105,8 @@ def reading(row: dict, found: dict) -> str:
 def change(found: dict) -> Html:
     one = found["difference"]
     span = f"{points(one['low']).removesuffix(' pp')} to {points(one['high'])}"
+    if found["prompts"] < found["known"]:
+        span += f", on {found['prompts']} of {found['known']} prompts"
     return Html(f'{points(one["value"])}<span class="interval">{span}</span>')
 
 

@@ -4,6 +4,7 @@ from tasks.report.charts import Html, decimal, forest, percent, text
 from tasks.report.markup import absent, figure, table
 
 COUNTS = ("questions", "missing", "unanswered", "invalid", "stray", "duplicates", "flagged")
+SHARES = {"first": "won by the first shown", "inconsistent": "changed with the order"}
 
 
 def section(suite: dict) -> str:
@@ -14,7 +15,8 @@ def section(suite: dict) -> str:
     cells = {(one["model"], one["column"]): estimate(one) for one in suite["results"]}
     rows = [[model, *(cells.get((model, name), "–") for name in columns)] for model in models]
     kinds = [name for name in COUNTS if any(name in one for one in suite["counts"].values())]
-    stands = [[model, *(decimal(suite["counts"][model].get(name)) for name in kinds)] for model in models]
+    shares = [name for name in SHARES if any(name in one for one in suite["counts"].values())]
+    stands = [stand(model, suite["counts"][model], kinds, shares) for model in models]
     left_out = f"<p>Left out: {text(', '.join(suite['left_out']))}.</p>" if suite.get("left_out") else ""
     return (
         table(["Model", *columns], rows, len(columns))
@@ -22,9 +24,18 @@ def section(suite: dict) -> str:
         + differences(suite)
         + calibration(suite)
         + "<h3>What the numbers stand on</h3>"
-        + table(["Model", *kinds], stands, len(kinds))
+        + table(["Model", *kinds, *map(SHARES.get, shares)], stands, len(kinds) + len(shares))
         + examples(suite)
     )
+
+
+def stand(model: str, counted: dict, kinds: list[str], shares: list[str]) -> list[str]:
+    known = (counted.get(name) for name in shares)
+    return [
+        model,
+        *(decimal(counted.get(name)) for name in kinds),
+        *("–" if one is None else percent(one) for one in known),
+    ]
 
 
 def estimate(one: dict, sign: str = "") -> Html:

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from infra.errors import BadInput
 from infra.settings import settings
@@ -100,6 +101,24 @@ def test_tasks_are_compared_item_by_item_in_whatever_order_they_come():
 def nobody(run, what, how):
     """Stands where a model would: nothing comes to look at it."""
     (run.folder / "config.json").write_text("{}")
+
+
+def test_the_average_is_tested_as_it_is_averaged_and_not_by_the_largest_task():
+    """A small task gains much what a large one loses: the average is up, although more items were lost than gained."""
+    items = [("small", n) for n in range(40)] + [("large", n) for n in range(4000)]
+    before = pd.Series(0.0, pd.MultiIndex.from_tuples(items, names=["task", "item"]))
+    after = before.copy()
+    after.iloc[:12] = 1.0
+    before.iloc[40:100] = 1.0
+    changes = {one["metric"]: one for one in compared(before, after, 0.95, 1)}
+    assert changes["accuracy"]["value"] == pytest.approx((30 - 1.5) / 2) and changes["accuracy"]["low"] > 0
+    gained, lost = 1 / 40, 1 / 4000  # flips of 12 of the one and 60 of the other, the normal way
+    spread = (12 * gained**2 + 60 * lost**2) ** 0.5
+    expected = 2 * norm.sf((12 * gained - 60 * lost) / spread)
+    assert 0.3 * expected < changes["accuracy"]["p"] < 3 * expected < 0.01
+    assert changes["small"]["p"] == pytest.approx(2 / 2**12) and changes["large"]["value"] < 0
+    alone = compared(before.loc[["small"]], after.loc[["small"]], 0.95, 1)
+    assert alone[0]["p"] == alone[1]["p"] == pytest.approx(2 / 2**12)
 
 
 def test_without_lm_eval_a_benchmark_says_how_to_have_it(tmp_path, workplace, monkeypatch):

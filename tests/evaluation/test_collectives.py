@@ -84,10 +84,19 @@ def test_the_answer_that_wins_most_pairs_is_taken_and_every_pair_is_asked_in_bot
 
 def test_a_judge_that_goes_by_the_position_decides_nothing(workplace):
     with stub_endpoint(likes_the_first) as stub:
-        _, best = compared(stub.url, *THREE)
+        games, best = compared(stub.url, *THREE)
         assert workplace.table(best, "responses.parquet")["text"].tolist() == [
             THREE[0][IDS.index(name)] for name in sorted(IDS)
         ]
+        counts = workplace.made(games).counts
+    assert counts["for_the_first"] == counts["decided"] == counts["asked"] > 0 == counts["unreadable"]
+
+
+def test_labels_that_a_judge_does_not_give_are_counted(workplace):
+    with stub_endpoint(lambda body: {"content": "The first, I think."}) as stub:
+        games, _ = compared(stub.url, *THREE)
+        counts = workplace.made(games).counts
+    assert (counts["unreadable"], counts["decided"]) == (counts["asked"], 0)
 
 
 def test_a_degenerate_answer_loses_and_nobody_is_paid_for_it(workplace):

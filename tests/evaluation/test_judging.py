@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import string
 import subprocess
@@ -16,8 +17,8 @@ from stub_endpoint import moody, stub_endpoint
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.endpoint import Endpoint, ask_all
-from tasks.evaluation import journal
+from tasks.endpoint import Endpoint, ask_all, readable
+from tasks.evaluation import journal, judge
 from tasks.evaluation.judging import Judging, JudgingHow, judge_answers
 from tasks.evaluation.opening import Suite, continue_dialogue, open_suite
 from tasks.pool import write
@@ -28,6 +29,7 @@ from tasks.stage import What, stage
 class Words(What):
     words: str
     but: str = ""
+    silent: int = 0
 
 
 @stage("saying", version="1")
@@ -37,18 +39,25 @@ def say(run, what, how, prompts):
     rows = asked.assign(text=[what.words.format(turns[-1]["content"]) for turns in asked["messages"]], sample_index=0)
     if what.but:
         rows.loc[rows.index[0], "text"] = what.but
+    rows = rows.iloc[what.silent :]
     write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
-def judging(workplace, suite: str, url: str, questions: int = 20, words: str = "To {} I say so.", but: str = "", **how):
+def judging(workplace, suite: str, url: str, questions: int = 20, words: str = "To {} I say so.", **how):
+    spoilt = {name: how.pop(name) for name in ("but", "silent") if name in how}
     folder = workplace.folder / suite
     if not folder.exists():
         folder_of(suite, folder, questions)
     opened = open_suite(**Suite(suite=suite, path=str(folder)).resolve("suite"))
-    first = say(prompts=opened, what=Words(words=words, but=but))
+    first = say(prompts=opened, what=Words(words=words, **spoilt))
     said = [first]
     if suite == "mt-bench":
-        said.append(say(prompts=continue_dialogue(suite=opened, responses=first, what=What()), what=Words(words=words)))
+        said.append(
+            say(
+                prompts=continue_dialogue(suite=opened, responses=first, what=What()),
+                what=Words(words=words, **spoilt),
+            )
+        )
     what = Judging(suite=suite, model="stub-1", unanswered=how.pop("unanswered", 0.01))
     return judge_answers(
         suite=opened,
@@ -98,6 +107,54 @@ def test_a_degenerate_answer_is_never_shown_to_the_judge(workplace):
     assert stub.answered.total() == 20
 
 
+def test_what_a_model_has_no_answer_to_is_lost_unasked(workplace):
+    """Its prompt is too long for the model, or its first answer too long for a second turn."""
+    with stub_endpoint(says("mt-bench")) as stub:
+        judged = workplace.table(judging(workplace, "mt-bench", stub.url, silent=3), "judgements.parquet")
+    lost = judged[judged["status"] == "flagged"]
+    assert len(judged) == 40 and set(lost["why"]) == {"empty"} and 3 <= lost["question_id"].nunique() <= 6
+    assert stub.answered.total() == 40 - len(lost)
+
+
+def test_where_all_answers_are_degenerate_nobody_is_asked_at_all(workplace):
+    with stub_endpoint(says("arena-hard")) as stub:
+        judged = workplace.table(judging(workplace, "arena-hard", stub.url, words="I win."), "judgements.parquet")
+    assert set(judged["status"]) == {"flagged"} and stub.seen.total() == 0
+
+
+ODD = (
+    {"choices": [{"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": [{"token": "m"}]}]}}]},
+    {"choices": [{"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": [{"token": "m", "logprob": None}]}]}}]},
+    {"choices": [{"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": [{"token": "m", "logprob": 1e9}]}]}}]},
+    {"choices": [{"message": {"content": "m"}, "logprobs": "none"}]},
+    {"choices": [{"message": {"content": "m"}}], "usage": {"prompt_tokens": None, "completion_tokens": "many"}},
+    {"choices": [{"text": "m"}], "usage": []},
+    {"choices": [{"message": {"content": "m"}, "logprobs": {"content": [{"top_logprobs": None}]}}]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", range(len(ODD)))
+def test_a_reply_of_another_form_is_read_whole_or_is_none(place):
+    found = readable(json.dumps(ODD[place]), judge.readable)
+    assert bool(found) == (place >= 4)
+    if found:
+        row = judge.reply_row("r", found)
+        assert (json.loads(row["reply"])["content"], row["prompt_tokens"], row["completion_tokens"]) == ("m", 0, 0)
+
+
+def test_a_reply_that_cannot_be_read_is_asked_for_again(workplace):
+    with stub_endpoint(says("alpaca-eval")) as stub:
+        heard: set[str] = set()
+
+        def odd_at_first(stub, body):
+            said = json.dumps(body)
+            return stub.reply(body) if said in heard else (heard.add(said), ODD[2])[1]
+
+        stub.shaped = odd_at_first
+        judged = workplace.table(judging(workplace, "alpaca-eval", stub.url, questions=4), "judgements.parquet")
+    assert set(judged["status"]) == {"judged"} and stub.seen.total() == 8
+
+
 def test_replay_makes_no_call_and_fails_on_a_gap(workplace):
     with stub_endpoint(says("arena-hard")) as stub:
         workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.1))
@@ -138,6 +195,17 @@ def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
         with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; replies are kept"):
             workplace.made(judging(workplace, "arena-hard", stub.url, limit=3.0, concurrency=1, **prices))
     assert 3 <= stub.answered.total() <= 6
+
+
+def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(workplace):
+    prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
+    with stub_endpoint(says("alpaca-eval")) as stub:
+        stub.shaped = lambda stub, body: stub.reply(body) | {"usage": None}
+        with pytest.raises(BadInput, match=r"does not say how many tokens it has used, and how\.limit cannot"):
+            workplace.made(judging(workplace, "alpaca-eval", stub.url, concurrency=1, **prices))
+        assert stub.answered.total() <= 3
+        workplace.made(judging(workplace, "alpaca-eval", stub.url))
+    assert set(stub.answered.values()) <= {1, 2} and stub.answered.total() <= 22  # the first was kept
 
 
 def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workplace):
@@ -190,6 +258,23 @@ def test_a_reply_that_has_changed_since_it_was_written_is_asked_for_again(tmp_pa
         assert all(row["reply"].startswith("fine ") for row in found.values())
     (tmp_path / "journal.jsonl").write_bytes(b"7\n[]\n{}\n\xff\n" + whole)
     assert len(journal.read(tmp_path / "journal.jsonl")) == 3
+
+
+def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path):
+    line = {"request": "r0", "reply": "x" * 100}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with journal.Journal(tmp_path / "journal.jsonl") as written:
+        written.append(line)
+        full = (tmp_path / "journal.jsonl").stat().st_size + 30
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
+        try:
+            with pytest.raises(OSError, match="could not be written down whole"):
+                written.append(line | {"request": "r1"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with journal.Journal(tmp_path / "journal.jsonl") as written:
+        written.append(line | {"request": "r2"})
+    assert list(journal.read(tmp_path / "journal.jsonl")) == ["r0", "r2"]
 
 
 def test_a_hundred_requests_a_second_and_more_at_an_endpoint_without_latency():

@@ -7,6 +7,7 @@ import pytest
 from evaluation.made import folder_of, sheet
 from evaluation.test_suites import qualities
 
+from infra.errors import BadInput
 from tasks.evaluation.calibration import agreement, of_models
 from tasks.evaluation.measure import main
 
@@ -67,6 +68,22 @@ def test_a_judge_is_calibrated_by_published_preferences_for_the_same_answers(tmp
     one = found["calibration"]["models"]["strong"]  # the judge prefers all forty
     assert (one["items"], one["decided"], one["agreement"], one["agreement_decided"]) == (40, 30, 0.75, 1.0)
     assert found["calibration"]["order"] is None  # of one model
+
+
+@pytest.mark.parametrize("suite", ["alpaca-eval", "arena-hard", "mt-bench", "align-bench"])
+@pytest.mark.parametrize("status", ["judged", "unanswered"])
+def test_a_judge_who_gives_no_verdict_at_all_is_an_error_with_its_first_reply(suite, status, tmp_path):
+    said = json.dumps({"content": "I would rather not.", "top_logprobs": []}) if status == "judged" else None
+    with pytest.raises(BadInput, match=f"{suite}: owl-7 gave no verdict on strong") as problem:
+        measured(suite, tmp_path, lambda rows: rows.assign(reply=said, status=status))
+    assert ("I would rather not" in str(problem.value)) == (status == "judged")
+
+
+def test_outputs_without_published_preferences_calibrate_nothing_and_stop_nothing(tmp_path):
+    known = pd.DataFrame({"question_id": [str(n) for n in range(40)], "preference": [float("nan")] * 40})
+    known.to_parquet(tmp_path / "published.parquet")
+    found = measured("alpaca-eval", tmp_path, published={"strong": str(tmp_path / "published.parquet")})
+    assert found["calibration"] is None
 
 
 def test_agreement_counts_a_draw_of_one_judge_a_half_and_orders_models():

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, sheet
+from evaluation.made import folder_of, reply, sheet
 
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.evaluation.metrics import SUITES, counts, difference, metrics, parsed
 from tasks.evaluation.opening import Suite, open_suite
+from tasks.evaluation.position import position
 from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.suites.files import Question
 
@@ -108,13 +109,14 @@ def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
     found = arena_hard.battles(read)
     assert np.average(found["score"], weights=found["weight"]) == pytest.approx(1.5 / 5)
     assert read["verdict"].isna().sum() == 3 and arena_hard.stray(judged["reply"]) == 1
-    assert arena_hard.inconsistent(read) == 0.5  # of q1 and q2, q1 changed its winner
+    assert position("arena-hard", read)["inconsistent"] == 1.0  # of q1, the only one with two verdicts
 
 
 def test_mt_bench_reads_ratings_and_grades_mathematics_with_a_reference(tmp_path):
     assert mt_bench.verdict({"content": "Rating: [[7.5]] or [[3]]"}, "turn 1") == 7.5
     assert mt_bench.verdict({"content": "Rating: [6]"}, "turn 1") == 6
     assert mt_bench.verdict({"content": "seven"}, "turn 1") is None
+    assert mt_bench.verdict({"content": "Rating: [[85]]"}, "turn 1") is None  # of a hundred
     folder = folder_of("mt-bench", tmp_path / "suite", 2)
     writing, mathematics = mt_bench.questions(folder)
     shown = [
@@ -143,6 +145,48 @@ def test_align_bench_averages_categories_then_groups():
     assert align_bench.verdict({"content": "{'综合得分': 3} 再看 {'正确': 4, '综合得分': 7.5}"}, "rating") == 7.5
     assert align_bench.verdict({"content": "'综合得分': 6"}, "rating") == 6
     assert align_bench.verdict({"content": "很好"}, "rating") is None
+    assert align_bench.verdict({"content": "{'综合得分': 85}"}, "rating") is None
+
+
+def by_place(suite: str, name: str, quality: float, bias: float) -> str:
+    """A reply of a judge who goes by the answers so far, and else by the place: whatever stands first."""
+    as_is = (1 - bias) * quality  # the candidate stands second
+    return json.dumps(reply(suite, as_is if name == "as is" else 1 - (1 - bias) * (1 - quality), name))
+
+
+@pytest.mark.parametrize("suite", ["alpaca-eval", "arena-hard"])
+def test_a_judge_who_goes_by_places_is_found_out(suite, tmp_path):
+    folder = folder_of(suite, tmp_path / suite, 40)
+    one = sheet(suite, folder, qualities(suite, folder))
+
+    def found(bias: float, quality: float) -> dict:
+        replies = [by_place(suite, name, quality, bias) for name in one.judged["name"]]
+        return counts(replace(one, judged=parsed(one.judged.assign(reply=replies), suite)))
+
+    for quality in (0.0, 1.0):  # however good the candidate is
+        fair, unfair = found(0.0, quality), found(1.0, quality)
+        assert (fair["first"], unfair["first"]) == (pytest.approx(0.5, abs=1e-6), pytest.approx(1.0, abs=1e-6))
+        assert (fair["inconsistent"], unfair["inconsistent"]) == ((0, 1) if suite == "arena-hard" else (None, None))
+
+
+def test_one_order_alone_says_nothing_of_places():
+    judged = pd.DataFrame({"question_id": ["1", "2"], "name": "as is", "verdict": [1.2, 1.4]})
+    assert position("alpaca-eval", judged) == {"first": None, "inconsistent": None}
+    both = pd.DataFrame({"question_id": ["1", "1"], "name": ["as is", "switched"], "verdict": [1.2, 1.9]})
+    assert position("alpaca-eval", both) == {"first": pytest.approx(0.85), "inconsistent": 1.0}
+    assert position("mt-bench", judged) == {}
+
+
+def test_turns_that_one_model_has_no_rating_for_count_for_neither_and_pairs_stay_pairs(tmp_path):
+    """Every fifth reply about the one cannot be read; where both have a rating it is the same."""
+    folder = folder_of("mt-bench", tmp_path / "suite", 40)
+    one = sheet("mt-bench", folder, qualities("mt-bench", folder))
+    spoiled = one.judged.copy()
+    spoiled.loc[spoiled.index[::5], "reply"] = json.dumps({"content": "no rating"})
+    other = replace(one, judged=parsed(spoiled, "mt-bench"))
+    for change in difference(one, other, 0.95, seed=1):
+        assert (change["value"], change["low"], change["high"], change["p"]) == (0, 0, 0, 1)
+    assert difference(one, replace(one, judged=one.judged.iloc[:0]), 0.95, seed=1) == []
 
 
 def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost():

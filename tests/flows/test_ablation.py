@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.ablating import show_matrix
 from flows.ablation import SHIPPED, chosen, load_matrix, stages
+from flows.console import make_console
 from flows.matrix_table import matrix_table
 from flows.plan import plan_all
 from infra.errors import BadInput
@@ -107,6 +109,8 @@ def test_overrides_of_the_base_reach_every_variant_and_another_base_may_be_named
         (("bad", 'drop = ["wrpo.gamma"]'), "variant bad: drop: the base has no wrpo.gamma"),
         (("bad", 'set = { "seed.x" = 1 }'), "variant bad: seed is a value, not a section"),
         (("full", ""), "the name 'full' is taken"),
+        (("bad", '\n[[sweeps]]\nname = "s"\nhypothesis = "h"\nover = { "wrpo.beta" = [] }'), "sweeps.0.over"),
+        (("bad", '\n[[sweeps]]\nname = "s"\nhypothesis = "h"\nover = { "pairs.sources" = [["a"]] }'), "sweep s"),
         (("Bad", ""), "variants.0.name: String should match pattern"),
     ],
 )
@@ -123,11 +127,13 @@ def test_only_some_variants_may_be_chosen_and_the_base_is_among_them(tmp_path):
         chosen(runs, ["c"])
 
 
-def evaluated(workplace, run, correct: np.ndarray, wins: np.ndarray) -> None:
+def evaluated(workplace, run, correct: np.ndarray, wins: np.ndarray, first: int = 0) -> None:
     """Puts the evaluation of a variant into the store, as if it had been run."""
     folder = workplace.folder / run.variant.name
     folder.mkdir()
-    rows = pd.DataFrame({"prompt_id": [f"p{n:03d}" for n in range(len(correct))], "correct": correct, "win_rate": wins})
+    rows = pd.DataFrame(
+        {"prompt_id": [f"p{first + n:03d}" for n in range(len(correct))], "correct": correct, "win_rate": wins}
+    )
     both = pd.concat([rows.assign(model="WRPO"), rows.assign(model="target", correct=False, win_rate=0.0)])
     both.sample(frac=1, random_state=1).to_parquet(folder / "answers.parquet", index=False)
     step = run.evaluation
@@ -173,6 +179,22 @@ def test_differences_are_paired_and_corrected_over_the_matrix(tabled):
     assert same["accuracy"]["p"] == same["accuracy"]["holm"] == 1 and same["win_rate"]["reading"] == "within noise"
     claims = [one for row in (worse, same) for one in row.values()]
     assert all(one["holm"] >= one["p"] for one in claims) and min(one["holm"] / one["p"] for one in claims[:2]) >= 3
+
+
+def test_a_variant_that_asks_other_prompts_or_whose_base_failed_is_compared_with_nothing(tmp_path, workplace):
+    matrix, runs = load_matrix(write(tmp_path, *((name, f"set = {{ seed = {n} }}") for n, name in enumerate("ab", 7))))
+    draw = np.random.default_rng(1)
+    evaluated(workplace, runs[1], draw.random(50) < 0.5, draw.random(50))
+    without_base = matrix_table(matrix, runs, workplace.store)
+    evaluated(workplace, runs[0], draw.random(50) < 0.5, draw.random(50), first=40)
+    evaluated(workplace, runs[2], draw.random(50) < 0.5, draw.random(50), first=1000)
+    for table, alone in ((without_base, 1), (matrix_table(matrix, runs, workplace.store), 2)):
+        found = table["rows"][alone]["metrics"]["accuracy"]
+        assert found["estimate"] and found["difference"] is found["p"] is None
+        assert ">nothing to compare with<" in render(table)
+        show_matrix(make_console(), table)
+    some = table["rows"][1]["metrics"]["accuracy"]
+    assert some["prompts"] == 10 and "on 10 of 50 prompts" in render(table)
 
 
 def test_the_page_says_whether_a_hypothesis_held_and_escapes_what_users_wrote(tabled):

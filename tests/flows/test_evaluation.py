@@ -6,12 +6,14 @@ import tomllib
 import pandas as pd
 import pytest
 from evaluation.made import FOLDERS, folder_of
+from rich.console import Console
 
 from flows.ablation import SHIPPED, Matrix
 from flows.evaluation import chains
 from flows.examination import Examination, Gate, load_examination
 from flows.fusion import fusion
 from flows.portable import pack, unpack
+from flows.suite_tables import show_suites
 from flows.suites import name_of
 from flows.verdict import averages, gate, summary
 from flows.written import load
@@ -123,12 +125,43 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
 def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
     lost, noise, won = suite("x", -12, -15, -9), suite("y", -1, -3, 1), suite("z", 4, 2, 6)
     absent = {"name": "w", "state": "not run", "results": [], "differences": [], "counts": {}}
-    passes = lambda names, margin=0.0: gate(Gate(suites=tuple(names), margin=margin), [lost, noise, won, absent])[
-        "passed"
-    ]
+    found = [lost, noise, won, absent]
+    passes = lambda names, margin=0.0: gate(Gate(suites=tuple(names), margin=margin), found, "b")["passed"]
     assert passes("yz") and not passes("xz") and not passes("w")
     assert not passes("x", 11) and passes("x", 12)
-    assert gate(Gate(suites=("x",)), [lost])["against"] == ["x: b has -12.0 accuracy"]
+    assert gate(Gate(suites=("x",)), [lost], "b")["against"] == ["x: b has -12.0 accuracy"]
+
+
+def test_the_gate_is_for_the_last_model_and_what_stands_beside_it_may_lose():
+    between, last = suite("x", -12, -15, -9), suite("x", 2, 1, 3)
+    last["differences"][0]["to"] = "c"
+    both = {**last, "differences": [*between["differences"], *last["differences"]]}
+    assert gate(Gate(suites=("x",)), [both], "c")["passed"] and not gate(Gate(suites=("x",)), [both], "b")["passed"]
+
+
+def test_a_candidate_that_was_compared_with_nothing_does_not_pass_the_gate(tmp_path):
+    alone = {**suite("x", 1, 1, 1), "differences": []}
+    assert not gate(Gate(suites=("x",)), [alone], "b")["passed"]
+    length = suite("x", 5, 4, 6, metric="length")
+    assert not gate(Gate(suites=("x",)), [length], "b")["passed"]
+    text = TEXT.format(suites=CHECKED + '[gate]\nsuites = ["skills"]', models="").splitlines()
+    (tmp_path / "one.toml").write_text("\n".join(line for line in text if '"before"' not in line))
+    with pytest.raises(BadInput, match="gate: needs two models"):
+        load_examination(str(tmp_path / "one.toml"))
+
+
+def test_a_judge_may_bear_any_name_on_the_terminal(capsys):
+    found = suite("alpaca-eval", 1, 0, 2, metric="LC@owner/judge[/int4]")
+    found |= {"judge": "owner/judge[/int4]", "left_out": ["[/coding]"], "calibration": None}
+    found["counts"]["a"] |= {"first": 0.7, "inconsistent": None}
+    found["counts"]["b"] |= {"first": 0.8, "inconsistent": 0.25}
+    show_suites(Console(width=200), [found], ["a", "b"])
+    said = capsys.readouterr().out
+    assert "LC@owner/judge[/int4]" in said and "left out: [/coding]" in said
+    assert "owner/judge[/int4] on a: 70% went to the answer shown first\n" in said
+    assert "on b: 80% went to the answer shown first, 25% of the winners changed with the order" in said
+    page = render({"name": "n", "models": ["a", "b"], "suites": [found], "averages": None, "gate": None})
+    assert "won by the first shown" in page and "80" in page and ">–<" in page
 
 
 def test_suites_of_ten_points_are_averaged_as_percentages():

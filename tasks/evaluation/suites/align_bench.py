@@ -74,7 +74,7 @@ def verdict(reply: dict, name: str) -> float | None:
     listed = re.findall(r"\{[^{}]*\}", reply["content"])
     for text in (listed[-1] if listed else "", reply["content"]):
         if found := re.search(rf"['\"]{TOTAL}['\"]\s*[:：]\s*(\d+(?:\.\d{{1,2}})?)", text):
-            return float(found[1])
+            return float(found[1]) if float(found[1]) <= FULL_MARKS else None
     return None
 
 

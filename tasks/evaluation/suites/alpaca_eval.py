@@ -65,6 +65,11 @@ def verdict(reply: dict, name: str) -> float | None:
     return 2 - share if name == "switched" else 1 + share
 
 
+def of_first(preference: float, name: str) -> float:
+    """How much of it, 0 to 1, went to the answer that was shown first."""
+    return preference - 1 if name == "switched" else 2 - preference
+
+
 def lost(name: str) -> float:
     """What an answer counts that no judge needs to see."""
     return 1.0

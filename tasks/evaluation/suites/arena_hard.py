@@ -77,6 +77,11 @@ def stray(replies: Iterable[str]) -> int:
     return sum(bool(labels(json.loads(reply)["content"]) - VERDICTS.keys()) for reply in replies)
 
 
+def of_first(label: str, name: str) -> float:
+    """How much of it, 0 to 1, went to the answer that was shown first."""
+    return VERDICTS[label][0]
+
+
 def lost(name: str) -> str:
     """What an answer counts that no judge needs to see."""
     return "B>>A" if name == "switched" else "A>>B"
@@ -93,10 +98,3 @@ def battles(judged: pd.DataFrame) -> pd.DataFrame:
             "weight": of_first[:, 1],
         }
     )
-
-
-def inconsistent(judged: pd.DataFrame) -> float:
-    """Share of the questions whose winner changes when the answers change places."""
-    found = battles(judged)
-    winners = found.assign(winner=np.sign(found["score"] - 0.5)).groupby("question_id")["winner"].nunique()
-    return float((winners > 1).mean())

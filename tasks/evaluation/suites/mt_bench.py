@@ -57,9 +57,9 @@ def games(
 
 
 def verdict(reply: dict, name: str) -> float | None:
-    """The first [[rating]], or else the first [rating]."""
+    """The first [[rating]], or else the first [rating]; none that is off the scale (a judge that counts to a hundred)."""
     found = re.search(r"\[\[(\d+\.?\d*)\]\]", reply["content"]) or re.search(r"\[(\d+\.?\d*)\]", reply["content"])
-    return float(found[1]) if found else None
+    return float(found[1]) if found and float(found[1]) <= FULL_MARKS else None
 
 
 def lost(name: str) -> float:
