@@ -42,6 +42,9 @@ def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence
     if missing and not planning:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        from flows.doctor import refuse_red_of_any
+
+        refuse_red_of_any([(run.recipe, run.last) for run in runs], place)
         failed = run_matrix(matrix.name, runs, console)
     table = matrix_table(matrix, every, place.store, failed)
     show_matrix(console, table)

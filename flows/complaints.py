@@ -41,6 +41,8 @@ def describe(problem: ValidationError) -> str:
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")
             case "missing":
                 lines.append(f"{field}: is missing")
+            case "secret":  # may stand in the value
+                lines.append(f"{field}: {error['msg']}")
             case _:
                 lines.append(
                     f"{field or 'recipe'}: {error['msg'].removeprefix('Value error, ')}, not {error['input']!r:.80}"

@@ -6,7 +6,7 @@ Models that this project makes itself, and those behind an endpoint that uses a 
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flows.place import Place
@@ -28,8 +28,8 @@ def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
     models = [one | {"folder": str(folder)} for one, folder in models_of(recipe)]
     if not models:
         return []
-    step = next(each for each in lineage(last) if each.title == "prompt selection")
-    prompts = place.store.fetch(ensure(step, place.store, place.launcher), ["prompts.parquet"]) / "prompts.parquet"
+    chosen = ensure(prompts_of(last), place.store, place.launcher)
+    prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
         place.launcher.run("tasks.models.examine", {"models": models, "prompts": str(prompts)}, out)
@@ -66,6 +66,21 @@ def stopping(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
     """What is red and not accepted."""
     accepted = recipe.doctor.accepted
     return [one for one in findings if one.red and not {one.check, f"{one.model}.{one.check}"} & accepted.keys()]
+
+
+def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None:
+    """Of variants of a recipe: the same models on the same prompts are looked at once."""
+    looked_at = set()
+    for recipe, last in runs:
+        models = [[one, str(folder)] for one, folder in models_of(recipe)]
+        subject = json.dumps([models, prompts_of(last).address, sorted(recipe.doctor.accepted)])
+        if subject not in looked_at:
+            looked_at.add(subject)
+            refuse_red(recipe, last, place)
+
+
+def prompts_of(last: Step) -> Step:
+    return next(each for each in lineage(last) if each.title == "prompt selection")
 
 
 def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:

@@ -48,11 +48,12 @@ def on_the_way(last: Step, store: Store) -> list[Piece]:
     for address, name in checkpoints_of(store.blobs, set(labels)):
         if problem := Checkpoints(store.blobs, address).problem(name):
             found.append(Piece(address, f"{labels[address]}, checkpoint {name}", None, problem, checkpoint=name))
-    for address in labels:
+    held = labels | {f"pools/{step.pool}": step.label for step in lineage(last) if step.pool}
+    for address, label in held.items():
         try:
             live(store.blobs, address)
         except CorruptArtifact as problem:
-            found.append(Piece(address, f"{labels[address]}, lease", None, str(problem), lease=True))
+            found.append(Piece(address, f"{label}, lease", None, str(problem), lease=True))
     return found
 
 

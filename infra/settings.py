@@ -136,7 +136,7 @@ def visible_gpus() -> list[str] | None:
 def secret(name: str) -> str:
     """A key out of the environment (or `.env`), by the name that a recipe gives; it goes nowhere but to its server."""
     settings()
-    if not (value := os.environ.get(name, "")):
+    if not (value := os.environ.get(name, "").strip()):  # a key out of a file has the file's last line break
         raise BadInput(f"{name}: is not set; the recipe names it as the variable that holds a key")
     return value
 

@@ -1,8 +1,36 @@
 """How a server is asked, wherever one is: settings alone. `tasks/endpoint.py` does it."""
 
-from pydantic import Field
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from tasks.stage import How
+
+
+def address(url: str) -> str:
+    """Of a server, as it is asked; a key is no part of it, and the error repeats none."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("no address such as http://127.0.0.1:8000/v1")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise PydanticCustomError("secret", "more than a server and a path; the key has a variable of its own")
+    return url
+
+
+def addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        raise ValueError("names no server")
+    return tuple(map(address, urls))
+
+
+Address = Annotated[str, AfterValidator(address)]
+Addresses = Annotated[tuple[str, ...], AfterValidator(addresses)]
 
 
 class Asking(How):

@@ -19,13 +19,15 @@ import aiohttp
 from infra.errors import BadInput
 from tasks.pace import Pace
 
-PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+PASSING = {408, 409, 425, 429, *range(500, 600)}  # proxies have numbers of their own: 524, one was silent for too long
 BUSY = {429, 529}
 OURS = {
     401: "the key is not accepted",
     402: "the account is not paid for",
     403: "the key has no right to it",
     404: "there is no such model or address",
+    405: "the address takes no such request",
+    410: "the model or address is gone",
 }
 WITHOUT_TEXT = {  # how an answer ends that has none, and would have none if it were asked for again
     "content_filter": "filtered: the server withholds its answer",
@@ -111,7 +113,7 @@ async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body:
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
     """The reply to one request, after as many attempts as it may take. They count anew while a busy server answers others:
     that is a queue, and no fault."""
-    pause, fault, address = 0.0, "", f"{endpoint.url}/{endpoint.path}" if endpoint.path else endpoint.url
+    pause, fault, address = 0.0, "", f"{endpoint.url.rstrip('/')}/{endpoint.path}" if endpoint.path else endpoint.url
     failed, answered = 0, endpoint.seen["answers"]
     for attempt in itertools.count():
         if failed == endpoint.attempts:
@@ -126,6 +128,8 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
                 text = await text_within(answer)
             reply = readable(text, endpoint.is_reply) if answer.status == 200 else None
             used = tokens_of(reply)
+        except (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError) as problem:
+            raise BadInput(f"{endpoint.url}: {type(problem).__name__} {problem}") from problem
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
             fault = " ".join(f"{type(problem).__name__} {problem}".split())
             continue
@@ -155,6 +159,10 @@ async def text_within(answer: aiohttp.ClientResponse) -> str:
 def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
     """What was wrong, and how long the server asks to be left alone; raises what no other attempt mends."""
     said = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
+    if 300 <= answer.status < 400:  # not followed: it would be given the key, and the prompts
+        raise BadInput(
+            f"{endpoint.url}: it sends us to {answer.headers.get('Location', 'nowhere')!r} ({answer.status})"
+        )
     if answer.status in OURS:
         raise BadInput(f"{endpoint.url}: {OURS[answer.status]} ({answer.status}): {said}")
     if answer.status in PASSING:

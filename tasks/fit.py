@@ -19,10 +19,14 @@ def fit(
     return [response[:budget] for response in responses], sum(len(response) > budget for response in responses)
 
 
-def refuse_none(kept: int, records: int, max_length: int) -> None:
-    """A prompt that is too long, or that the template refuses, is left out; all of them are a mistake."""
-    if not kept:
-        raise BadInput(
-            f"what.max_length: {max_length}: the prompts of all {records} records leave less than {MIN_RESPONSE} tokens"
-            " for a response, or the model's chat template refuses their turns"
-        )
+def refuse_none(kept: int, records: int, max_length: int | None) -> None:
+    """A prompt that is too long, or that the template refuses, is left out; all of them are a mistake. Without a length
+    none is too long."""
+    if kept:
+        return
+    if max_length is None:
+        raise BadInput(f"the model's chat template refuses the turns of all {records} records")
+    raise BadInput(
+        f"what.max_length: {max_length}: the prompts of all {records} records leave less than {MIN_RESPONSE} tokens"
+        " for a response, or the model's chat template refuses their turns"
+    )

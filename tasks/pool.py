@@ -5,6 +5,7 @@ complete, so that a kill loses only the part in flight.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
+from infra.lease import lease
+from infra.settings import settings
 from infra.store import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
@@ -34,14 +37,24 @@ def fill(
     return complete[schema.names]
 
 
-def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict) -> None:
-    """Afterwards the pool holds every row of `wanted`, if the crew did what it should."""
+def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict, alone: bool = False) -> None:
+    """Afterwards the pool holds every row of `wanted`, if the crew did what it should. `alone`: while another step fills
+    the pool we wait, and make what it leaves."""
     left = lambda rows: without(rows, read(run, run.step.pool, key, key), key)
     missing = left(wanted)
-    found = len(wanted) - len(missing)
-    run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
-    if len(missing):
-        Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
+    with turn(run) if alone and len(missing) else nullcontext():
+        missing = left(missing) if alone else missing
+        found = len(wanted) - len(missing)
+        run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
+        if len(missing):
+            job = {**job, "found": found}  # rows that the pool has
+            Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
+
+
+def turn(run: Run) -> AbstractContextManager:
+    """Two steps of other n or other prompts have rows in common: at once both would make them."""
+    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
+    return lease(run.store.blobs, f"pools/{run.step.pool}", ttl=settings().lease_seconds, on_wait=waiting)
 
 
 def without(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:

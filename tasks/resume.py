@@ -25,6 +25,10 @@ from tasks.random_states import put_random_states, random_states
 FOLDER, KEPT = "checkpoints", 2
 ALONG = "along"  # what lies in this folder of a program goes with every checkpoint, and comes back with it
 STOPPED = 128 + signal.SIGTERM
+PLACE = (
+    "last_epoch",
+    "_step_count",
+)  # of a schedule. The rest is a list over parameter groups, of which DeepSpeed drops empty ones
 
 
 def newest(job: dict, out: Path) -> Path | None:
@@ -91,7 +95,8 @@ def write(out: Path, parts: dict, args, state) -> None:
     if state.is_world_process_zero:
         save_file(weights, draft / "model.safetensors")
         save_file(tensors, draft / "optimizer.safetensors")
-        rates = {"rate": optimizer.param_groups[0]["lr"], "schedule": parts["lr_scheduler"].state_dict()}
+        place = {name: parts["lr_scheduler"].state_dict()[name] for name in PLACE}
+        rates = {"rate": optimizer.param_groups[0]["lr"], "schedule": place}
         (draft / "schedule.json").write_text(json.dumps(rates, indent=1))
         state.save_to_json(str(draft / "trainer_state.json"))
     together(args)
@@ -107,7 +112,8 @@ def restore(folder: Path, parts: dict, args) -> None:
     weights, tensors = (load_file(folder / f"{name}.safetensors") for name in ("model", "optimizer"))
     saved = json.loads((folder / "schedule.json").read_text())
     put_state(parts["model"], parts["optimizer"], weights, tensors, saved["rate"], args)
-    parts["lr_scheduler"].load_state_dict(saved["schedule"])
+    rates = [saved["rate"]] * len(parts["optimizer"].param_groups)
+    parts["lr_scheduler"].load_state_dict(saved["schedule"] | {"_last_lr": rates, "lr_lambdas": []})
     put_random_states(folder, args.process_index)
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
+from infra.lease import lease
 from tasks.crew import Crew, dealt
 from tasks.execution import ensure
 from tasks.pool import make_missing, read, write
@@ -40,7 +42,7 @@ class Fate(How):
 def squares(run, what, how):
     wanted = pd.DataFrame({"number": range(what.count)})
     crew = Crew("tests.slow_squares", workers=how.workers, restarts=how.restarts)
-    make_missing(run, wanted, ["number"], crew, how.model_dump())
+    make_missing(run, wanted, ["number"], crew, how.model_dump(), alone=True)
     write(run, read(run, run.step.pool, ["number"]).sort_values("number"), SCHEMA, "squares.parquet")
 
 
@@ -63,6 +65,29 @@ def test_two_workers_at_once_make_every_row_once(workplace):
     table = workplace.table(both, "squares.parquet")
     assert table["square"].tolist() == [number**2 for number in range(40)]
     assert table["place"].nunique() == 2 and committed(workplace, both) == 40
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_two_steps_at_once_that_share_a_pool_make_no_row_twice(workplace, dies):
+    """As n = 5 and n = 8 of a source do, in two runs. Where the first fails, the other makes what it left."""
+    fate = {"dies_on": (7,), "always": (7,)} if dies else {}
+    five, eight = step(workplace, 20, seconds=0.05, **fate), step(workplace, 30, seconds=0.05)
+    said = []
+    watch = lambda step, doing, *numbers: said.append(doing)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(ensure, five, workplace.store, workplace.launcher)
+        while not committed(workplace, five):
+            time.sleep(0.02)
+        second = threads.submit(ensure, eight, workplace.store, workplace.launcher, watch)
+    assert isinstance(first.exception(), ProgramFailed) is dies
+    assert second.result().counts["rows_found"] == (6 if dies else 20)
+    assert committed(workplace, five) == 30 and any("waiting for process" in doing for doing in said)
+
+
+def test_who_lacks_no_row_waits_for_nobody(workplace):
+    workplace.made(step(workplace, 3))
+    with lease(workplace.store.blobs, f"pools/{step(workplace, 3).pool}"):
+        assert workplace.made(step(workplace, 2)).counts["rows_found"] == 2
 
 
 def test_shares_are_alike_disjoint_and_keep_the_samples_of_a_prompt_together():

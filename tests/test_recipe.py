@@ -115,13 +115,13 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
         ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
         ("how.engines.nobody={kind='vllm'}", "how.engines: there is no model 'nobody'"),
-        ("how.engines.SFT={kind='endpoint', urls=['u'], model='m'}", "how.engines.SFT: it is trained here"),
+        ("how.engines.SFT={kind='endpoint', urls=['http://u/v1'], model='m'}", "how.engines.SFT: it is trained here"),
         ("how.engines.mirror={kind='vllm', workers=0}", "how.engines.mirror.workers: Input should be greater than 0"),
         (
-            "how.engines.mirror={kind='endpoint', urls=['u'], model='m', api_key='x'}",
+            "how.engines.mirror={kind='endpoint', urls=['http://u/v1'], model='m', api_key='x'}",
             "mirror.api_key: there is no such",
         ),
-        ("how.sampling={kind='endpoint', urls=['u'], model='m'}", "how.sampling: Input tag 'endpoint' found"),
+        ("how.sampling={kind='endpoint', urls=['http://u/v1'], model='m'}", "how.sampling: Input tag 'endpoint' found"),
         ("evaluation.suites=[{suite='checked', foo=1}]", "evaluation.suites.0.foo: there is no such field (value 1)"),
         (
             "evaluation.collectives=[{name='x', model={kind='pairwise', foo=1}}]",

@@ -146,7 +146,7 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
         assert process.is_alive()
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
+    process.join(300)
     (saved,) = finished(out)
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
     elsewhere = tmp_path / "elsewhere"
@@ -158,7 +158,7 @@ def test_sigterm_at_the_last_step_is_not_lost(unbroken, tmp_path):
     """Nothing is left to train then, but the model was not written yet."""
     room, given, expected = unbroken
     process = start(room, given, tmp_path / "out", (STEPS, 0, signal.SIGTERM))
-    process.join(60)
+    process.join(300)
     (*_, saved) = finished(tmp_path / "out")
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) == STEPS
     assert run(room, given, tmp_path / "out") == 0
@@ -169,7 +169,7 @@ def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_pa
     given = job("wrpo", tmp_path, steps=4)  # an epoch has three
     assert run("wrpo", given, tmp_path / "unbroken") == 0
     process = start("wrpo", given, tmp_path / "out", (4, 0, signal.SIGTERM))
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 128 + signal.SIGTERM and finished(tmp_path / "out")[-1].name == "000000004"
     assert run("wrpo", given, tmp_path / "out") == 0
     assert result(tmp_path / "out") == result(tmp_path / "unbroken")

@@ -14,7 +14,7 @@ from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Manifest
 from tasks import pool
-from tasks.asking import Asking
+from tasks.asking import Address, Asking
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.opening import Answers, answers_of, read_suite
 from tasks.evaluation.suites import SUITES
@@ -38,7 +38,7 @@ class Judging(What):
 class JudgingHow(Asking):
     """Where the judge is, how fast it is asked, and what may be spent."""
 
-    url: str = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
+    url: Address = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
     price_in: float = Field(0.0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(0.0, ge=0, description="dollars per million reply tokens")
     limit: float = Field(10.0, ge=0, description="dollars that one suite of one model may cost")

@@ -75,7 +75,12 @@ def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
 def date(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else str(tokenizer.chat_template)
     if found := DATE.search(render(tokenizer, ("user", QUESTION))) or re.search("strftime_now", template):
-        return Finding(name, "date", True, f"the template writes a date ({found[0]!r}): prompts change from day to day")
+        return Finding(
+            name,
+            "date",
+            True,
+            f"the template writes a date ({found[0]!r}); here it is the same every day, on a server it need not be",
+        )
     return Finding(name, "date", False, "no date")
 
 

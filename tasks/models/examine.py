@@ -46,7 +46,8 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
             generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
-        return [*code, Finding(name, "loads", True, str(problem)[:200])]
+        needed = "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
+        return [*code, Finding(name, "loads", True, needed if "custom code" in str(problem) else str(problem)[:200])]
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     try:

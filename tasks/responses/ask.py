@@ -1,7 +1,7 @@
 """Program: responses of a model behind an OpenAI-compatible endpoint, as they come.
 
-JOB {rows, prompts, what, how, url, tokenizer}; writes OUT/part-*.parquet. Where the server takes token ids it gets those that
-every other engine gets; else it gets the messages, and its own template.
+JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. Where the server takes token ids it gets those
+that every other engine gets; else it gets the messages, and its own template.
 """
 
 import asyncio
@@ -74,6 +74,8 @@ async def listen(where: Endpoint, form: "Chat | Tokens", job: dict, parts: Parts
             elif len(refusals) == HOPELESS:
                 raise BadInput(f"{where.url}: the first {HOPELESS} requests are all refused, the last: {reply}")
             progress(parts.count, total)
+        if refusals and not job["found"]:
+            raise BadInput(f"{where.url}: all of {len(refusals)} requests are refused, the last: {reply}")
         parts.add(refusals)
     finally:
         parts.close()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from tasks.asking import Asking
+from tasks.asking import Addresses, Asking
 from tasks.stage import How
 
 
@@ -63,7 +63,7 @@ class Endpoint(Engine, Asking):
     """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
 
     kind: Literal["endpoint"]
-    urls: tuple[str, ...] = Field(min_length=1, description="up to and with /v1; of several each answers its share")
+    urls: Addresses = Field(description="up to and with /v1; of several each answers its share")
     model: str = Field(min_length=1, description="as the server calls it")
     key: str = Field("", description="the environment variable with the key, never the key itself; none: no key")
     speaks: Literal["chat", "tokens"] = Field(

@@ -77,7 +77,7 @@ def sample_responses(
     crew, job = crew_of(run, how, model[0])
     job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
     try:
-        make_missing(run, rows, KEY, crew, job)
+        make_missing(run, rows, KEY, crew, job, alone=True)
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     leave(run, in_order(run, rows, KEY, RESPONSE, crew.module), prices(how))

@@ -83,7 +83,7 @@ def encode(
             truncated += cut
         labels = [IGNORED] * len(prompt) + response
         samples.append({"input_ids": prompt + response, "labels": labels, "name": record["prompt_id"]})
-    refuse_none(len(samples), len(records), max_length or 0)
+    refuse_none(len(samples), len(records), max_length)
     return samples, {"truncated": truncated, "left_out": len(records) - len(samples)}
 
 

@@ -93,6 +93,9 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     findings = seen(tmp_path, config={"auto_map": {"AutoModelForCausalLM": "modeling_own.Own"}})
     (code,) = [one for one in findings if one.check == "remote-code"]
     assert "modeling_own.Own" in code.text and "not run" in code.text
+    (tmp_path / "other").mkdir()
+    (unknown,) = [one for one in seen(tmp_path / "other", **DEFECTS["loads"]) if one.check == "loads"]
+    assert unknown.text == "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +147,24 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
     assert main(["doctor", *words, "--set", "doctor.accepted={end-tokens='ours stops at both'}"]) == 0
     said = capsys.readouterr().out
     assert "accepted: ours stops at both" in said and "sorter" not in said  # what is made here is not looked at
+
+
+def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
+    from flows import doctor
+    from flows.cli import main
+
+    (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
+    model = folder(workplace.folder / "model", generation={"eos_token_id": [2]})
+    prompts = f"prompts={{kind='file', path='{workplace.folder / 'prompts.jsonl'}'}}"
+    words = ["--set", prompts, "--set", f"sources.mirror.model={{kind='folder', path='{model}'}}"]
+    assert main(["ablate", "demo", *words]) == 2
+    assert "mirror.end-tokens: a turn ends with '<end>'" in capsys.readouterr().err
+    assert not [*(workplace.folder / "workspace").rglob("per-model-sampling")]
+    looks = []
+    monkeypatch.setattr(doctor, "examine", lambda *told: looks.append(told) or [])
+    recipes = [load("demo", [words[1], words[3], f"wrpo.beta={beta}"]) for beta in (0.1, 0.2)]
+    doctor.refuse_red_of_any([(recipe, fusion(recipe)) for recipe in recipes], None)
+    assert len(looks) == 1
 
 
 def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):

@@ -1,11 +1,20 @@
 """The endpoint engine: whatever a server does, every row is answered once, refused with a reason, or the source has failed."""
 
 import json
+import shutil
+import ssl
+import subprocess
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
+from flows.written import load
 from infra.errors import BadInput, ProgramFailed, SourceFailed
 from infra.settings import settings
 from tasks.responses.engines import Endpoint
@@ -154,6 +163,18 @@ def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace)
         assert len(stub.asked) < 25 and not workplace.store.parts(step.pool)
 
 
+def test_a_server_that_refuses_all_of_few_requests_is_asked_again_once_it_is_mended(workplace):
+    with serving(Stub(manner=lambda body, before: answer(400, "unknown field"))) as stub:
+        step = sampled(engine(stub), n=1)
+        with pytest.raises(SourceFailed, match=r"all of 9 requests are refused, the last: status 400: unknown field"):
+            workplace.made(step)
+        assert not workplace.store.parts(step.pool)
+        stub.manner = lambda body, before: None
+        assert workplace.made(step).counts["answers"] == 9
+        stub.manner = lambda body, before: answer(400, "too long")
+        assert workplace.made(sampled(engine(stub), n=2)).counts["refused"] == 9  # it has answered others
+
+
 def test_a_key_that_is_not_accepted_fails_the_source_at_once_and_is_written_nowhere(workplace, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "sk-very-secret")
     step = None
@@ -173,6 +194,87 @@ def test_a_key_that_is_not_set_is_named(workplace, monkeypatch):
     settings.cache_clear()
     with pytest.raises(Exception, match="SOME_KEY: is not set"):
         workplace.made(sampled(Endpoint(kind="endpoint", urls=("http://127.0.0.1:9/v1",), model="m", key="SOME_KEY")))
+
+
+def test_a_key_out_of_a_file_may_end_with_the_files_line_break(workplace, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "sk-very-secret\n")
+    with serving(Stub()) as stub:
+        workplace.made(sampled(engine(stub, key="SOME_KEY"), n=1))
+    assert stub.keys == {"Bearer sk-very-secret"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ((302, {"Location": "https://login.example/?to=v1"}), "sends us to 'https://login.example"),
+        ((308, {}), "sends us to 'nowhere'"),
+        ((405, {}), "the address takes no such request"),
+        ((410, {}), "gone"),
+    ],
+)
+def test_a_wrong_address_refuses_no_prompt_for_good(workplace, reply, said):
+    status, headers = reply
+    with serving(Stub(manner=lambda body, before: answer(status, **headers))) as stub:
+        step = sampled(engine(stub, restarts=2), n=1)
+        with pytest.raises(SourceFailed, match=said):
+            workplace.made(step)
+        assert not workplace.store.parts(step.pool)
+        stub.manner = lambda body, before: None
+        assert workplace.made(step).counts["answers"] == len(QUESTIONS)
+
+
+@pytest.mark.parametrize("status", [501, 520, 524, 599])
+def test_a_fault_of_any_number_on_the_servers_side_passes(workplace, status):
+    manner = lambda body, before: answer(status) if before < 2 else None
+    with serving(Stub(manner=manner)) as stub:
+        counts = workplace.made(sampled(engine(stub, attempts=3, first_wait=0.01), n=1)).counts
+    assert counts["answers"] == len(QUESTIONS) and "refused" not in counts
+
+
+def test_an_address_may_end_with_a_slash(workplace):
+    with serving(Stub()) as stub:
+        stub.url += "/"
+        assert workplace.made(sampled(engine(stub), n=1)).counts["answers"] == len(QUESTIONS)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "host", "ftp://host/v1", "", "http:///v1", "http://host:port/v1"])
+def test_what_is_no_address_is_refused_with_the_recipe(url):
+    with pytest.raises(ValidationError, match="names no server"):
+        Endpoint(kind="endpoint", urls=(), model="m")
+    with pytest.raises(ValidationError, match="no address such as http"):
+        Endpoint(kind="endpoint", urls=(url,), model="m")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:sk-secret@host/v1", "https://host/v1?key=sk-secret", "http://host/v1#sk-secret"]
+)
+def test_a_key_in_an_address_is_refused(url):
+    with pytest.raises(BadInput, match=r"how\.engines\.roller\.urls: .*the key has a variable of its own$"):
+        load("demo", [f"how.engines.roller={{kind='endpoint', urls=['{url}'], model='m'}}"])
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl, which makes a certificate")
+def test_a_certificate_that_nobody_vouches_for_fails_the_source_at_once(workplace, tmp_path):
+    with secured(tmp_path) as url:
+        step = sampled(Endpoint(kind="endpoint", urls=(url,), model="m", restarts=2))
+        with pytest.raises(SourceFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            workplace.made(step)
+        assert not workplace.store.parts(step.pool)
+
+
+@contextmanager
+def secured(folder: Path):
+    """A server over TLS whose certificate is its own work."""
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = ["-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
+    subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
 
 
 def test_a_server_that_breaks_for_good_fails_the_source_and_its_answers_stay(workplace):

@@ -129,6 +129,8 @@ def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_a
     assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
     with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):
         encode([system], tokenizer, max_length=64)
+    with pytest.raises(BadInput, match=r"^the model's chat template refuses the turns of all 1 records"):
+        encode([system], tokenizer, max_length=None)
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
