@@ -5,12 +5,11 @@ cost is the requests in flight.
 """
 
 import asyncio
+import itertools
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
@@ -19,18 +18,10 @@ from tasks.asking import manner
 from tasks.endpoint import Endpoint, Unanswered, ask_all, completion, text_of, tokens_of
 from tasks.evaluation import journal
 from tasks.evaluation.cost import Cost, project, spent
+from tasks.evaluation.heard import REPLY, Told
 from tasks.parts import write_part
 from tasks.program import Progress, run, write_json
 
-REPLY = pa.schema(
-    [
-        ("request", pa.string()),  # sha256 of judge, parameters and messages
-        ("reply", pa.string()),  # JSON: content, finish_reason, top_logprobs of the first token, model
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-    ]
-)
-PART_ROWS, PART_SECONDS = 500, 5.0
 NEARLY_SURE = 1e-3  # servers round, so that a certainty may stand a little above 0
 
 
@@ -82,25 +73,19 @@ def refuse(projected: Cost, how: dict, requests: int) -> None:
         )
 
 
-async def listen(told: "Told", where: Endpoint, asked: list, paid_for: journal.Journal, how: dict) -> None:
-    async for request, reply in ask_all(where, asked):
+async def listen(told: Told, where: Endpoint, asked: list, paid_for: journal.Journal, how: dict) -> None:
+    """Asks until the limit is spent; what is under way then is paid for too, and heard."""
+    within = itertools.takewhile(lambda _: not told.enough, asked)
+    async for request, reply in ask_all(where, within):
         if isinstance(reply, Unanswered):
             told.unanswered[request] = str(reply)
             continue
         row = reply_row(request, reply)
         paid_for.append(row)
-        told.hear(row)
-        if not row["prompt_tokens"] and (how["price_in"] or how["price_out"]):
-            told.flush()
-            raise BadInput(
-                f"{how['url']}: does not say how many tokens it has used, and how.limit cannot be kept; replies are kept. "
-                "Prices of 0 ask without a limit"
-            )
-        if (so_far := spent(told.replies[-1:], how).dollars + told.dollars) > how["limit"]:
-            told.flush()
-            raise BadInput(f"how.limit: ${so_far:,.2f} are spent, the limit is ${how['limit']:,.2f}; replies are kept")
-        told.dollars = so_far
+        told.hear(row, how)
     told.flush()
+    if told.enough:
+        raise BadInput(f"{told.enough}; replies are kept")
 
 
 def reply_row(request: str, reply: dict) -> dict:
@@ -114,7 +99,7 @@ def reply_row(request: str, reply: dict) -> dict:
     }
     return {
         "request": request,
-        "reply": json.dumps(kept, ensure_ascii=False),
+        "reply": json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"),  # half a character
         "prompt_tokens": tokens_of(reply, "prompt_tokens"),
         "completion_tokens": tokens_of(reply, "completion_tokens"),
     }
@@ -125,32 +110,6 @@ def chance(one: dict) -> dict:
     if not (found := float(one["logprob"])) < NEARLY_SURE:
         raise ValueError(f"{found} is no log-probability")
     return {"token": str(one["token"]), "logprob": found}
-
-
-@dataclass
-class Told:
-    """What the endpoint has said so far."""
-
-    out: Path
-    progress: Progress
-    known: int
-    total: int
-    replies: list[dict] = field(default_factory=list)
-    unanswered: dict[str, str] = field(default_factory=dict)
-    dollars: float = 0.0
-    written: int = 0
-    last: float = field(default_factory=time.monotonic)
-
-    def hear(self, row: dict) -> None:
-        self.replies.append(row)
-        self.progress(self.known + len(self.replies), self.total, "judgements")
-        if len(self.replies) - self.written >= PART_ROWS or time.monotonic() - self.last > PART_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        if fresh := self.replies[self.written :]:
-            write_part(fresh, REPLY, self.out / f"part-{self.written:09d}.parquet")
-        self.written, self.last = len(self.replies), time.monotonic()
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
 from tasks.endpoint import Endpoint, ask_all, readable
-from tasks.evaluation import journal, judge
+from tasks.evaluation import heard, journal, judge
 from tasks.evaluation.judging import Judging, JudgingHow, judge_answers
 from tasks.evaluation.opening import Suite, continue_dialogue, open_suite
+from tasks.parts import write_part
 from tasks.pool import write
 from tasks.records import RESPONSE
 from tasks.stage import What, stage
@@ -142,6 +143,13 @@ def test_a_reply_of_another_form_is_read_whole_or_is_none(place):
         assert (json.loads(row["reply"])["content"], row["prompt_tokens"], row["completion_tokens"]) == ("m", 0, 0)
 
 
+def test_half_a_character_in_a_reply_ends_nothing(tmp_path):
+    row = judge.reply_row("r", {"choices": [{"message": {"content": "good \ud83d"}}], "usage": {}})
+    write_part([row], heard.REPLY, tmp_path / "part.parquet")
+    (kept,) = pd.read_parquet(tmp_path / "part.parquet")["reply"]
+    assert json.loads(kept)["content"] == "good ?"
+
+
 def test_a_reply_that_cannot_be_read_is_asked_for_again(workplace):
     with stub_endpoint(says("alpaca-eval")) as stub:
         heard: set[str] = set()
@@ -197,15 +205,27 @@ def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
     assert 3 <= stub.answered.total() <= 6
 
 
+def test_what_is_under_way_when_the_limit_is_spent_is_kept_too(workplace):
+    dear = {"choices": [{"message": {"content": "[[A=B]]"}}], "usage": {"prompt_tokens": 100_000}}
+    prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
+    with stub_endpoint(says("arena-hard")) as stub:
+        stub.shaped = lambda stub, body: dear
+        with pytest.raises(BadInput, match="are spent"):
+            workplace.made(judging(workplace, "arena-hard", stub.url, limit=3.0, concurrency=8, **prices))
+        paid = stub.answered.total()
+        workplace.made(judging(workplace, "arena-hard", stub.url))
+    assert 3 < paid < 40 and len(stub.answered) == 40 and set(stub.answered.values()) == {1}  # none of them twice
+
+
 def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(workplace):
     prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
         stub.shaped = lambda stub, body: stub.reply(body) | {"usage": None}
         with pytest.raises(BadInput, match=r"does not say how many tokens it has used, and how\.limit cannot"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, concurrency=1, **prices))
-        assert stub.answered.total() <= 3
+        assert stub.answered.total() <= 4
         workplace.made(judging(workplace, "alpaca-eval", stub.url))
-    assert set(stub.answered.values()) <= {1, 2} and stub.answered.total() <= 22  # the first was kept
+    assert set(stub.answered.values()) == {1}  # they were kept
 
 
 def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workplace):

@@ -169,6 +169,16 @@ def test_a_judge_who_goes_by_places_is_found_out(suite, tmp_path):
         assert (fair["inconsistent"], unfair["inconsistent"]) == ((0, 1) if suite == "arena-hard" else (None, None))
 
 
+@pytest.mark.parametrize("quality", [0.0, 0.5, 1.0])
+def test_an_interval_holds_its_number_however_alike_the_verdicts_are(quality, tmp_path):
+    """Where all are alike the penalty of the published fit weighs most, and the refitted draws have none."""
+    folder = folder_of("alpaca-eval", tmp_path / "suite", 20)
+    one = sheet("alpaca-eval", folder, {str(place): quality for place in range(20)})
+    for name, found in metrics(one, sorted(one.questions), seed=1).items():
+        low, high = np.quantile(found.replicates, [0.025, 0.975])
+        assert low - 1e-6 <= found.value <= high + 1e-6, name
+
+
 def test_one_order_alone_says_nothing_of_places():
     judged = pd.DataFrame({"question_id": ["1", "2"], "name": "as is", "verdict": [1.2, 1.4]})
     assert position("alpaca-eval", judged) == {"first": None, "inconsistent": None}
