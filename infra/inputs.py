@@ -9,15 +9,8 @@ from infra.errors import BadInput
 from infra.folder import draft_of
 from infra.settings import settings
 
-SCHEMES = (
-    "s3",
-    "https",
-    "http",
-    "gs",
-    "gcs",
-    "abfs",
-    "az",
-)  # what fsspec knows beside them are mounts, mirrors and archives
+# What fsspec knows beside them are mounts, mirrors and archives.
+SCHEMES = ("s3", "https", "http", "gs", "gcs", "abfs", "az")
 OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as the store does: servers of one's own
 
 

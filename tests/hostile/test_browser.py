@@ -68,7 +68,15 @@ SUITE = {
     "calibration": None,
     "examples": [{"prompt": "", "answers": [{"model": "", "text": "", "verdicts": ["", 0.5, None]}]}],
 }
-CELL = {"estimate": ESTIMATE, "difference": ESTIMATE, "p": 0.01, "holm": 0.01, "reading": "higher"}
+CELL = {
+    "estimate": ESTIMATE,
+    "difference": ESTIMATE,
+    "p": 0.01,
+    "holm": 0.01,
+    "reading": "higher",
+    "prompts": 2,
+    "known": 3,
+}
 ROW = {"variant": "", "hypothesis": "", "expects": "unknown", "changes": [""], "state": "done", "report": ""}
 ROW |= {
     "metrics": {"accuracy": CELL, "win_rate": None},

@@ -198,6 +198,7 @@ def test_a_file_is_what_stands_in_it(tmp_path):
 
 def test_an_object_is_read_like_a_file_and_again_when_it_changed(tmp_path, monkeypatch):
     monkeypatch.setattr(infra.inputs, "settings", lambda: SimpleNamespace(workspace=tmp_path))
+    monkeypatch.setattr(infra.inputs, "SCHEMES", ("memory",))
     files = fsspec.filesystem("memory")
     source = PromptFile(kind="file", path="memory://bucket/prompts.jsonl")
     addresses = []
