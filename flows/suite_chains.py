@@ -7,10 +7,11 @@ from flows.examination import Examination, Outputs, of_recipe
 from flows.recipe import Recipe
 from flows.suites import Benchmarked, Checked, Judged, Live, name_of
 from tasks.checks.stage import CheckingHow, check_responses
-from tasks.evaluation.benchmarks import ComparedTasks, compare_tasks, run_tasks
+from tasks.evaluation.benchmarks import compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
+from tasks.evaluation.item_results import Compared
 from tasks.evaluation.judging import judge_answers
-from tasks.evaluation.live_bench import MeasuredLiveBench, measure_live_bench, open_live_bench, score_live_bench
+from tasks.evaluation.live_bench import measure_live_bench, open_live_bench, score_live_bench
 from tasks.evaluation.measuring import Measuring, measure_suite
 from tasks.evaluation.opening import open_suite
 from tasks.prompts.stage import select_prompts
@@ -31,7 +32,7 @@ def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str,
     name = name_of(suite)
     at = suite.resolve(f"suites.{name}")
     items = [run_tasks(f"{name} · answers of {who}", model=model, **at) for who, model in models.items()]
-    what = ComparedTasks(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return compare_tasks(f"{name} · results", items=items, what=what)
 
 
@@ -85,9 +86,7 @@ def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]
         score_live_bench(f"{name} · scores of {who}", questions=opened, responses=made, what=What())
         for who, made in said.items()
     ]
-    what = MeasuredLiveBench(
-        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
-    )
+    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return measure_live_bench(f"{name} · results", items=scores, what=what)
 
 

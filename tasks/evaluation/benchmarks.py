@@ -4,7 +4,6 @@ score of every question; `compare_tasks` leaves `results.json`, means with inter
 Tasks are YAML files in a folder of the user's, with their data beside them: nothing is fetched while a run goes on.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +15,10 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from infra.store import Manifest
+from tasks.evaluation.item_results import Compared, write_results
 from tasks.evaluation.metrics_of_items import compared, measured
-from tasks.evaluation.statistics import holm, reading
 from tasks.execution import Run
-from tasks.stage import Exact, How, Seed, What, stage
+from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
@@ -102,37 +101,9 @@ def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) ->
     run.keep(run.program("tasks.evaluation.harness", job), "items.parquet")
 
 
-class ComparedTasks(What):
-    suite: str
-    models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: Seed
-
-
 @stage("benchmark results", version="2")
-def compare_tasks(run: Run, what: ComparedTasks, how: How, items: Manifests) -> None:
+def compare_tasks(run: Run, what: Compared, how: How, items: Manifests) -> None:
     given = [pd.read_parquet(run.file(made, "items.parquet")) for made in items]
     tables = {name: rows.set_index(["task", "item"])["value"] for name, rows in zip(what.models, given, strict=True)}
-    first, *others = what.models
-    changes = [
-        {"from": first, "to": name, "column": found["metric"], **found}
-        for name in others
-        for found in compared(tables[first], tables[name], what.confidence, what.seed)
-    ]
-    for change, adjusted in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change.update({"holm": adjusted, "reading": reading(change, adjusted, what.confidence)})
-    results = [
-        {"model": name, "column": one["metric"], "full_marks": 100, **one}
-        for name, table in tables.items()
-        for one in measured(table, what.confidence, what.seed)
-    ]
-    found = {
-        "suite": what.suite,
-        "judge": "gold",
-        "confidence": what.confidence,
-        "results": results,
-        "differences": changes,
-    }
-    found["counts"] = {name: {"questions": len(table), "missing": 0, "flagged": 0} for name, table in tables.items()}
-    (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
-    run.count(rows=len(results), items=int(np.mean([len(table) for table in tables.values()])))
+    write_results(run, what, tables, measured, compared)
+    run.count(items=int(np.mean([len(table) for table in tables.values()])))

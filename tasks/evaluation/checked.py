@@ -12,7 +12,7 @@ from pydantic import Field
 
 from infra.store import Manifest
 from tasks.evaluation.degenerate import flags
-from tasks.evaluation.statistics import holm, interval, mcnemar, reading
+from tasks.evaluation.statistics import interval, mcnemar, say_over_family
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -112,7 +112,5 @@ def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict
         }
         for name in others
     ]
-    return [
-        {**change, "holm": adjusted, "reading": reading(change, adjusted, what.confidence)}
-        for change, adjusted in zip(found, holm([change["p"] for change in found]), strict=True)
-    ]
+    say_over_family(found, what.confidence)
+    return found

@@ -15,13 +15,13 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from infra.store import Manifest
+from tasks.evaluation.item_results import Compared, write_results
 from tasks.evaluation.metrics_of_items import AVERAGE, compared_by_category, measured_by_category
-from tasks.evaluation.statistics import holm, reading
 from tasks.evaluation.suites.files import json_lines
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import PROMPT, prompt_id
-from tasks.stage import Exact, How, Seed, What, stage
+from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 CATEGORIES = ("math", "reasoning", "language", "data_analysis")
@@ -105,42 +105,13 @@ def score_live_bench(run: Run, what: What, how: How, questions: Manifests, respo
     run.keep(run.program("tasks.evaluation.live_bench_harness", {"rows": str(file)}), "items.parquet")
 
 
-class MeasuredLiveBench(What):
-    suite: str
-    models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    seed: Seed
-
-
 @stage("livebench results", version="1")
-def measure_live_bench(run: Run, what: MeasuredLiveBench, how: How, items: Manifests) -> None:
+def measure_live_bench(run: Run, what: Compared, how: How, items: Manifests) -> None:
     tables = {
         name: pd.read_parquet(run.file(made, "items.parquet")).set_index(["category", "task", "item"])["value"]
         for name, made in zip(what.models, items, strict=True)
     }
-    first, *others = what.models
-    changes = [
-        {"from": first, "to": name, "column": column(found["metric"]), **found}
-        for name in others
-        for found in compared_by_category(tables[first], tables[name], what.confidence, what.seed)
-    ]
-    for change, adjusted in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change.update({"holm": adjusted, "reading": reading(change, adjusted, what.confidence)})
-    found = {
-        "suite": what.suite,
-        "judge": "gold",
-        "confidence": what.confidence,
-        "left_out": list(LEFT_OUT),
-        "results": [
-            {"model": name, "column": column(one["metric"]), "full_marks": 100, **one}
-            for name, table in tables.items()
-            for one in measured_by_category(table, what.confidence, what.seed)
-        ],
-        "differences": changes,
-        "counts": {name: {"questions": len(table), "missing": 0, "flagged": 0} for name, table in tables.items()},
-    }
-    (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
-    run.count(rows=len(found["results"]))
+    write_results(run, what, tables, measured_by_category, compared_by_category, column=column, left_out=list(LEFT_OUT))
 
 
 def column(metric: str) -> str:

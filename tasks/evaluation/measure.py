@@ -8,7 +8,7 @@ import pandas as pd
 from infra.errors import BadInput
 from tasks.evaluation.calibration import of_models
 from tasks.evaluation.metrics import Sheet, counts, difference, metrics, parsed, rate
-from tasks.evaluation.statistics import holm, reading
+from tasks.evaluation.statistics import say_over_family
 from tasks.evaluation.suites import SUITES
 from tasks.program import Progress, run
 
@@ -86,9 +86,7 @@ def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
         for name in others
         for change in difference(sheets[first], sheets[name], what["confidence"], what["seed"])
     ]
-    claims = [change for change in found if change["metric"] != "length"]
-    for change, adjusted in zip(claims, holm([change["p"] for change in claims]), strict=True):
-        change.update({"holm": adjusted, "reading": reading(change, adjusted, what["confidence"])})
+    say_over_family([change for change in found if change["metric"] != "length"], what["confidence"])
     return found
 
 

@@ -86,6 +86,12 @@ def reading(difference: Estimate, adjusted_p: float, confidence: float) -> str:
     return "higher" if difference["value"] > 0 else "lower"
 
 
+def say_over_family(differences: Sequence[dict], confidence: float) -> None:
+    """Gives every difference its p corrected for all of them, and what may be said of it."""
+    for one, adjusted in zip(differences, holm([one["p"] for one in differences]), strict=True):
+        one.update({"holm": adjusted, "reading": reading(one, adjusted, confidence)})
+
+
 def overall(scores: Sequence[tuple[float, float]]) -> float:
     """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts 81."""
     return sum(100 * score / full for score, full in scores) / len(scores)

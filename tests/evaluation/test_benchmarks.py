@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.benchmarks import PRESETS, Benchmark, ComparedTasks, Task, compare_tasks, run_tasks
+from tasks.evaluation.benchmarks import PRESETS, Benchmark, Task, compare_tasks, run_tasks
+from tasks.evaluation.item_results import Compared
 from tasks.evaluation.metrics_of_items import compared, measured
 from tasks.models.stage import TinyGenerator, obtain_model
 from tasks.stage import What, stage
@@ -144,7 +145,7 @@ def test_a_small_task_is_run_by_lm_eval_itself(tmp_path, workplace):
     items = run_tasks(model=tiny(), **at)
     table = workplace.table(items, "items.parquet")
     assert len(table) == 6 and set(table["value"]) <= {0.0, 1.0} and workplace.made(items).counts["lm_eval"]
-    what = ComparedTasks(suite="letters", models=("one", "same"), seed=1)
+    what = Compared(suite="letters", models=("one", "same"), seed=1)
     results = json.loads(
         workplace.run(items)
         .file(workplace.made(compare_tasks(items=[items, items], what=what)), "results.json")

@@ -9,10 +9,10 @@ import pytest
 
 from infra.errors import BadInput
 from infra.settings import settings
+from tasks.evaluation.item_results import Compared
 from tasks.evaluation.live_bench import (
     CATEGORIES,
     LiveBench,
-    MeasuredLiveBench,
     in_release,
     measure_live_bench,
     open_live_bench,
@@ -92,7 +92,7 @@ def test_answers_are_scored_elsewhere_and_the_average_is_of_categories_of_tasks(
     folder = questions(tmp_path / "live_bench")
     both = [scored(folder, words) for words in ("9", "0")]
     assert len(workplace.table(both[0], "items.parquet")) == 4 * (2 + 4)  # the removed ones are not asked
-    step = measure_live_bench(items=both, what=MeasuredLiveBench(suite="l", models=("nine", "nought"), seed=1))
+    step = measure_live_bench(items=both, what=Compared(suite="l", models=("nine", "nought"), seed=1))
     found = json.loads((workplace.run(step).file(workplace.made(step), "results.json")).read_text())
     value = {(one["model"], one["metric"]): one["value"] for one in found["results"]}
     assert value["nine", "accuracy"] == 0 and value["nought", "math"] == 50  # 1 of 2, and 2 of 4
