@@ -10,6 +10,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 from trl.trainer.utils import add_fused_lm_head
 
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<user>", "<assistant>", "<end>", "<unk>"]
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
 TEMPLATE = (
     "{{ bos_token }}{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}<end>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"

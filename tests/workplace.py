@@ -6,9 +6,30 @@ from pathlib import Path
 import pandas as pd
 
 from infra.launch import Launcher
-from infra.store import Manifest, Store
+from infra.store import Manifest, Reference, Store
 from tasks.execution import Run, ensure
 from tasks.stage import Step, lineage
+
+
+def as_made(step: Step) -> Manifest:
+    """A manifest of the step, as small as can be."""
+    return Manifest(
+        stage=step.stage.name,
+        version=step.stage.version,
+        fingerprint=step.fingerprint,
+        label=step.label,
+        what=step.what.model_dump(mode="json"),
+        inputs={
+            name: [Reference(stage=each.stage.name, fingerprint=each.fingerprint) for each in given]
+            for name, given in step.inputs.items()
+        },
+        files=(),
+        counts={},
+        provenance={},
+        started="2026-11-21T00:00:00+00:00",
+        seconds=0.0,
+        attempt="one",
+    )
 
 
 @dataclass

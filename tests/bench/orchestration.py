@@ -13,10 +13,11 @@ from pathlib import Path
 from flows.fusion import fusion
 from flows.written import load
 from infra.seaweed import free_ports
-from infra.store import Manifest, Reference, Store
+from infra.store import Store
 from tasks.stage import Step, lineage
 from tests.chain.small import write_recipe
 from tests.e2e.home import Home
+from tests.workplace import as_made
 
 LATE = ("WRPO", "evaluation · answers of WRPO", "evaluation · judging")
 JUROR = '\n[[jury]]\nname = "{0}"\nmodel = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = {0} }}\n'
@@ -93,25 +94,7 @@ def pretend(store: Store, last: Step, done: Step, folder: Path) -> None:
     (empty := folder / "empty").mkdir(exist_ok=True)
     (empty / "nothing").write_text("nothing")
     for step in lineage(last):
-        inputs = {
-            name: [Reference(stage=each.stage.name, fingerprint=each.fingerprint) for each in given]
-            for name, given in step.inputs.items()
-        }
-        draft = Manifest(
-            stage=step.stage.name,
-            version=step.stage.version,
-            fingerprint=step.fingerprint,
-            label=step.label,
-            what=step.what.model_dump(mode="json"),
-            inputs=inputs,
-            files=(),
-            counts={},
-            provenance={},
-            started="2026-11-21T00:00:00+00:00",
-            seconds=0.0,
-            attempt="pretended",
-        )
-        store.publish(report if step is last else empty, draft)
+        store.publish(report if step is last else empty, as_made(step))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from flows.fusion import fusion
 from flows.gc import collect, pin, unpin
 from flows.written import load
 from infra.checkpoints import Checkpoints
-from infra.store import Manifest, Reference
 from infra.uses import in_use
 from tasks.stage import lineage
 from tests.infra.conftest import place
 from tests.infra.seaweed import seaweed
+from tests.workplace import as_made
 
 __all__ = ["place", "seaweed"]
 
@@ -29,26 +29,7 @@ def made(store, last, scratch):
         folder = scratch / step.fingerprint
         folder.mkdir(exist_ok=True)
         (folder / "data.txt").write_text(step.label)
-        store.publish(
-            folder,
-            Manifest(
-                stage=step.stage.name,
-                version=step.stage.version,
-                fingerprint=step.fingerprint,
-                label=step.label,
-                what=step.what.model_dump(mode="json"),
-                inputs={
-                    name: [Reference(stage=i.stage.name, fingerprint=i.fingerprint) for i in given]
-                    for name, given in step.inputs.items()
-                },
-                files=(),
-                counts={},
-                provenance={},
-                started="2026-11-21T00:00:00+00:00",
-                seconds=0.0,
-                attempt="one",
-            ),
-        )
+        store.publish(folder, as_made(step))
         if step.pool:
             part = folder / "part"
             part.write_text(step.pool)

@@ -7,7 +7,8 @@ from flows.orchestrate import where_to_read
 from flows.place import Place
 from flows.written import load
 from infra.launch import Launcher
-from infra.store import Manifest, Store
+from infra.store import Store
+from tests.workplace import as_made
 
 
 def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(tmp_path, monkeypatch):
@@ -17,20 +18,6 @@ def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(
     place = Place(Store("store", Path("cache")), Launcher(1, 1), Path(".fuse"))
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "report.html").write_text("what was found")
-    draft = Manifest(
-        stage=last.stage.name,
-        version=last.stage.version,
-        fingerprint=last.fingerprint,
-        label=last.label,
-        what=last.what.model_dump(mode="json"),
-        inputs={},
-        files=(),
-        counts={},
-        provenance={},
-        started="2026-11-21T00:00:00+00:00",
-        seconds=0.0,
-        attempt="one",
-    )
-    place.store.publish(tmp_path / "made", draft)
+    place.store.publish(tmp_path / "made", as_made(last))
     link = where_to_read(last, place).split("](file://")[1].split(")")[0]
     assert Path(link).read_text() == "what was found"

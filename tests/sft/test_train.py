@@ -117,11 +117,8 @@ def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_
         trained(start, tmp_path / "none", max_length=9)
 
 
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-
-
 def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_all_of_them_are_a_mistake():
-    tokenizer = tiny.tokenizer(template=NO_SYSTEM + tiny.TEMPLATE)
+    tokenizer = tiny.tokenizer(template=tiny.NO_SYSTEM + tiny.TEMPLATE)
     turns = [{"role": "user", "content": "sort: cab"}]
     plain = {"prompt_id": "plain", "messages": turns, "response": "abc"}
     system = {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns], "response": "abc"}

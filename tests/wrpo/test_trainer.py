@@ -260,11 +260,8 @@ def test_records_whose_prompt_is_too_long_are_left_out_and_counted(start, tmp_pa
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-
-
 def test_records_whose_turns_the_template_refuses_are_left_out_and_counted():
-    tokenizer = tiny.tokenizer(template=NO_SYSTEM + tiny.TEMPLATE)
+    tokenizer = tiny.tokenizer(template=tiny.NO_SYSTEM + tiny.TEMPLATE)
     with_system = RECORDS[0] | {"messages": [{"role": "system", "content": "be brief"}, *RECORDS[0]["messages"]]}
     rows, counts = encode([with_system, *RECORDS[1:]], tokenizer, 64)
     assert counts["left_out"] == 1 and [row["prompt_id"] for row in rows] == [one["prompt_id"] for one in RECORDS[1:]]
