@@ -25,9 +25,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     sys.path[:] = [path for path in sys.path if path != given["house"]]
     if given["means"] != "bubblewrap":  # which ties it itself
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != given["starter"]:
-            return
+        tie(given["starter"])
     with suppress(FileNotFoundError):  # bubblewrap shows no /proc
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, these go first
     nobody = given["means"] == "namespaces" and os.geteuid() == 0
@@ -44,6 +42,7 @@ def main() -> None:
 
 def serve(given: dict) -> None:
     """Every message is an order and the descriptors for it; the answer is a descriptor of the process that plays it."""
+    server = os.getpid()
     with socket.socket(fileno=0) as orders:
         while True:
             message, descriptors, _, _ = socket.recv_fds(orders, 1 << 16, 16)
@@ -53,11 +52,18 @@ def serve(given: dict) -> None:
             child = os.fork()
             if not child:
                 orders.detach()
-                play(given | json.loads(message), descriptors)
+                play(given | json.loads(message), descriptors, server)
             process = os.pidfd_open(child)
             socket.send_fds(orders, [b"started"], [process])
             for descriptor in (*descriptors, process):
                 os.close(descriptor)
+
+
+def tie(starter: int) -> None:
+    """Ends with the process that started this one; at once, if that ended before it could be tied to it."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != starter:
+        os._exit(1)
 
 
 def bury() -> None:
@@ -67,8 +73,8 @@ def bury() -> None:
             pass
 
 
-def play(order: dict, descriptors: list[int]) -> None:
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+def play(order: dict, descriptors: list[int], server: int) -> None:
+    tie(server)
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
     try:
