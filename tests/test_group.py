@@ -33,6 +33,7 @@ ZERO = {
 }
 KINDS = {"plain": {}} | ZERO
 LORA = {"rank": 2, "alpha": 4.0, "targets": []}
+QLORA = LORA | {"base": "nf4"}
 
 
 def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) -> None:
@@ -67,9 +68,8 @@ def settings(room: str, folder: Path, kind: str, **what) -> dict:
     """Eleven rows in batches of four, in fours of one: the last batch of an epoch is one short."""
     lora, how = what.get("lora"), KINDS[kind] | {"device_batch_size": 1, "checkpoint_steps": HALF}
     given = job(room, folder, steps=STEPS, lora=lora, **how)
-    tiny.save(
-        tiny.llama(hidden=width(base_of(what))), folder / "model"
-    )  # without dropout, of which each process would draw its own
+    model = tiny.llama(hidden=width(base_of(what)))  # without dropout, of which each process would draw its own
+    tiny.save(model, folder / "model")
     return given | {"what": given["what"] | what}
 
 
@@ -94,10 +94,7 @@ CASES = [
     pytest.param("sft", "plain", {}, marks=heavy),
     pytest.param("wrpo", "zero 2", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
     pytest.param("wrpo", "zero 3", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
-    *[
-        pytest.param(room, "plain", {"lora": LORA | {"base": "nf4"}}, marks=[needs_bitsandbytes, heavy])
-        for room in ("sft", "wrpo")
-    ],
+    *[pytest.param(room, "plain", {"lora": QLORA}, marks=[needs_bitsandbytes, heavy]) for room in ("sft", "wrpo")],
     *[pytest.param("sft", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO],
     *[pytest.param("wrpo", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO if "offloaded" in kind],
 ]
