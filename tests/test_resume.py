@@ -26,6 +26,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from wrpo.references import stored
 
 from flows.written import load
+from infra.ending import SAVING
 from infra.errors import BadInput
 from tasks.loading import blamed
 from tasks.program import Progress
@@ -172,6 +173,7 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
     process.join(300)
     (saved,) = finished(out)
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
+    assert (out / SAVING).exists()
     elsewhere = tmp_path / "elsewhere"
     assert run(room, given | {"resume": str(saved)}, elsewhere) == 0
     assert result(elsewhere) == expected
