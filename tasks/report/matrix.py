@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from tasks.report.charts import Html, curves, forest, text
-from tasks.report.page import METRICS, document, figure, points, rate, table
+from tasks.report.document import document
+from tasks.report.estimates import METRICS, points, rate
+from tasks.report.markup import figure, table
 
 TONES = ("wrpo", "source", "sft", "target")
 FULL = "full"  # the base's row

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.report import charts, jury_view, page
+from tasks.report import charts, jury_view, page, record_view, result_view
+from tasks.report.headline import headline
 
 LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
@@ -199,7 +200,7 @@ def test_nothing_is_loaded_from_anywhere(values):
 
 
 def test_every_result_stands_with_its_interval():
-    shown = page.results(numbers())
+    shown = result_view.results(numbers())
     for value, interval in (
         ("41.3 %", "36.3 to 46.3 %"),
         ("30.1 %", "26.1 to 34.1 %"),
@@ -214,7 +215,7 @@ def test_every_result_stands_with_its_interval():
 
 
 def test_the_headline_shows_the_three_models_in_order():
-    shown = visible("</style>" + page.headline(numbers()))
+    shown = visible("</style>" + headline(numbers()))
     assert re.search(r"target.*41\.3 %.*SFT.*53\.1 %.*WRPO.*62\.2 %", shown)
     assert re.search(r"accuracy\s+\+11\.8 pp", shown)
 
@@ -233,9 +234,9 @@ def test_the_headline_shows_the_three_models_in_order():
 )
 def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
     one = difference("SFT", "WRPO", "accuracy", 0.02, low, high)
-    assert f"<td>{reading}</td>" in page.differences({**numbers(), "differences": [one]})
-    headline = page.headline({**numbers(), "differences": [one], "summary": ""})
-    assert ("within noise" in headline) == (reading == "within noise")
+    assert f"<td>{reading}</td>" in result_view.differences({**numbers(), "differences": [one]})
+    head = headline({**numbers(), "differences": [one], "summary": ""})
+    assert ("within noise" in head) == (reading == "within noise")
 
 
 def test_what_is_absent_is_said_in_words():
@@ -312,7 +313,7 @@ def test_labels_at_the_ends_of_lines_never_overlap_nor_leave_the_chart(wanted):
 
 
 def test_times_and_totals_of_costs_are_summed_over_what_is_known():
-    shown = visible("</style>" + page.costs(numbers()))
+    shown = visible("</style>" + record_view.costs(numbers()))
     for words in ("12.3 s", "2 min 25 s", "1 h 06 min", "8,500", "50,000"):
         assert words in shown
     assert re.search(r"Total\s+8,500\s+50,000\s+1 h 09 min", shown)
