@@ -1,6 +1,6 @@
 """How a number with its interval, and a difference, are put into words."""
 
-from tasks.report.charts import Html, decimal, finite, percent, role, text
+from tasks.report.words import Html, decimal, finite, percent, role, text
 
 METRICS = {"accuracy": "accuracy", "win_rate": "win rate"}
 

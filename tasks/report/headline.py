@@ -2,8 +2,8 @@
 
 import itertools
 
-from tasks.report.charts import decimal, percent, text
 from tasks.report.estimates import METRICS, change, level, span
+from tasks.report.words import decimal, percent, text
 
 STAGES = {"target": "target", "sft": "SFT", "wrpo": "WRPO"}
 

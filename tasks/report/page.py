@@ -4,9 +4,9 @@ It says in numbers, intervals and charts what the run left behind, and nothing b
 """
 
 from tasks.report import jury_view, record_view, result_view, score_view, suite_view, training_view
-from tasks.report.charts import text
 from tasks.report.document import document
 from tasks.report.headline import headline
+from tasks.report.words import text
 
 SECTIONS = [
     ("results", "Results", result_view.results),

@@ -1,7 +1,7 @@
 """What the stages recorded: counts, costs, sample answers, the recipe and the versions."""
 
-from tasks.report.charts import Html, decimal, finite, text
 from tasks.report.markup import absent, table
+from tasks.report.words import Html, decimal, finite, text
 
 
 def counts(numbers: dict) -> str:

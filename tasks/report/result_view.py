@@ -1,9 +1,10 @@
 """What was measured on held-out prompts: every model, and every difference between two."""
 
-from tasks.report.charts import Html, decimal, forest, percent, role
+from tasks.report.charts import forest
 from tasks.report.estimates import METRICS, dotted, level, points, rate, verdict
 from tasks.report.headline import STAGES
 from tasks.report.markup import absent, figure, table
+from tasks.report.words import Html, decimal, percent, role
 
 
 def results(numbers: dict) -> str:

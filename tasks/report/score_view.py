@@ -1,8 +1,9 @@
 """What the reward model's scores say: who wrote the best responses, and how the scores lie."""
 
-from tasks.report.charts import bars, decimal, measured, percent, ridges
+from tasks.report.charts import bars, ridges
 from tasks.report.estimates import dotted
 from tasks.report.markup import absent, figure, table
+from tasks.report.words import decimal, measured, percent
 
 
 def shares(numbers: dict) -> str:

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.report import charts, jury_view, page, record_view, result_view
+from tasks.report.axes import Scale, ticks
 from tasks.report.headline import headline
+from tasks.report.words import measured, percent
 
 LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
@@ -263,7 +265,7 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
 
 
 def test_a_missing_step_leaves_a_gap_in_the_curve():
-    flat = charts.Scale(0.0, 10.0, 0.0, 10.0)
+    flat = Scale(0.0, 10.0, 0.0, 10.0)
     points = [(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)]
     assert charts.trace(points, flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
 
@@ -273,7 +275,7 @@ def test_a_whisker_spans_exactly_its_interval():
         ("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
         ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0}),
     ]
-    drawn = charts.forest(rows, "rate", None, charts.percent, str)
+    drawn = charts.forest(rows, "rate", None, percent, str)
     whisker = r'x1="([\d.]+)" y1="{0}" x2="([\d.]+)" y2="{0}" class="whisker"'
     first, last = ([float(end) for end in re.search(whisker.format(y), drawn).groups()] for y in (20, 48))
     assert first[1] == last[1]
@@ -292,7 +294,7 @@ def test_a_whisker_spans_exactly_its_interval():
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
-    assert charts.ticks(low, high) == pytest.approx(wanted)
+    assert ticks(low, high) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
     [(0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")],
 )
 def test_a_measured_value_has_three_significant_digits(value, words):
-    assert charts.measured(value) == words
+    assert measured(value) == words
 
 
 @pytest.mark.parametrize("wanted", [[100.0, 101.0, 99.0], [36.0, 36.5, 37.0], [200.0, 199.0, 198.0]])
