@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from sft import test_best as best
 from sft import test_train as sft
 from test_quantised import needs_bitsandbytes
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -107,6 +108,15 @@ def test_sft_starts_from_the_rounded_base_and_trains_its_adapter_in_fp32(start, 
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (rounded, tmp_path / "out/model"))
     changed = {name for name, value in before.named_parameters() if (value != after.get_parameter(name)).any()}
     assert changed == {name for name, _ in before.named_parameters() if "_proj" in name}
+
+
+@needs_bitsandbytes
+def test_the_better_of_two_moments_is_kept_merged_into_the_rounded_base_too(start, tmp_path):
+    what = {"learning_rate": 0.3, "warmup_ratio": 0.9, "epochs": 99, "max_steps": 7, "lora": QLORA}
+    summary = sft.trained(start, tmp_path, texts=best.TEXTS, best_of_two=best.HALF | {"every": 1}, **what)
+    lost = [summary[f"held_out_loss_{moment}"] for moment in ("before", "last")]
+    kept = sft.cross_entropy_over_responses(tmp_path / "out/model", best.unseen())
+    assert kept == pytest.approx(min(lost), rel=1e-4) and kept < max(lost) - 0.1
 
 
 def every_step(job: dict) -> dict:
