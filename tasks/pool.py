@@ -5,7 +5,7 @@ complete, so that a kill loses only the part in flight.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from infra.lease import lease
-from infra.settings import settings
 from infra.store import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
+from tasks.shares import turn
 
 BATCH = 8192
 BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
@@ -38,23 +37,22 @@ def fill(
 
 
 def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict, alone: bool = False) -> None:
-    """Afterwards the pool holds every row of `wanted`, if the crew did what it should. `alone`: while another step fills
-    the pool we wait, and make what it leaves."""
+    """Afterwards the pool holds every row of `wanted` that is in the run's share, if the crew did what it should. `alone`:
+    while another step fills the pool we wait, and make what it leaves: steps of other n or other prompts have rows in common,
+    and at once both would make them."""
     left = lambda rows: without(rows, read(run, run.step.pool, key, key), key)
     missing = left(wanted)
-    with turn(run) if alone and len(missing) else nullcontext():
+    held = len(wanted) - len(missing)
+    if run.share:
+        wanted, missing = run.share.rows(wanted), run.share.rows(missing)
+    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
+    with turn(run.store.blobs, run.step.pool, run.share, waiting) if alone and len(missing) else nullcontext():
         missing = left(missing) if alone else missing
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
-            job = {**job, "found": found}  # rows that the pool has
+            job = {**job, "found": max(held, found)}  # rows that the pool has, of whichever share
             Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
-
-
-def turn(run: Run) -> AbstractContextManager:
-    """Two steps of other n or other prompts have rows in common: at once both would make them."""
-    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    return lease(run.store.blobs, f"pools/{run.step.pool}", ttl=settings().lease_seconds, on_wait=waiting)
 
 
 def without(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:
