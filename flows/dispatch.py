@@ -18,7 +18,7 @@ from flows.portable import Portable, unpack
 from flows.progress import ProgressArtifact
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
 from infra.gpus import require_gpus
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Observer, ensure, make_share
 from tasks.shares import Share
 from tasks.stage import Step

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from infra.store import FileEntry
+from infra.manifest import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
 from tasks.shares import turn
