@@ -32,7 +32,7 @@ class Local(Engine):
     shares: int = Field(
         1,
         gt=0,
-        le=1000,
+        le=64,
         description="flow runs of the work pool that take this model's rows at once, each its own share",
     )
 
