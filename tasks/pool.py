@@ -82,9 +82,10 @@ Batches = Iterator[tuple[FileEntry, pa.RecordBatch]]
 
 def batches(run: Run, pool: str, columns: list[str] | None, known: Collection[str] = ()) -> Batches:
     """Every part that is not known, in the order of their names; one that is large in pieces."""
-    for entry in (one for one in run.store.parts(pool) if one.name not in known):
+    entries = [entry for entry in run.store.parts(pool) if entry.name not in known]
+    for entry, file in run.store.fetch_parts(entries):
         # threads of its own for each of many small files cost more than the reading
-        for batch in part(run, entry, columns).iter_batches(BATCH, columns=columns, use_threads=False):
+        for batch in part(run, entry, file, columns).iter_batches(BATCH, columns=columns, use_threads=False):
             yield entry, batch
 
 
@@ -111,10 +112,9 @@ def joined(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held).combine_chunks()
 
 
-def part(run: Run, entry: FileEntry, columns: list[str] | None) -> pq.ParquetFile:
+def part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None) -> pq.ParquetFile:
     """Bytes that fit their name need not be what a program of ours wrote: somebody may have put them there."""
     where = f"{run.store.blobs.url}/{entry.path}"
-    file = run.store.fetch_part(entry)
     try:
         found = pq.ParquetFile(file)
     except pa.ArrowException as problem:
