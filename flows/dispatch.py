@@ -61,7 +61,7 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None) -> S
 def dispatch(step: Step, place: Place, observe: Observer) -> Manifest:
     """The step's manifest, made by workers of the step's pool."""
     whole = Errand(step)
-    if step.how.hosts > 1 and not under_way(whole, place):
+    if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
         share_out(step, place, observe)
     run = carried_out(whole, place, observe)
     if found := place.store.manifest(*step.address.split("/")):
@@ -94,7 +94,9 @@ def share_out(step: Step, place: Place, observe: Observer) -> None:
         # in copies of our context: by it Prefect knows which flow run asks
         futures = [threads.submit(copy_context().run, bring, errand) for errand in errands]
         for ended, future in enumerate(as_completed(futures), 1):
-            future.result()
+            run = future.result()
+            if not run.state.is_completed():
+                observe(step, f"{run.name} {run.state.name.lower()}: {run.state.message}", 0, 0, "")
             observe(step, "running", ended, len(errands), "shares")
     for run in (future.result() for future in futures):
         if run.state.name == UNAVAILABLE:

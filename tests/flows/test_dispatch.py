@@ -129,11 +129,18 @@ def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_
 def test_a_share_that_is_lost_comes_again_a_few_times_and_the_step_makes_what_a_dead_one_left(server, shared, tmp_path):
     name = lambda number: f"per-model sampling · mirror · share {number} of 3 · {shared.fingerprint[:8]}"
     server.ends = {name(1): [Crashed(), Completed()], name(2): [Crashed()], name(3): [Failed(message="out of memory")]}
-    here = place(tmp_path / "store")
+    here, told = place(tmp_path / "store"), []
     with pytest.raises(RuntimeError, match="not in the store"):
-        dispatch.dispatch(shared, here, lambda *said: None)
+        dispatch.dispatch(shared, here, lambda step, doing, *numbers: told.append(doing))
     times = {number: [run.name for run in server.runs.values()].count(name(number)) for number in (1, 2, 3)}
     assert times == {1: 2, 2: errands.ATTEMPTS, 3: 1} and server.names()[-1] == "per-model sampling · mirror"
+    assert f"{name(3)} failed: out of memory" in told
+
+
+def test_of_a_shared_step_that_was_made_meanwhile_no_run_is_asked(server, shared, tmp_path):
+    here = place(tmp_path / "store")
+    made(here.store, shared, tmp_path)
+    assert dispatch.dispatch(shared, here, lambda *said: None) and not server.runs
 
 
 def test_shares_that_a_worker_cannot_take_now_are_tried_again_later_and_together(server, shared, tmp_path):
