@@ -69,7 +69,7 @@ def test_two_hosts_make_one_models_rows_at_once_and_one_goes_on_when_the_other_i
     sampling, rows = steps[LABEL], 60 * 6
     of_share = lambda number: home.stage_runs(f"{sampling.address}/{number}-of-2")
     before = sum(part.rows for part in home.store.parts(sampling.pool))
-    run = home.start("fuse/demo", recipe=str(recipe), samples_per_prompt=6, overrides=[SHARED])
+    run = home.start("fuse/demo", recipe=str(recipe), samples_per_prompt=6, overrides=[SHARED], pools={})
     wait_until(lambda: [*other.glob("scratch/*/program-0/part-*.parquet")], 180, home.story, pause=0.01)
     (program,) = {*home.processes("other-host")} & {*home.programs()}
     program.suspend()  # so that it cannot end before it is killed
