@@ -1,48 +1,45 @@
-"""A step done on a work pool: a flow run of its own, which one of the pool's workers executes with its own store settings.
+"""A step done on a work pool: by a flow run of its own, which one of the pool's workers executes with its own store settings.
 
-The key of that flow run is the step's address in the store: two flows that need the same step wait for one and the same
-run, and a flow that was killed finds the run that it had started. A crashed run is never started again, a new one is.
+Where its engine says so, several runs make its rows first, each its own share, on as many hosts as the pool has free. However
+they ended, one more run finds what they made, makes what they left, and alone writes the artifact.
 """
 
-from prefect import flow, get_client
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
-from prefect.runtime import flow_run
-from prefect.states import Cancelling, Completed, Failed
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 
+from prefect import flow, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.errands import ATTEMPTS, Errand, carried_out, is_live, lost, name_of, runs_of
 from flows.place import Place
-from flows.portable import Portable, pack, unpack
+from flows.portable import Portable, unpack
 from flows.progress import ProgressArtifact
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
 from infra.gpus import require_gpus
 from infra.manifest import Manifest
-from tasks.execution import Observer, ensure
+from tasks.execution import Observer, ensure, make_share
+from tasks.shares import Share
 from tasks.stage import Step
 
-POLL = 1.0
-ATTEMPTS = 3
 REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the other side knows what to do
 
 
 def stage_run_name() -> str:
-    return name_of(Portable.model_validate(flow_run.parameters["step"]))
-
-
-def name_of(step: Step | Portable) -> str:
-    return f"{step.label} · {step.address.partition('/')[2][:8]}"
+    asked = flow_run.parameters
+    share = Share.model_validate(asked["share"]) if asked.get("share") else None
+    return name_of(Portable.model_validate(asked["step"]), share)
 
 
 @flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
-def carry_out_stage(step: Portable, store: str) -> State:
-    """What a worker does for a flow: brings one step to its manifest.
+def carry_out_stage(step: Portable, store: str, share: Share | None = None) -> State:
+    """What a worker does for a flow: brings one step to its manifest, or a share of its rows to their pool.
 
     Args:
         step: the stage's settings, and its inputs by address
         store: where the flow that asks for it keeps its artifacts
+        share: the part of the rows that this run makes, and no artifact. None: the whole step
     """
     place = Place.from_settings()
     try:
@@ -50,6 +47,9 @@ def carry_out_stage(step: Portable, store: str) -> State:
             raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, the flow's is {store}")
         require_gpus()
         made = unpack(step)
+        if share:
+            counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share))
+            return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")
         ensure(made, place.store, place.launcher, ProgressArtifact(made))
     except BadInput as problem:
         return Failed(name=REFUSED, message=str(problem))
@@ -59,66 +59,48 @@ def carry_out_stage(step: Portable, store: str) -> State:
 
 
 def dispatch(step: Step, place: Place, observe: Observer) -> Manifest:
-    """The step's manifest, made by a worker of the step's pool."""
-    for _ in range(ATTEMPTS):
-        with get_client(sync_client=True) as client:
-            if run := attach(step, place, client):
-                run = follow(run, step, place, observe, client)
-        if found := place.store.manifest(*step.address.split("/")):
-            observe(step, "done", 0, 0, "")
-            return found
-        if run.state.is_completed():
-            raise RuntimeError(f"{step.label}: {run.name} says that it is done, but {step.address} is not in the store")
-        ended_by_others = run.state.is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags
-        if not (run.state.is_crashed() or ended_by_others):
-            raise problem_of(run, step)
-    raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
+    """The step's manifest, made by workers of the step's pool."""
+    whole = Errand(step)
+    if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
+        share_out(step, place, observe)
+    run = carried_out(whole, place, observe)
+    if found := place.store.manifest(*step.address.split("/")):
+        observe(step, "done", 0, 0, "")
+        return found
+    if run.state.is_completed():
+        raise RuntimeError(f"{step.label}: {run.name} says that it is done, but {step.address} is not in the store")
+    if lost(run):
+        raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
+    raise problem_of(run, step)
 
 
-def attach(step: Step, place: Place, client: SyncPrefectClient) -> FlowRun | None:
-    """The live run of this step, whoever asked for it, or a new one; none where a run that was quicker has made it."""
-    tags = [f"step:{step.address}", f"store:{place.store.blobs.url}"]  # one server may serve several stores
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=tags)), sort=FlowRunSort.START_TIME_DESC
-    )
-    if live := [run for run in runs if not (run.state.is_final() or run.state.is_cancelling())]:
-        return live[0]
-    attempt = len(runs)
-    while not place.store.manifest(*step.address.split("/")):
-        try:
-            run = run_deployment(
-                f"stage/{step.how.work_pool}",
-                parameters={"step": pack(step).model_dump(mode="json"), "store": place.store.blobs.url},
-                idempotency_key=f"{place.store.blobs.url}/{step.address}:{attempt}",
-                tags=[*tags, f"asked-by:{flow_run.id}"],
-                flow_run_name=name_of(step),
-                timeout=0,
-            )
-        except ObjectNotFound as problem:
-            raise BadInput(
-                f"how: there is no deployment stage/{step.how.work_pool} on this Prefect server for the work pool of "
-                f"{step.label!r}; fuse deploy registers the pools of prefect.yaml"
-            ) from problem
-        if not run.state.is_final():
-            return run
-        attempt += 1  # the key was used before: by a run that has ended since, or that somebody deleted beside others
-    return None
+def under_way(errand: Errand, place: Place) -> bool:
+    with get_client(sync_client=True) as client:
+        return any(is_live(run) for run in runs_of(errand, place, client))
 
 
-def follow(run: FlowRun, step: Step, place: Place, observe: Observer, client: SyncPrefectClient) -> FlowRun:
-    """The run when it has ended. When this flow ends first, it takes the run along."""
-    said = ""
-    while not run.state.is_final():
-        doing = "running" if run.state.is_running() else f"waits for a worker of {step.how.work_pool}"
-        if doing != said:
-            observe(step, doing, 0, 0, "")
-            said = doing
-        if place.launcher.stopped.wait(POLL):
-            client.set_flow_run_state(run.id, Cancelling(message="the flow that asked for it has ended"))
-            raise ProgramFailed(f"{step.label}: {run.name} was ended with the flow that asked for it")
-        run = client.read_flow_run(run.id)
-    observe(step, "running", 0, 0, "")
-    return run
+def share_out(step: Step, place: Place, observe: Observer) -> None:
+    """A run for each share, all at once; returns when the last has ended. They may be more than there are workers: a run that
+    still queues holds no lease, and nobody waits for it but us."""
+    errands = [Errand(step, Share(number=number, of=step.how.hosts)) for number in range(1, step.how.hosts + 1)]
+
+    def bring(errand: Errand) -> FlowRun:
+        look = lambda step, doing, *_: observe(
+            step, doing if doing == "running" else f"{errand.share} {doing}", 0, 0, ""
+        )
+        return carried_out(errand, place, look)
+
+    with ThreadPoolExecutor(len(errands)) as threads:
+        # in copies of our context: by it Prefect knows which flow run asks
+        futures = [threads.submit(copy_context().run, bring, errand) for errand in errands]
+        for ended, future in enumerate(as_completed(futures), 1):
+            run = future.result()
+            if not run.state.is_completed():
+                observe(step, f"{run.name} {run.state.name.lower()}: {run.state.message}", 0, 0, "")
+            observe(step, "running", ended, len(errands), "shares")
+    for run in (future.result() for future in futures):
+        if run.state.name == UNAVAILABLE:
+            raise problem_of(run, step)  # later may work, on all of them at once
 
 
 def problem_of(run: FlowRun, step: Step) -> Exception:

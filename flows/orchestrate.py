@@ -28,7 +28,7 @@ from flows.recipe import Recipe
 from infra.errors import TRANSIENT, BadInput
 from infra.uses import in_use
 from tasks.execution import Observer, ensure
-from tasks.stage import Step, lineage
+from tasks.stage import How, Step, lineage
 
 observers: list[Observer] = []  # who looks on besides Prefect: the terminal of a run started by hand
 
@@ -99,7 +99,7 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
             {
                 "state": one.state,
                 "step": one.step.label,
-                "work pool": one.step.how.work_pool or "",
+                "work pool": pool_of(one.step.how),
                 "why": "; ".join(one.reasons),
                 "address": one.step.address,
             }
@@ -107,6 +107,10 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
         ],
     )
     return planned
+
+
+def pool_of(how: How) -> str:
+    return f"{how.work_pool}, {how.hosts} shares" if how.hosts > 1 else how.work_pool or ""
 
 
 def submit(planned: list[Planned], storage: str, place: Place) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from infra.checkpoints import Checkpoints, checkpoints_of
 from infra.errors import CorruptArtifact
-from infra.lease import live
+from infra.lease import below, live
 from infra.manifest import FileEntry, Manifest
 from infra.store import Store
 from tasks.stage import Step, lineage
@@ -50,6 +50,7 @@ def on_the_way(last: Step, store: Store) -> list[Piece]:
         if problem := Checkpoints(store.blobs, address).problem(name):
             found.append(Piece(address, f"{labels[address]}, checkpoint {name}", None, problem, checkpoint=name))
     held = labels | {f"pools/{step.pool}": step.label for step in lineage(last) if step.pool}
+    held |= {share: label for pool, label in held.items() for share in below(store.blobs, pool)}
     for address, label in held.items():
         try:
             live(store.blobs, address)

@@ -4,12 +4,13 @@ Asks the store and runs nothing: neither Prefect nor torch is loaded here.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from infra.errors import CorruptArtifact
-from infra.manifest import Manifest
-from infra.store import Store
+from infra.manifest import FileEntry, Manifest
+from infra.store import REQUESTS, Store
 from tasks.stage import Step, lineage
 
 COMPARED = 200  # of a stage, the artifacts that a new one is compared with
@@ -132,10 +133,13 @@ def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
 
 def bad_parts(pool: str, store: Store) -> list[str]:
     """What is wrong with the rows that a step will extend."""
-    problems = []
-    for entry in store.parts(pool):
+
+    def problem(entry: FileEntry) -> str | None:
         try:
             store.fetch_part(entry)
-        except CorruptArtifact as problem:
-            problems.append(str(problem))
-    return problems
+        except CorruptArtifact as damage:
+            return str(damage)
+        return None
+
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        return [found for found in threads.map(problem, store.parts(pool)) if found]

@@ -8,16 +8,18 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
+from tasks.shares import Share
 from tasks.stage import Step
 
 EVERY = 2.0  # seconds between two updates
 
 
 class ProgressArtifact:
-    """Observes one step."""
+    """Observes one step, or a share of its rows."""
 
-    def __init__(self, step: Step):
-        self.key = f"{step.stage.name}-{step.fingerprint[:8]}"
+    def __init__(self, step: Step, share: Share | None = None):
+        self.key = f"{step.stage.name}-{step.fingerprint[:8]}" + (f"-{share.name}" if share else "")
+        self.label = f"{step.label} · {share}" if share else step.label
         self.artifact: UUID | None = None
         self.last = 0.0
 
@@ -26,7 +28,7 @@ class ProgressArtifact:
             return
         self.last = time.monotonic()
         try:
-            self.tell(f"{step.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+            self.tell(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
         except (
             httpx.HTTPError,
             OSError,

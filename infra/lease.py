@@ -119,6 +119,11 @@ def live(blobs: Blobs, name: str) -> bool:
         return False
 
 
+def below(blobs: Blobs, name: str) -> list[str]:
+    """The leases that lie under `name` as files under a folder, held or not."""
+    return [path.removeprefix("_leases/").removesuffix(".json") for path in blobs.list(f"_leases/{name}")]
+
+
 def drop(blobs: Blobs, name: str) -> None:
     """Whoever held `name` holds it no more, and will see that."""
     blobs.delete(f"_leases/{name}.json")

@@ -21,6 +21,7 @@ from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Store
+from tasks.shares import Share
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
@@ -42,6 +43,7 @@ class Run:
     scratch: Path
     observe: Observer = watch_nothing
     counts: dict[str, float | int | str] = field(default_factory=dict)
+    share: Share | None = None  # of the rows; then they are all that is made, and no artifact
 
     @property
     def folder(self) -> Path:
@@ -129,12 +131,8 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
 
 
 def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
-    scratch = new_scratch(settings().workspace / "scratch")
-    inputs = {
-        name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
-    }
-    run = Run(step, store, launcher, scratch, observe)
-    started, clock = datetime.now(UTC), time.monotonic()
+    inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
+    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
     manifest = store.publish(
@@ -158,8 +156,26 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
         ),
     )
     Checkpoints(store.blobs, step.address).drop()
-    shutil.rmtree(scratch)
+    shutil.rmtree(run.scratch)
     return manifest
+
+
+def make_share(step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> dict:
+    """The rows of a share come to the step's pool; returns what was counted. Whoever makes the step finds them there, and
+    makes what is not there."""
+    if store.manifest(*step.address.split("/")):
+        return {}
+    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    step.stage.work(run, step.what, step.how, **inputs_of(step, store))
+    shutil.rmtree(run.scratch)
+    return run.counts
+
+
+def inputs_of(step: Step, store: Store) -> dict[str, tuple[Manifest, ...]]:
+    return {
+        name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
+    }
 
 
 @cache

@@ -4,8 +4,8 @@ A program writes `part-*.parquet` files into its folder as it goes; each is comm
 complete, so that a kill loses only the part in flight.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from infra.lease import lease
 from infra.manifest import FileEntry
-from infra.settings import settings
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
+from tasks.shares import turn
 
 BATCH = 8192
 BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
@@ -38,23 +37,23 @@ def fill(
 
 
 def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict, alone: bool = False) -> None:
-    """Afterwards the pool holds every row of `wanted`, if the crew did what it should. `alone`: while another step fills
-    the pool we wait, and make what it leaves."""
-    left = lambda rows: without(rows, read(run, run.step.pool, key, key), key)
+    """Afterwards the pool holds every row of `wanted` that is in the run's share, if the crew did what it should. `alone`:
+    while another step fills the pool we wait, and make what it leaves: steps of other n or other prompts have rows in common,
+    and at once both would make them."""
+    left = lambda rows, known=frozenset(): without(rows, read(run, run.step.pool, key, key, known), key)
+    known = {entry.name for entry in run.store.parts(run.step.pool)}
     missing = left(wanted)
-    with turn(run) if alone and len(missing) else nullcontext():
-        missing = left(missing) if alone else missing
+    held = len(wanted) - len(missing)
+    if run.share:
+        wanted, missing = run.share.rows(wanted), run.share.rows(missing)
+    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
+    with turn(run.store.blobs, run.step.pool, run.share, waiting) if alone and len(missing) else nullcontext():
+        missing = left(missing, known) if alone else missing
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
-            job = {**job, "found": found}  # rows that the pool has
+            job = {**job, "found": max(held, found)}  # rows that the pool has, of whichever share
             Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
-
-
-def turn(run: Run) -> AbstractContextManager:
-    """Two steps of other n or other prompts have rows in common: at once both would make them."""
-    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    return lease(run.store.blobs, f"pools/{run.step.pool}", ttl=settings().lease_seconds, on_wait=waiting)
 
 
 def without(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:
@@ -69,24 +68,53 @@ def commit(run: Run, pool: str, out: Path) -> None:
         part.unlink()
 
 
-def read(run: Run, pool: str, key: list[str], columns: list[str] | None = None) -> pd.DataFrame:
-    """All rows of the pool, one per key: where two runs made the same row, the part first by name has it."""
-    entries = run.store.parts(pool)
-    parts = [part(run, entry, columns).read(columns) for entry in entries]
-    if not parts:
-        return pd.DataFrame(columns=key)
-    for entry, table in zip(entries, parts, strict=True):
-        if table.schema != parts[0].schema:
-            raise BadInput(
-                f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {entries[0].name} is; delete it"
-            )
-    return pa.concat_tables(parts).to_pandas().drop_duplicates(key)
+def read(
+    run: Run, pool: str, key: list[str], columns: list[str] | None = None, known: Collection[str] = ()
+) -> pd.DataFrame:
+    """All rows of the pool but those of `known` parts, one per key: where two runs made the same row, the part first by name
+    has it."""
+    found = list(joined(alike(run, batches(run, pool, columns, known))))
+    return pa.concat_tables(found).to_pandas().drop_duplicates(key) if found else pd.DataFrame(columns=key)
 
 
-def part(run: Run, entry: FileEntry, columns: list[str] | None) -> pq.ParquetFile:
+Batches = Iterator[tuple[FileEntry, pa.RecordBatch]]
+
+
+def batches(run: Run, pool: str, columns: list[str] | None, known: Collection[str] = ()) -> Batches:
+    """Every part that is not known, in the order of their names; one that is large in pieces."""
+    entries = [entry for entry in run.store.parts(pool) if entry.name not in known]
+    for entry, file in run.store.fetch_parts(entries):
+        # threads of its own for each of many small files cost more than the reading
+        for batch in part(run, entry, file, columns).iter_batches(BATCH, columns=columns, use_threads=False):
+            yield entry, batch
+
+
+def alike(run: Run, found: Batches) -> Iterator[pa.RecordBatch]:
+    first = None
+    for entry, batch in found:
+        first = first or (entry.name, batch.schema)
+        if batch.schema != first[1]:
+            raise BadInput(f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {first[0]} is; delete it")
+        yield batch
+
+
+def joined(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in few tables: parts may be a hundred thousand, of a handful of rows each."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in found:
+        held.append(batch)
+        rows += len(batch)
+        if rows >= BATCH:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held, rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None) -> pq.ParquetFile:
     """Bytes that fit their name need not be what a program of ours wrote: somebody may have put them there."""
     where = f"{run.store.blobs.url}/{entry.path}"
-    file = run.store.fetch_part(entry)
     try:
         found = pq.ParquetFile(file)
     except pa.ArrowException as problem:
@@ -108,13 +136,12 @@ def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, 
     asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
     folder.mkdir(parents=True, exist_ok=True)
     writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
-    for entry in run.store.parts(run.step.pool):
-        for batch in part(run, entry, schema.names).iter_batches(BATCH, columns=schema.names):
-            rows = pa.Table.from_batches([batch]).cast(schema)
-            numbers = place(rows[key[0]].to_pandas())
-            for number, places in numbers.groupby(numbers).groups.items():
-                if number in writers:
-                    writers[number].write_table(rows.take(pa.array(places)))
+    cast = (batch.cast(schema) for _, batch in batches(run, run.step.pool, schema.names))
+    for rows in joined(cast):
+        numbers = place(rows[key[0]].to_pandas())
+        for number, places in numbers.groupby(numbers).groups.items():
+            if number in writers:
+                writers[number].write_table(rows.take(pa.array(places)))
     for number in sorted(writers):
         writers[number].close()
         with pa.OSFile(str(folder / f"{number}.arrow")) as file:

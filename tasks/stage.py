@@ -40,6 +40,11 @@ class How(Exact):
 
     work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
 
+    @property
+    def hosts(self) -> int:
+        """How many runs of the work pool make its rows at once."""
+        return 1
+
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

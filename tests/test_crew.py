@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
@@ -88,6 +89,15 @@ def test_who_lacks_no_row_waits_for_nobody(workplace):
     workplace.made(step(workplace, 3))
     with lease(workplace.store.blobs, f"pools/{step(workplace, 3).pool}"):
         assert workplace.made(step(workplace, 2)).counts["rows_found"] == 2
+
+
+def test_what_was_read_before_the_turn_is_not_read_again_in_it(workplace, monkeypatch):
+    workplace.made(step(workplace, 6))
+    before, read = {entry.name for entry in workplace.store.parts(step(workplace, 6).pool)}, Counter()
+    fetch = workplace.store.fetch_part
+    monkeypatch.setattr(workplace.store, "fetch_part", lambda entry: read.update([entry.name]) or fetch(entry))
+    assert workplace.made(step(workplace, 9)).counts["rows_made"] == 3
+    assert len(before) == 2 and {read[name] for name in before} == {2}  # what is missing, and then the extract
 
 
 def test_shares_are_alike_disjoint_and_keep_the_samples_of_a_prompt_together():

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import ProgramFailed
+from tasks import pool
 from tasks.pool import fill, write
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
@@ -88,3 +89,13 @@ def test_a_program_that_ends_well_but_leaves_rows_out_is_an_error_and_no_artifac
         workplace.made(step(1, 2, 3, 4, 5, leaves_out=4))
     assert workplace.store.manifests("squares") == []
     assert counts(workplace.made(step(1, 2, 3, 4, 5))) == (5, 4, 1)
+
+
+def test_small_parts_are_joined_in_their_order_and_only_until_there_is_enough(monkeypatch):
+    monkeypatch.setattr(pool, "BATCH", 4)
+    sizes = (1, 1, 3, 2, 7, 1, 1)
+    numbers = iter(range(sum(sizes)))
+    batches = [pa.record_batch({"number": [next(numbers) for _ in range(size)]}) for size in sizes]
+    tables = [table["number"].to_pylist() for table in pool.joined(batches)]
+    assert tables == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 10, 11, 12, 13], [14, 15]]
+    assert [*pool.joined([])] == []

@@ -5,7 +5,7 @@ Which engine made a row, and its version, stand in the row.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tasks.asking import Addresses, Asking
 from tasks.stage import How
@@ -29,10 +29,26 @@ class Local(Engine):
         gt=0,
         description="programs that share the rows, each with GPUs of its own; FUSE_PROGRAMS says how many run at once",
     )
+    shares: int = Field(
+        1,
+        gt=0,
+        le=64,
+        description="flow runs of the work pool that take this model's rows at once, each its own share",
+    )
+
+    @model_validator(mode="after")
+    def shared_on_a_pool(self) -> "Local":
+        if self.shares > 1 and self.work_pool is None:
+            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
+        return self
 
     @property
     def programs(self) -> int:
         return self.workers
+
+    @property
+    def hosts(self) -> int:
+        return self.shares
 
 
 class Transformers(Local):

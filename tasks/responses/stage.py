@@ -80,7 +80,8 @@ def sample_responses(
         make_missing(run, rows, KEY, crew, job, alone=True)
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
-    leave(run, in_order(run, rows, KEY, RESPONSE, crew.module), prices(how))
+    if run.share is None:
+        leave(run, in_order(run, rows, KEY, RESPONSE, crew.module), prices(how))
 
 
 def prices(how: AnyEngine) -> dict[str, float]:

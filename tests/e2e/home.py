@@ -118,10 +118,12 @@ class Home:
         return "\n".join(f"{run['name']}: {run['state_name']}, {run['state'].get('message')}" for run in self.runs())
 
 
-def wait_until(true: Callable[[], Any], seconds: float, story: Callable[[], str] = lambda: "") -> float:
+def wait_until(
+    true: Callable[[], Any], seconds: float, story: Callable[[], str] = lambda: "", pause: float = 0.25
+) -> float:
     """How long it took."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, f"waited in vain\n{story()}"
-        time.sleep(0.25)
+        time.sleep(pause)
     return time.monotonic() - began

@@ -1,48 +1,80 @@
-"""Which run of a step a flow follows: one per step and store, and none where a quicker flow has had it made."""
+"""Which runs of a step a flow follows: one per step, share and store, and none where a quicker flow has had it made."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from prefect.states import Completed, Crashed, Pending
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending
 
-from flows import dispatch
+from flows import dispatch, errands
+from flows.errands import Errand, attach
 from flows.fusion import fusion
 from flows.place import Place
+from flows.portable import pack
 from flows.written import load
+from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.stage import lineage
+from tasks.shares import Share
+from tasks.stage import Step, lineage
 from tests.flows.test_gc import made
+
+SHARED = "how.engines.mirror={kind='transformers', work_pool='gpu-sample', shares=3}"
 
 
 @dataclass
 class Server:
-    """Keeps runs as Prefect's server does: by tags, and one per idempotency key."""
+    """Keeps runs as Prefect's server does: by tags, and one per idempotency key. A test says how they end."""
 
     runs: dict[str, SimpleNamespace] = field(default_factory=dict)
+    ends: dict[str, list] = field(default_factory=dict)  # name of a run -> states, of one such run after the other
 
     def read_flow_runs(self, flow_run_filter, sort):
         return [run for run in self.runs.values() if set(flow_run_filter.tags.all_) <= set(run.tags)]
 
     def run_deployment(self, name, parameters, idempotency_key, tags, flow_run_name, timeout):
-        run = SimpleNamespace(id=uuid4(), name=flow_run_name, tags=tags, state=Pending())
+        run = SimpleNamespace(id=uuid4(), name=flow_run_name, tags=tags, state=Pending(), asked=parameters)
         return self.runs.setdefault(idempotency_key, run)
+
+    def read_flow_run(self, wanted):
+        (run,) = (run for run in self.runs.values() if run.id == wanted)
+        end = self.ends.get(run.name, [Completed()])
+        run.state = end.pop(0) if len(end) > 1 else end[0]
+        return run
+
+    def names(self) -> list[str]:
+        return [run.name.rsplit(" · ", 1)[0] for run in self.runs.values()]
 
 
 @pytest.fixture
 def server(monkeypatch):
     server = Server()
-    monkeypatch.setattr(dispatch, "run_deployment", server.run_deployment)
+
+    @contextmanager
+    def client(sync_client):
+        yield server
+
+    monkeypatch.setattr(errands, "run_deployment", server.run_deployment)
+    monkeypatch.setattr(errands, "POLL", 0.01)
+    for module in (dispatch, errands):
+        monkeypatch.setattr(module, "get_client", client)
     return server
+
+
+def step_of(label: str, *overrides: str) -> Step:
+    return next(step for step in lineage(fusion(load("demo", overrides))) if step.label == label)
 
 
 @pytest.fixture
 def step():
-    return next(
-        step for step in lineage(fusion(load("demo", ["how.wrpo.work_pool=gpu-train"]))) if step.label == "WRPO"
-    )
+    return step_of("WRPO", "how.wrpo.work_pool=gpu-train")
+
+
+@pytest.fixture
+def shared():
+    return step_of("per-model sampling · mirror", SHARED)
 
 
 def place(folder) -> Place:
@@ -51,15 +83,15 @@ def place(folder) -> Place:
 
 def test_flows_that_need_a_step_follow_one_run_of_it(server, step, tmp_path):
     here = place(tmp_path / "store")
-    first = dispatch.attach(step, here, server)
-    assert dispatch.attach(step, here, server) is first
+    first = attach(Errand(step), here, server)
+    assert attach(Errand(step), here, server) is first
     first.state = Crashed()
-    again = dispatch.attach(step, here, server)
-    assert again is not first and dispatch.attach(step, here, server) is again
+    again = attach(Errand(step), here, server)
+    assert again is not first and attach(Errand(step), here, server) is again
 
 
 def test_a_step_in_two_stores_is_two_runs(server, step, tmp_path):
-    one, other = (dispatch.attach(step, place(tmp_path / name), server) for name in ("one", "other"))
+    one, other = (attach(Errand(step), place(tmp_path / name), server) for name in ("one", "other"))
     assert one is not other and len(server.runs) == 2
 
 
@@ -67,10 +99,91 @@ def test_a_step_in_two_stores_is_two_runs(server, step, tmp_path):
 def test_a_slow_flow_asks_for_no_run_of_what_a_quicker_one_has_had_made(server, step, tmp_path, monkeypatch, listed):
     """Both saw a run crash; the quicker one's new run has ended before the slow one asks."""
     here = place(tmp_path / "store")
-    dispatch.attach(step, here, server).state = Crashed()
+    attach(Errand(step), here, server).state = Crashed()
     before = server.read_flow_runs
     stale = list(server.runs.values())
-    dispatch.attach(step, here, server).state = Completed()
+    attach(Errand(step), here, server).state = Completed()
     made(here.store, step, tmp_path)
     monkeypatch.setattr(server, "read_flow_runs", lambda **asked: before(**asked) if listed else stale)
-    assert dispatch.attach(step, here, server) is None and len(server.runs) == 2
+    assert attach(Errand(step), here, server) is None and len(server.runs) == 2
+
+
+def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_makes_the_step(
+    server, shared, tmp_path
+):
+    here, seen = place(tmp_path / "store"), []
+    observe = lambda step, *said: seen.append(said)
+    with pytest.raises(RuntimeError, match="not in the store"):  # nobody works here; the last run is believed least
+        dispatch.dispatch(shared, here, observe)
+    label = "per-model sampling · mirror"
+    assert sorted(server.names()[:3]) == [f"{label} · share {number} of 3" for number in (1, 2, 3)]
+    assert server.names()[3:] == [label] and all(
+        run.name.endswith(shared.fingerprint[:8]) for run in server.runs.values()
+    )
+    asked = [run.asked.get("share") for run in server.runs.values()]
+    assert sorted(one["number"] for one in asked[:3]) == [1, 2, 3] and asked[3] is None
+    assert all(run.asked["step"] == pack(shared).model_dump(mode="json") for run in server.runs.values())
+    assert ("running", 3, 3, "shares") in seen
+
+
+def test_a_share_that_is_lost_comes_again_a_few_times_and_the_step_makes_what_a_dead_one_left(server, shared, tmp_path):
+    name = lambda number: f"per-model sampling · mirror · share {number} of 3 · {shared.fingerprint[:8]}"
+    server.ends = {name(1): [Crashed(), Completed()], name(2): [Crashed()], name(3): [Failed(message="out of memory")]}
+    here, told = place(tmp_path / "store"), []
+    with pytest.raises(RuntimeError, match="not in the store"):
+        dispatch.dispatch(shared, here, lambda step, doing, *numbers: told.append(doing))
+    times = {number: [run.name for run in server.runs.values()].count(name(number)) for number in (1, 2, 3)}
+    assert times == {1: 2, 2: errands.ATTEMPTS, 3: 1} and server.names()[-1] == "per-model sampling · mirror"
+    assert f"{name(3)} failed: out of memory" in told
+
+
+def test_of_a_shared_step_that_was_made_meanwhile_no_run_is_asked(server, shared, tmp_path):
+    here = place(tmp_path / "store")
+    made(here.store, shared, tmp_path)
+    assert dispatch.dispatch(shared, here, lambda *said: None) and not server.runs
+
+
+def test_shares_that_a_worker_cannot_take_now_are_tried_again_later_and_together(server, shared, tmp_path):
+    name = f"per-model sampling · mirror · share 2 of 3 · {shared.fingerprint[:8]}"
+    server.ends = {name: [Failed(name=dispatch.UNAVAILABLE, message="no GPU")]}
+    with pytest.raises(Unavailable, match="no GPU"):
+        dispatch.dispatch(shared, place(tmp_path / "store"), lambda *said: None)
+    assert len(server.runs) == 3
+
+
+def test_a_flow_that_ends_takes_its_shares_along(server, shared, tmp_path):
+    here, told = place(tmp_path / "store"), []
+    server.set_flow_run_state = lambda run, state: told.append(run)
+    here.launcher.stopped.set()
+    with pytest.raises(ProgramFailed, match="ended with the flow"):
+        dispatch.dispatch(shared, here, lambda *said: None)
+    assert sorted(told) == sorted(run.id for run in server.runs.values()) and len(told) == 3
+
+
+def test_flows_that_need_a_shared_step_follow_the_same_runs_and_one_that_comes_late_asks_for_no_share(
+    server, shared, tmp_path
+):
+    here, share = place(tmp_path / "store"), Share(number=2, of=3)
+    first = attach(Errand(shared, share), here, server)
+    assert attach(Errand(shared, share), here, server) is first
+    assert attach(Errand(shared, Share(number=1, of=3)), here, server) is not first
+    whole = attach(Errand(shared), here, server)
+    assert whole not in (first, attach(Errand(shared, share), here, server))
+    asked = len(server.runs)
+    with pytest.raises(RuntimeError, match="not in the store"):
+        dispatch.dispatch(shared, here, lambda *said: None)  # the whole is under way
+    assert len(server.runs) == asked == 3
+
+
+def test_a_share_that_another_flow_took_along_is_asked_for_again_and_one_that_a_person_cancels_is_not(
+    server, shared, tmp_path
+):
+    share = Errand(shared, Share(number=2, of=3))
+    here = place(tmp_path / "store")
+    run = attach(share, here, server)
+    server.ends = {run.name: [Cancelled()]}
+    assert errands.carried_out(share, here, lambda *said: None) is run and len(server.runs) == 1
+    other = attach(share, here, server)
+    other.tags = [*other.tags[:2], "asked-by:another flow"]
+    server.ends = {run.name: [Cancelled(), Completed()]}
+    assert errands.carried_out(share, here, lambda *said: None).state.is_completed() and len(server.runs) == 3

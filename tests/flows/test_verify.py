@@ -225,3 +225,14 @@ def test_a_damaged_lease_is_named_and_deleted_before_what_is_made_under_it(made)
     assert [piece.label for piece in found(made)] == ["page, lease", "page"]
     said = mended(made)
     assert "page, lease: deleted" in said[0] and "the same bytes as before" in said[1] and found(made) == []
+
+
+def test_a_damaged_lease_on_a_share_of_a_pool_is_named_and_deleted(made):
+    pool = f"pools/{steps(chain())['squares'].pool}"
+    with lease(made.store.blobs, f"{pool}/2-of-3"):
+        pass
+    assert found(made) == []
+    spoil(made, f"_leases/{pool}/2-of-3.json", lambda file: file.write_bytes(b"\x7f" + file.read_bytes()))
+    (piece,) = found(made)
+    assert piece.label == "squares, lease" and "2-of-3.json: not a lease" in piece.problem
+    assert "deleted" in mended(made)[0] and found(made) == []

@@ -231,6 +231,19 @@ def test_pool_parts_are_kept_once_and_found_by_listing_alone(place, tmp_path):
         place.store("new").fetch_part(entries[1])
 
 
+def test_many_parts_come_in_the_order_in_which_they_were_asked_for_and_none_that_is_damaged(
+    place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("infra.store.REQUESTS", 2)  # eight at a time
+    files = folder_of(tmp_path, {f"{number}": f"part {number}".encode() for number in range(19)})
+    asked = [place.store().append("llama/greedy", files / f"{number}", number + 1) for number in range(19)]
+    found = [(entry, file.read_bytes()) for entry, file in place.store("new").fetch_parts(asked)]
+    assert found == [(entry, f"part {number}".encode()) for number, entry in enumerate(asked)]
+    stored_bytes(place, asked[10].path, b"pArt 10")
+    with pytest.raises(CorruptArtifact, match=asked[10].path):
+        list(place.store("another").fetch_parts(asked))
+
+
 def test_a_manifest_may_name_files_that_lie_in_pools(place, tmp_path):
     store = place.store()
     part = store.append("llama", folder_of(tmp_path, {"one": b"part"}) / "one", 3)

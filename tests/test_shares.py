@@ -1,0 +1,183 @@
+"""Shares of one model's rows, made by hosts that do not know of each other: none lost, none twice, nobody waits for a queue."""
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+
+from infra.errors import SourceFailed
+from infra.lease import live
+from tasks import shares
+from tasks.execution import ensure, make_share
+from tasks.responses.engines import Endpoint, Vllm
+from tasks.shares import Share, turn
+from tests.responses.steps import ids, model, sampled
+from tests.responses.stub import Stub, serving
+
+TEXTS = tuple(f"question {number}" for number in range(24))
+BOTH = (Share(number=1, of=2), Share(number=2, of=2))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(shares, "POLL", 0.02)
+
+
+def step(stub: Stub, n: int = 2):
+    engine = Endpoint(kind="endpoint", urls=(stub.url,), model="m", part_seconds=0)
+    return sampled(engine, TEXTS, model(kind="served"), n=n)
+
+
+def ready(workplace, step):
+    """Its inputs made, as a flow has them made before it asks for the step."""
+    for given in step.inputs.values():
+        workplace.made(given[0])
+    return step
+
+
+def shared(workplace, step, share: Share):
+    return make_share(step, share, workplace.store, workplace.launcher)
+
+
+def rows_in(workplace, step) -> int:
+    return sum(part.rows for part in workplace.store.parts(step.pool))
+
+
+def test_a_prompts_id_alone_says_in_which_share_it_is():
+    """By numbers that a person can check; a host with other code must come to the same."""
+    prompts = pd.DataFrame({"prompt_id": [f"{number:08x}{'a' * 56}" for number in (0, 1, 2, 3, 4, 5, 2**32 - 1)]})
+    assert [list(Share(number=number, of=3).rows(prompts).index) for number in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert list(Share(number=1, of=3).rows(prompts[4:]).index) == [6]  # whatever is missing: no share moves
+    assert Share(number=1, of=3).rows(prompts[:0]).empty
+
+
+def test_shares_at_once_make_every_row_once_and_the_step_that_follows_makes_none(workplace):
+    with serving(Stub()) as stub:
+        asked = ready(workplace, step(stub))
+        with ThreadPoolExecutor() as threads:
+            made = list(threads.map(lambda share: shared(workplace, asked, share), BOTH))
+        assert workplace.store.manifest(*asked.address.split("/")) is None
+        assert sum(counts["rows"] for counts in made) == sum(counts["rows_made"] for counts in made) == 48
+        assert min(counts["rows_made"] for counts in made) > 0
+        counts = workplace.made(asked).counts
+        assert (counts["rows_found"], counts["rows_made"], len(stub.asked)) == (48, 0, 48)
+        table = workplace.table(asked, "responses.parquet")
+        assert table.groupby("prompt_id").size().to_dict() == dict.fromkeys(ids(TEXTS).values(), 2)
+        assert shared(workplace, asked, BOTH[0]) == {}  # nothing is left to look at
+
+
+def test_what_a_dead_share_left_is_made_by_the_step_and_a_share_that_comes_again_finds_its_rows(workplace):
+    with serving(Stub()) as stub:
+        asked = ready(workplace, step(stub))
+        made = shared(workplace, asked, BOTH[0])["rows_made"]
+        again = shared(workplace, asked, BOTH[0])
+        assert (again["rows_found"], again["rows_made"]) == (made, 0) and 0 < made < 48
+        counts = workplace.made(asked).counts
+        assert (counts["rows_found"], counts["rows_made"], len(stub.asked)) == (made, 48 - made, 48)
+
+
+def test_a_share_that_is_all_refused_is_no_broken_source_once_others_have_answers(workplace):
+    """As without shares: only where the pool holds nothing may the server be wrong, and not the prompts."""
+    mine = {text for text, prompt in ids(TEXTS).items() if int(prompt[:8], 16) % 2 == 1}
+    bad = lambda body, before: refusal() if body["messages"][0]["content"] in mine else None
+    with serving(Stub(manner=bad)) as stub:
+        asked = ready(workplace, step(stub))
+        with pytest.raises(SourceFailed, match="refused"):
+            shared(workplace, asked, BOTH[1])
+        assert rows_in(workplace, asked) == 0
+        shared(workplace, asked, BOTH[0])
+        shared(workplace, asked, BOTH[1])
+        assert workplace.made(asked).counts["refused"] == 2 * len(mine) > 0
+
+
+def refusal():
+    from aiohttp import web
+
+    return web.json_response({"error": {"message": "no"}}, status=400)
+
+
+def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(workplace):
+    slow, go = threading.Event(), threading.Event()
+
+    def says(body):
+        slow.set()
+        go.wait(30)
+        return "yes", []
+
+    said = []
+    with serving(Stub(says=says)) as stub, ThreadPoolExecutor() as threads:
+        two, three = ready(workplace, step(stub)), step(stub, n=3)
+        first = threads.submit(shared, workplace, two, BOTH[0])
+        assert slow.wait(30)
+        watch = lambda step, doing, *numbers: said.append(doing)
+        second = threads.submit(ensure, three, workplace.store, workplace.launcher, watch)
+        try:
+            until(lambda: any("others that fill" in doing for doing in said))
+        finally:
+            go.set()
+        made = first.result()["rows_made"]
+        assert second.result().counts["rows_found"] == made and len(stub.asked) == rows_in(workplace, two) == 72
+
+
+@contextmanager
+def filling(place, share: Share | None):
+    with turn(place.store.blobs, "rows/1", share, lambda message: None):
+        yield
+
+
+def until(true, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def may_be_together(one: Share | None, other: Share | None) -> bool:
+    return one is not None and other is not None and one.of == other.of and one.number != other.number
+
+
+def test_whoever_is_in_a_pool_at_once_has_no_row_in_common_and_all_get_their_turn(workplace):
+    chance, inside, wrong, met, lock = random.Random(3), [], [], set(), threading.Lock()
+    kinds = [None, *(Share(number=number, of=of) for of in (2, 3) for number in range(1, of + 1))]
+
+    def work(share: Share | None) -> None:
+        with filling(workplace, share):
+            with lock:
+                wrong.extend((share, other) for other in inside if not may_be_together(share, other))
+                met.update(str(other) for other in inside)
+                inside.append(share)
+            time.sleep(0.03)
+            with lock:
+                inside.remove(share)
+
+    asked = [threading.Thread(target=work, args=[kind], daemon=True) for kind in chance.sample(kinds * 4, 24)]
+    for one in asked:
+        one.start()
+    until(lambda: not any(one.is_alive() for one in asked), 40)
+    assert not wrong and met  # some did work side by side
+
+
+def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(workplace):
+    """Or the whole, which waits for the shares at work, and shares that wait for the whole, would wait for ever."""
+    entered, told = threading.Event(), threading.Event()
+
+    def waiting() -> None:
+        with turn(workplace.store.blobs, "rows/1", BOTH[0], lambda message: told.set()):
+            entered.set()
+
+    with filling(workplace, None):
+        threading.Thread(target=waiting, daemon=True).start()
+        assert told.wait(10) and not entered.is_set()
+        until(lambda: not live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
+    assert entered.wait(10)
+
+
+def test_shares_without_a_work_pool_are_refused_in_a_line_and_change_no_address():
+    with pytest.raises(ValueError, match="shares: 4 are runs on a work pool, and work_pool names none"):
+        Vllm(kind="vllm", shares=4)
+    shared, alone = (sampled(Vllm(kind="vllm", **how)) for how in ({"shares": 4, "work_pool": "gpu-sample"}, {}))
+    assert (shared.address, shared.pool, shared.how.hosts) == (alone.address, alone.pool, 4)
