@@ -1,5 +1,5 @@
-"""A whole run with suites, collectives and a judge at an endpoint, and again: nobody is asked and nothing is executed. Three
-minutes of CPU."""
+"""A whole run with suites, collectives and a judge at an endpoint, then a matrix over it; each again: nobody is asked and nothing
+is executed. Five minutes of CPU."""
 
 import pytest
 from chain.small import fuse, manifests, write_recipe
@@ -7,6 +7,13 @@ from chain.test_baselines import MORE, judge
 from evaluation.made import folder_of
 from stub_endpoint import moody, stub_endpoint
 
+MIXTURE = """[[evaluation.collectives]]
+name = "mixture"
+model = {{ kind = "mixture-of-agents", aggregator = "source-1" }}
+"""  # its prompt is longer than a tiny model reads
+WARM = (
+    "evaluation.temperature = 1.0\n"  # greedy, such models say one thing over and over, which no judge is asked about
+)
 CHECKED = """
 [[evaluation.suites]]
 suite = "checked"
@@ -14,25 +21,37 @@ name = "skills"
 max_new_tokens = 8
 prompts = { kind = "skills", count = 12, seed = 3 }
 """
+MATRIX = """
+name = "pair"
+base = "{base}"
+[[variants]]
+name = "beta"
+hypothesis = "h"
+set = {{ "wrpo.beta" = 0.5 }}
+"""
 
 
 @pytest.mark.heavy
-def test_a_run_with_suites_and_collectives_asks_nobody_and_executes_nothing_again(tmp_path):
+def test_a_run_with_suites_and_a_matrix_over_it_ask_nobody_and_execute_nothing_again(tmp_path):
     recipe, space = write_recipe(tmp_path), tmp_path / "space"
+    alpaca = folder_of("alpaca-eval", tmp_path / "alpaca", 4)
     head, sources, rest = recipe.read_text().replace("count = 60", "count = 24").partition("\n[[sources]]")
+    (tmp_path / "matrix.toml").write_text(MATRIX.format(base=recipe))
     with stub_endpoint(judge, moody) as stub:
-        how, _, tables = MORE.format(url=stub.url, path=folder_of("alpaca-eval", tmp_path / "alpaca", 4)).partition(
-            "\n\n"
-        )
-        recipe.write_text(f"{head}\n{how}\n{sources}{rest}\n{tables}{CHECKED}")
-        first = fuse(space, "run", str(recipe))
-        print(first.stdout, first.stderr)
-        asked, paid, before = stub.seen.total(), stub.answered.total(), manifests(space / "store")
-        again = fuse(space, "run", str(recipe))
-        print(again.stdout, again.stderr)
-        assert (stub.seen.total(), manifests(space / "store")) == (asked, before)
-    assert first.returncode == again.returncode == 0
-    assert paid > 0 and set(stub.answered.values()) == {1}  # the judge is moody: some of them were asked more than once
-    assert "nothing to do" in again.stdout and "✓" in first.stdout and "✓" not in again.stdout
-    for name in ("best-of-sources", "mixture", "LC@stub-1", "skills"):
-        assert name in first.stdout
+        how, _, tables = MORE.replace(MIXTURE, "").format(url=stub.url, path=alpaca).partition("\n\n")
+        recipe.write_text(f"{head}\n{how}\n{WARM}{sources}{rest}\n{tables}temperature = 1.0\n{CHECKED}")
+        for words in (("run", str(recipe)), ("ablate", str(tmp_path / "matrix.toml"))):
+            paid = stub.answered.total()
+            first = fuse(space, *words)
+            print(first.stdout, first.stderr)
+            assert first.returncode == 0 and "✓" in first.stdout
+            assert stub.answered.total() > paid and set(stub.answered.values()) == {1}  # of a moody judge
+            for name in ("LC@stub-1", "skills"):
+                assert name in first.stdout
+            asked, made = stub.seen.total(), manifests(space / "store")
+            again = fuse(space, *words)
+            assert again.returncode == 0 and "✓" not in again.stdout, again.stdout
+            assert (stub.seen.total(), manifests(space / "store")) == (asked, made)
+        assert "best-of-sources" in fuse(space, "report", str(recipe)).stdout
+    labels = {text.partition('"label":')[2][:60] for text in made.values()}
+    assert any("against the base" in label for label in labels)
