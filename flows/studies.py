@@ -50,7 +50,7 @@ def ablate(
         description="on the same held-out prompts",
         table=[
             {"variant": row["variant"], "state": row["state"]}
-            | {ablating.headed(one): value(row["metrics"][one["key"]], one["scale"]) for one in table["columns"]}
+            | {ablating.headed(one): value(row, one) for one in table["columns"]}
             for row in table["rows"]
         ],
     )
@@ -96,8 +96,8 @@ def evaluate(
     return page
 
 
-def value(cell: dict | None, scale: str) -> str:
-    return ablating.SHOWN[scale](cell["estimate"]["value"]) if cell else "–"
+def value(row: dict, column: dict) -> str:
+    return ablating.numbers(row, column)[0]
 
 
 def span(one: dict) -> str:
