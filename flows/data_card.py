@@ -5,7 +5,8 @@ import json
 from flows.markdown import code, plain
 from flows.recipe import Recipe
 from infra.errors import BadInput
-from infra.store import Manifest, Store
+from infra.manifest import Manifest
+from infra.store import Store
 from tasks.prompts.sets import PromptSets, ReadySelection
 
 FRONT = """---

@@ -19,7 +19,7 @@ from flows.portable import Portable, pack, unpack
 from flows.progress import ProgressArtifact
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
 from infra.gpus import require_gpus
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Observer, ensure
 from tasks.stage import Step
 

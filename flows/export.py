@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from flows.data_card import data_card
 from flows.recipe import Recipe
 from infra.errors import BadInput
-from infra.store import Manifest, Store
+from infra.manifest import Manifest
+from infra.store import Store
 from tasks.pairs import exports
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import Step, lineage

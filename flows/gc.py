@@ -20,8 +20,9 @@ from infra.blobs import Blobs
 from infra.checkpoints import Checkpoints
 from infra.errors import BadInput
 from infra.lease import lease
+from infra.manifest import Manifest
 from infra.settings import settings
-from infra.store import Manifest, Store
+from infra.store import Store
 from infra.uses import HOUSEKEEPING, used
 from tasks.stage import Step, lineage
 

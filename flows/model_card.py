@@ -7,7 +7,8 @@ from flows.data_card import ancestors, made_from
 from flows.markdown import plain
 from flows.place import Place
 from infra.errors import BadInput
-from infra.store import Manifest, Store
+from infra.manifest import Manifest
+from infra.store import Store
 from tasks.stage import Step
 
 FRONT = """---

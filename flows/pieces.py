@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from infra.checkpoints import Checkpoints, checkpoints_of
 from infra.errors import CorruptArtifact
 from infra.lease import live
-from infra.store import FileEntry, Manifest, Store
+from infra.manifest import FileEntry, Manifest
+from infra.store import Store
 from tasks.stage import Step, lineage
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.errors import CorruptArtifact
-from infra.store import Manifest, Store
+from infra.manifest import Manifest
+from infra.store import Store
 from tasks.stage import Step, lineage
 
 COMPARED = 200  # of a stage, the artifacts that a new one is compared with

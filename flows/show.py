@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from infra.errors import BadInput
-from infra.store import Manifest, Store
+from infra.manifest import Manifest
+from infra.store import Store
 
 STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
 

@@ -11,8 +11,9 @@ from flows.plan import needed_addresses
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
 from infra.lease import drop, lease
+from infra.manifest import Manifest
 from infra.settings import settings
-from infra.store import Manifest, Store
+from infra.store import Store
 from tasks.execution import Observer, ensure
 from tasks.stage import Step, lineage
 

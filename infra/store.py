@@ -3,103 +3,20 @@
 Pools hold rows in parts that are each complete or absent: a part's name holds its sha256 and row count.
 """
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import Literal
-
-from pydantic import BaseModel, field_validator
+from pathlib import Path
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact
 from infra.folder import draft_of, seal
-from infra.names import Name, Sha256, Size, measure
+from infra.manifest import FileEntry, Manifest, NewerManifest, content_of
+from infra.names import measure
 
-FORMAT = 1  # of a manifest
 REQUESTS = 16  # at once, of many small ones
-CLOCKED = "speed.parquet"  # by this name an artifact keeps what a clock said while it was made
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
-
-
-class FileEntry(BaseModel, frozen=True, extra="forbid"):
-    name: Name  # inside the artifact
-    path: Name  # under the root of the store; may lie in a pool
-    sha256: Sha256
-    size: Size
-    rows: int | None = None
-
-
-class Reference(BaseModel, frozen=True, extra="forbid"):
-    stage: str
-    fingerprint: str
-
-
-class NewerManifest(ValueError):
-    """Whole, and of a form that only a later version of this project reads."""
-
-
-class Manifest(BaseModel, frozen=True, extra="forbid"):
-    format: Literal[1] = FORMAT
-    stage: str
-    version: str
-    fingerprint: str
-    label: str
-    what: dict
-    inputs: dict[str, list[Reference]]
-    files: tuple[FileEntry, ...]
-    counts: dict[str, float | int | str]
-    provenance: dict
-    started: str
-    seconds: float
-    attempt: str
-
-    @field_validator("files")
-    @classmethod
-    def distinct(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-        """No name stands twice, and none is a folder of another one."""
-        names = {entry.name for entry in files}
-        if len(names) < len(files):
-            raise ValueError("a file's name stands twice")
-        if above := {str(folder) for name in names for folder in PurePosixPath(name).parents} & names:
-            raise ValueError(f"{min(above)!r} is a file and a folder")
-        return files
-
-    @property
-    def content(self) -> str:
-        """What was made; how fast it was made changes nothing about it."""
-        return _content([entry for entry in self.files if entry.name != CLOCKED])
-
-    @property
-    def commit(self) -> str:
-        """Of the code that made it."""
-        return str(self.provenance.get("commit", "unknown"))[:12]
-
-    def render(self) -> bytes:
-        """The stored form: JSON that carries the sha256 of itself without it."""
-        body = self.model_dump(mode="json")
-        return _json(body | {"digest": hashlib.sha256(_json(body)).hexdigest()})
-
-    @classmethod
-    def parse(cls, raw: bytes) -> "Manifest":
-        """ValueError unless `raw` is, byte for byte, what `render` gives for its fields."""
-        fields = json.loads(raw)
-        if not isinstance(fields, dict):
-            raise ValueError("not a JSON object")
-        digest = fields.pop("digest", None)
-        if digest != hashlib.sha256(_json(fields)).hexdigest():
-            raise ValueError("does not fit its own digest")
-        if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
-            raise NewerManifest(
-                f"is of form {fields['format']}, written by a newer version; this one reads form {FORMAT}"
-            )
-        found = cls.model_validate(fields)
-        if found.render() != raw:
-            raise ValueError("is not in the form in which it was written")
-        return found
 
 
 class Store:
@@ -173,7 +90,7 @@ class Store:
         entries = [entry for entry in manifest.files if names is None or entry.name in names]
         if missing := set(names or ()) - {entry.name for entry in entries}:
             raise KeyError(f"{manifest.stage}/{manifest.fingerprint} has no file {sorted(missing)}")
-        folder = self.cache / "folders" / _stage(manifest.stage) / _content(entries)[:20]
+        folder = self.cache / "folders" / _stage(manifest.stage) / content_of(entries)[:20]
         folder.mkdir(parents=True, exist_ok=True)
         for entry in entries:
             _link(folder / entry.name, self._verified_file(entry))
@@ -269,15 +186,6 @@ class Store:
         if sha256 != entry.sha256:
             return f"{where}: sha256 {entry.sha256[:12]}… expected, {sha256[:12]}… found"
         return None
-
-
-def _json(fields: dict) -> bytes:
-    return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False).encode()
-
-
-def _content(entries: Collection[FileEntry]) -> str:
-    named = sorted((entry.name, entry.sha256) for entry in entries)
-    return hashlib.sha256(json.dumps(named, separators=(",", ":")).encode()).hexdigest()
 
 
 def _measure(file: Path) -> tuple[int, str]:

@@ -17,9 +17,10 @@ from infra import hub
 from infra.checkpoints import Checkpoints
 from infra.launch import Launcher
 from infra.lease import lease
+from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
-from infra.store import Manifest, Reference, Store
+from infra.store import Store
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.lease import lease
+from infra.manifest import FileEntry
 from infra.settings import settings
-from infra.store import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
 

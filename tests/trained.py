@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.launch import Launcher
+from infra.manifest import Manifest
 from infra.settings import settings
-from infra.store import Manifest, Store
+from infra.store import Store
 from tasks.execution import Run, ensure
 from tasks.records import SFT_RECORD
 from tasks.sft.stage import SFT, train_sft

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from infra.launch import Launcher
-from infra.store import Manifest, Reference, Store
+from infra.manifest import Manifest, Reference
+from infra.store import Store
 from tasks.execution import Run, ensure
 from tasks.stage import Step, lineage
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import CHECK

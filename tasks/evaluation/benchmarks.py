@@ -14,7 +14,7 @@ from pydantic import Field
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.item_results import Compared, write_results
 from tasks.evaluation.metrics_of_items import compared, measured
 from tasks.execution import Run

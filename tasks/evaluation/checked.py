@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.statistics import interval, mcnemar, say_over_family
 from tasks.execution import Run

@@ -7,7 +7,7 @@ by how little the prompt surprises each model (PackLLM's Top1-PPL, arXiv 2404.11
 import pandas as pd
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.pairwise import copeland
 from tasks.execution import Run
 from tasks.pool import write

@@ -12,7 +12,7 @@ import pandas as pd
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.opening import first_turn, read_suite
 from tasks.evaluation.suites.files import json_lines
 from tasks.execution import Run

@@ -11,8 +11,8 @@ import pandas as pd
 from pydantic import Field
 
 from infra.errors import ProgramFailed
+from infra.manifest import Manifest
 from infra.settings import settings
-from infra.store import Manifest
 from tasks import pool
 from tasks.asking import Address, Asking
 from tasks.evaluation.degenerate import flags

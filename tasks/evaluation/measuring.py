@@ -5,7 +5,7 @@ Every number bears its judge (`LC@judge`): numbers of two judges are not compara
 
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.opening import SuiteName
 from tasks.evaluation.suites import SUITES
 from tasks.execution import Run

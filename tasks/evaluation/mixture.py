@@ -6,7 +6,7 @@
 
 import pandas as pd
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from infra import hub
 from infra.digests import file_digest
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.suites import SUITES
 from tasks.evaluation.suites.files import Question
 from tasks.execution import Run

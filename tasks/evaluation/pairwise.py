@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import Field
 
 from infra.errors import ProgramFailed
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.judging import JudgingHow, replies_to, request_id
 from tasks.evaluation.suites.files import filled

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.manifest import Manifest
 from infra.settings import cores
-from infra.store import Manifest
 from tasks.execution import Run
 from tasks.pairs import candidates
 from tasks.pairs.rules import Categories, Given, Rule

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pairs.candidates import write
 from tasks.pairs.evidence import Evidence, apply, gather, part

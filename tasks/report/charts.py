@@ -3,107 +3,14 @@
 Colours come from the classes target, sft, wrpo and source of style.css; marks also differ by shape and dash.
 """
 
-import html
 import itertools
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
-WIDTH = 440
+from tasks.report.axes import WIDTH, Scale, bottom_axis, label, line, scale, svg, ticks
+from tasks.report.words import Html, compact, finite, measured, role, shorten, text
+
 FEW = 20  # points of a line that are marked one by one
 LEFT = 136
-ROLES = ("target", "sft", "wrpo", "source")
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-class Html(str):
-    """Markup of our own making: the only strings that `text` leaves alone."""
-
-
-class Scale(NamedTuple):
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
-
-
-def text(value: object) -> Html:
-    """Any value as safe markup: what a model or a recipe wrote is shown, never interpreted."""
-    if isinstance(value, Html):
-        return value
-    return Html("–" if value is None else html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
-
-
-def finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def decimal(value: float | None, digits: int = 0, sign: str = "") -> str:
-    return f"{value:{sign},.{digits}f}".replace("-", "−") if finite(value) else "–"
-
-
-def percent(value: float | None) -> str:
-    return decimal(value * 100, 1) + " %" if finite(value) else "–"
-
-
-def compact(value: float | None, style: str = ",.3g") -> str:
-    """Three significant digits at most: for values whose size is not known beforehand."""
-    if not finite(value):
-        return "–"
-    digits, _, power = f"{value:{style}}".rstrip(".").partition("e")
-    return digits.replace("-", "−") + ("×10" + str(int(power)).translate(SUPERSCRIPTS) if power else "")
-
-
-def measured(value: float | None) -> str:
-    """Three significant digits, zeros included; zero itself is plain."""
-    return compact(value, "#,.3g") if value else compact(value)
-
-
-def role(name: str) -> str:
-    return name if name in ROLES else "source"
-
-
-def shorten(name: str, length: int) -> str:
-    kept = (length - 1) // 2
-    return name if len(name) <= length else f"{name[: length - 1 - kept]}…{name[-kept:]}"
-
-
-def ticks(low: float, high: float, count: int = 7) -> list[float]:
-    """At most about `count` round values (1, 2 or 5 times a power of ten) between low and high."""
-    power = 10.0 ** math.floor(math.log10((high - low) / count))
-    step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= count)
-    return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def scale(values: list[float], start: float, end: float, margin: float = 0.06) -> Scale:
-    low, high = min(values), max(values)
-    room = (high - low) * margin or abs(high) * 0.1 or 1.0
-    return Scale(low - room, high + room, start, end)
-
-
-def label(x: float, y: float, words: object, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{text(words)}</text>'
-
-
-def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{kind}"/>'
-
-
-def svg(height: float, title: str, parts: list[str]) -> Html:
-    return Html(f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{text(title)}">{"".join(parts)}</svg>')
-
-
-def bottom_axis(across: Scale, top: float, bottom: float, title: str, show: Callable[[float], str]) -> list[str]:
-    parts = []
-    for tick in ticks(across.low, across.high):
-        parts += [
-            line(across.at(tick), top, across.at(tick), bottom, "grid"),
-            label(across.at(tick), bottom + 16, show(tick), "tick", "middle"),
-        ]
-    return [*parts, label((across.start + across.end) / 2, bottom + 34, title, "axis", "middle")]
 
 
 def mark(x: float, y: float, kind: str) -> str:

@@ -1,7 +1,7 @@
 """The section on reward models: what each makes of the sources' responses, and how far they agree."""
 
-from tasks.report.charts import decimal, measured, percent
 from tasks.report.markup import absent, table
+from tasks.report.words import decimal, measured, percent
 
 
 def jury(numbers: dict) -> str:

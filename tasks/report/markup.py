@@ -1,6 +1,6 @@
 """Tables, figures and what stands where there are none: the parts that the report's sections are made of."""
 
-from tasks.report.charts import Html, text
+from tasks.report.words import Html, text
 
 
 def absent(words: str) -> str:

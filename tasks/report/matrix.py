@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
-from tasks.report.charts import Html, curves, decimal, forest, text
-from tasks.report.page import document, figure, points, rate, table
+from tasks.report.charts import curves, forest
+from tasks.report.document import document
+from tasks.report.estimates import points, rate
+from tasks.report.markup import figure, table
 from tasks.report.suite_view import estimate
+from tasks.report.words import Html, decimal, text
 
 TONES = ("wrpo", "source", "sft", "target")
 FULL = "full"  # the base's row

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.report.jury import jury, table
 

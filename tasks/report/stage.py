@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.report import numbers, page
 from tasks.stage import How, What, stage

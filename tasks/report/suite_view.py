@@ -1,7 +1,8 @@
 """What one suite found: every model's numbers with their judge and what they stand on, differences, answers side by side."""
 
-from tasks.report.charts import Html, decimal, forest, percent, text
+from tasks.report.charts import forest
 from tasks.report.markup import absent, figure, table
+from tasks.report.words import Html, decimal, percent, text
 
 COUNTS = ("questions", "missing", "unanswered", "invalid", "stray", "duplicates", "flagged")
 SHARES = {"first": "won by the first shown", "inconsistent": "changed with the order"}

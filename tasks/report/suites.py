@@ -1,8 +1,9 @@
 """The page of an examination: its suites, their average, the gate."""
 
-from tasks.report.charts import decimal, text
-from tasks.report.page import document, table
+from tasks.report.document import document
+from tasks.report.markup import table
 from tasks.report.suite_view import section
+from tasks.report.words import decimal, text
 
 
 def render(found: dict) -> str:

@@ -2,8 +2,8 @@
 
 from infra.errors import BadInput
 from infra.launch import HERE, Environment
+from infra.manifest import Manifest
 from infra.settings import secret, settings, vllm_environment
-from infra.store import Manifest
 from tasks.crew import Crew
 from tasks.execution import Run
 from tasks.responses.engines import AnyEngine, Endpoint, Transformers, Vllm

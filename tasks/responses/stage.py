@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from infra.errors import BadInput, SourceFailed
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pool import in_order, make_missing
 from tasks.records import REFUSED, RESPONSE

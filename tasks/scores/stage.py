@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
 from tasks.records import SCORE

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.stage import What, stage

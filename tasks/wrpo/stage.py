@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.fit import refuse_none

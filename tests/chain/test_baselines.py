@@ -12,7 +12,7 @@ from stub_endpoint import moody, stub_endpoint
 from flows.fusion import fusion
 from flows.plan import plan_all
 from flows.written import load
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.records import RESPONSE, content_id
 from tasks.responses.stage import asked_prompts
 from tasks.stage import Step, lineage

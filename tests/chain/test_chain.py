@@ -9,8 +9,9 @@ from chain.small import fuse, kill, manifests, start, states, wait_until, write_
 from safetensors.numpy import save_file
 
 from infra.errors import BadInput, ProgramFailed, StoreUnreachable, Unavailable
+from infra.manifest import CLOCKED
 from infra.prefect_server import local_server
-from infra.store import CLOCKED, Store
+from infra.store import Store
 
 AFTER_MODELS = ("per-model", "reward", "SFT", "pairs", "WRPO", "evaluation", "report")
 AFTER_SFT = ("per-model sampling · SFT", "reward annotation · SFT", "pairs", "WRPO", "evaluation", "report")

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from infra.checkpoints import Checkpoints
 from infra.errors import StoreUnreachable
+from infra.manifest import Manifest
 from infra.settings import settings
-from infra.store import Manifest, Store
+from infra.store import Store
 from tasks.stage import lineage
 from tests.chaos.chain import Diary, chain, run_chain
 from tests.chaos.fatal import Points, arm

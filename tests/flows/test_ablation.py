@@ -12,7 +12,7 @@ from flows.console import make_console
 from flows.matrix_table import matrix_table
 from flows.plan import plan_all
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.report.matrix import render
 from tasks.stage import lineage
 

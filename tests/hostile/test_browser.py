@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.report import matrix, page, suites
+from tasks.report.document import POLICY
 from tests.report.test_page import numbers
 
 MARK = "the-page-was-taken-over"
@@ -128,10 +129,10 @@ def test_the_attacks_take_a_page_that_does_not_escape(tmp_path):
 def test_what_a_model_said_is_shown_and_not_run(name, tmp_path):
     """Without the page's policy, which would forbid scripts even where one got through."""
     text = pages(" ".join(ATTACKS))[name]
-    shown = opened(text.replace(page.POLICY, "default-src *"), tmp_path)
+    shown = opened(text.replace(POLICY, "default-src *"), tmp_path)
     assert shown.split("<title>")[1].split("</title>")[0] != MARK
     found = Elements(shown)
     assert found.tags <= OURS, found.tags - OURS
     assert not [word for word, _ in found.attributes if word.startswith("on")]
     assert all(value.startswith("#") for word, value in found.attributes if word in ("href", "src", "srcdoc"))
-    assert html.escape(ATTACKS[0], quote=False) in shown and page.POLICY in text
+    assert html.escape(ATTACKS[0], quote=False) in shown and POLICY in text

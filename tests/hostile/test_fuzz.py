@@ -15,7 +15,7 @@ from flows.complaints import describe
 from flows.recipe import Recipe
 from flows.written import SHIPPED, apply
 from infra.errors import BadInput
-from infra.store import Manifest
+from infra.manifest import Manifest
 from tasks.prompts.columns import Columns, record
 from tasks.prompts.reading import read_prompts
 

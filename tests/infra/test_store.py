@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import BadInput, CorruptArtifact
-from infra.store import FileEntry, Manifest, Reference, Store
+from infra.manifest import FileEntry, Manifest, Reference
+from infra.store import Store
 
 fork = multiprocessing.get_context("fork")
 

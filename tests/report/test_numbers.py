@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from infra.store import Reference
+from infra.manifest import Reference
 from tasks.records import PROMPT
 from tasks.report import jury
 from tasks.report.numbers import (

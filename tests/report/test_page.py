@@ -7,7 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.report import charts, jury_view, page
+from tasks.report import charts, jury_view, page, record_view, result_view
+from tasks.report.axes import Scale, ticks
+from tasks.report.headline import headline
+from tasks.report.words import measured, percent
 
 LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
@@ -199,7 +202,7 @@ def test_nothing_is_loaded_from_anywhere(values):
 
 
 def test_every_result_stands_with_its_interval():
-    shown = page.results(numbers())
+    shown = result_view.results(numbers())
     for value, interval in (
         ("41.3 %", "36.3 to 46.3 %"),
         ("30.1 %", "26.1 to 34.1 %"),
@@ -214,7 +217,7 @@ def test_every_result_stands_with_its_interval():
 
 
 def test_the_headline_shows_the_three_models_in_order():
-    shown = visible("</style>" + page.headline(numbers()))
+    shown = visible("</style>" + headline(numbers()))
     assert re.search(r"target.*41\.3 %.*SFT.*53\.1 %.*WRPO.*62\.2 %", shown)
     assert re.search(r"accuracy\s+\+11\.8 pp", shown)
 
@@ -233,9 +236,9 @@ def test_the_headline_shows_the_three_models_in_order():
 )
 def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
     one = difference("SFT", "WRPO", "accuracy", 0.02, low, high)
-    assert f"<td>{reading}</td>" in page.differences({**numbers(), "differences": [one]})
-    headline = page.headline({**numbers(), "differences": [one], "summary": ""})
-    assert ("within noise" in headline) == (reading == "within noise")
+    assert f"<td>{reading}</td>" in result_view.differences({**numbers(), "differences": [one]})
+    head = headline({**numbers(), "differences": [one], "summary": ""})
+    assert ("within noise" in head) == (reading == "within noise")
 
 
 def test_what_is_absent_is_said_in_words():
@@ -262,7 +265,7 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
 
 
 def test_a_missing_step_leaves_a_gap_in_the_curve():
-    flat = charts.Scale(0.0, 10.0, 0.0, 10.0)
+    flat = Scale(0.0, 10.0, 0.0, 10.0)
     points = [(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)]
     assert charts.trace(points, flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
 
@@ -272,7 +275,7 @@ def test_a_whisker_spans_exactly_its_interval():
         ("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
         ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0}),
     ]
-    drawn = charts.forest(rows, "rate", None, charts.percent, str)
+    drawn = charts.forest(rows, "rate", None, percent, str)
     whisker = r'x1="([\d.]+)" y1="{0}" x2="([\d.]+)" y2="{0}" class="whisker"'
     first, last = ([float(end) for end in re.search(whisker.format(y), drawn).groups()] for y in (20, 48))
     assert first[1] == last[1]
@@ -291,7 +294,7 @@ def test_a_whisker_spans_exactly_its_interval():
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
-    assert charts.ticks(low, high) == pytest.approx(wanted)
+    assert ticks(low, high) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +302,7 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
     [(0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")],
 )
 def test_a_measured_value_has_three_significant_digits(value, words):
-    assert charts.measured(value) == words
+    assert measured(value) == words
 
 
 @pytest.mark.parametrize("wanted", [[100.0, 101.0, 99.0], [36.0, 36.5, 37.0], [200.0, 199.0, 198.0]])
@@ -312,7 +315,7 @@ def test_labels_at_the_ends_of_lines_never_overlap_nor_leave_the_chart(wanted):
 
 
 def test_times_and_totals_of_costs_are_summed_over_what_is_known():
-    shown = visible("</style>" + page.costs(numbers()))
+    shown = visible("</style>" + record_view.costs(numbers()))
     for words in ("12.3 s", "2 min 25 s", "1 h 06 min", "8,500", "50,000"):
         assert words in shown
     assert re.search(r"Total\s+8,500\s+50,000\s+1 h 09 min", shown)

@@ -1,0 +1,54 @@
+"""The course of both trainings, as logged."""
+
+from tasks.report.charts import curves
+from tasks.report.markup import absent, figure
+
+REWARDS = [
+    ("reward_source_best", "best of sources", "source"),
+    ("reward_own_best", "best own", "wrpo"),
+    ("reward_own_worst", "worst own", "target"),
+]
+ACCURACIES = [
+    ("accuracy_source", "sources", "source"),
+    ("accuracy_own", "own", "target"),
+    ("accuracy_weighted", "weighted", "wrpo"),
+]
+
+
+def dynamics(numbers: dict) -> str:
+    found = numbers["dynamics"]
+    if not found:
+        return absent("No steps of WRPO training were logged.")
+    implicit = figure(
+        "Implicit rewards of the preferred (best of sources, best own) and dispreferred (worst own) responses, and how "
+        "often a preferred one is ahead: look for the preferred curves parting from the dispreferred one. Logged "
+        "values, unsmoothed; weighted by α where it says so.",
+        [
+            curves(found, REWARDS, "implicit reward (nats)", zero=True),
+            curves(found, ACCURACIES, "ahead of worst own (share of pairs)"),
+            curves(found, [("margin", "", "wrpo")], "weighted margin (nats)", zero=True),
+            curves(found, [("alpha", "", "source")], "α, weight of the best of sources", zero=True),
+        ],
+    )
+    return implicit + figure(
+        "Course of the optimisation: the loss should settle, and the norm of the gradient stay bounded.",
+        [
+            curves(found, [("loss", "", "wrpo")], "WRPO loss"),
+            curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
+            curves(found, [("learning_rate", "", "wrpo")], "learning rate", zero=True),
+        ],
+    )
+
+
+def tuning(numbers: dict) -> str:
+    found = numbers["sft_dynamics"]
+    if not found:
+        return absent("No steps of SFT were logged.")
+    return figure(
+        "Training loss and learning rate of SFT: look for a loss that settles; it is on training data, so a "
+        "low value alone is no sign of quality.",
+        [
+            curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
+            curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True),
+        ],
+    )
