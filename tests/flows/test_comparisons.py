@@ -44,11 +44,11 @@ ONLY = '{{ suite = "checked", name = "{name}", ' + PROMPTS + " }}"
 BETAS = {"a": '"wrpo.beta" = 0.2', "b": '"wrpo.beta" = 0.3', "c": '"wrpo.beta" = 0.4', "d": '"wrpo.beta" = 0.5'}
 
 
-def matrix(folder, **variants: str):
+def matrix(folder, suites: str = SUITES, **variants: str):
     if not (folder / "arena").exists():
         folder_of("arena-hard", folder / "arena", 4)
     made = "".join(VARIANT.format(name=name, fields=fields) for name, fields in variants.items())
-    text = MATRIX.format(suites=SUITES.format(folder=folder / "arena"), variants=made)
+    text = MATRIX.format(suites=suites.format(folder=folder / "arena"), variants=made)
     (folder / "matrix.toml").write_text(text)
     return load_matrix(str(folder / "matrix.toml"))
 
@@ -86,6 +86,31 @@ def test_a_variants_last_model_is_compared_with_the_bases_by_the_suites_own_stag
 def test_what_was_asked_or_judged_otherwise_is_not_compared(tmp_path, fields, left):
     _, (full, variant) = matrix(tmp_path, a=f"{BETAS['a']}, {fields}")
     assert list(comparisons(full.last, variant.last, "a")) == left
+
+
+LEADERBOARD = """
+[[set."evaluation.suites"]]
+suite = "lm-eval"
+path = "{folder}"
+tasks = [{{ task = "made", shots = 0 }}]
+"""
+
+
+def test_scores_of_single_questions_are_compared_over_those_that_both_have(tmp_path, workplace):
+    (tmp_path / "arena").mkdir()
+    (tmp_path / "arena" / "made.yaml").write_text("task: made\n")
+    found, runs = matrix(tmp_path, LEADERBOARD, a=BETAS["a"])
+    values = {"full": [1.0, 1.0, 0.0, 1.0], "a": [1.0, 0.0, 0.0]}
+    for run in runs:
+        (results,) = run.last.inputs["suites"]
+        mine = pd.DataFrame({"task": "made", "value": values[run.variant.name]}).reset_index(names="item")
+        for items in results.inputs["items"]:
+            put(workplace, items, items=mine)
+        ensure(results, workplace.store, workplace.launcher)
+    ensure(comparisons(runs[0].last, runs[1].last, "a")["lm-eval"], workplace.store, workplace.launcher)
+    full, cell = (row["metrics"]["suite lm-eval"] for row in matrix_table(found, runs, workplace.store)["rows"])
+    assert (full["estimate"]["value"], cell["estimate"]["value"]) == (75.0, pytest.approx(100 / 3))
+    assert cell["difference"]["value"] == pytest.approx(-100 / 3) and cell["difference"]["p"] == 1.0
 
 
 def put(workplace, step, **tables: pd.DataFrame) -> None:
