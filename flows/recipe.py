@@ -160,6 +160,17 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def quantised_whole(self) -> "Recipe":
+        for stage in ("sft", "wrpo"):
+            lora = getattr(self, stage).lora
+            if lora and lora.base == "nf4" and getattr(self.how, stage).deepspeed:
+                raise ValueError(
+                    f"how.{stage}.deepspeed: weights in nf4 are not shared out, and adapters leave nothing worth sharing:"
+                    f' leave it out, or {stage}.lora.base = "full"'
+                )
+        return self
+
+    @model_validator(mode="after")
     def engines_have_models(self) -> "Recipe":
         for name, engine in self.how.engines.items():
             if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:

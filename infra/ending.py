@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.errors import BadInput, ProgramFailed, Unavailable
 
 LOG_TAIL = 20
+SAVING = "saving"  # a program that was told to end leaves this in its folder: it has heard, and saves
 TORCHRUN = "torch/distributed/elastic/"
 
 

@@ -1,7 +1,6 @@
 """Runs a program in a process of its own, tied to this one: it ends when we end, however we end."""
 
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.devices import Devices
-from infra.ending import end_group, failure, send
+from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
 from infra.settings import program_environment, settings
 
@@ -37,15 +36,17 @@ class Launcher:
         self.threads = threads or settings().threads_per_program
         self.devices = Devices()
         self.stopped = threading.Event()
-        self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may save
+        self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may say that it saves
         self.running: set[int] = set()
+        self.saving: set[int] = set()
 
     def leave(self) -> None:
-        """We are interrupted: our programs end, and may save first. Who interrupts again does not wait."""
+        """We are interrupted: our programs end, and may save first, for as long as that takes. Who interrupts again does
+        not wait."""
         self.patience = time.monotonic() + settings().save_seconds
         self.stopped.set()
         try:
-            while self.running and time.monotonic() < self.patience:
+            while self.running and (self.saving or time.monotonic() < self.patience):
                 time.sleep(0.1)
         finally:
             self.patience = 0.0
@@ -88,14 +89,15 @@ class Launcher:
             )
         self.running.add(process.pid)
         try:
-            self._attend(process, module, watch)
+            self._attend(process, module, watch, log.parent)
         finally:
             end_group(process)
             self.running.discard(process.pid)
+            self.saving.discard(process.pid)
         if process.returncode != 0:
             raise failure(module, process.returncode, log)
 
-    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
+    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None], out: Path) -> None:
         """Returns when the program has ended by itself."""
         try:
             while process.poll() is None and not self.stopped.is_set():
@@ -104,20 +106,23 @@ class Launcher:
         except BaseException as problem:
             if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
                 self.patience = time.monotonic() + settings().save_seconds
-                self._let_save(process, watch)
+                self._let_save(process, watch, out / SAVING)
             raise
         if process.poll() is None:
-            self._let_save(process, watch)
+            self._let_save(process, watch, out / SAVING)
             if process.returncode != 0:
                 raise ProgramFailed(f"{module} was ended: the run is interrupted, or has failed beyond mending")
         watch()
 
-    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None]) -> None:
-        """A training writes a checkpoint when it is told to end, and `watch` takes it to the store."""
+    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None], heard: Path) -> None:
+        """A training finishes its step and writes a checkpoint when it is told to end, and `watch` takes it to the store.
+        What that takes depends on the model: the program that has `heard` is waited for."""
         if time.monotonic() >= self.patience:
             return
         send(process, signal.SIGTERM)
-        while process.poll() is None and time.monotonic() < self.patience:
+        while process.poll() is None and self.patience and (heard.exists() or time.monotonic() < self.patience):
+            if heard.exists():
+                self.saving.add(process.pid)
             watch()
             time.sleep(0.1)
         watch()
@@ -125,9 +130,9 @@ class Launcher:
 
 def as_group(processes: int) -> list[str]:
     """torchrun on this machine alone. Its workers inherit our end of the tether, so they too end when we do. Of itself it
-    gives them half a minute to save, however long we do."""
+    gives them half a minute to save; here it is we who lose patience."""
     if not processes:
         return []
-    patience = f"--shutdown-timeout={math.ceil(settings().save_seconds)}"
+    patience = "--shutdown-timeout=86400"
     words = ["--standalone", "--local-addr=localhost", f"--nproc-per-node={processes}", patience, "-m"]
     return ["torch.distributed.run", *words]

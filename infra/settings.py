@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
     )
     save_seconds: float = Field(
-        20, ge=0, le=86_400, description="what an interrupted program may take to save, in seconds; then it is killed"
+        20,
+        ge=0,
+        le=86_400,
+        description="an interrupted program is killed that has not said after so many seconds that it saves",
     )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 

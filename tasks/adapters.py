@@ -7,6 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
 from infra.errors import BadInput
+from tasks.quantised import dequantised, is_quantised
 
 
 def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
@@ -22,7 +23,10 @@ def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedM
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    begun = get_peft_model(model, config)
+    if is_quantised(model):
+        del model.is_loaded_in_4bit  # peft has seen it; TRL would round the adapter itself to bf16
+    return begun
 
 
 def refuse_unknown(model: PreTrainedModel, targets: list[str]) -> None:
@@ -48,5 +52,12 @@ def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
 
 
 def merged(model: torch.nn.Module) -> PreTrainedModel:
-    """A model of the kind it was made from, adapter and all."""
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    """A model of the kind it was made from, adapter and all. A quantised one is merged into the weights that the adapter was
+    trained on: into the full ones that they were rounded from it would be another model."""
+    if not isinstance(model, PeftModel):
+        return model
+    if is_quantised(model.get_base_model()):
+        adapter = {name: value.detach().cpu() for name, value in model.named_parameters() if value.requires_grad}
+        model = get_peft_model(dequantised(model.unload()), model.peft_config["default"])
+        model.load_state_dict(adapter, strict=False)
+    return model.merge_and_unload()

@@ -17,15 +17,16 @@ TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
-def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto") -> PreTrainedModel:
-    """`kind` is one of transformers' Auto classes. Only safetensors, only from the folder, no code of the model's own."""
+def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto", **more: Any) -> PreTrainedModel:
+    """`kind` is one of transformers' Auto classes, which takes `more`. Only safetensors, only from the folder, no code of the
+    model's own."""
     if not (Path(folder) / "config.json").is_file():
         raise BadInput(f"model: {folder} holds no config.json")
     if (Path(folder) / "adapter_config.json").exists():  # transformers would read the base from where this says
         raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
     with blamed(f"model: {folder}"):
         model, found = kind.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL, **more
         )
     missing = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if missing:

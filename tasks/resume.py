@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from infra.ending import SAVING
 from tasks import zero
 from tasks.group import anywhere
 from tasks.optimizer_state import put_state, state_of, trained
@@ -49,7 +50,9 @@ class Checkpoints(TrainerCallback):
         self.terminated = False
 
     def terminate(self, *_) -> None:
+        """The step is finished first. Whoever told us waits for it, and for the checkpoint, from here on."""
         self.terminated = True
+        (self.out / SAVING).touch()
 
     def on_train_begin(self, args, state, control, **parts):
         """Trainer has put back the weights and the step by now, and knows where in the data it is."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,21 +53,37 @@ def specials(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
 
 def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     """The same of messages that spell special tokens. While the template is rendered each of these words stands behind a
-    mark, a character for private use that is in no message, so what spells a special token afterwards the template wrote:
-    another such character stands in for that, and the words come back. Then all is encoded at once, so that the words
-    merge with their neighbours as in any text, and the rest is what it is without them. (Of the templates' filters none
-    sees through a mark, which is no space, no letter and no tag.)
-    """
-    special = specials(tokenizer)
-    said = "".join(turn["content"] for turn in messages)
-    unused = lambda first: (chr(point) for point in range(first, first + 0xFFFE) if chr(point) not in said)
-    marks = dict(zip(sorted(set(special.findall(said))), unused(0xF0000), strict=False))
+    mark, which is no space, no letter and no tag: of the templates' filters none sees through it."""
+    special, marks = specials(tokenizer), marks_for(tokenizer, "".join(turn["content"] for turn in messages))
     hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
     rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
+    return ids_around(tokenizer, rendered, marks)
+
+
+def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, said: str, after: str) -> list[int]:
+    """Of a whole conversation as a template wrote it, where the words of its last turn alone stay words."""
+    marks = marks_for(tokenizer, said)
+    hidden = specials(tokenizer).sub(lambda word: marks[word[0]], said)
+    return ids_around(tokenizer, before + hidden + after, marks)
+
+
+def marks_for(tokenizer: PreTrainedTokenizerBase, said: str) -> dict[str, str]:
+    """For each word in it that spells a special token a character for private use that is not in it."""
+    return dict(zip(sorted(set(specials(tokenizer).findall(said))), unused(0xF0000, said), strict=False))
+
+
+def unused(first: int, text: str) -> Iterator[str]:
+    return (chr(point) for point in range(first, first + 0xFFFE) if chr(point) not in text)
+
+
+def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[str, str]) -> list[int]:
+    """What a template wrote around words that are hidden behind marks. What spells a special token in it is the template's
+    own: another character stands in for that, and the words come back. Then all is encoded at once, so that the words
+    merge with their neighbours as in any text, and the rest is what it is without them."""
     places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
-    stand_ins = dict(zip(places, unused(0x100000), strict=False))
+    stand_ins = dict(zip(places, unused(0x100000, rendered), strict=False))
     stands = lambda word: stand_ins[tokenizer.convert_tokens_to_ids(word[0])]
-    text = special.sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
+    text = specials(tokenizer).sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
     reader, meant = with_stand_ins(tokenizer, tuple(stand_ins.items()))
     ids = reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [meant.get(token, token) for token in ids]

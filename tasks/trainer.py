@@ -94,7 +94,10 @@ def enough_memory(job: dict, room: str) -> Iterator[None]:
     except Exception as problem:
         if not out_of_memory(problem):
             raise
-        adapters = "" if what.get("lora") else f", train adapters alone ({room}.lora)"
+        lora = what.get("lora")
+        adapters = "" if lora else f", train adapters alone ({room}.lora)"
+        if lora and lora.get("base") != "nf4":
+            adapters = f", hold what is not trained in 4 bits ({room}.lora.base)"
         raise BadInput(
             f"out of memory: lower how.{room}.device_batch_size ({how['device_batch_size']}), set"
             f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), share the training out among"

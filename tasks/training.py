@@ -8,14 +8,15 @@ from tasks.stage import How, Seed, What
 
 
 class Lora(What):
-    """Low-rank adapters are trained, the model's own weights stay; what is left is the whole model, adapters merged.
-
-    (QLoRA quantises the model with kernels that need a GPU, and is not offered.)
-    """
+    """Low-rank adapters are trained, the model's own weights stay; what is left is the whole model, adapters merged."""
 
     rank: int = Field(gt=0)
     alpha: float = Field(gt=0, allow_inf_nan=False, description="the adapters' output is scaled by alpha / rank")
     targets: tuple[str, ...] = Field((), description="names of linear layers, e.g. q_proj; none: all but the LM head")
+    base: Literal["full", "nf4"] = Field(
+        "full",
+        description="nf4: QLoRA, adapters on linear layers rounded to 4 bits; what is left is adapters and rounded weights",
+    )
 
 
 class Training(What):

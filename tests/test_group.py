@@ -12,13 +12,15 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from test_resume import SERVER, job, records, result, work
+from test_quantised import needs_bitsandbytes
+from test_resume import SERVER, job, records, result, width, work
 from wrpo.references import log_probs, stored
 
 from flows.fusion import fusion
 from flows.written import load
 from infra.errors import BadInput
 from tasks import zero
+from tasks.quantised import base_of
 from tasks.resume import finished
 
 STEPS, HALF = 8, 4
@@ -31,6 +33,7 @@ ZERO = {
 }
 KINDS = {"plain": {}} | ZERO
 LORA = {"rank": 2, "alpha": 4.0, "targets": []}
+QLORA = LORA | {"base": "nf4"}
 
 
 def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) -> None:
@@ -63,8 +66,10 @@ def alone(room: str, given: dict, out: Path) -> None:
 
 def settings(room: str, folder: Path, kind: str, **what) -> dict:
     """Eleven rows in batches of four, in fours of one: the last batch of an epoch is one short."""
-    given = job(room, folder, steps=STEPS, device_batch_size=1, checkpoint_steps=HALF, **KINDS[kind])
-    tiny.save(tiny.llama(), folder / "model")  # without dropout, of which each process would draw its own
+    lora, how = what.get("lora"), KINDS[kind] | {"device_batch_size": 1, "checkpoint_steps": HALF}
+    given = job(room, folder, steps=STEPS, lora=lora, **how)
+    model = tiny.llama(hidden=width(base_of(what)))  # without dropout, of which each process would draw its own
+    tiny.save(model, folder / "model")
     return given | {"what": given["what"] | what}
 
 
@@ -89,6 +94,7 @@ CASES = [
     pytest.param("sft", "plain", {}, marks=heavy),
     pytest.param("wrpo", "zero 2", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
     pytest.param("wrpo", "zero 3", {"lora": LORA}, marks=[needs_deepspeed, heavy]),
+    *[pytest.param(room, "plain", {"lora": QLORA}, marks=[needs_bitsandbytes, heavy]) for room in ("sft", "wrpo")],
     *[pytest.param("sft", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO],
     *[pytest.param("wrpo", kind, {}, marks=[needs_deepspeed, heavy]) for kind in ZERO if "offloaded" in kind],
 ]

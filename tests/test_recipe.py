@@ -109,6 +109,11 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
         ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
+        ("wrpo.source_worst=true", "pairs.kind: 'wrpo' fills no source_worst, which 'wrpo' reads"),
+        (
+            "wrpo={objective='dpo', pair='sources', learning_rate=1e-6}",
+            "pairs.kind: 'wrpo' fills no source_worst, which",
+        ),
         ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
         ("checks={seconds=0}", "checks.seconds: Input should be greater than 0, not 0"),
         ("checks.where='here'", "checks.where: there is no such field (value 'here')"),

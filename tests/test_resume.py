@@ -21,18 +21,25 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from wrpo.references import stored
 
 from flows.written import load
+from infra.ending import SAVING
 from infra.errors import BadInput
 from tasks.loading import blamed
 from tasks.program import Progress
+from tasks.quantised import base_of
 from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.resume import finished, restore, write
 
 STEPS, EVERY = 60, 4
+LORA = {
+    name: {"rank": 2, "alpha": 4.0, "targets": [], "base": base} for name, base in (("lora", "full"), ("qlora", "nf4"))
+}
+KINDS = [pytest.param(f"wrpo {name}", marks=pytest.mark.heavy) for name in LORA]
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tasks.wrpo.train", "tasks.sft.train", *["deepspeed"] * bool(find_spec("deepspeed"))])
 
@@ -53,13 +60,14 @@ def records(room: str) -> list[dict]:
     return rows
 
 
-def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
+def job(room: str, folder: Path, steps: int = STEPS, lora: dict | None = None, **how) -> dict:
     file, schema = folder / "records.parquet", {"sft": SFT_RECORD, "wrpo": PREFERENCE_RECORD}[room]
     pq.write_table(pa.Table.from_pylist(records(room), schema=schema), file)
-    tiny.save(dropping(room), folder / "model")
+    base = base_of({"lora": lora})
+    tiny.save(dropping(room, hidden=width(base)), folder / "model")
     what = {
         "learning_rate": 1e-3, "epochs": 99, "batch_size": 4, "max_length": 64, "warmup_ratio": 0.1, "max_steps": steps,
-        "precision": "fp32",
+        "precision": "fp32", "lora": lora,
         **({"objective": {"kind": "wrpo", "beta": 0.3, "alpha": 0.5}} if room == "wrpo" else {}),
     }  # fmt: skip
     settings = {
@@ -68,13 +76,18 @@ def job(room: str, folder: Path, steps: int = STEPS, **how) -> dict:
     }  # fmt: skip
     inputs = {"records" if room == "sft" else "pairs": [str(file)], "model": str(folder / "model")}
     if room == "wrpo":
-        inputs["reference"] = [str(stored(folder / "model", records(room), folder / "reference"))]
+        inputs["reference"] = [str(stored(folder / "model", records(room), folder / "reference", base=base))]
     return {**inputs, "what": what, "how": settings | how, "seed": 5, "threads": 1}
 
 
-def dropping(room: str):
+def width(base: str) -> int:
+    """Of the models here; whole blocks of weights are rounded."""
+    return 64 if base == "nf4" else 32
+
+
+def dropping(room: str, **size: int):
     """SFT keeps dropout, so that its random states matter; WRPO switches it off."""
-    model = tiny.llama()
+    model = tiny.llama(**size)
     model.config.attention_dropout = 0.3 if room == "sft" else 0.0
     return model
 
@@ -114,13 +127,11 @@ def result(out: Path) -> tuple[str, list[dict]]:
     return weights, pq.read_table(out / "steps.parquet").to_pylist()
 
 
-@pytest.fixture(scope="module", params=["wrpo", "sft", pytest.param("wrpo lora", marks=pytest.mark.heavy)])
+@pytest.fixture(scope="module", params=["wrpo", "sft", *KINDS])
 def unbroken(request, tmp_path_factory):
     room, _, lora = request.param.partition(" ")
     folder = tmp_path_factory.mktemp(room)
-    given = job(room, folder)
-    if lora:
-        given["what"]["lora"] = {"rank": 2, "alpha": 4.0, "targets": []}
+    given = job(room, folder, lora=LORA.get(lora))
     assert run(room, given, folder / "out") == 0
     return room, given, result(folder / "out")
 
@@ -139,6 +150,18 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unb
     assert result(out) == expected
 
 
+@needs_bitsandbytes
+@pytest.mark.parametrize("room", ["sft", "wrpo"])
+def test_a_base_is_rounded_alike_again_when_the_training_of_its_adapter_goes_on(room, tmp_path):
+    given, out = job(room, tmp_path, steps=10, lora=LORA["qlora"], checkpoint_steps=3), tmp_path / "out"
+    assert run(room, given, tmp_path / "unbroken") == 0
+    for steps in (4, 2):  # at step 4, and from step 3 on at step 5
+        assert run(room, given, out, (steps, 0)) == -signal.SIGKILL
+    assert run(room, given, out) == 0
+    assert result(out) == result(tmp_path / "unbroken")
+    assert all("lora_" in name for name in load_file(finished(out)[-1] / "model.safetensors"))
+
+
 def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
     room, given, expected = unbroken
     given, out = {**given, "how": given["how"] | {"checkpoint_steps": 0}}, tmp_path / "out"
@@ -150,6 +173,7 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
     process.join(300)
     (saved,) = finished(out)
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
+    assert (out / SAVING).exists()
     elsewhere = tmp_path / "elsewhere"
     assert run(room, given | {"resume": str(saved)}, elsewhere) == 0
     assert result(elsewhere) == expected
@@ -252,7 +276,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     assert not (tmp_path / "out/model").exists()
 
 
-@pytest.mark.parametrize("where", ["load_model", "make_ready", "adapted"])
+@pytest.mark.parametrize("where", ["load_base", "make_ready", "adapted"])
 @pytest.mark.parametrize("program", ["train", "reference"])
 def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(program, where, tmp_path, monkeypatch):
     def too_much(*_, **__):

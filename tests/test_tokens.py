@@ -131,22 +131,29 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("swallows", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_spelled_word_changes_nothing_but_itself_in_tokenizers_of_other_kinds(kind, swallows):
-    """Some put a space before a text, but not after a special token; Phi-3's special tokens swallow the line's end."""
+WORDS = ["<bos>", "<eos>", "<|user|>", "<|assistant|>", "<|end|>"]
+
+
+def of_kind(kind: str, swallows: bool) -> PreTrainedTokenizerFast:
+    """`swallows`: Phi-3's special tokens swallow the line's end."""
     before, vocabulary = KINDS[kind]
     backend = Tokenizer(models.BPE({token: place for place, token in enumerate(vocabulary)}, [], unk_token="<unk>"))
     backend.pre_tokenizer = before
-    words = ["<bos>", "<eos>", "<|user|>", "<|assistant|>", "<|end|>"]
-    backend.add_special_tokens([AddedToken(word, special=True, normalized=False, rstrip=swallows) for word in words])
+    backend.add_special_tokens([AddedToken(word, special=True, normalized=False, rstrip=swallows) for word in WORDS])
     template = (
         "{{ bos_token }}{% for turn in messages %}<|{{ turn.role }}|>\n{{ turn.content }}<|end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
     )
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", chat_template=template
     )
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spelled_word_changes_nothing_but_itself_in_tokenizers_of_other_kinds(kind, swallows):
+    """Some put a space before a text, but not after a special token."""
+    tokenizer = of_kind(kind, swallows)
     turns = [{"role": "user", "content": "say it"}, {"role": "assistant", "content": "  yes"}, *TURNS]
     plain = prompt_ids(tokenizer, turns)
     assert with_one_bos(tokenizer, around_words(tokenizer, turns)) == plain
@@ -154,7 +161,7 @@ def test_a_spelled_word_changes_nothing_but_itself_in_tokenizers_of_other_kinds(
     spelled = tokenizer.convert_ids_to_tokens(prompt_ids(tokenizer, turns))
     assert spelled[:7] == tokenizer.convert_ids_to_tokens(plain[:7])
     assert spelled[-15:] == tokenizer.convert_ids_to_tokens(plain[-15:])
-    special = [token for token in spelled if token in words]
+    special = [token for token in spelled if token in WORDS]
     turn = ["<|user|>", "<|end|>", "<|assistant|>"]
     assert special == ["<bos>", *turn, "<|end|>", *turn]
 

@@ -39,13 +39,13 @@ def tokenizer(bos: bool = True, adds_bos: bool = True, template: str = TEMPLATE,
     )
 
 
-def llama(seed: int = 0, scale: float = 0.2, layers: int = 2) -> LlamaForCausalLM:
+def llama(seed: int = 0, scale: float = 0.2, layers: int = 2, hidden: int = 32) -> LlamaForCausalLM:
     """Random weights large enough that log-probabilities differ visibly between responses."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(SPECIAL) + len(string.ascii_letters + string.digits + string.punctuation) + 2,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=2,

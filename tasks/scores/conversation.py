@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from tasks.tokens import with_one_bos
+from tasks.tokens import around_answer, specials, with_one_bos
 
 MARK = "\ue000the response\ue001"  # stands in no template and in no text
 
@@ -34,7 +34,6 @@ class Conversations:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
-        self.special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.messages: list[dict] | None = None
 
     def __call__(self, messages: list[dict], text: str) -> Text:
@@ -43,22 +42,23 @@ class Conversations:
         whole = self.rendered(messages, text)
         framed = whole.startswith(self.before) and whole.endswith(self.after)
         said = whole[len(self.before) : len(whole) - len(self.after)] if framed else ""
-        apart = self.prompt + self.ids(said, split=True) + self.end
-        if framed and any(word in said for word in self.special):
-            return Text(apart, len(self.prompt))  # words that spell a special token stay words
-        together = with_one_bos(self.tokenizer, self.ids(whole))
-        return Text(together, len(self.prompt), framed and together[: len(self.prompt)] == self.prompt)
+        if specials(self.tokenizer).search(said):  # words that spell a special token stay words
+            ids = around_answer(self.tokenizer, self.before, said, self.after)
+        else:
+            ids = self.ids(whole)
+        ids = with_one_bos(self.tokenizer, ids)
+        return Text(ids, len(self.prompt), framed and ids[: len(self.prompt)] == self.prompt)
 
     def frame(self, messages: list[dict]) -> None:
         """What the template writes around a response to this prompt."""
         self.before, _, self.after = self.rendered(messages, MARK).rpartition(MARK)
         self.prompt = with_one_bos(self.tokenizer, self.ids(self.before))
-        self.end, self.messages = self.ids(self.after), messages
+        self.messages = messages
 
     def rendered(self, messages: list[dict], text: str) -> str:
         """As the template writes it: some trim a response."""
         turns = [*messages, {"role": "assistant", "content": text}]
         return self.tokenizer.apply_chat_template(turns, tokenize=False)
 
-    def ids(self, text: str, split: bool = False) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=split)["input_ids"]
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]

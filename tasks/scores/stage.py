@@ -25,7 +25,7 @@ def same_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
-@stage("reward annotation", version="2", rows=same_rows)
+@stage("reward annotation", version="3", rows=same_rows)
 def annotate_rewards(
     run: Run,
     what: Scoring,

@@ -7,15 +7,16 @@ not text, so it sees the very same tokens as sampling and WRPO do.
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from tasks.adapters import adapted
 from tasks.fit import fit, refuse_none
 from tasks.group import part
 from tasks.kept import keep
-from tasks.loading import load_model, load_tokenizer
+from tasks.loading import load_tokenizer
 from tasks.program import Progress, run
+from tasks.quantised import base_of, load_base
 from tasks.records import SFT_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
@@ -34,7 +35,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
 def train(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
+    model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
     two, packed = what.get("best_of_two"), what.get("form") == "packed"
     records = read("records", job["records"], SFT_RECORD)
     samples, counts = encode(records, tokenizer, None if packed else what["max_length"])

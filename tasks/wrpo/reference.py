@@ -1,7 +1,7 @@
 """Program: log pi(y|x) of responses under a model: the reference of an objective. `python -m tasks.wrpo.reference JOB OUT`.
 
 Reads a model folder and a Parquet file of responses with their prompts' messages; leaves `part-*.parquet` of LOG_PROB as
-it goes. Several processes share the prompts. The arithmetic is that of training: weights in fp32, autocast to bf16.
+it goes. Several processes share the prompts. The arithmetic is that of training: weights in fp32 or quantised, autocast to bf16.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tasks.group import part
-from tasks.loading import load_model, load_tokenizer
+from tasks.loading import load_tokenizer
 from tasks.parts import write_part
 from tasks.program import Progress, run
+from tasks.quantised import load_base
 from tasks.records import LOG_PROB
 from tasks.trainer import enough_memory
 from tasks.wrpo.batches import encode, make_ready, reference_log_probs, roles_of, row_tokens
@@ -33,7 +34,8 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
 def measure(job: dict, out: Path, progress: Progress) -> dict | None:
     what, state = job["what"], PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
+    model = load_base(job["model"], what.get("base", "full"), what["precision"])
+    tokenizer = load_tokenizer(job["model"])
     rows, too_long, truncated = by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
     if state.is_main_process and too_long:
         write_part(too_long, LOG_PROB, out / "part-too-long.parquet")

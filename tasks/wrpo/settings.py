@@ -142,17 +142,18 @@ Objective = Annotated[WRPO | WRPOSimPO | WRPOIPO | DPO | IPO | SimPO, Field(disc
 
 class Reference(What):
     """What log pi_ref depends on beside the weights and the responses. Neither objective nor beta nor alpha is among it:
-    the same reference serves them all, and an adapter too, which starts from the very weights."""
+    the same reference serves them all, and an adapter too, which starts from the very weights, or as they were rounded."""
 
     max_length: int = Field(gt=0)
     precision: Literal["fp32", "bf16"]
+    base: Literal["full", "nf4"] = "full"
 
 
 def reference(what: Training) -> Reference | None:
     """Of which reference an objective asks; SimPO of none."""
     if isinstance(what, SimPO | WRPOSimPO):
         return None
-    return Reference(max_length=what.max_length, precision=what.precision)
+    return Reference(max_length=what.max_length, precision=what.precision, base=what.lora.base if what.lora else "full")
 
 
 def names() -> tuple[str, ...]:

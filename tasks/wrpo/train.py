@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
-from transformers import AutoModelForCausalLM, TrainingArguments
+from transformers import TrainingArguments
 
 from tasks.adapters import adapted
 from tasks.fit import refuse_none
 from tasks.group import part
 from tasks.kept import keep
-from tasks.loading import load_model, load_tokenizer
+from tasks.loading import load_tokenizer
 from tasks.program import Progress, run
+from tasks.quantised import base_of, load_base
 from tasks.records import PREFERENCE_RECORD
 from tasks.reporting import trackers
 from tasks.resume import Checkpoints, newest
@@ -34,7 +35,7 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load_model(AutoModelForCausalLM, job["model"], torch.float32), load_tokenizer(job["model"])
+    model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
     needed = pa.schema([PREFERENCE_RECORD.field(name) for name in ("prompt_id", "messages", *preference.roles)])
     records = read("pairs", job["pairs"], needed)
     rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from infra.ending import SAVING
 from infra.errors import BadInput, Unavailable
 from tasks.program import run
 
@@ -21,8 +22,9 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
-    if job["kind"] in ("save", "save slowly"):
-        signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3))
+    if job["kind"] in ("save", "save slowly", "say so and save slowly"):
+        says = job["kind"].startswith("say so")
+        signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3, says))
     if job["kind"] == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
@@ -36,7 +38,9 @@ def sleep(job: dict, out: Path, progress) -> dict:
     return {}
 
 
-def save(out: Path, seconds: float) -> None:
+def save(out: Path, seconds: float, says: bool) -> None:
+    if says:
+        (out / SAVING).touch()
     time.sleep(seconds)
     (out / f"saved-{os.getpid()}").touch()
     (out / "saved").touch()

@@ -152,7 +152,16 @@ def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(l
     assert 1 <= took < 5
 
 
-def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience):
+@pytest.mark.parametrize("group", [0, 2])
+def test_a_program_that_says_that_it_saves_takes_as_long_as_that_takes(launcher, tmp_path, patience, group):
+    """A big model's step and checkpoint do; three seconds are longer than one."""
+    patience(1)
+    took, seen = interrupted(launcher, tmp_path / "out", "say so and save slowly", launcher.leave, group=group)
+    assert took >= 3 and seen[-1] and not launcher.saving
+
+
+@pytest.mark.parametrize("kind", ["ignore", "say so and save slowly"])
+def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience, kind):
     patience(60)
 
     def twice():
@@ -161,8 +170,8 @@ def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience):
         with pytest.raises(KeyboardInterrupt):
             launcher.leave()
 
-    took, _ = interrupted(launcher, tmp_path / "out", "ignore", twice)
-    assert took < 10
+    took, seen = interrupted(launcher, tmp_path / "out", kind, twice)
+    assert took < 2.5 and not any(seen)
 
 
 def test_a_failure_that_no_retry_mends_ends_programs_at_once(launcher, tmp_path, patience):

@@ -8,12 +8,14 @@ import tiny
 import torch
 from scores import armo
 from scores.scoring import scored
+from test_tokens import KINDS, TURNS, of_kind
 from transformers import LlamaForSequenceClassification
 
 from tasks.scores import reading
 from tasks.scores.conversation import Conversations
 from tasks.scores.grouping import by_prompt, even
 
+PAIRS = (("(", "<"), (")", ">"))
 MERGING = (  # a template without special tokens, whose words grow into a response's
     "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -128,6 +130,25 @@ def test_a_text_is_what_the_template_writes_for_the_whole_conversation(template,
     ids = tokenizer(written.removeprefix("<bos>"), add_special_tokens=False)["input_ids"]
     assert read.ids == [1, *ids]
     assert read.ids[: read.prompt] == Conversations(tokenizer)(turns, "another").ids[: read.prompt]
+
+
+@pytest.mark.parametrize("spelled", [False, True])
+@pytest.mark.parametrize("swallows", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_is_the_whole_conversation_in_tokenizers_of_other_kinds_too(kind, swallows, spelled):
+    """Some put a space before a text that is encoded alone. A word that spells a special token is read as the letters it
+    is made of: what it says between other signs is read so anyway."""
+    tokenizer = of_kind(kind, swallows)
+    sign = "<|end|>" if spelled else "(|end|)"
+    for text in (f"{sign}", f"so {sign} it is", f"{sign} \nand{sign}{sign}", f"  {sign}  "):
+        read = Conversations(tokenizer)(TURNS, text)
+        plain = tokenizer.apply_chat_template(
+            [*TURNS, {"role": "assistant", "content": text.replace("<|end|>", "(|end|)")}], tokenize=False
+        )
+        ids = tokenizer(plain.removeprefix("<bos>"), add_special_tokens=False)["input_ids"]
+        letters = {tokenizer.convert_tokens_to_ids(one): tokenizer.convert_tokens_to_ids(other) for one, other in PAIRS}
+        assert read.ids == [tokenizer.bos_token_id, *(letters.get(one, one) if spelled else one for one in ids)]
+        assert read.ids[: read.prompt] == Conversations(tokenizer)(TURNS, "another").ids[: read.prompt] and read.shared
 
 
 def test_even_batches_are_no_larger_than_asked_and_of_about_one_size():

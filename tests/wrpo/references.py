@@ -14,12 +14,12 @@ from tasks.wrpo.stage import responses
 HOW = {"device_batch_size": 2, "gradient_checkpointing": False, "layout": "shared-prompt"}
 
 
-def stored(model: Path, records: list[dict], folder: Path, max_length=64, precision="fp32", **how) -> Path:
+def stored(model: Path, records: list[dict], folder: Path, max_length=64, precision="fp32", base="full", **how) -> Path:
     """The file that the stage would leave, made by its program in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = [dict.fromkeys(PREFERENCE_RECORD.names) | record for record in records]
     responses(pd.DataFrame(whole)).to_parquet(folder / "responses.parquet", index=False)
-    what = {"max_length": max_length, "precision": precision}
+    what = {"max_length": max_length, "precision": precision, "base": base}
     job = {"model": str(model), "rows": str(folder / "responses.parquet"), "what": what, "how": HOW | how, "threads": 1}
     main(job, folder, Progress(folder))
     made = pa.concat_tables([pq.read_table(part, schema=LOG_PROB) for part in sorted(folder.glob("part-*"))])

@@ -16,6 +16,7 @@ from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
+from tasks.quantised import base_of
 from tasks.records import PREFERENCE_RECORD
 from tasks.wrpo.batches import RESPONSES, collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
@@ -142,7 +143,8 @@ def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=Non
     }  # fmt: skip
     settings, kind = job["what"], job["what"]["objective"]["kind"]
     if records and kind in names() and "simpo" not in kind:
-        made = stored(start, records, folder / "reference", settings["max_length"], settings["precision"])
+        base = base_of(settings)
+        made = stored(start, records, folder / "reference", settings["max_length"], settings["precision"], base)
         job["reference"] = [str(made)]
     summary = main(job, folder / "out", Progress(folder / "out"))
     return summary, pq.read_table(folder / "out/steps.parquet").to_pylist()
