@@ -1,20 +1,29 @@
 """`fuse ablate`: runs what a matrix lacks, then says what its variants changed, on the terminal and as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.ablation import Run, chosen, load_matrix, stages
+from flows.ablation import Run, chosen, load_matrix, stages, wanted
 from flows.console import Watcher, make_console
-from flows.matrix_table import METRICS, matrix_table
+from flows.matrix_table import matrix_table
 from flows.place import Place
 from flows.plan import plan_all, verify_inputs
 from infra.errors import CorruptArtifact
 from tasks.report.matrix import render
 from tasks.stage import Step
+
+SHOWN: dict[str, Callable[[float], str]] = {
+    "share": lambda value: f"{value:.1%}",
+    "points": lambda value: f"{value:.2f}",
+}
+CHANGED: dict[str, Callable[[float], str]] = {
+    "share": lambda value: f"{100 * value:+.1f}",
+    "points": lambda value: f"{value:+.2f}",
+}
 
 
 class Counting(Watcher):
@@ -31,7 +40,7 @@ def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence
     matrix, every = load_matrix(name, base, overrides)
     runs, place, console = chosen(every, only), Place.from_settings(), make_console()
     place.store.probe()
-    planned = plan_all([run.last for run in runs], place.store)
+    planned = plan_all(wanted(runs), place.store)
     missing = [one for one in planned if one.runs]
     alone, distinct = stages(runs)
     console.print(
@@ -71,29 +80,38 @@ def write_page(table: dict, place: Place) -> Path:
 
 
 def show_matrix(console: Console, table: dict) -> None:
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column("variant", no_wrap=True)
-    for metric in METRICS:
-        for title in (metric.replace("_", " "), "Δ to full", "Holm p"):
-            shown.add_column(title, justify="right", no_wrap=True)
-    for row in table["rows"]:
-        cells = [cell for metric in METRICS for cell in numbers(row["metrics"][metric])]
-        shown.add_row(row["variant"], *(cells if row["state"] == "done" else [row["state"]]))
-    console.print(shown)
+    """The demo's metrics side by side, then a table per suite: a terminal is not wide enough for all."""
+    suites = [[column] for column in table["columns"] if column["scale"] == "points"]
+    for columns in ([column for column in table["columns"] if column["scale"] == "share"], *suites):
+        shown = Table(box=None, pad_edge=False, header_style="bold")
+        shown.add_column("variant", no_wrap=True)
+        for column in columns:
+            for title in (escape(headed(column)), "Δ to full", "Holm p"):
+                shown.add_column(title, justify="right", no_wrap=True)
+        for row in table["rows"]:
+            shown.add_row(row["variant"], *(cell for column in columns for cell in numbers(row, column)))
+        console.print(shown)
+        console.print()
     console.print(
-        f"\nΔ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; "
-        "p: McNemar's (accuracy), sign flips (win rate), Holm's correction over the matrix"
+        f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's (accuracy), "
+        "sign flips (win rate), of a suite as in its own results; Holm's correction over the matrix"
     )
 
 
-def numbers(found: dict | None) -> list[str]:
+def headed(column: dict) -> str:
+    return column["title"] if column["scale"] == "share" else f"{column['title']} {column['measure']}"
+
+
+def numbers(row: dict, column: dict) -> list[str]:
+    found, state = row["metrics"][column["key"]], row["states"].get(column["key"], row["state"])
+    if state != "done":
+        return [escape(state), "", ""]
     if found is None:
         return ["–", "", ""]
-    value = f"{found['estimate']['value']:.1%}"
-    if found["p"] is None:
-        return [value, "", ""]
-    change = found["difference"]
-    span = f"{100 * change['value']:+.1f} \\[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
-    noise = " noise" if found["reading"] == "within noise" else ""
-    sure = "< 0.001" if found["holm"] < 0.001 else f"{found['holm']:.3f}"
-    return [value, span, f"{sure}{noise}"]
+    value, change = SHOWN[column["scale"]](found["estimate"]["value"]), found["difference"]
+    if change is None:
+        return [value, escape(found.get("alone", "")), ""]
+    middle, low, high = (CHANGED[column["scale"]](change[end]) for end in ("value", "low", "high"))
+    noise = " noise" if change["reading"] == "within noise" else ""
+    sure = "< 0.001" if change["holm"] < 0.001 else f"{change['holm']:.3f}"
+    return [value, f"{middle} \\[{low}, {high}]", f"{sure}{noise}"]

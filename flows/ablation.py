@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from flows.comparisons import FULL, goals
 from flows.complaints import describe
 from flows.fusion import fusion
 from flows.recipe import Recipe
@@ -22,7 +23,6 @@ from infra.errors import BadInput
 from tasks.stage import Exact, Step, lineage
 
 SHIPPED = Path(__file__).with_name("matrices")
-FULL = "full"  # the base itself, with which every variant is compared
 NAME = "^[a-z0-9][a-z0-9._-]{0,30}$"
 
 
@@ -141,7 +141,12 @@ def chosen(runs: list[Run], only: Sequence[str]) -> list[Run]:
     return [run for run in runs if not only or run.variant.name in {FULL, *only}]
 
 
+def wanted(runs: Sequence[Run]) -> list[Step]:
+    """What is to be made of these, the base first among them."""
+    return goals({run.recipe.name: run.last for run in runs})
+
+
 def stages(runs: Sequence[Run]) -> tuple[int, int]:
-    """How many stages the variants have when each is counted by itself, and how many distinct ones."""
-    alone = [step.address for run in runs for step in lineage(run.last)]
-    return len(alone), len(set(alone))
+    """How many stages the variants have when each is counted by itself, and how many distinct ones there are to make."""
+    alone = sum(len(lineage(run.last)) for run in runs)
+    return alone, len({step.address for last in wanted(runs) for step in lineage(last)})

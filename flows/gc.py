@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flows.ablation import load_matrix
+from flows.ablation import load_matrix, wanted
 from flows.evaluation import chains
 from flows.examination import load_examination
 from flows.fusion import fusion
@@ -43,7 +43,7 @@ def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations
     """The last steps of everything that is named to be kept."""
     return [
         *(fusion(load(name)) for name in recipes),
-        *(run.last for name in matrices for run in load_matrix(name)[1]),
+        *(last for name in matrices for last in wanted(load_matrix(name)[1])),
         *(last for name in examinations for last in chains(load_examination(name)).values()),
     ]
 

@@ -5,12 +5,14 @@ A variant that was not run, or failed, has no number; it is never a nought.
 
 import json
 from collections.abc import Collection
+from typing import Literal
 
 import pandas as pd
 
 from flows.ablation import FULL, Matrix, Run
+from flows.matrix_suites import suite_cell, suites_asked
 from infra.store import Store
-from tasks.evaluation.statistics import holm, interval, mcnemar, reading, sign_flips
+from tasks.evaluation.statistics import interval, mcnemar, say_over_family, sign_flips
 from tasks.stage import lineage
 
 METRICS = {"accuracy": "correct", "win_rate": "win_rate"}
@@ -36,11 +38,32 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
                 metric: compared(answers[run.variant.name], answers[FULL], column, run is full, confidence, seed)
                 for metric, column in METRICS.items()
             },
+            "states": {},
         }
         for run in runs
     ]
-    correct_family(rows, confidence)
-    return {"name": matrix.name, "base": matrix.base, "confidence": confidence, "rows": rows}
+    for suite in (suites := suites_asked(runs)):
+        for run, row in zip(runs, rows, strict=True):
+            row["metrics"][key_of(suite)], row["states"][key_of(suite)] = suite_cell(full, run, suite, store, failed)
+    cells = [cell for row in rows for cell in row["metrics"].values()]
+    say_over_family([cell["difference"] for cell in cells if cell and cell["difference"]], confidence)
+    columns = [column(metric, metric.replace("_", " "), metric.replace("_", " "), "share") for metric in METRICS]
+    columns += [column(key_of(suite), suite, measure(suite, rows), "points") for suite in suites]
+    return {"name": matrix.name, "base": matrix.base, "confidence": confidence, "columns": columns, "rows": rows}
+
+
+def key_of(suite: str) -> str:
+    return f"suite {suite}"
+
+
+def measure(suite: str, rows: list[dict]) -> str:
+    """What it measures and who judged, as soon as one run's results say so."""
+    known = [cell["column"] for row in rows if (cell := row["metrics"][key_of(suite)])]
+    return known[0] if known else "result"
+
+
+def column(key: str, title: str, measure: str, scale: Literal["share", "points"]) -> dict:
+    return {"key": key, "title": title, "measure": measure, "scale": scale}
 
 
 def axes(matrix: Matrix) -> dict[str, dict]:
@@ -95,9 +118,8 @@ def compared(
         return None
     found = {
         "estimate": interval(known.to_numpy(dtype=float), confidence, seed),
-        "difference": None,
-        "p": None,
         "known": len(known),
+        "difference": None,
     }
     if is_full or full is None:
         return found
@@ -106,11 +128,4 @@ def compared(
         return found
     after, before = (table.loc[common, column].to_numpy(dtype=float) for table in (mine, full))
     p = mcnemar(before == 1, after == 1) if column == "correct" else sign_flips(after - before, seed)
-    return {**found, "difference": interval(after - before, confidence, seed), "p": p, "prompts": len(common)}
-
-
-def correct_family(rows: list[dict], confidence: float) -> None:
-    """Holm's correction over everything that the matrix claims, and what may be said of each difference after it."""
-    claims = [found for row in rows for found in row["metrics"].values() if found and found["p"] is not None]
-    for claim, adjusted in zip(claims, holm([claim["p"] for claim in claims]), strict=True):
-        claim.update({"holm": adjusted, "reading": reading(claim["difference"], adjusted, confidence)})
+    return {**found, "difference": {**interval(after - before, confidence, seed), "p": p, "prompts": len(common)}}

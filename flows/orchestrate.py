@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.cache_records import PLAIN
+from flows.comparisons import goals
 from flows.dispatch import dispatch
 from flows.evaluation import chains
 from flows.examination import Examination
@@ -71,8 +72,9 @@ def carry_out(recipe: Recipe) -> dict:
 
 @flow(name="ablation", flow_run_name="{matrix}", **PAGE)
 def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
-    """Runs every variant's chain, what they share once. One that fails stops no other: returns what failed, and why."""
-    return bring_all([fusion(recipe) for recipe in recipes])
+    """Runs every variant's chain, the base's first, what they share once. One that fails stops no other: returns what
+    failed, and why."""
+    return bring_all(goals({recipe.name: fusion(recipe) for recipe in recipes}))
 
 
 @flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)

@@ -42,16 +42,15 @@ def ablate(
     """
     refuse_endless_starts()
     found, every = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
-    failed = bring_all([run.last for run in ablation.chosen(every, only)])
+    failed = bring_all(ablation.wanted(ablation.chosen(every, only)))
     place = Place.from_settings()
     table = matrix_table(found, every, place.store, failed)
-    share = lambda cell: f"{cell['estimate']['value']:.1%}" if cell else "–"
     create_table_artifact(
         key="matrix",
         description="on the same held-out prompts",
         table=[
             {"variant": row["variant"], "state": row["state"]}
-            | {metric.replace("_", " "): share(cell) for metric, cell in row.get("metrics", {}).items()}
+            | {ablating.headed(one): value(row, one) for one in table["columns"]}
             for row in table["rows"]
         ],
     )
@@ -95,6 +94,10 @@ def evaluate(
     page = evaluating.write_page(found, place).absolute().as_uri()
     refuse_failures(failed)
     return page
+
+
+def value(row: dict, column: dict) -> str:
+    return ablating.numbers(row, column)[0]
 
 
 def span(one: dict) -> str:

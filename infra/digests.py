@@ -3,10 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from infra.settings import settings
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """Of one file its own; of several the sha256 of theirs, a line each, in order, whatever the files are called."""
+    found = [file_digest(file) for file in files]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(f"{one}\n" for one in found).encode()).hexdigest()
 
 
 def file_digest(file: Path) -> str:

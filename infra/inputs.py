@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from glob import escape, glob, has_magic
 from pathlib import Path
 
 from infra.errors import BadInput
@@ -11,18 +12,50 @@ from infra.settings import settings
 
 # What fsspec knows beside them are mounts, mirrors and archives.
 SCHEMES = ("s3", "https", "http", "gs", "gcs", "abfs", "az")
+UNLISTED = ("https", "http")  # they list nothing, and a ? begins a query
 OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as the store does: servers of one's own
 
 
-def local_file(field: str, location: str) -> Path:
-    """The file itself, or a copy of the object at `location`."""
+def local_files(field: str, location: str) -> list[Path]:
+    """The file, the files of a folder, or those that a pattern names, in the order of their names; copies of objects."""
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower() if separator else scheme
-    if not separator or scheme == "file":
-        file = Path(rest if separator else location)
-        if not is_file(file):
-            raise BadInput(f"{field}: there is no file {location!r:.200}")
-        return file.absolute()
+    local = not separator or scheme == "file"
+    found = listed(rest if separator else location) if local else copies(field, location, scheme, rest)
+    if not found and has_magic(location) and scheme not in UNLISTED:
+        raise BadInput(f"{field}: nothing matches {location!r:.200}")
+    if not found:
+        within = "in " if local and is_there(Path(rest if separator else location), Path.is_dir) else ""
+        raise BadInput(f"{field}: there is no {'file' if local else 'object'} {within}{location!r:.200}")
+    return found
+
+
+def listed(path: str) -> list[Path]:
+    """A name that is there is itself, whatever characters are in it."""
+    if not path or "\0" in path:
+        return []
+    if is_there(Path(path), Path.is_file):
+        return [Path(path).absolute()]
+    folder = is_there(Path(path), Path.is_dir)
+    found = sorted(glob(f"{escape(str(Path(path)))}/*" if folder else path, recursive=True))
+    return [
+        Path(one).absolute() for one in found if is_there(Path(one), Path.is_file) and not (folder and is_note(one))
+    ]
+
+
+def is_note(path: str) -> bool:
+    """What tools leave beside their data, such as `_SUCCESS`."""
+    return Path(path).name.startswith((".", "_"))
+
+
+def is_there(file: Path, ask) -> bool:
+    try:
+        return ask(file)
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
+
+
+def copies(field: str, location: str, scheme: str, rest: str) -> list[Path]:
     if re.match("[^/]*:[^/]*@", rest):  # not repeated; and what a recipe says is kept with what it made
         raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
     if scheme not in SCHEMES:
@@ -32,23 +65,31 @@ def local_file(field: str, location: str) -> Path:
     try:
         files, path = fsspec.url_to_fs(location, **OPTIONS.get(scheme, {}))
         files.invalidate_cache()
-        state = files.ukey(path)  # of the object's entity tag or date: another one, another copy
-        name = hashlib.sha256(f"{location}\0{state}".encode()).hexdigest()[:40]
-        copy = settings().workspace.absolute() / "cache" / "inputs" / name / Path(path).name
-        if not copy.is_file():
-            fetch(files, path, copy)
-        return copy
-    except FileNotFoundError as problem:
-        raise BadInput(f"{field}: there is no object {location!r}") from problem
+        return [copy_of(files, one) for one in ([path] if scheme in UNLISTED else objects(files, path))]
+    except FileNotFoundError:
+        return []
     except (ValueError, ImportError, OSError, *unreachable(scheme)) as problem:
         raise BadInput(f"{field}: {location!r} cannot be read: {' '.join(str(problem).split())}") from problem
 
 
-def is_file(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except OSError:  # a name too long, a folder that may not be looked into
-        return False
+def objects(files, path: str) -> list[str]:
+    if files.isfile(path):
+        return [path]
+    folder = not has_magic(path)
+    held = files.ls(path, detail=True) if folder else files.glob(path, detail=True).values()
+    names = sorted(one["name"] for one in held if one["type"] == "file")
+    return [one for one in names if not Path(one).name.startswith(".") and not (folder and is_note(one))]
+
+
+def copy_of(files, path: str) -> Path:
+    state = files.ukey(path)  # of the object's entity tag or date: another one, another copy
+    name = hashlib.sha256(f"{files.unstrip_protocol(path)}\0{state}".encode()).hexdigest()[:40]
+    copy = settings().workspace.absolute() / "cache" / "inputs" / name / Path(path).name
+    if not copy.is_file():
+        with draft_of(copy) as draft:
+            files.get_file(path, str(draft))
+            os.replace(draft, copy)
+    return copy
 
 
 def unreachable(scheme: str) -> tuple[type[Exception], ...]:
@@ -58,9 +99,3 @@ def unreachable(scheme: str) -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError
 
     return (BotoCoreError,)
-
-
-def fetch(files, path: str, copy: Path) -> None:
-    with draft_of(copy) as draft:
-        files.get_file(path, str(draft))
-        os.replace(draft, copy)

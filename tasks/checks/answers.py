@@ -37,6 +37,7 @@ WITH_UNIT = re.compile(
 CHOICE = re.compile(
     r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)", re.I
 )
+LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")  # that stands alone: a name in mathematics
 AFTERTHOUGHT = re.compile(r"(?:,|\s\(|\s(?:because|since|which|as)\b).*", re.DOTALL)
 BOX = re.compile(r"\\boxed\s*\{")
 
@@ -98,8 +99,19 @@ def plain(text: str) -> str:
 def equal(said: str, as_text: str, right: str) -> bool:
     if normalised(said) == normalised(right):
         return True
+    as_text, right = cases_apart(as_text, right)
     value = expressions(rf"\boxed{{{right}}}")
     return bool(value) and verify(value, expressions(as_text), timeout_seconds=None)
+
+
+def cases_apart(*texts: str) -> list[str]:
+    """math-verify takes X for x, which forgives a careless hand. Where one text has a letter in both cases they are two things,
+    or R - r would be 0: the large one becomes a letter that nobody uses."""
+    alone = [set(LETTER.findall(text)) for text in texts]
+    both = {letter for found in alone for letter in found if letter.isupper() and letter.lower() in found}
+    free = sorted(set("abcfghjklmnopqrstuvwxyz") - {letter.lower() for letter in set().union(*alone)})
+    other = dict(zip(sorted(both), free, strict=False))
+    return [LETTER.sub(lambda found: other.get(found[0], found[0]), text) for text in texts]
 
 
 def expressions(text: str) -> list:

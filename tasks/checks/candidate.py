@@ -47,12 +47,11 @@ def answer(request: dict, space: dict, objects: list) -> dict:
         if "attribute" in request:
             value = getattr(owner, request["attribute"])
         else:
-            positional, named_ones = decode(request["arguments"], find)
-            value = owner(*positional, **named_ones)
-        return {
-            "number": request["number"],
-            "value": encode(value, lambda one: objects.append(one) or len(objects) - 1),
-        }
+            given = decode(request["arguments"], find)
+            value = owner(*given[0], **given[1])
+        keep = lambda one: objects.append(one) or len(objects) - 1
+        left = {} if value is not None or "attribute" in request else {"left": encode(given, keep)}
+        return {"number": request["number"], "value": encode(value, keep), **left}
     except BaseException as problem:
         return {"number": request["number"], "raised": type(problem).__name__, "message": f"{problem!s:.200}"}
 

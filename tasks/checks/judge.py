@@ -4,7 +4,7 @@ The program is handed plain values and hands back plain values; it learns neithe
 verdict comes from the process in which no line of it ever ran. Ending early, with whatever exit code, replacing built-ins,
 objects that equal everything, words on standard output: none of it is looked at, all of it is an answer that is missing or
 wrong. What remains possible: to return right values for wrong reasons, which only better tests find out.
-What cannot be tested so: functions as arguments, and answers that change their arguments in place.
+A call that returns nothing leaves in its arguments what it made of them. What cannot be tested so: functions as arguments.
 """
 
 import json

@@ -1,10 +1,11 @@
 """Reads prompts from Parquet and JSONL files (these gzipped too), one row after the other, its number with it: of JSONL the
-line's. Nothing is changed or skipped; what cannot be read is a bad row, what no reader should open a bad file."""
+line's; of several files it goes on from file to file. Nothing is changed or skipped; what cannot be read is a bad row, what
+no reader should open a bad file."""
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,60 @@ from tasks.prompts.tables import Unreadable, parquet_rows
 LONGEST = 2**26  # bytes of a line
 
 
-def read_prompts(file: Path, columns: Columns, category: str = "", drop_bad: bool = False) -> Iterator[tuple]:
+def read_prompts(
+    files: Sequence[Path], columns: Columns, category: str = "", drop_bad: bool = False
+) -> Iterator[tuple]:
     """(row number from 1, record, what is wrong with it). The first bad row ends it, unless those are to be dropped."""
     wanted = {name: must for name, (_, must) in columns.wanted().items()}
-    for number, row in raw_rows(file, wanted):
+    for file, place, number, row in running(files, lambda file: raw_rows(file, wanted)):
         try:
             if isinstance(row, Unreadable):
                 raise ValueError(row.problem)
             yield number, record(row, columns, category), ""
         except ValueError as problem:
             if not drop_bad:
-                raise BadInput(f"{file}, row {number}: {problem}") from problem
+                raise BadInput(f"{file}, row {place}: {problem}") from problem
             yield number, None, str(problem)
+
+
+def running(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, Any]]]) -> Iterator[tuple]:
+    """(file, row number in it, row number in all, row)."""
+    before = 0
+    for file in files:
+        place = 0
+        for place, row in read(file):
+            yield file, place, before + place, row
+        before += place
 
 
 def raw_rows(file: Path, wanted: dict[str, bool] | None = None) -> Iterator[tuple[int, Any]]:
     """The file's rows as plain values. `wanted` are columns, and whether they must be there: of a Parquet file no others
     are read, unless one is missing, so that a complaint can say what there is."""
+    match kind(file):
+        case "parquet":
+            yield from parquet_rows(file, wanted or {})
+        case "jsonl":
+            yield from json_lines(file, zipped=file.suffix.lower() == ".gz")
+        case _:
+            raise BadInput(f"{file}: neither .parquet nor .jsonl (nor .jsonl.gz)")
+
+
+def kind(file: Path) -> str:
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     if suffixes[-1:] == [".parquet"]:
-        yield from parquet_rows(file, wanted or {})
-    elif suffixes[-1:] in ([".jsonl"], [".json"], [".ndjson"]) or suffixes in ([".jsonl", ".gz"], [".json", ".gz"]):
-        yield from json_lines(file, zipped=suffixes[-1] == ".gz")
-    else:
-        raise BadInput(f"{file}: neither .parquet nor .jsonl (nor .jsonl.gz)")
+        return "parquet"
+    lines = suffixes[-1:] in ([".jsonl"], [".json"], [".ndjson"]) or suffixes in ([".jsonl", ".gz"], [".json", ".gz"])
+    return "jsonl" if lines else ""
+
+
+def of_one_kind(field: str, files: list[Path]) -> list[Path]:
+    """Whoever has both kinds, or other files beside them, says by a pattern which he means."""
+    for file in files[1:]:
+        if kind(file) != kind(files[0]):
+            raise BadInput(
+                f"{field}: {files[0].name!r} and {file.name!r} are not of one kind; a pattern says which are meant"
+            )
+    return files
 
 
 def json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:

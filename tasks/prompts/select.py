@@ -16,7 +16,7 @@ from tasks.prompts.filters import text_of
 from tasks.prompts.identity import BenchmarkIdentity, DecontaminationIdentity, SelectionIdentity
 from tasks.prompts.minhash import signatures
 from tasks.prompts.near_duplicates import near_duplicates
-from tasks.prompts.reading import raw_rows
+from tasks.prompts.reading import raw_rows, running
 from tasks.prompts.selecting import Selecting, by_reason, by_set, reasons, write_all
 from tasks.prompts.words import hashed
 
@@ -38,7 +38,7 @@ def main(job: dict, out: Path, progress: program.Progress) -> dict:
     what = SelectionIdentity.model_validate(job["what"])
     selecting = Selecting(out)
     for number, one in enumerate(what.sets, 1):
-        selecting.take_set(one, Path(job["sets"][one.name]))
+        selecting.take_set(one, [Path(file) for file in job["sets"][one.name]])
         progress(number, len(what.sets), "sets")
     counts = {"rows_read": selecting.read}
     if what.near_duplicates or what.decontamination:
@@ -70,7 +70,7 @@ def decontaminate(
 ) -> dict:
     items = []
     for one in what.benchmarks:
-        found = list(read_items(one, Path(files[one.name])))
+        found = list(read_items(one, [Path(file) for file in files[one.name]]))
         if not found:
             raise BadInput(f"prompts.decontamination.benchmarks.{one.name}: holds no text in column {one.text!r}")
         items += found
@@ -95,13 +95,13 @@ def decontaminate(
     }
 
 
-def read_items(one: BenchmarkIdentity, file: Path) -> Iterable[Item]:
+def read_items(one: BenchmarkIdentity, files: list[Path]) -> Iterable[Item]:
     """The items of a benchmark. Of one with several turns all of them together, and the first alone, are looked for."""
-    for number, row in raw_rows(file):
+    for file, place, number, row in running(files, raw_rows):
         value = row.get(one.text) if isinstance(row, dict) else row
         turns = [value] if isinstance(value, str) else value
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
-            raise BadInput(f"{file}, row {number}: {one.text}: neither a text nor texts: {value!r:.80}")
+            raise BadInput(f"{file}, row {place}: {one.text}: neither a text nor texts: {value!r:.80}")
         name = str(row.get(one.id)) if one.id else str(number)
         for text in dict.fromkeys(("\n".join(turns), turns[0])):
             if text.strip():

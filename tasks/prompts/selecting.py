@@ -1,7 +1,7 @@
 """The prompts that are chosen so far and the list of those that are not: every row read is in one of the two."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -63,11 +63,11 @@ class Selecting:
     def drop(self, prompt: dict, reason: str, detail: str = "") -> None:
         self.dropped.add(prompt, reason, detail)
 
-    def take_set(self, one: SetIdentity, file: Path) -> None:
+    def take_set(self, one: SetIdentity, files: Sequence[Path]) -> None:
         """A set's prompts after its own filters, without those that an earlier row or set has, within its limit."""
         fresh: dict[str, dict] = {}
         for row, prompt, problem in read_prompts(
-            file, one.source.columns, one.category, drop_bad=one.source.bad_rows == "drop"
+            files, one.source.columns, one.category, drop_bad=one.source.bad_rows == "drop"
         ):
             self.read += 1
             place = {"set": one.name, "row": row}

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from infra.digests import file_digest
+from infra.digests import files_digest
 from infra.errors import BadInput
-from infra.inputs import local_file
+from infra.inputs import local_files
 from tasks.prompts.identity import (
     NAME,
     BenchmarkIdentity,
@@ -19,7 +19,7 @@ from tasks.prompts.identity import (
     SelectionIdentity,
     SetIdentity,
 )
-from tasks.prompts.reading import raw_rows
+from tasks.prompts.reading import of_one_kind, raw_rows
 from tasks.prompts.sources import FilesAt, HubSet, PromptFile, Skills
 from tasks.stage import Exact
 
@@ -38,20 +38,22 @@ class PromptSet(Choosing):
 
 
 class Benchmark(Exact):
-    """A file of benchmark items that training must not see."""
+    """A file, or several, of benchmark items that training must not see."""
 
     name: str = Field(pattern=NAME)
-    path: str = Field(description="JSONL or Parquet: a path or a URL")
+    path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or a pattern")
     text: str = Field(description="the column with the item's text, or with its turns")
     id: str = Field("", description="the column with its id; else its row number")
 
     def resolve(self, field: str) -> BenchmarkIdentity:
-        file = local_file(f"{field}.path", self.path)
-        _, first = next(raw_rows(file), (0, None))
-        for name in filter(None, (self.text, self.id)):
-            if not isinstance(first, dict) or name not in first:
-                raise BadInput(f"{field}: the first row of {self.path!r} has no column {name!r}")
-        return BenchmarkIdentity(name=self.name, sha256=file_digest(file), text=self.text, id=self.id)
+        files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
+        for file in files:
+            _, first = next(raw_rows(file), (0, None))
+            for name in filter(None, (self.text, self.id)):
+                if not isinstance(first, dict) or name not in first:
+                    where = repr(self.path) if len(files) == 1 else file
+                    raise BadInput(f"{field}: the first row of {where} has no column {name!r}")
+        return BenchmarkIdentity(name=self.name, sha256=files_digest(files), text=self.text, id=self.id)
 
 
 class Decontamination(Deciding):

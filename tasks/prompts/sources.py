@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from infra.digests import file_digest
+from infra.digests import files_digest
 from infra.errors import BadInput
-from infra.inputs import local_file
+from infra.inputs import local_files
 from tasks.prompts.columns import Columns
 from tasks.prompts.identity import FileIdentity, HubIdentity
-from tasks.prompts.reading import read_prompts
+from tasks.prompts.reading import of_one_kind, read_prompts
 from tasks.stage import Exact, How, Seed, What
 
 
@@ -33,22 +33,23 @@ class Skills(What):
 
 
 class PromptFile(Exact):
-    """A JSONL or Parquet file of prompts."""
+    """A JSONL or Parquet file of prompts, or several as one: the files of a folder, or those that a pattern names."""
 
     kind: Literal["file"]
-    path: str = Field(description="JSONL or Parquet: a path, or a URL such as s3://bucket/prompts.parquet")
+    path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or s3://bucket/*.parquet")
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = Field("refuse", description="drop: counts and lists rows that are no prompts")
-    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="what the file must be; none: whatever lies there")
+    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="what must lie there; none: whatever does")
 
     def resolve(self, field: str) -> dict:
         return {"what": self.identity(field), "how": FilesAt(sets={"prompts": self.path})}
 
     def identity(self, field: str) -> FileIdentity:
-        file = local_file(f"{field}.path", self.path)
-        if next(read_prompts(file, self.columns, drop_bad=self.bad_rows == "drop"), None) is None:
+        files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
+        begins = [next(read_prompts([file], self.columns, drop_bad=self.bad_rows == "drop"), None) for file in files]
+        if not any(begins):
             raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
-        found = file_digest(file)
+        found = files_digest(files)
         if self.sha256 not in ("", found):
             raise BadInput(f"{field}.sha256: {self.sha256[:12]}… was asked for, {self.path} is {found[:12]}…")
         return FileIdentity(kind="file", sha256=found, columns=self.columns, bad_rows=self.bad_rows)

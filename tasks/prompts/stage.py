@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from infra import hub
-from infra.digests import file_digest
+from infra.digests import files_digest
 from infra.errors import BadInput
-from infra.inputs import local_file
+from infra.inputs import local_files
 from tasks import skills
 from tasks.execution import Run
 from tasks.pool import write
@@ -38,8 +38,10 @@ def select_prompts(run: Run, what: Selected, how: How) -> None:
     checked = whole.decontamination.benchmarks if whole.decontamination else ()
     job = {
         "what": whole.model_dump(mode="json"),
-        "sets": {one.name: str(brought(run, one, at)) for one in whole.sets},
-        "benchmarks": {one.name: str(unchanged(at.benchmarks[one.name], one.sha256)) for one in checked},
+        "sets": {one.name: [str(file) for file in brought(run, one, at)] for one in whole.sets},
+        "benchmarks": {
+            one.name: [str(file) for file in unchanged(at.benchmarks[one.name], one.sha256)] for one in checked
+        },
     }
     out = run.program("tasks.prompts.select", job)
     run.keep(out, *sorted(file.name for file in out.glob("*.parquet")))
@@ -49,18 +51,18 @@ def alone(source: FileIdentity | HubIdentity) -> SelectionIdentity:
     return SelectionIdentity(kind="sets", sets=(SetIdentity(name="prompts", source=source),))
 
 
-def brought(run: Run, one: SetIdentity, at: FilesAt) -> Path:
-    """The set as a file on this machine."""
+def brought(run: Run, one: SetIdentity, at: FilesAt) -> list[Path]:
+    """The set as files on this machine."""
     if isinstance(one.source, FileIdentity):
         return unchanged(at.sets[one.name], one.source.sha256)
     target = run.scratch / f"{one.name}.parquet"
     named = one.source.model_dump(include={"id", "revision", "config", "split", "files"})
     hub.data_set(**named, columns=one.source.columns.wanted(), target=target)
-    return target
+    return [target]
 
 
-def unchanged(location: str, expected: str) -> Path:
-    file = local_file("prompts", location)
-    if file_digest(file) != expected:
+def unchanged(location: str, expected: str) -> list[Path]:
+    files = local_files("prompts", location)
+    if files_digest(files) != expected:
         raise BadInput(f"prompts: {location!r} changed while the run was being prepared; run it again")
-    return file
+    return files

@@ -4,23 +4,36 @@ from collections.abc import Callable
 
 from tasks.report.charts import curves, forest
 from tasks.report.document import document
-from tasks.report.estimates import METRICS, points, rate
+from tasks.report.estimates import points, rate
 from tasks.report.markup import figure, table
-from tasks.report.words import Html, text
+from tasks.report.suite_view import estimate
+from tasks.report.words import Html, decimal, text
 
 TONES = ("wrpo", "source", "sft", "target")
 FULL = "full"  # the base's row
 READINGS = {"higher": "better", "lower": "worse", "within noise": "same"}
+SIGNED = lambda value: f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def render(matrix: dict) -> str:
-    known = [metric for metric in METRICS if any(row["metrics"][metric] for row in matrix["rows"])]
-    sections = [(metric, METRICS[metric].capitalize(), differences(matrix, metric)) for metric in known]
+    known = [one for one in matrix["columns"] if one["scale"] == "points" or any(cells_of(matrix, one))]
+    sections = [
+        (one["key"].replace(" ", "-"), text(first_large(one, "title")), differences(matrix, one)) for one in known
+    ]
     if any(row["swept"] for row in matrix["rows"]):
         sections.append(("sweeps", "Sweeps", sweeps(matrix)))
     return document(
         f"Matrix: {text(matrix['name'])}", headline(matrix), [*sections, ("variants", "Variants", variants(matrix))]
     )
+
+
+def first_large(column: dict, name: str) -> str:
+    """A suite, and what it measures, are spelled as their authors do."""
+    return column[name].capitalize() if column["scale"] == "share" else column[name]
+
+
+def cells_of(matrix: dict, column: dict) -> list[dict | None]:
+    return [row["metrics"][column["key"]] for row in matrix["rows"]]
 
 
 def sweeps(matrix: dict) -> str:
@@ -32,9 +45,12 @@ def sweeps(matrix: dict) -> str:
         series = [(name, name, TONES[place % len(TONES)]) for place, name in enumerate(names)]
         charts = [
             curves(
-                along(rows, lambda row, metric=metric: height(row, metric)), series, f"{METRICS[metric]} (%)", over=axis
+                along(rows, lambda row, one=one: height(row, one)),
+                series,
+                f"{one['title']} (%)" if one["scale"] == "share" else f"{one['title']}, {one['measure']}",
+                over=axis,
             )
-            for metric in METRICS
+            for one in matrix["columns"]
         ]
         accuracy = along(rows, lambda row: row["reward_accuracy"])
         charts.append(curves(accuracy, series, "sources' best ahead of own worst, end of training", over=axis))
@@ -53,9 +69,9 @@ def along(rows: list[dict], read: Callable[[dict], float | None]) -> list[dict]:
     return [{"step": at, **{name: found.get((at, name)) for name in names}} for at in places]
 
 
-def height(row: dict, metric: str) -> float | None:
-    found = row["metrics"][metric]
-    return 100 * found["estimate"]["value"] if found else None
+def height(row: dict, column: dict) -> float | None:
+    found = row["metrics"][column["key"]]
+    return found["estimate"]["value"] * (100 if column["scale"] == "share" else 1) if found else None
 
 
 def headline(matrix: dict) -> str:
@@ -66,35 +82,50 @@ def headline(matrix: dict) -> str:
         f'<header><h1>Matrix: {text(matrix["name"])}</h1><p class="lead">Variants of {text(matrix["base"])}, each '
         f"compared with the base on the same held-out prompts: {done} of {len(states)} evaluated{rest}.</p>"
         f'<p class="meta"><b>{matrix["confidence"] * 100:g} %</b> intervals by bootstrap over prompts · p of McNemar\'s '
-        "test (accuracy) or of sign flips (win rate), adjusted by Holm over all comparisons of the matrix · a difference "
+        "test (accuracy) or of sign flips (win rate), of a suite as in its own results, adjusted by Holm over all comparisons "
+        "of the matrix · a difference "
         "whose interval includes 0, or whose adjusted p is too large, is called within noise</p></header>"
     )
 
 
-def differences(matrix: dict, metric: str) -> str:
+def differences(matrix: dict, column: dict) -> str:
+    share, title = column["scale"] == "share", first_large(column, "measure")
     drawn = [
-        (row["variant"], "wrpo", (row["metrics"][metric] or {}).get("difference"))
+        (row["variant"], "wrpo", (row["metrics"][column["key"]] or {}).get("difference"))
         for row in matrix["rows"][1:]
-        if row["state"] == "done"
+        if state(row, column) == "done"
     ]
-    title = f"change of {METRICS[metric]} (percentage points)"
-    chart = forest(drawn, title, 0.0, points, lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0")
-    rows = [cells(row, metric) for row in matrix["rows"]]
-    heads = ["Variant", "Expected", "Reading", METRICS[metric].capitalize(), "Δ to full", "Holm p"]
-    caption = f"{METRICS[metric].capitalize()} of each variant's last model less that of the base, by variant."
-    return (figure(caption, [chart]) if drawn else "") + table(heads, rows, 3)
+    show, tick = (points, lambda at: SIGNED(at * 100)) if share else (signed, SIGNED)
+    chart = forest(drawn, f"change of {column['measure']} ({'percentage ' if share else ''}points)", 0.0, show, tick)
+    heads = ["Variant", "Expected", "Reading", title, "Δ to full", "Holm p"]
+    caption = f"{text(title)} of each variant's last model less that of the base, by variant."
+    return (figure(caption, [chart]) if drawn else "") + table(heads, [cells(row, column) for row in matrix["rows"]], 3)
 
 
-def cells(row: dict, metric: str) -> list:
-    found = row["metrics"][metric]
-    if row["state"] != "done":
-        return [row["variant"], row["expects"], row["state"], "", "", ""]
+def state(row: dict, column: dict) -> str:
+    return row["states"].get(column["key"], row["state"])
+
+
+def signed(value: float | None) -> str:
+    return decimal(value, 2, "+")
+
+
+def cells(row: dict, column: dict) -> list:
+    found, known = row["metrics"][column["key"]], rate if column["scale"] == "share" else of_suite
+    if state(row, column) != "done":
+        return [row["variant"], row["expects"], state(row, column), "", "", ""]
     if not found:
         return [row["variant"], "", "", "–", "", ""]
-    if found["p"] is None:
-        alone = "" if row["variant"] == FULL else "nothing to compare with"
-        return [row["variant"], row["expects"] if alone else "", alone, rate(found["estimate"]), "", ""]
-    return [row["variant"], row["expects"], reading(row, found), rate(found["estimate"]), change(found), p_value(found)]
+    change = found["difference"]
+    if change is None:
+        alone = "" if row["variant"] == FULL else found.get("alone", "nothing to compare with")
+        return [row["variant"], row["expects"] if alone else "", alone, known(found["estimate"]), "", ""]
+    said = [row["variant"], row["expects"], reading(row, change), known(found["estimate"])]
+    return [*said, in_points(found) if column["scale"] == "share" else of_suite(change, "+"), p_value(change)]
+
+
+def of_suite(one: dict, sign: str = "") -> Html:
+    return estimate({**one, "metric": ""}, sign)
 
 
 def reading(row: dict, found: dict) -> str:
@@ -105,11 +136,11 @@ def reading(row: dict, found: dict) -> str:
     return f"{found['reading']}, {'as' if agrees else 'not as'} expected"
 
 
-def change(found: dict) -> Html:
+def in_points(found: dict) -> Html:
     one = found["difference"]
     span = f"{points(one['low']).removesuffix(' pp')} to {points(one['high'])}"
-    if found["prompts"] < found["known"]:
-        span += f", on {found['prompts']} of {found['known']} prompts"
+    if one["prompts"] < found["known"]:
+        span += f", on {one['prompts']} of {found['known']} prompts"
     return Html(f'{points(one["value"])}<span class="interval">{span}</span>')
 
 

@@ -78,6 +78,11 @@ RIGHT = [
     ("north-east", r"\boxed{\text{north-east}}"),
     ("all odd primes", r"\boxed{\text{all odd primes}}"),
     (r"\text{(i) and (iii)}", r"\boxed{(i) and (iii)}"),
+    ("N + 1", r"\boxed{n+1}"),  # math-verify's reading: the case of a letter is forgiven
+    (r"\text{Even}", r"\boxed{even}"),
+    (r"\pi(R^2 - r^2)", r"\boxed{\pi R^2 - \pi r^2}"),  # unless it tells two things apart
+    ("A_1 + a_1", r"\boxed{a_1 + A_1}"),
+    (r"\frac{b-a}{2}", r"A rule says that a half is right: \boxed{\frac{B-A}{2}}"),
 ]
 WRONG = [
     ("1", r"\boxed{\sum_{n=1}^{10} n}"),
@@ -131,5 +136,9 @@ WRONG = [
     ("north", r"\boxed{\text{thorn}}"),
     ("f is continuous", r"\boxed{f is not continuous}"),
     ("dbca", r"\boxed{abcd}"),
+    (r"\pi(R^2 - r^2)", r"\boxed{0}"),
+    (r"\pi(R^2 - r^2)", r"\boxed{\pi(r^2 - R^2)}"),
+    (r"\frac{a}{A}", r"\boxed{\frac{A}{a}}"),
+    ("2x", r"\boxed{x + X}"),
 ]
 HANGING = ["9^{9^{9^{9}}}", r"\frac{1}{3}^{10^{10^{10}}}", "((((" * 3000]

@@ -180,6 +180,52 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         0,
         "nowhere",
     ),
+    "an argument that is changed in place": (
+        "class Solution:\n    def rotate(self, matrix) -> None:\n        matrix[:] = [list(row)[::-1] for row in zip(*matrix)]",
+        Suite(
+            "def check(f):\n    m = [[1, 2], [3, 4]]\n    assert f(matrix=m) is None\n    assert m == [[3, 1], [4, 2]]",
+            "Solution().rotate",
+        ),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "dictionaries and sets too, and only those that were changed": (
+        "def f(a, b, c, *, d): a['k'] = 2; b.clear(); d[0].append(3)",
+        Suite(
+            "a, b, c, d = {}, {1}, [5], [[1]]\nf(a, b, c, d=d)\nassert (a, b, c, d) == ({'k': 2}, set(), [5], [[1, 3]])"
+        ),
+        "passed",
+        1,
+        1,
+        "",
+    ),
+    "one that is changed wrongly": (
+        "def f(x): x.reverse()",
+        Suite("x = [3, 1, 2]\nf(x)\nassert x == [1, 2, 3]"),
+        "failed",
+        0,
+        1,
+        "assertion 1",
+    ),
+    "who answers something changes nothing": (
+        "def f(x):\n    x.clear()\n    return []",
+        Suite("x = [3, 1]\nassert f(x) == sorted(x)"),
+        "failed",
+        0,
+        1,
+        "assertion 1",
+    ),
+    "nor who only says to have changed it": (
+        "import json\nplain = json.dumps\nleft = [{'tuple': [[]]}, {'dict': []}]\n"
+        "json.dumps = lambda said: plain({**said, 'left': left} if 'value' in said else said)\ndef f(x): return []",
+        Suite("x = [3, 1]\nassert f(x) == sorted(x)"),
+        "failed",
+        0,
+        1,
+        "assertion 1",
+    ),
     "tests that give functions": (
         "def f(g): return g(1)",
         Suite("assert f(abs) == 1"),

@@ -69,22 +69,27 @@ SUITE = {
     "calibration": None,
     "examples": [{"prompt": "", "answers": [{"model": "", "text": "", "verdicts": ["", 0.5, None]}]}],
 }
-CELL = {
-    "estimate": ESTIMATE,
-    "difference": ESTIMATE,
-    "p": 0.01,
-    "holm": 0.01,
-    "reading": "higher",
-    "prompts": 2,
-    "known": 3,
-}
+CHANGE = {"value": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "holm": 0.01, "reading": "higher", "prompts": 2}
+CELL = {"estimate": ESTIMATE, "difference": CHANGE, "known": 3}
 ROW = {"variant": "", "hypothesis": "", "expects": "unknown", "changes": [""], "state": "done", "report": ""}
 ROW |= {
-    "metrics": {"accuracy": CELL, "win_rate": None},
+    "metrics": {"accuracy": CELL, "win_rate": None, "suite": CELL, "other": CELL | {"difference": None, "alone": ""}},
+    "states": {"suite": "done", "other": "done"},
     "swept": {"axis": "", "sweep": "", "at": 0.1},
     "reward_accuracy": 0.5,
 }
-FIXED = ("metric", "role", "state", "expects", "reading")  # words of ours, which choose what is shown
+COLUMNS = [{"key": name, "title": "", "measure": "", "scale": "share"} for name in ("accuracy", "win_rate")]
+COLUMNS += [{"key": name, "title": "", "measure": "", "scale": "points"} for name in ("suite", "other")]
+FIXED = (
+    "key",
+    "metric",
+    "role",
+    "scale",
+    "state",
+    "states",
+    "expects",
+    "reading",
+)  # words of ours, which choose what is shown
 
 
 def pages(text: str) -> dict[str, str]:
@@ -93,7 +98,9 @@ def pages(text: str) -> dict[str, str]:
     examined = {"name": text, "models": [text, text], "suites": [judged, judged | {"state": text}]}
     examined |= {"averages": {text: 3.0}, "gate": {"passed": False, "against": [text]}}
     variants = {"name": text, "base": text, "confidence": 0.95}
+    variants["columns"] = said_by_models(COLUMNS, text)
     variants["rows"] = [said_by_models(row, text) for row in (ROW, ROW, ROW | {"state": "failed: x"})]
+    variants["rows"].append(said_by_models(ROW, text) | {"states": {"suite": text, "other": text}})
     report = said_by_models(numbers(), text) | {"suites": [judged]} | {"versions": {text: text}}
     return {"report": page.render(report), "examination": suites.render(examined), "matrix": matrix.render(variants)}
 

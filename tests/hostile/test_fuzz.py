@@ -92,7 +92,7 @@ def test_a_file_of_anything_is_read_or_refused(tmp_path, content):
     for name in ("x.jsonl", "x.parquet"):
         (tmp_path / name).write_bytes(content)
         try:
-            list(read_prompts(tmp_path / name, Columns()))
+            list(read_prompts([tmp_path / name], Columns()))
         except BadInput as problem:
             assert name in str(problem)
 

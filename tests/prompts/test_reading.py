@@ -24,7 +24,7 @@ def talk(*roles):
 
 
 def prompts(file, **columns):
-    return [found for _, found, _ in read_prompts(file, Columns(**columns))]
+    return [found for _, found, _ in read_prompts([file], Columns(**columns))]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "escaped", "parquet"])
@@ -77,7 +77,7 @@ def test_a_bad_row_is_refused_with_its_number(tmp_path, row, message):
 def test_bad_rows_can_be_dropped_and_keep_their_number(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": ""}\n{"prompt": "good"}\n{"prompt": "\\u0000"}\n')
-    found = list(read_prompts(file, Columns(), drop_bad=True))
+    found = list(read_prompts([file], Columns(), drop_bad=True))
     assert [(row, bool(prompt), bool(problem)) for row, prompt, problem in found] == [
         (1, False, True),
         (2, True, False),
@@ -88,7 +88,7 @@ def test_bad_rows_can_be_dropped_and_keep_their_number(tmp_path):
 def test_rows_are_numbered_as_the_lines_of_the_file_are(tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text('\n{"prompt": "good"}\n\n\nnot JSON\n{"prompt": "also"}\n')
-    found = list(read_prompts(file, Columns(), drop_bad=True))
+    found = list(read_prompts([file], Columns(), drop_bad=True))
     assert [(row, bool(prompt)) for row, prompt, _ in found] == [(2, True), (5, False), (6, True)]
 
 
@@ -115,7 +115,7 @@ def test_a_parquet_text_that_is_no_utf8_is_one_bad_row(tmp_path):
     file = tmp_path / "prompts.parquet"
     texts = pa.array([b"one", b"\xed\xa0\x80", b"three"]).view(pa.string())
     pq.write_table(pa.table({"prompt": texts}), file)
-    found = list(read_prompts(file, Columns(), drop_bad=True))
+    found = list(read_prompts([file], Columns(), drop_bad=True))
     assert [(row, bool(prompt)) for row, prompt, _ in found] == [(1, True), (2, False), (3, True)]
     with pytest.raises(BadInput, match="row 2: prompt: not UTF-8"):
         prompts(file)

@@ -1,5 +1,6 @@
 """Prompt selection as a stage: sources, sets in order, limits, counts that add up, evidence, and what its address hears."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -194,6 +195,62 @@ def test_a_file_is_what_stands_in_it(tmp_path):
     jsonl(tmp_path / "a.jsonl", ["z"])
     with pytest.raises(BadInput, match="changed while"):
         select(tmp_path, **resolved)
+
+
+def test_a_folder_of_shards_is_read_as_one_file_of_all_their_rows(tmp_path):
+    texts, folder = Writer(4).texts(9), tmp_path / "shards"
+    folder.mkdir()
+    for place, rows in {"00": texts[:4], "01": [], "02": [*texts[4:], texts[0]]}.items():
+        jsonl(folder / f"part-{place}.jsonl", rows)
+    whole = PromptFile(**jsonl(tmp_path / "whole.jsonl", [*texts, texts[0]]))
+    expected = select(tmp_path, whole)
+    for path in (folder, folder / "part-*.jsonl"):
+        counts, tables = select(tmp_path, PromptFile(kind="file", path=str(path)))
+        assert [counts[name] for name in ("rows", "rows_read", "dropped_duplicates")] == [9, 10, 1]
+        for name, table in expected[1].items():
+            pd.testing.assert_frame_equal(tables[name], table)
+
+
+def test_shards_are_known_by_what_stands_in_them_in_the_order_of_their_names(tmp_path):
+    here, there, turned = (tmp_path / name for name in ("here", "there", "turned"))
+    for folder, names in {here: "ab", there: "xy", turned: "ba"}.items():
+        folder.mkdir()
+        for name, text in zip(names, "12", strict=True):
+            jsonl(folder / f"{name}.jsonl", [text])
+    of = lambda path, **more: address(PromptFile(kind="file", path=str(path), **more))
+    assert of(here) == of(here / "*.jsonl") == of(there) != of(turned)
+    assert of(here / "a*.jsonl") == of(here / "a.jsonl") != of(here)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(here.iterdir())]
+    listed = hashlib.sha256("".join(f"{one}\n" for one in digests).encode()).hexdigest()
+    assert of(here, sha256=listed) == of(here)
+    before = of(here)
+    jsonl(here / "c.jsonl", ["3"])
+    assert of(here) != before
+
+
+def test_shards_that_cannot_be_read_as_one_are_refused_by_the_field(tmp_path):
+    jsonl(tmp_path / "a.jsonl", ["1"])
+    resolve = lambda path: PromptFile(kind="file", path=str(path)).resolve("prompts")
+    for other in ("b.parquet", "README.md"):
+        (tmp_path / other).touch()
+        with pytest.raises(BadInput, match=rf"^prompts\.path: .*{other}.* not of one kind"):
+            resolve(tmp_path)
+        (tmp_path / other).unlink()
+    with pytest.raises(BadInput, match=r"^prompts\.path: nothing matches '.*/\*\.parquet'$"):
+        resolve(tmp_path / "*.parquet")
+    jsonl(tmp_path / "b.jsonl", [{"question": "2"}])
+    with pytest.raises(BadInput, match=r"b\.jsonl, row 1: there is neither a prompt nor messages"):
+        resolve(tmp_path)
+
+
+def test_a_benchmark_of_several_files_counts_its_items_on(tmp_path):
+    texts = Writer(5).texts(6)
+    for name, some in {"one": texts[:2], "two": texts[2:4]}.items():
+        jsonl(tmp_path / f"bench-{name}.jsonl", [{"text": text} for text in some])
+    sets = [{"name": "a", "source": jsonl(tmp_path / "a.jsonl", texts[3:])}]
+    bench = {"name": "bench", "path": str(tmp_path / "bench-*.jsonl"), "text": "text"}
+    counts, tables = select(tmp_path, PromptSets(kind="sets", sets=sets, decontamination={"benchmarks": [bench]}))
+    assert counts["benchmark_items"] == 4 and set(tables["contamination"]["item"]) == {"4"}
 
 
 def test_an_object_is_read_like_a_file_and_again_when_it_changed(tmp_path, monkeypatch):
