@@ -18,9 +18,9 @@ demo-seeds: $(VENV)/.installed-test
 ablate-demo: $(VENV)/.installed
 	@$(BIN)/fuse ablate demo
 
-# A file at a time on each of up to four cores: what a file's tests share is made once.
+# Three files at a time, as much of it is waiting: what a file's tests share is made once.
 test: $(VENV)/.installed-test lint
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.
 e2e: $(VENV)/.installed-test

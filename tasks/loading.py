@@ -26,7 +26,7 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
         raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
     with blamed(f"model: {folder}"):
         model, found = kind.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL, **more
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **more, **LOCAL
         )
     missing = sorted(found["missing_keys"]) + sorted(str(key) for key in found["mismatched_keys"])
     if missing:

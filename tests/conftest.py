@@ -1,11 +1,14 @@
 """Before anything is imported: no test reaches a hub, or tells anyone that it ran."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", DO_NOT_TRACK="1", PREFECT_LOGGING_LEVEL="CRITICAL")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it puts into the background deaf to Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
