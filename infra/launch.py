@@ -53,6 +53,11 @@ class Launcher:
         finally:
             self.patience = 0.0
 
+    def pause(self, seconds: float) -> None:
+        """For whoever waits for others, however long they take: it ends, by an error, as soon as the run does."""
+        if self.stopped.wait(seconds):
+            raise ProgramFailed("the run is ending: nobody is waited for any more")
+
     def run(
         self,
         module: str,
