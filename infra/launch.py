@@ -45,9 +45,9 @@ class Launcher:
         not wait."""
         self.patience = time.monotonic() + settings().save_seconds
         self.stopped.set()
-        for process in list(self.untold.values()):
-            self._tell(process)  # at once: who watches it may be busy
         try:
+            for process in list(self.untold.values()):
+                self._tell(process)  # at once: who watches it may be busy
             while self.running and self._waits_for(*self.running.values()):
                 time.sleep(0.1)
         finally:
