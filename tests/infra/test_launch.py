@@ -102,7 +102,7 @@ def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tu
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not (out / "pids").exists():
+    while len(list(out.glob("ready-*"))) < max(group, 1) or not (out / "pids").exists():
         assert thread.is_alive()
         time.sleep(0.05)
     began = time.monotonic()
