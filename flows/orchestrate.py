@@ -117,13 +117,16 @@ def pool_of(how: How) -> str:
 
 def submit(planned: list[Planned], storage: str, place: Place) -> None:
     """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
-    bad input stops everything at once."""
+    bad input stops everything at once, and is raised before what it has stopped."""
+
+    def is_bad_input(future: PrefectFuture) -> bool:
+        return isinstance(future.result(raise_on_failure=False), BadInput)
 
     def stop(future: PrefectFuture) -> None:
-        if isinstance(future.result(raise_on_failure=False), BadInput):
+        if is_bad_input(future):
             place.launcher.stopped.set()  # no retry mends it: nothing more is spent
 
-    for future in attempt(planned, storage, place, stop).values():
+    for future in sorted(attempt(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
         future.result()
 
 

@@ -21,7 +21,7 @@ def local_files(field: str, location: str) -> list[Path]:
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower() if separator else scheme
     local = not separator or scheme == "file"
-    found = listed(rest if separator else location) if local else copies(field, location, scheme, rest)
+    found = listed(field, rest if separator else location) if local else copies(field, location, scheme, rest)
     if not found and has_magic(location) and scheme not in UNLISTED:
         raise BadInput(f"{field}: nothing matches {location!r:.200}")
     if not found:
@@ -30,7 +30,7 @@ def local_files(field: str, location: str) -> list[Path]:
     return found
 
 
-def listed(path: str) -> list[Path]:
+def listed(field: str, path: str) -> list[Path]:
     """A name that is there is itself, whatever characters are in it."""
     if not path or "\0" in path:
         return []
@@ -38,9 +38,10 @@ def listed(path: str) -> list[Path]:
         return [Path(path).absolute()]
     folder = is_there(Path(path), Path.is_dir)
     found = sorted(glob(f"{escape(str(Path(path)))}/*" if folder else path, recursive=True))
-    return [
-        Path(one).absolute() for one in found if is_there(Path(one), Path.is_file) and not (folder and is_note(one))
-    ]
+    found = [one for one in found if not (folder and is_note(one))]
+    if broken := [one for one in found if Path(one).is_symlink() and not is_there(Path(one), Path.exists)]:
+        raise BadInput(f"{field}: {broken[0]!r} is a link to what is not there")
+    return [Path(one).absolute() for one in found if is_there(Path(one), Path.is_file)]
 
 
 def is_note(path: str) -> bool:

@@ -37,8 +37,8 @@ class Launcher:
         self.devices = Devices()
         self.stopped = threading.Event()
         self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may say that it saves
-        self.running: set[int] = set()
-        self.saving: set[int] = set()
+        self.running: dict[int, Path] = {}  # where each program says that it saves
+        self.untold: dict[int, subprocess.Popen] = {}
 
     def leave(self) -> None:
         """We are interrupted: our programs end, and may save first, for as long as that takes. Who interrupts again does
@@ -46,10 +46,17 @@ class Launcher:
         self.patience = time.monotonic() + settings().save_seconds
         self.stopped.set()
         try:
-            while self.running and (self.saving or time.monotonic() < self.patience):
+            for process in list(self.untold.values()):
+                self._tell(process)  # at once: who watches it may be busy
+            while self.running and self._waits_for(*self.running.values()):
                 time.sleep(0.1)
         finally:
             self.patience = 0.0
+
+    def pause(self, seconds: float) -> None:
+        """For whoever waits for others, however long they take: it ends, by an error, as soon as the run does."""
+        if self.stopped.wait(seconds):
+            raise ProgramFailed("the run is ending: nobody is waited for any more")
 
     def run(
         self,
@@ -64,6 +71,7 @@ class Launcher:
         called while it runs and once after. Returns its summary, with the seconds it took, waiting for its turn not
         counted."""
         out.mkdir(parents=True, exist_ok=True)
+        (out / SAVING).unlink(missing_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
         job_file.write_text(json.dumps(job, indent=1))
         with self.slots, self.devices.taken(environment.gpus) as gpus:
@@ -87,17 +95,18 @@ class Launcher:
                 start_new_session=True,
                 env=program_environment(self.threads) | environment.variables | gpus,
             )
-        self.running.add(process.pid)
+        self.untold[process.pid] = process
+        self.running[process.pid] = log.with_name(SAVING)
         try:
-            self._attend(process, module, watch, log.parent)
+            self._attend(process, module, watch)
         finally:
             end_group(process)
-            self.running.discard(process.pid)
-            self.saving.discard(process.pid)
+            self.untold.pop(process.pid, None)
+            del self.running[process.pid]
         if process.returncode != 0:
             raise failure(module, process.returncode, log)
 
-    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None], out: Path) -> None:
+    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
         """Returns when the program has ended by itself."""
         try:
             while process.poll() is None and not self.stopped.is_set():
@@ -106,26 +115,33 @@ class Launcher:
         except BaseException as problem:
             if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
                 self.patience = time.monotonic() + settings().save_seconds
-                self._let_save(process, watch, out / SAVING)
+                self._let_save(process, watch)
             raise
         if process.poll() is None:
-            self._let_save(process, watch, out / SAVING)
+            self._let_save(process, watch)
             if process.returncode != 0:
                 raise ProgramFailed(f"{module} was ended: the run is interrupted, or has failed beyond mending")
         watch()
 
-    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None], heard: Path) -> None:
+    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None]) -> None:
         """A training finishes its step and writes a checkpoint when it is told to end, and `watch` takes it to the store.
-        What that takes depends on the model: the program that has `heard` is waited for."""
-        if time.monotonic() >= self.patience:
+        What that takes depends on the model: the program that says so is waited for."""
+        heard = self.running[process.pid]
+        if not self._waits_for(heard):
             return
-        send(process, signal.SIGTERM)
-        while process.poll() is None and self.patience and (heard.exists() or time.monotonic() < self.patience):
-            if heard.exists():
-                self.saving.add(process.pid)
+        self._tell(process)
+        while process.poll() is None and self._waits_for(heard):
             watch()
             time.sleep(0.1)
         watch()
+
+    def _tell(self, process: subprocess.Popen) -> None:
+        """Once: a second signal would end torchrun's waiting for its workers."""
+        if self.untold.pop(process.pid, None):
+            send(process, signal.SIGTERM)
+
+    def _waits_for(self, *heard: Path) -> bool:
+        return self.patience > 0 and (any(file.exists() for file in heard) or time.monotonic() < self.patience)
 
 
 def as_group(processes: int) -> list[str]:

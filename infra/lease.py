@@ -97,9 +97,11 @@ def lease(
     poll: float = 0.5,
     on_wait: Callable[[str], None] | None = None,
     done: Callable[[], bool] | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease | None]:
-    """Hold `name` to the end of the block, after any live holder; None when `done()` turned true while waiting."""
-    taken = _wait(blobs, name, ttl, poll, on_wait, done)
+    """Hold `name` to the end of the block, after any live holder; None when `done()` turned true while waiting. What `pause`
+    raises ends the waiting."""
+    taken = _wait(blobs, name, ttl, poll, on_wait, done, pause)
     if taken is None:
         yield None
         return
@@ -136,6 +138,7 @@ def _wait(
     poll: float,
     on_wait: Callable[[str], None] | None,
     done: Callable[[], bool] | None,
+    pause: Callable[[float], None],
 ) -> Lease | None:
     path, announced = f"_leases/{name}.json", None
     while True:
@@ -154,7 +157,7 @@ def _wait(
                     f"waiting for process {holder.pid} on {holder.host}, which makes it (alive until {until} at least)"
                 )
             continue  # `done` is asked at once, not a poll later
-        time.sleep(poll)
+        pause(poll)
 
 
 def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | None]:

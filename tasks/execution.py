@@ -119,7 +119,12 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
         return found
     waiting = lambda message: observe(step, message, 0, 0, "")
     with lease(
-        store.blobs, step.address, ttl=settings().lease_seconds, on_wait=waiting, done=lambda: find() is not None
+        store.blobs,
+        step.address,
+        ttl=settings().lease_seconds,
+        on_wait=waiting,
+        done=lambda: find() is not None,
+        pause=launcher.pause,
     ):
         if found := find():
             observe(step, "found", 0, 0, "")

@@ -47,7 +47,8 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job
     if run.share:
         wanted, missing = run.share.rows(wanted), run.share.rows(missing)
     waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    with turn(run.store.blobs, run.step.pool, run.share, waiting) if alone and len(missing) else nullcontext():
+    mine = turn(run.store.blobs, run.step.pool, run.share, waiting, run.launcher.pause)
+    with mine if alone and len(missing) else nullcontext():
         missing = left(missing, known) if alone else missing
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))

@@ -16,7 +16,9 @@ BLOCK = 64  # weights that share a scale; bitsandbytes' own default, as in the p
 def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
     """The model that a training starts from: in fp32, with `nf4` its linear layers but the head in 4 bits, on its device."""
     if base == "full":
-        return load_model(AutoModelForCausalLM, folder, torch.float32)
+        model = load_model(AutoModelForCausalLM, folder, torch.float32)
+        refuse_quantised(folder, already=getattr(model, "hf_quantizer", None) is not None)
+        return model
     if find_spec("bitsandbytes") is None:
         raise BadInput(
             "lora.base: nf4 needs the package bitsandbytes, which is not installed; pip install bitsandbytes"
@@ -29,13 +31,18 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
     )
     place = {"": PartialState(cpu=not torch.cuda.is_available()).device}
     model = load_model(AutoModelForCausalLM, folder, torch.float32, quantization_config=rounding, device_map=place)
-    if model.hf_quantizer.pre_quantized:
-        raise BadInput(f"lora.base: the model in {folder} is quantised already: start from its full weights")
+    refuse_quantised(folder, already=model.hf_quantizer.pre_quantized)
     for name, layer in layers(model):
         refuse_odd(name, layer)
         # Some CPUs would compute in bf16 whatever was asked for, without gradients, once a model was evaluated.
         layer.support_avx512bf16_for_cpu = False
     return model
+
+
+def refuse_quantised(folder: str | Path, already: bool) -> None:
+    """Its adapter would learn on rounded weights, whatever the recipe says of them."""
+    if already:
+        raise BadInput(f"model: {folder} is quantised already: train it from its full weights")
 
 
 def refuse_odd(name: str, layer: torch.nn.Linear) -> None:

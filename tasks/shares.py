@@ -3,7 +3,6 @@
 A prompt's own id says in which share it is, whatever is missing when: hosts that each look by themselves never overlap.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,7 +36,9 @@ class Share(BaseModel, frozen=True, extra="forbid"):
 
 
 @contextmanager
-def turn(blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], None]) -> Iterator[None]:
+def turn(
+    blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], None], pause: Callable[[float], None]
+) -> Iterator[None]:
     """Alone in the pool, or beside the other shares of as many: whoever else is at work in it has rows in common with us.
 
     Who holds a lease works, or waits for somebody who does: one that has to let others go first holds none meanwhile. So
@@ -49,11 +50,11 @@ def turn(blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], 
     first = lambda: order and (live(blobs, whole) or any(other.of < order for other in at_work(blobs, whole)))
     beside = lambda: any(other.of > order for other in at_work(blobs, whole))
     while True:
-        wait_while(first, on_wait)
-        with lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait):
+        wait_while(first, on_wait, pause)
+        with lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait, pause=pause):
             if first():
                 continue
-            wait_while(beside, on_wait)
+            wait_while(beside, on_wait, pause)
             yield
             return
 
@@ -64,10 +65,10 @@ def at_work(blobs: Blobs, whole: str) -> list[Share]:
     return [Share(number=int(number), of=int(of)) for number, of in cuts]
 
 
-def wait_while(busy: Callable[[], object], on_wait: Callable[[str], None]) -> None:
+def wait_while(busy: Callable[[], object], on_wait: Callable[[str], None], pause: Callable[[float], None]) -> None:
     told = False
     while busy():
         if not told:
             on_wait("waiting for others that fill the same pool of rows")
             told = True
-        time.sleep(POLL)
+        pause(POLL)

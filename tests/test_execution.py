@@ -4,10 +4,12 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.errors import BadInput
+from infra.errors import BadInput, ProgramFailed
+from infra.lease import lease
 from tasks.execution import ensure
 from tasks.stage import How, What, stage
 
@@ -76,6 +78,19 @@ def test_a_failure_leaves_no_manifest_and_the_next_try_makes_the_step(workplace)
         workplace.made(spelling(workplace, fails=True))
     assert workplace.store.manifests("spelling") == [] and len(scratch(workplace)) == 1
     assert workplace.made(spelling(workplace)).counts == {"letters": 3}
+
+
+def test_who_waits_for_another_leaves_with_the_run(workplace):
+    """Who interrupts a run does not wait for one that somebody else has begun."""
+    step, told = spelling(workplace), threading.Event()
+    with ThreadPoolExecutor() as threads, lease(workplace.store.blobs, step.address):
+        observe = lambda *seen: told.set()
+        waiting = threads.submit(ensure, step, workplace.store, workplace.launcher, observe)
+        assert told.wait(10)
+        workplace.launcher.leave()
+        with pytest.raises(ProgramFailed, match="ending"):
+            waiting.result(10)
+    assert workplace.store.manifests("spelling") == []
 
 
 def test_two_who_want_the_same_step_at_once_make_it_once(workplace):

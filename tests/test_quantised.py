@@ -135,10 +135,9 @@ def test_layers_of_another_kind_or_width_and_a_model_that_is_quantised_already_a
     ):
         load_base(tmp_path / "old", "nf4", "fp32")
     save(load_base(start, "nf4", "fp32"), tiny.tokenizer(), start, tmp_path / "quantised")
-    with pytest.raises(
-        BadInput, match=r"lora.base: the model in .*quantised is quantised already: start from its full"
-    ):
-        load_base(tmp_path / "quantised", "nf4", "fp32")
+    for base in ("nf4", "full"):
+        with pytest.raises(BadInput, match=r"model: .*quantised is quantised already: train it from its full weights"):
+            load_base(tmp_path / "quantised", base, "fp32")
 
 
 def test_without_bitsandbytes_it_says_what_to_install(start, monkeypatch):

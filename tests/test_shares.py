@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from infra.errors import SourceFailed
+from infra.errors import ProgramFailed, SourceFailed
 from infra.lease import live
 from tasks import shares
 from tasks.execution import ensure, make_share
@@ -125,7 +125,7 @@ def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(work
 
 @contextmanager
 def filling(place, share: Share | None):
-    with turn(place.store.blobs, "rows/1", share, lambda message: None):
+    with turn(place.store.blobs, "rows/1", share, lambda message: None, place.launcher.pause):
         yield
 
 
@@ -166,7 +166,7 @@ def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(wo
     entered, told = threading.Event(), threading.Event()
 
     def waiting() -> None:
-        with turn(workplace.store.blobs, "rows/1", BOTH[0], lambda message: told.set()):
+        with turn(workplace.store.blobs, "rows/1", BOTH[0], lambda message: told.set(), time.sleep):
             entered.set()
 
     with filling(workplace, None):
@@ -174,6 +174,22 @@ def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(wo
         assert told.wait(10) and not entered.is_set()
         until(lambda: not live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
     assert entered.wait(10)
+
+
+@pytest.mark.parametrize(("mine", "others"), [(None, None), (None, BOTH[0]), (BOTH[0], None), (BOTH[0], BOTH[0])])
+def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
+    told, pause = threading.Event(), workplace.launcher.pause
+
+    def waiting() -> None:
+        with turn(workplace.store.blobs, "rows/1", mine, lambda message: told.set(), pause):
+            raise AssertionError("it was not free")
+
+    with ThreadPoolExecutor() as threads, filling(workplace, others):
+        ended = threads.submit(waiting)
+        assert told.wait(10)
+        workplace.launcher.leave()
+        with pytest.raises(ProgramFailed, match="ending"):
+            ended.result(10)
 
 
 def test_shares_without_a_work_pool_are_refused_in_a_line_and_change_no_address():

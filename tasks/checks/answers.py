@@ -37,7 +37,9 @@ WITH_UNIT = re.compile(
 CHOICE = re.compile(
     r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)", re.I
 )
-LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])")  # that stands alone: a name in mathematics
+NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; ℝ is none
+    r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
+)
 AFTERTHOUGHT = re.compile(r"(?:,|\s\(|\s(?:because|since|which|as)\b).*", re.DOTALL)
 BOX = re.compile(r"\\boxed\s*\{")
 
@@ -106,12 +108,18 @@ def equal(said: str, as_text: str, right: str) -> bool:
 
 def cases_apart(*texts: str) -> list[str]:
     """math-verify takes X for x, which forgives a careless hand. Where one text has a letter in both cases they are two things,
-    or R - r would be 0: the large one becomes a letter that nobody uses."""
-    alone = [set(LETTER.findall(text)) for text in texts]
-    both = {letter for found in alone for letter in found if letter.isupper() and letter.lower() in found}
-    free = sorted(set("abcfghjklmnopqrstuvwxyz") - {letter.lower() for letter in set().union(*alone)})
-    other = dict(zip(sorted(both), free, strict=False))
-    return [LETTER.sub(lambda found: other.get(found[0], found[0]), text) for text in texts]
+    or R - r would be 0: the large one becomes a letter that nobody uses, and that is no unit, which math-verify would drop."""
+    found = [[set(name) for name in NAMES.findall(text)] for text in texts]
+    alone = [set().union(*(name for name in names if len(name) == 1 or in_both_cases(name))) for names in found]
+    both = set().union(*map(in_both_cases, alone))
+    taken = [{letter.lower() for letter in set().union(*some)} for some in (alone, *found)]
+    free = sorted(set("abfjknpqruvwxyz") - taken[0], key=lambda one: (any(one in some for some in taken), one))
+    other = str.maketrans(dict(zip(sorted(both), free, strict=False)))
+    return [NAMES.sub(lambda name: name[0].translate(other), text) for text in texts]
+
+
+def in_both_cases(letters: set[str]) -> set[str]:
+    return {letter for letter in letters if letter.isupper() and letter.lower() in letters}
 
 
 def expressions(text: str) -> list:

@@ -47,7 +47,7 @@ def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> Non
     """The entry point is the response's; without one, the name that neither the tests nor their setup bind. A module of the
     standard library that they forgot to import is never the response's."""
     entry = job["entry_point"]
-    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke}
+    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke, "_alone": alone}
     try:
         exec(compile(job["setup"], "setup", "exec"), space)
         modules = [name for name in strangers if name in sys.stdlib_module_names]
@@ -63,13 +63,26 @@ def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> Non
 
 
 class Counted(ast.NodeTransformer):
-    """Every `assert` counts and none ends the tests: held, not held, or broken by what was raised on the way."""
+    """Every `assert` counts and none ends the tests: held, not held, or broken by what was raised on the way. Calls of which
+    nobody wants an answer are told apart."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        if isinstance(node.value, ast.Call):
+            unanswered(node.value)
+        return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.Try:
+        match node.test:
+            case ast.Compare(ast.Call() as call, [ast.Is() | ast.Eq()], [ast.Constant(None)]):
+                unanswered(call)
         held = ast.Expr(ast.Call(ast.Name("_held", ast.Load()), [node.test], []))
         broke = ast.Expr(ast.Call(ast.Name("_broke", ast.Load()), [ast.Name("_problem", ast.Load())], []))
         handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), "_problem", [broke])
         return ast.copy_location(ast.Try([held], [handler], [], []), node)
+
+
+def unanswered(call: ast.Call) -> None:
+    call.func = ast.Call(ast.Name("_alone", ast.Load()), [call.func], [])
 
 
 class Exam:
@@ -110,7 +123,7 @@ class Exam:
         try:
             find = lambda number: Remote(self, int(number))
             value = decode(answer["value"], find)
-            if value is None and "left" in answer:
+            if given and value is None and "left" in answer:
                 put_back(given, decode(answer["left"], find))
             return value
         except (ValueError, TypeError, KeyError, RecursionError) as problem:
@@ -151,8 +164,14 @@ class Remote:
         self._exam, self._of = exam, of
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask(arguments, named)
+
+    def _in_place(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask(arguments, named, [*arguments, *named.values()])
+
+    def _ask(self, arguments: tuple, named: dict, given: Sequence[Any] = ()) -> Any:
         sent = encode((arguments, named), self._number)["tuple"]
-        return self._exam.ask({"of": self._of, "arguments": sent}, [*arguments, *named.values()])
+        return self._exam.ask({"of": self._of, "arguments": sent}, given)
 
     def __getattr__(self, name: str) -> Any:
         return self._exam.ask({"of": self._of, "attribute": name})
@@ -165,9 +184,15 @@ class Remote:
         )
 
 
+def alone(called: Any) -> Any:
+    """What is called without a look at its answer, or only to see that there is none. Any other call may change nothing here:
+    tests would compare its answer with what they themselves make of the values that it left, None with None."""
+    return called._in_place if isinstance(called, Remote) else called
+
+
 def put_back(given: Sequence[Any], left: Any) -> None:
-    """Who is asked to change a list in place answers nothing, and the list is the answer. Who answers something may change
-    nothing here: tests would compare it with what it made of their own values."""
+    """Who is asked to change a list in place answers nothing, and the list is the answer. Who answers something has not been
+    asked to."""
     positional, named = left
     for mine, theirs in zip(given, [*positional, *named.values()], strict=True):
         match mine:

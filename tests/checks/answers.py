@@ -82,6 +82,10 @@ RIGHT = [
     (r"\text{Even}", r"\boxed{even}"),
     (r"\pi(R^2 - r^2)", r"\boxed{\pi R^2 - \pi r^2}"),  # unless it tells two things apart
     ("A_1 + a_1", r"\boxed{a_1 + A_1}"),
+    ("R^2 - Rr", r"\boxed{R(R - r)}"),
+    (r"\frac{mM}{m+M}", r"\boxed{\frac{M m}{M + m}}"),
+    ("Rr+ab", r"\boxed{ab+rR}"),
+    (r"(-\infty,\infty)", r"\boxed{r \in \mathbb{R}}"),
     (r"\frac{b-a}{2}", r"A rule says that a half is right: \boxed{\frac{B-A}{2}}"),
 ]
 WRONG = [
@@ -102,6 +106,10 @@ WRONG = [
     ("18", ""),
     ("18", "There are 18 eggs, and she keeps some. #### 9"),
     ("7", r"First \boxed{7}, but then we correct it to \boxed{3}."),
+    (r"\pi Rr", r"\boxed{\pi r^2}"),
+    (r"\frac{mM}{m+M}", r"\boxed{\frac{m^2}{m+M}}"),
+    ("Rr+ab", r"\boxed{ar+Rb}"),
+    ("ab+R+r R", r"\boxed{ab+R+r}"),
     ("5", r"\boxed{500}"),
     ("0.1", r"\boxed{10}"),
     (r"\frac{1}{2}", r"\boxed{2}"),

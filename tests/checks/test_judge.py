@@ -226,6 +226,26 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         1,
         "assertion 1",
     ),
+    "nor who answers nothing where an answer is compared": (
+        "def f(x): x.clear()",
+        Suite(
+            "def largest(x): return max(x) if x else None\n"
+            "def same(one, other): assert one == other\n"
+            "x = [3, 1]\nassert f(x) == largest(x)\nsame(f(x), largest(x))\nsaid = f(x)\nassert said == largest(x)"
+        ),
+        "failed",
+        0,
+        3,
+        "assertion 1",
+    ),
+    "of an object's method too": (
+        "class Box:\n    def sort(self, x): x.sort()",
+        Suite("box, x = Box(), [3, 1]\nassert box.sort(x) == None\nassert x == [1, 3]", "Box"),
+        "passed",
+        2,
+        2,
+        "",
+    ),
     "tests that give functions": (
         "def f(g): return g(1)",
         Suite("assert f(abs) == 1"),

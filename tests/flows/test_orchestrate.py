@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
+from flows import orchestrate
 from flows.fusion import fusion
 from flows.orchestrate import pool_of, where_to_read
 from flows.place import Place
 from flows.written import load
+from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from infra.store import Store
 from tests.workplace import as_made
@@ -26,3 +30,24 @@ def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(
 def test_a_plans_table_says_on_how_many_hosts_a_step_is_made():
     how = load("demo", ["how.sampling.work_pool=gpu-sample", "how.sampling.shares=3"]).how
     assert [pool_of(each) for each in (how.sampling, how.wrpo)] == ["gpu-sample, 3 shares", ""]
+
+
+class Ended:
+    """A step that failed, for this reason."""
+
+    def __init__(self, problem: Exception):
+        self.problem = problem
+
+    def result(self, raise_on_failure: bool = True):
+        if raise_on_failure:
+            raise self.problem
+        return self.problem
+
+
+@pytest.mark.parametrize("reason", [BadInput("no such column"), ProgramFailed("a bug")])
+def test_a_run_says_what_ended_it_and_not_what_it_ended(monkeypatch, tmp_path, reason):
+    """A step that comes earlier in the plan may be one that bad input elsewhere has ended."""
+    failed = [Ended(ProgramFailed("the run is ending"))] * isinstance(reason, BadInput) + [Ended(reason)]
+    monkeypatch.setattr(orchestrate, "attempt", lambda *given: dict(enumerate([*failed, Ended(ProgramFailed("last"))])))
+    with pytest.raises(type(reason), match=str(reason)):
+        orchestrate.submit([], "", Place(Store(str(tmp_path), tmp_path), Launcher(1, 1), tmp_path))

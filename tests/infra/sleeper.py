@@ -31,6 +31,7 @@ def sleep(job: dict, out: Path, progress) -> dict:
         (out / f"member-{os.getpid()}").touch()
         time.sleep(120)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
+    (out / f"ready-{os.getpid()}").touch()
     draft = out / f"pids.{os.getpid()}"
     draft.write_text(f"{child.pid}")
     draft.rename(out / "pids")

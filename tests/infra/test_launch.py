@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.ending import SAVING
 from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.settings import settings
@@ -101,7 +102,7 @@ def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tu
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not (out / "pids").exists():
+    while len(list(out.glob("ready-*"))) < max(group, 1) or not (out / "pids").exists():
         assert thread.is_alive()
         time.sleep(0.05)
     began = time.monotonic()
@@ -157,7 +158,7 @@ def test_a_program_that_says_that_it_saves_takes_as_long_as_that_takes(launcher,
     """A big model's step and checkpoint do; three seconds are longer than one."""
     patience(1)
     took, seen = interrupted(launcher, tmp_path / "out", "say so and save slowly", launcher.leave, group=group)
-    assert took >= 3 and seen[-1] and not launcher.saving
+    assert took >= 3 and seen[-1] and not launcher.running
 
 
 @pytest.mark.parametrize("kind", ["ignore", "say so and save slowly"])
@@ -172,6 +173,37 @@ def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience, kind):
 
     took, seen = interrupted(launcher, tmp_path / "out", kind, twice)
     assert took < 2.5 and not any(seen)
+
+
+def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, tmp_path, patience):
+    """It may be taking the last checkpoint to the store; two seconds are longer than one."""
+    patience(1)
+    out, busy = tmp_path / "out", []
+
+    def watch():
+        if (out / "pids").exists() and not busy:
+            busy.append(True)
+            time.sleep(2)
+
+    def work():
+        with pytest.raises(ProgramFailed, match="was ended"):
+            launcher.run(SLEEPER, {"kind": "say so and save slowly"}, out, watch)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not busy:
+        time.sleep(0.05)
+    launcher.leave()
+    thread.join(10)
+    assert (out / "saved").exists()
+
+
+def test_what_an_earlier_program_said_in_the_folder_is_not_believed_of_the_next(launcher, tmp_path, patience):
+    patience(1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / SAVING).touch()
+    took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
+    assert took < 5
 
 
 def test_a_failure_that_no_retry_mends_ends_programs_at_once(launcher, tmp_path, patience):
