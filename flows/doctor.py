@@ -1,4 +1,5 @@
 """Looks at every model of a recipe before it costs anything: tokenizer, template, context, on the real prompts. No weights.
+And at what a training would miss on this machine.
 
 Models that this project makes itself, and those behind an endpoint that uses a template of its own, are not looked at.
 """
@@ -7,6 +8,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from flows.place import Place
@@ -24,18 +26,30 @@ NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 
 def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
-    """Everything that is to be said of the recipe's models; nothing of a recipe that has none to look at."""
-    models = [one | {"folder": str(folder)} for one, folder in models_of(recipe)]
+    """Everything that is to be said of the recipe's trainings and models; nothing of a recipe that has none to look at."""
+    models, found = [one | {"folder": str(folder)} for one, folder in models_of(recipe)], lacking(recipe)
     if not models:
-        return []
+        return found
     chosen = ensure(prompts_of(last), place.store, place.launcher)
     prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
         place.launcher.run("tasks.models.examine", {"models": models, "prompts": str(prompts)}, out)
-        return [Finding(**found) for found in json.loads((out / "findings.json").read_text())["findings"]]
+        return found + [Finding(**one) for one in json.loads((out / "findings.json").read_text())["findings"]]
     finally:
         shutil.rmtree(out, ignore_errors=True)
+
+
+def lacking(recipe: Recipe) -> list[Finding]:
+    """Packages without which a training would fail here, when all that comes before it is paid for. What a work pool has
+    only its workers know."""
+    found = []
+    for stage in ("sft", "wrpo") if recipe.sft.form != "none" else ("wrpo",):
+        lora, how = getattr(recipe, stage).lora, getattr(recipe.how, stage)
+        needed = {"bitsandbytes": lora and lora.base == "nf4", "deepspeed": how.deepspeed}
+        missing = [name for name in needed if needed[name] and not how.work_pool and find_spec(name) is None]
+        found += [Finding(stage, "packages", True, f"needs {name}, which is not installed here") for name in missing]
+    return found
 
 
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
@@ -73,7 +87,8 @@ def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None
     looked_at = set()
     for recipe, last in runs:
         models = [[one, str(folder)] for one, folder in models_of(recipe)]
-        subject = json.dumps([models, prompts_of(last).address, sorted(recipe.doctor.accepted)])
+        missing = [one.text for one in lacking(recipe)]
+        subject = json.dumps([models, prompts_of(last).address, missing, sorted(recipe.doctor.accepted)])
         if subject not in looked_at:
             looked_at.add(subject)
             refuse_red(recipe, last, place)

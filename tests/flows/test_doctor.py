@@ -167,6 +167,22 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
     assert len(looks) == 1
 
 
+def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
+    from flows import doctor
+    from flows.cli import main
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    rounded, zero = "lora={rank=2, alpha=4, base='nf4'}", "deepspeed={zero=2}"
+    assert main(["run", "demo", "--set", f"wrpo.{rounded}"]) == 2
+    assert "wrpo.packages: needs bitsandbytes, which is not installed here" in capsys.readouterr().err
+    assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]
+    seen = lambda *changes: [(one.model, one.text.split()[1]) for one in doctor.lacking(load("demo", changes))]
+    assert seen(f"sft.{rounded}", f"how.wrpo.{zero}") == [("sft", "bitsandbytes,"), ("wrpo", "deepspeed,")]
+    assert seen(f"sft.{rounded}", "how.sft.work_pool='gpu-train'") == seen("sft.lora={rank=2, alpha=4}") == []
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name)
+    assert seen(f"sft.{rounded}", f"how.wrpo.{zero}") == []
+
+
 def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
     recipe, finding = load("demo"), Finding("mirror", "end-tokens", True, "")
     for key, stops in (("end-tokens", 0), ("mirror.end-tokens", 0), ("roller.end-tokens", 1), ("date", 1)):
