@@ -35,9 +35,8 @@ def shares(numbers: dict) -> str:
         ]
         for one in found
     ]
-    return figure(
-        caption, [chart, table(["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"], rows, 5)]
-    )
+    heads = ["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"]
+    return figure(caption, [chart]) + table(heads, rows, 5)
 
 
 def rewards(numbers: dict) -> str:
