@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.patience import STILL
+
 ERROR = "<Error><Code>{code}</Code><Message>{code}</Message><Resource>/</Resource></Error>"
 
 
@@ -65,12 +67,12 @@ class Proxy:
 
         self.thread = threading.Thread(target=turn, daemon=True)
         self.thread.start()
-        started.wait(10)
+        started.wait(STILL)
 
     def close(self) -> None:
         """Its connections end with it: what is left unfinished would be complained of at some later collection."""
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(STILL)
 
     async def end(self) -> None:
         self.server.close()
