@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+from infra import warm
 from infra.devices import Devices
 from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
 from infra.settings import program_environment, settings
+from infra.warm import WarmProgram
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,8 @@ class Launcher:
         self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, gpus: dict[str, str]
     ) -> None:
         module = words[-4]
-        if self.stopped.is_set():
-            raise ProgramFailed(f"{module} was not begun: the run is ending")
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [environment.python, "-m", *words],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=program_environment(self.threads) | environment.variables | gpus,
-            )
+            process = self._start(words, output, environment, gpus)
         self.untold[process.pid] = process
         self.running[process.pid] = log.with_name(SAVING)
         try:
@@ -105,6 +99,24 @@ class Launcher:
             del self.running[process.pid]
         if process.returncode != 0:
             raise failure(module, process.returncode, log)
+
+    def _start(
+        self, words: list[str], output: BinaryIO, environment: Environment, gpus: dict[str, str]
+    ) -> subprocess.Popen | WarmProgram:
+        variables = program_environment(self.threads) | environment.variables | gpus
+        may_fork = settings().warm and environment.python == sys.executable and not environment.variables
+        if may_fork and len(words) == 4 and (process := warm.start(words, output, variables, self.stopped)):
+            return process
+        if self.stopped.is_set():
+            raise ProgramFailed(f"{words[-4]} was not begun: the run is ending")
+        return subprocess.Popen(
+            [environment.python, "-m", *words],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=variables,
+        )
 
     def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
         """Returns when the program has ended by itself."""

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     )
     programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    warm: bool = Field(True, description="programs fork from one that has loaded their libraries; 0: each loads them")
     reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
@@ -113,6 +114,13 @@ def program_environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
+
+
+def replace_environment(values: dict[str, str]) -> None:
+    """In a program that was forked: it has its own from here on."""
+    os.environ.clear()
+    os.environ.update(values)
+    settings.cache_clear()
 
 
 def vllm_environment() -> dict[str, str]:
