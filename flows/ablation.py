@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from flows.comparisons import FULL, goals
-from flows.complaints import describe
+from flows.config.loading import apply, read_toml, section_of, validated, written
+from flows.config.messages import describe
+from flows.config.recipe import Recipe
 from flows.fusion import fusion
-from flows.recipe import Recipe
-from flows.written import apply, read_toml, section_of, validated, written
+from flows.suites.comparisons import FULL, goals
 from infra.errors import BadInput
 from tasks.stage import Exact, Step, lineage
 

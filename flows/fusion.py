@@ -1,11 +1,11 @@
 """The method as a chain of stages: WRPO (arXiv 2412.03187). Building it runs nothing; every step knows its address.
 
-Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
+Read it as the paper's method section. `flows/run/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
 """
 
-from flows.answering import baselines
-from flows.recipe import Recipe
-from flows.suite_chains import suite_results
+from flows.config.recipe import Recipe
+from flows.suites.answers import baselines
+from flows.suites.chains import suite_results
 from tasks.checks.stage import check_responses
 from tasks.evaluation.stage import Evaluation, evaluate
 from tasks.models.stage import obtain_model

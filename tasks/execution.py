@@ -21,7 +21,7 @@ from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Store
-from tasks.shares import Share
+from tasks.rows.turns import Share
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")

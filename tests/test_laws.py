@@ -19,18 +19,18 @@ OFFENCES = {  # contract -> what breaks it: a file, and a line at its end
     ],
     "rooms never import rooms: the DAG exists only in flows": [("tasks/pairs/stage.py", "import tasks.splits.stage")],
     "planning, orchestration and storage load no heavy library": [
-        ("tasks/skills.py", "import torch"),  # reached through tasks.prompts.stage
-        ("flows/show.py", "def late():\n    from transformers import pipeline"),
+        ("tasks/demo/skills.py", "import torch"),  # reached through tasks.prompts.stage
+        ("flows/cli/lineage.py", "def late():\n    from transformers import pipeline"),
     ],
     "programs know no Prefect and no bucket": [
         ("tasks/program.py", "import infra.store"),
-        ("tasks/scores/score.py", "from prefect import flow"),
+        ("tasks/scores/transformers_program.py", "from prefect import flow"),
     ],
     "data sets on a hub are known to one file of infra": [("tasks/prompts/reading.py", "import datasets")],
     "Prefect is known to the flows and to their registration": [
         ("tasks/execution.py", "import prefect"),
         ("flows/plan.py", "import prefect"),
-        ("flows/stack.py", "import flows.register"),
+        ("flows/deploy/stack.py", "import flows.deploy.register"),
     ],
 }
 
@@ -80,13 +80,13 @@ def test_a_contract_is_broken_by_one_import(tmp_path, contract, file, line):
 @pytest.mark.parametrize(
     "module",
     [
-        "flows.cli",
+        "flows.cli.main",
         "flows.plan",
         "flows.fusion",
-        "flows.console",
-        "flows.show",
-        "flows.stack",
-        "flows.keeper",
+        "flows.cli.console",
+        "flows.cli.lineage",
+        "flows.deploy.stack",
+        "flows.deploy.stack_keeper",
         "tasks.execution",
         "tasks.prompts.stage",
     ],
@@ -137,5 +137,5 @@ def test_help_answers_in_half_a_second():
 
 def timed_help(clock) -> float:
     start = clock()
-    subprocess.run([sys.executable, "-m", "flows.cli", "--help"], cwd=ROOT, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "flows.cli.main", "--help"], cwd=ROOT, capture_output=True, check=True)
     return clock() - start

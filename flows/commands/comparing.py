@@ -34,12 +34,12 @@ def add_evaluate(commands) -> None:
 
 
 def ablate(chosen: argparse.Namespace) -> int:
-    from flows.ablating import ablate
+    from flows.cli.ablate import ablate
 
     return ablate(chosen.matrix, chosen.base, chosen.overrides, chosen.only, chosen.plan)
 
 
 def evaluate(chosen: argparse.Namespace) -> int:
-    from flows.evaluating import evaluate
+    from flows.cli.evaluate import evaluate
 
     return evaluate(chosen.examination, chosen.overrides, chosen.plan, chosen.promote)

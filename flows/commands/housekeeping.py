@@ -22,13 +22,13 @@ def add(commands) -> None:
 
 
 def gc(chosen: argparse.Namespace) -> None:
-    from flows.gc import chains_of
-    from flows.housekeeping import sweep
+    from flows.cli.housekeeping import sweep
+    from flows.upkeep.garbage import chains_of
 
     sweep(chains_of(chosen.keep, chosen.keep_matrix, chosen.keep_examination), chosen.days, chosen.delete)
 
 
 def pin(chosen: argparse.Namespace) -> None:
-    from flows.housekeeping import pin
+    from flows.cli.housekeeping import pin
 
     pin(chosen.artifact, chosen.remove)

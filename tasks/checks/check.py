@@ -10,15 +10,15 @@ from queue import SimpleQueue
 
 import pyarrow.parquet as pq
 
-from tasks.checks import sandbox
 from tasks.checks.extraction import program_in
 from tasks.checks.gold import suite_in
-from tasks.checks.judge import Limits, Suite, Verdict, judge
-from tasks.checks.sandbox import Sandbox
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.sandbox.outside import Sandbox
+from tasks.checks.verdicts import Limits, Suite, Verdict, judge
 from tasks.checks.worker import Worker
-from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
+from tasks.rows.parts import write_part
 
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 

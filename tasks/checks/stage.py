@@ -13,8 +13,8 @@ from pydantic import Field
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import CHECK
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]

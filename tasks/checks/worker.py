@@ -5,7 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tasks.checks.waiting import readable
+from tasks.checks.sandbox.waiting import readable
 
 START_SECONDS = 120  # it has libraries to load
 

@@ -19,4 +19,4 @@ if __name__ == "__main__":
     if not settings().harness_python:
         run(refuse)
     python = settings().harness_python
-    os.execv(python, [python, "-m", "tasks.evaluation.lm_eval_tasks", *sys.argv[1:]])
+    os.execv(python, [python, "-m", "tasks.evaluation.benchmarks.lm_eval_program", *sys.argv[1:]])

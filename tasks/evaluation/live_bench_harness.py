@@ -19,4 +19,4 @@ if __name__ == "__main__":
     if not settings().livebench_python:
         run(refuse)
     python = settings().livebench_python
-    os.execv(python, [python, "-m", "tasks.evaluation.live_bench_scores", *sys.argv[1:]])
+    os.execv(python, [python, "-m", "tasks.evaluation.benchmarks.live_bench_program", *sys.argv[1:]])

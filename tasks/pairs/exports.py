@@ -1,4 +1,4 @@
-"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
+"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/results/export.py`.
 
 A record with more than two responses holds pairs of several kinds; each kind is a table of its own, for a trainer to learn
 from one or the other. Roles, not rules, decide which there are.

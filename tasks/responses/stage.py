@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from infra.errors import BadInput, SourceFailed
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import in_order, make_missing
 from tasks.records import REFUSED, RESPONSE
-from tasks.responses.crews import crew_of
+from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import AnyEngine
 from tasks.responses.existing import existing
-from tasks.responses.prompts import asked_prompts
+from tasks.responses.programs import crew_of
+from tasks.rows.pool import in_order, make_missing
 from tasks.stage import Addressed, Seed, What, stage
 
 KEY = ["prompt_id", "sample_index"]

@@ -45,7 +45,7 @@ def environment(workspace: Path, **more: str) -> dict[str, str]:
 
 def fuse(workspace: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace, **more),
         capture_output=True,
@@ -56,7 +56,7 @@ def fuse(workspace: Path, *words: str, **more: str) -> subprocess.CompletedProce
 
 def start(workspace: Path, *words: str, **more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace, **more),
         stdout=subprocess.PIPE,

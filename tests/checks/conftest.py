@@ -3,7 +3,7 @@
 import pytest
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 
 
 @pytest.fixture(scope="module")

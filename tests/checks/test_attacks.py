@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
 
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
 
 FAILED = ("failed", "error", "timeout")
 
@@ -75,7 +75,7 @@ def test_nothing_of_them_is_left_behind(box):
 
 def test_a_sandbox_ends_with_whoever_started_it_however_that_ends(box):
     code = (
-        "import os, sys; from tasks.checks.sandbox import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
+        "import os, sys; from tasks.checks.sandbox.outside import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
         'job = os.memfd_create(\'job\'); os.write(job, b\'{"setup": "", "code": "while 1: pass"}\\n\'); os.lseek(job, 0, 0);'
         "box.start('candidate', Limits(seconds=600), [job, 1]); print(box.server.pid, flush=True); os.read(0, 1)"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.verdicts import Limits, Suite, judge
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
 STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self, one): self.all.append(one)\n" + (

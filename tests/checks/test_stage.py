@@ -7,10 +7,10 @@ import pytest
 from checks.answers import HANGING
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})

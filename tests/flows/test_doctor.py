@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Doctor
 from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor
-from flows.written import load
 from infra.errors import BadInput
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests import tiny
 
 SOUND = tiny.TEMPLATE
@@ -50,7 +50,7 @@ BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
 
 def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
 
@@ -116,13 +116,13 @@ def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, 
     told = place(folder(tmp_path / "model", **broken))
     for name, text in files.items():
         (tmp_path / "model" / name).write_text(text)
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     assert red(findings(told, PROMPTS)) == {check}
 
 
 def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     path = folder(tmp_path / "model")
     assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.gc import collect, pin, unpin
-from flows.written import load
+from flows.upkeep.garbage import collect, pin, unpin
 from infra.checkpoints import Checkpoints
 from infra.uses import in_use
 from tasks.stage import lineage

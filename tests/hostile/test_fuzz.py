@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.complaints import describe
-from flows.recipe import Recipe
-from flows.written import SHIPPED, apply
+from flows.config.loading import SHIPPED, apply
+from flows.config.messages import describe
+from flows.config.recipe import Recipe
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.prompts.columns import Columns, record

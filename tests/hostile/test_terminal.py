@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import console
-from flows.data_card import ancestors
-from flows.markdown import code, plain
-from flows.pieces import Piece
-from flows.show import show_lineage
-from flows.written import SHIPPED
+from flows.cli import console
+from flows.cli.lineage import show_lineage
+from flows.config.loading import SHIPPED
+from flows.results.data_card import ancestors
+from flows.results.markdown import code, plain
+from flows.upkeep.stored_pieces import Piece
 from infra.errors import BadInput
 from infra.store import Store
 from infra.visible import LONGEST, one_line, visible
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests.hostile.said import refused
 from tests.infra.test_store import draft, folder_of
 

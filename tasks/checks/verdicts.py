@@ -1,0 +1,76 @@
+"""A response's program against tests, in two processes: one runs the program, the other the tests.
+
+The program is handed plain values and hands back plain values; it learns neither the tests nor what they expect, and the
+verdict comes from the process in which no line of it ever ran. Ending early, with whatever exit code, replacing built-ins,
+objects that equal everything, words on standard output: none of it is looked at, all of it is an answer that is missing or
+wrong. What remains possible: to return right values for wrong reasons, which only better tests find out.
+A call that returns nothing leaves in its arguments what it made of them. What cannot be tested so: functions as arguments.
+"""
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+
+from tasks.checks.sandbox.outside import Limits, Sandbox, end
+from tasks.checks.sandbox.waiting import readable
+
+GRACE = 10.0  # seconds beyond the limit that the examiner keeps itself: for two processes to start on a busy machine
+LONGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """passed, failed, error, timeout; or unchecked, where it says nothing of the response. `total`: assertions made."""
+
+    verdict: str
+    passed: int = 0
+    total: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
+    there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
+    `Solution().add`."""
+
+    tests: str
+    entry_point: str = ""
+    setup: str = ""
+
+
+def judge(sandbox: Sandbox, code: str, tests: Suite, limits: Limits) -> Verdict:
+    job = os.memfd_create("job")
+    os.write(job, json.dumps({"code": code, **asdict(tests)}).encode())
+    os.lseek(job, 0, os.SEEK_SET)
+    requests, asking = os.pipe()
+    answering, answers = os.pipe()
+    heard, says = os.pipe()
+    given, processes = [job, requests, asking, answering, answers, says], []
+    try:
+        processes.append(sandbox.start("candidate", limits, [requests, answers]))
+        processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
+        close(given)
+        return verdict(heard, time.monotonic() + limits.seconds + GRACE)
+    finally:
+        close([*given, heard])
+        for process in processes:
+            end(process)
+
+
+def close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def verdict(heard: int, deadline: float) -> Verdict:
+    """What the examiner says before the deadline, whatever becomes of it."""
+    said = b""
+    while len(said) < LONGEST:
+        if not readable(heard, deadline - time.monotonic()):
+            return Verdict("timeout", reason="the tests were not done in time")
+        if not (read := os.read(heard, LONGEST)):
+            break
+        said += read
+    return Verdict(**json.loads(said)) if said else Verdict("error", reason="the tests ended without a word")
