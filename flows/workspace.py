@@ -8,9 +8,12 @@ from pathlib import Path
 
 from infra.errors import BadInput
 from infra.launch import Launcher
+from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
 from tasks.stage import Step
+
+STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,19 @@ class Place:
 
     def _files(self, report: Step, name: str) -> Path:
         return self.store.fetch(self.store.manifest(report.stage.name, report.fingerprint), [name])
+
+
+def find_artifact(address: str, store: Store) -> Manifest | None:
+    """The artifact `stage/fingerprint`, the fingerprint's beginning being enough; None if this is no address."""
+    stage, slash, beginning = address.partition("/")
+    if not slash or Path(address).is_file():
+        return None
+    if not stage or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
+        raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, as wrpo/1f3a would be")
+    found = store.manifests(stage, beginning)
+    if len(found) != 1:
+        raise BadInput(
+            f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "
+            f"{'begins' if not found else 'begin'} so"
+        )
+    return found[0]

@@ -13,7 +13,7 @@ from pathlib import Path
 from infra.devices import Devices
 from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
-from infra.settings import program_environment, settings
+from infra.settings import other_python_environment, program_environment, settings
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Environment:
 
 
 HERE = Environment()
+
+
+def other_environment(python: str) -> Environment:
+    """The environment of another Python, in which this project is not installed."""
+    return Environment(python, other_python_environment())
 
 
 class Launcher:

@@ -116,7 +116,7 @@ def program_environment(threads: int) -> dict[str, str]:
 
 
 def vllm_environment() -> dict[str, str]:
-    """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
+    """The variables that vLLM reads beside these; a variable that is set already stays."""
     return (
         {
             "VLLM_NO_USAGE_STATS": "1",
@@ -126,8 +126,14 @@ def vllm_environment() -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
         }
         | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
-        | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        | other_python_environment()
     )
+
+
+def other_python_environment() -> dict[str, str]:
+    """Our code comes to another environment's Python by path, being installed elsewhere."""
+    paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def visible_gpus() -> list[str] | None:

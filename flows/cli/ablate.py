@@ -1,7 +1,6 @@
-"""`fuse ablate`: runs what a matrix lacks, then says what its variants changed, on the terminal and as a page."""
+"""`fuse ablate`: runs the missing steps of a matrix, then shows what its variants changed, on the terminal and as a page."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import argparse
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,19 +10,11 @@ from flows.ablation import Run, chosen, load_matrix, stages, wanted
 from flows.cli.console import Watcher, make_console
 from flows.plan import plan_all, verify_inputs
 from flows.results.matrix import matrix_table
+from flows.results.matrix_text import column_title, matrix_cells
+from flows.results.pages import write_matrix_page
 from flows.workspace import Place
 from infra.errors import CorruptArtifact
-from tasks.report.matrix import render
 from tasks.stage import Step
-
-SHOWN: dict[str, Callable[[float], str]] = {
-    "share": lambda value: f"{value:.1%}",
-    "points": lambda value: f"{value:.2f}",
-}
-CHANGED: dict[str, Callable[[float], str]] = {
-    "share": lambda value: f"{100 * value:+.1f}",
-    "points": lambda value: f"{value:+.2f}",
-}
 
 
 class Counting(Watcher):
@@ -36,9 +27,9 @@ class Counting(Watcher):
         self.executed += doing == "done"
 
 
-def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence[str], planning: bool) -> int:
-    matrix, every = load_matrix(name, base, overrides)
-    runs, place, console = chosen(every, only), Place.from_settings(), make_console()
+def ablate(arguments: argparse.Namespace) -> int:
+    matrix, every = load_matrix(arguments.matrix, arguments.base, arguments.overrides)
+    runs, place, console = chosen(every, arguments.only), Place.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(wanted(runs), place.store)
     missing = [one for one in planned if one.runs]
@@ -48,7 +39,7 @@ def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence
         f"{len(missing)} to do"
     )
     failed: dict[str, str] = {}
-    if missing and not planning:
+    if missing and not arguments.plan:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.doctor import refuse_red_of_any
@@ -59,12 +50,12 @@ def ablate(name: str, base: str | None, overrides: Sequence[str], only: Sequence
     show_matrix(console, table)
     for address, reason in failed.items():
         console.print(f"[red]failed[/] {address[:24]}: {escape(reason)}", highlight=False, soft_wrap=True)
-    console.print(f"\nmatrix: {write_page(table, place)}", soft_wrap=True)
+    console.print(f"\nmatrix: {write_matrix_page(table, place.workspace)}", soft_wrap=True)
     return 1 if failed else 0
 
 
 def run_matrix(name: str, runs: list[Run], console: Console) -> dict[str, str]:
-    from flows.run.local import ablate_here
+    from flows.run.local import ablate_here  # loads Prefect
 
     with Counting(console) as watcher:
         failed = ablate_here(name, [run.recipe for run in runs], watcher)
@@ -72,46 +63,21 @@ def run_matrix(name: str, runs: list[Run], console: Console) -> dict[str, str]:
     return failed
 
 
-def write_page(table: dict, place: Place) -> Path:
-    target = place.workspace / "reports" / f"matrix-{table['name']}.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(table), encoding="utf-8")
-    return target
-
-
 def show_matrix(console: Console, table: dict) -> None:
-    """The demo's metrics side by side, then a table per suite: a terminal is not wide enough for all."""
+    """The recipe's own metrics side by side, then a table per suite: a terminal is not wide enough for all."""
     suites = [[column] for column in table["columns"] if column["scale"] == "points"]
     for columns in ([column for column in table["columns"] if column["scale"] == "share"], *suites):
         shown = Table(box=None, pad_edge=False, header_style="bold")
         shown.add_column("variant", no_wrap=True)
         for column in columns:
-            for title in (escape(headed(column)), "Δ to full", "Holm p"):
+            for title in (escape(column_title(column)), "Δ to full", "Holm p"):
                 shown.add_column(title, justify="right", no_wrap=True)
         for row in table["rows"]:
-            shown.add_row(row["variant"], *(cell for column in columns for cell in numbers(row, column)))
+            cells = (escape(cell) for column in columns for cell in matrix_cells(row, column))
+            shown.add_row(row["variant"], *cells)
         console.print(shown)
         console.print()
     console.print(
         f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's (accuracy), "
         "sign flips (win rate), of a suite as in its own results; Holm's correction over the matrix"
     )
-
-
-def headed(column: dict) -> str:
-    return column["title"] if column["scale"] == "share" else f"{column['title']} {column['measure']}"
-
-
-def numbers(row: dict, column: dict) -> list[str]:
-    found, state = row["metrics"][column["key"]], row["states"].get(column["key"], row["state"])
-    if state != "done":
-        return [escape(state), "", ""]
-    if found is None:
-        return ["–", "", ""]
-    value, change = SHOWN[column["scale"]](found["estimate"]["value"]), found["difference"]
-    if change is None:
-        return [value, escape(found.get("alone", "")), ""]
-    middle, low, high = (CHANGED[column["scale"]](change[end]) for end in ("value", "low", "high"))
-    noise = " noise" if change["reading"] == "within noise" else ""
-    sure = "< 0.001" if change["holm"] < 0.001 else f"{change['holm']:.3f}"
-    return [value, f"{middle} \\[{low}, {high}]", f"{sure}{noise}"]

@@ -1,28 +1,29 @@
 """`fuse evaluate`: runs what an examination lacks, says what it found, and lets a target through the gate or not."""
 
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from flows.cli.console import Watcher, make_console, show_plan
+from flows.cli.console import Watcher, make_console
 from flows.cli.suite_tables import show_suites
+from flows.cli.tables import show_plan
 from flows.config.examination import Collective, load_examination
 from flows.evaluation import chains, model_step
 from flows.plan import plan_all, verify_inputs
 from flows.results.examination import summary
 from flows.results.model_card import promote
+from flows.results.pages import write_examination_page
 from flows.workspace import Place
 from infra.errors import BadInput, CorruptArtifact
 from tasks.evaluation.judged.given_answers import Outputs
-from tasks.report.suites import render
 
 NOT_PROMOTED = 3
 
 
-def evaluate(file: str, overrides: Sequence[str], planning: bool, target: str | None) -> int:
-    examination = load_examination(file, overrides)
+def evaluate(arguments: argparse.Namespace) -> int:
+    examination, target = load_examination(arguments.examination, arguments.overrides), arguments.promote
     if target and not examination.gate:
         raise BadInput("--promote: the examination has no [gate] that says what must not be lost")
     if target and isinstance(examination.models[-1].model, Outputs | Collective):
@@ -31,7 +32,7 @@ def evaluate(file: str, overrides: Sequence[str], planning: bool, target: str | 
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
     failed: dict[str, str] = {}
-    if planning:
+    if arguments.plan:
         show_plan(console, planned)
     elif any(one.runs for one in planned):
         if problems := verify_inputs(planned, place.store):
@@ -41,11 +42,11 @@ def evaluate(file: str, overrides: Sequence[str], planning: bool, target: str | 
         with Watcher(console) as watcher:
             failed = examine_here(examination, watcher)
     found = summary(examination, lasts, place.store, failed)
-    show(console, found)
+    show_examination(console, found)
     for address, reason in failed.items():
         console.print(f"[red]failed[/] {address[:24]}: {escape(reason)}", highlight=False, soft_wrap=True)
-    console.print(f"\nevaluation: {write_page(found, place)}", soft_wrap=True)
-    if found["gate"] and not planning and not failed:
+    console.print(f"\nevaluation: {write_examination_page(found, place.workspace)}", soft_wrap=True)
+    if found["gate"] and not arguments.plan and not failed:
         return through_the_gate(console, found, examination, place, target)
     return 1 if failed else 0
 
@@ -61,14 +62,7 @@ def through_the_gate(console: Console, found: dict, examination, place: Place, t
     return 0
 
 
-def write_page(found: dict, place: Place) -> Path:
-    target = place.workspace / "reports" / f"evaluation-{found['name']}.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(render(found), encoding="utf-8")
-    return target
-
-
-def show(console: Console, found: dict) -> None:
+def show_examination(console: Console, found: dict) -> None:
     show_suites(console, found["suites"], found["models"])
     if found["averages"] and len(found["suites"]) > 1:
         said = ", ".join(f"{model} {value:.1f}" for model, value in found["averages"].items())

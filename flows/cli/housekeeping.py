@@ -1,5 +1,6 @@
 """`fuse gc`, `fuse pin`: what may go from the store, shown and deleted, and what stays whatever happens."""
 
+import argparse
 import math
 from collections.abc import Sequence
 
@@ -7,14 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.cli.console import make_console
-from flows.cli.lineage import find_artifact
 from flows.upkeep import garbage as gc
-from flows.workspace import Place
+from flows.workspace import Place, find_artifact
 from infra.errors import BadInput
-from tasks.stage import Step
 
 
-def sweep(kept: list[Step], days: float, delete: bool) -> None:
+def collect_garbage(arguments: argparse.Namespace) -> None:
+    kept = gc.chains_of(arguments.keep, arguments.keep_matrix, arguments.keep_examination)
+    days, delete = arguments.days, arguments.delete
     store = Place.from_settings().store
     store.probe()  # it decides under a lease: a store that cannot be written, or grants two, must not be swept
     if not 0 <= days < math.inf:
@@ -26,7 +27,8 @@ def sweep(kept: list[Step], days: float, delete: bool) -> None:
     show_garbage(make_console(), gc.collect(store, kept, days, delete), delete)
 
 
-def pin(address: str, remove: bool) -> None:
+def pin_artifact(arguments: argparse.Namespace) -> None:
+    address, remove = arguments.artifact, arguments.remove
     store = Place.from_settings().store
     if (manifest := find_artifact(address, store)) is None:
         raise BadInput(f"{address}: not an artifact's address, as wrpo/1f3a would be")

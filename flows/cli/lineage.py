@@ -1,32 +1,11 @@
 """Lineage for a person: who made an artifact, from what, with which versions, up to the prompts."""
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
-
-STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
-
-
-def find_artifact(address: str, store: Store) -> Manifest | None:
-    """The artifact `stage/fingerprint`, the fingerprint's beginning being enough; None if this is no address."""
-    stage, slash, beginning = address.partition("/")
-    if not slash or Path(address).is_file():
-        return None
-    if not stage or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
-        raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, as wrpo/1f3a would be")
-    found = store.manifests(stage, beginning)
-    if len(found) != 1:
-        raise BadInput(
-            f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "
-            f"{'begins' if not found else 'begin'} so"
-        )
-    return found[0]
 
 
 def show_lineage(console: Console, manifest: Manifest, store: Store) -> None:

@@ -1,25 +1,23 @@
-"""`fuse …`: parses, prints, nothing else. Heavy imports wait until a command needs them."""
+"""The command `fuse`: runs the command that was typed and turns known errors into a line and an exit code."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from flows.cli import recipes, stack
-from flows.commands import comparing, housekeeping
+from flows.cli.parser import make_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
     from infra.visible import one_line, visible
 
-    chosen = parser().parse_args(arguments)
+    chosen = make_parser().parse_args(arguments)
     try:
-        return chosen.command(chosen) or 0
+        module, _, function = chosen.command.partition(":")
+        return getattr(import_module(f"flows.cli.{module}"), function)(chosen) or 0
     except CorruptArtifact as problem:
-        print(
-            f"fuse: {one_line(str(problem))}; `fuse verify RECIPE --repair` has just that made again", file=sys.stderr
-        )
+        print(f"fuse: {one_line(str(problem))}; `fuse verify RECIPE --repair` makes it again", file=sys.stderr)
         return 2
     except BadInput as problem:
         print(f"fuse: {one_line(str(problem))}", file=sys.stderr)
@@ -31,23 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem.errno not in (*FULL, *REFUSED):
             raise
         full = problem.errno in FULL
-        where = f": {problem.filename}" if problem.filename else ""
-        advice = "; make room and run again, what is finished stays" if full else ""
-        print(f"fuse: {one_line(os.strerror(problem.errno) + where)}{advice}", file=sys.stderr)
+        place = f": {problem.filename}" if problem.filename else ""
+        advice = "; make room and run again, finished steps stay" if full else ""
+        print(f"fuse: {one_line(os.strerror(problem.errno) + place)}{advice}", file=sys.stderr)
         return 1 if full else 2
     except KeyboardInterrupt:
-        print("\nfuse: interrupted; what is finished stays, the next run continues", file=sys.stderr)
+        print("\nfuse: interrupted; finished steps stay, the next run continues", file=sys.stderr)
         return 130
-
-
-def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(
-        prog="fuse", description="Fuse several source language models into one target model (WRPO)."
-    )
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for room in (recipes, comparing, housekeeping, stack):
-        room.add(commands)
-    return whole
 
 
 if __name__ == "__main__":

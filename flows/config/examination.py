@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from flows.config import collectives
+from flows.config.collectives import Collective, LowestPerplexity, Mixture, Pairwise
 from flows.config.loading import apply, read_toml
 from flows.config.messages import describe
 from flows.config.recipe import Recipe, Reward, Section
 from flows.config.suites import NAME, AnySuite, Judge, Judged, name_of
-from flows.suites import collectives
-from flows.suites.collectives import Collective, LowestPerplexity, Mixture, Pairwise
 from infra.errors import BadInput
 from tasks.evaluation.judged.given_answers import Outputs
 from tasks.evaluation.judged.judgements import JudgingHow

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from flows.config.collectives import Named as NamedCollective
+from flows.config.collectives import refuse as refuse_collective
 from flows.config.seeds import sown
 from flows.config.suites import AnySuite, Judge, Judged, name_of
-from flows.suites.collectives import Named as NamedCollective
-from flows.suites.collectives import refuse as refuse_collective
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.evaluation.judged.judgements import JudgingHow
@@ -15,7 +15,7 @@ from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, So
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
-from tasks.responses.stage import Sampling
+from tasks.responses.settings import Sampling
 from tasks.scores.settings import READS, Scoring, ScoringHow, SequenceClassifier
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule

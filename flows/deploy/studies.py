@@ -7,14 +7,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from flows import ablation
-from flows.cli import ablate as ablating
-from flows.cli import evaluate as evaluating
 from flows.config.examination import load_examination
 from flows.deploy.forms import Override, Pools
 from flows.deploy.hooks import TOLD, refuse_endless_starts, refuse_failures
 from flows.evaluation import chains
 from flows.results.examination import summary
 from flows.results.matrix import matrix_table
+from flows.results.matrix_text import column_title, matrix_cells
+from flows.results.pages import write_examination_page, write_matrix_page
 from flows.run.orchestrate import PAGE, bring_all
 from flows.workspace import Place
 
@@ -52,11 +52,11 @@ def ablate(
         description="on the same held-out prompts",
         table=[
             {"variant": row["variant"], "state": row["state"]}
-            | {ablating.headed(one): value(row, one) for one in table["columns"]}
+            | {column_title(one): matrix_cells(row, one)[0] for one in table["columns"]}
             for row in table["rows"]
         ],
     )
-    page = ablating.write_page(table, place).absolute().as_uri()
+    page = write_matrix_page(table, place.workspace).absolute().as_uri()
     refuse_failures(failed)  # one that failed must not cost the page of those that did not
     return page
 
@@ -93,13 +93,9 @@ def evaluate(
     if found["gate"]:
         passed = "passed" if found["gate"]["passed"] else f"not passed: {'; '.join(found['gate']['against'])}"
         create_markdown_artifact(key="gate", markdown=f"The gate is {passed}.")
-    page = evaluating.write_page(found, place).absolute().as_uri()
+    page = write_examination_page(found, place.workspace).absolute().as_uri()
     refuse_failures(failed)
     return page
-
-
-def value(row: dict, column: dict) -> str:
-    return ablating.numbers(row, column)[0]
 
 
 def span(one: dict) -> str:

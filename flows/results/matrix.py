@@ -9,7 +9,8 @@ from typing import Literal
 
 import pandas as pd
 
-from flows.ablation import FULL, Matrix, Run
+from flows.ablation import FULL, Run
+from flows.config.matrix import Matrix
 from flows.results.matrix_suites import suite_cell, suites_asked
 from infra.store import Store
 from tasks.evaluation.statistics import interval, mcnemar, say_over_family, sign_flips

@@ -20,8 +20,7 @@ from flows.run.packed_step import Portable, pack
 from flows.workspace import Place
 from infra.errors import BadInput, ProgramFailed
 from infra.store import Store
-from tasks.execution import Observer
-from tasks.rows.turns import Share
+from tasks.execution import Observer, Share
 from tasks.stage import Step
 
 POLL = 1.0

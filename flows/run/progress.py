@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 
-from tasks.rows.turns import Share
+from tasks.execution import Share
 from tasks.stage import Step
 
 EVERY = 2.0  # seconds between two updates

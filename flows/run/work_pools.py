@@ -19,8 +19,7 @@ from flows.workspace import Place
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
 from infra.gpus import require_gpus
 from infra.manifest import Manifest
-from tasks.execution import Observer, ensure, make_share
-from tasks.rows.turns import Share
+from tasks.execution import Observer, Share, ensure, make_share
 from tasks.stage import Step
 
 REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the other side knows what to do

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 
+from flows.config.collectives import Collective
 from flows.config.examination import BestByReward, Examination, Examined, Outputs
 from flows.config.recipe import Recipe
 from flows.config.seeds import derived
 from flows.config.suites import Decoding, Judged, name_of
-from flows.suites.collectives import Collective, Voices, collective_answers
+from flows.suites.collectives import Voices, collective_answers
 from tasks.evaluation.judged.given_answers import take_answers
 from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.evaluation.judged.questions import continue_dialogue
 from tasks.evaluation.judged.suites import SUITES
 from tasks.models.stage import obtain_model
-from tasks.responses.stage import Sampling, sample_responses
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
 from tasks.scores.settings import ScoringHow
 from tasks.stage import Step, What
 

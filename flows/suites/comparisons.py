@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from flows.config.matrix import FULL
 from tasks.stage import Step
 
-FULL, VARIANT = "full", "variant"  # whatever they are called: a pair is compared once
+VARIANT = "variant"  # the name in a comparison, whatever the variant is called, so that equal pairs share a step
 OF_MODELS = ("judgements", "responses", "checks", "items")  # a step for each model; other inputs are of them all
 
 

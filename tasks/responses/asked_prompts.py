@@ -1,7 +1,6 @@
 """Which prompts a model is asked, how often, and how long they are. Texts are measured and let go."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,14 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-
-if TYPE_CHECKING:
-    from tasks.responses.stage import Sampling
+from tasks.responses.settings import Sampling
 
 BATCH = 8192
 
 
-def asked_prompts(prompts: Path, splits: Path | None, what: "Sampling") -> pd.DataFrame:
+def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.DataFrame:
     """prompt_id, length and n of every prompt that is asked at all."""
     batches = pq.ParquetFile(prompts).iter_batches(BATCH, columns=["prompt_id", "messages", "category"])
     rows = pd.concat([measured(batch) for batch in batches], ignore_index=True)

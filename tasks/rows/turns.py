@@ -6,33 +6,12 @@ A prompt's own id says in which share it is, whatever is missing when: hosts tha
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pandas as pd
-from pydantic import BaseModel, Field
-
 from infra.blobs import Blobs
 from infra.lease import below, lease, live
 from infra.settings import settings
+from tasks.execution import Share
 
 POLL = 1.0
-
-
-class Share(BaseModel, frozen=True, extra="forbid"):
-    """One of so many: `number` counts from 1."""
-
-    number: int = Field(gt=0)
-    of: int = Field(gt=0)
-
-    def __str__(self) -> str:
-        return f"share {self.number} of {self.of}"
-
-    @property
-    def name(self) -> str:
-        """As a part of a path."""
-        return f"{self.number}-of-{self.of}"
-
-    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
-        return rows[rows.iloc[:, 0].map(lambda prompt: int(prompt[:8], 16) % self.of == self.number - 1).astype(bool)]
 
 
 @contextmanager

@@ -32,7 +32,8 @@ from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.prompts.sources import PromptFile
 from tasks.prompts.stage import select_prompts
 from tasks.responses.engines import Transformers
-from tasks.responses.stage import Sampling, sample_responses
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
 from tasks.scores.settings import ScoringHow, SequenceClassifier
 from tasks.scores.stage import annotate_rewards
 from tasks.splits.stage import Shares, split_prompts

@@ -34,7 +34,8 @@ def prepared(folder: Path) -> dict:
 
     from tasks.records import PROMPT, prompt_id
     from tasks.responses.asked_prompts import asked_prompts
-    from tasks.responses.stage import Sampling, wanted
+    from tasks.responses.settings import Sampling
+    from tasks.responses.stage import wanted
     from tests.responses import small_model
 
     what = Sampling(n=SAMPLES, temperature=0.8, max_new_tokens=TOKENS, seed=1)

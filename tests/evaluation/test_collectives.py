@@ -18,7 +18,8 @@ from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import Folder, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.responses.engines import Transformers
-from tasks.responses.stage import Sampling, sample_responses
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
 from tasks.rows.pool import write
 from tasks.stage import What, stage
 

@@ -18,7 +18,7 @@ from flows.workspace import Place
 from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.rows.turns import Share
+from tasks.execution import Share
 from tasks.stage import Step, lineage
 from tests.flows.test_gc import made
 

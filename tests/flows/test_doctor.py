@@ -134,7 +134,7 @@ def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_pa
 
 
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -151,7 +151,7 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
 
 def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     model = folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -169,7 +169,7 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
 
 def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     rounded, zero = "lora={rank=2, alpha=4, base='nf4'}", "deepspeed={zero=2}"

@@ -8,10 +8,10 @@ import pytest
 from evaluation.made import FOLDERS, folder_of
 from rich.console import Console
 
-from flows.ablation import SHIPPED, Matrix
 from flows.cli.suite_tables import show_suites
 from flows.config.examination import Examination, Gate, load_examination
 from flows.config.loading import load
+from flows.config.matrix import SHIPPED, Matrix
 from flows.config.suites import name_of
 from flows.evaluation import chains
 from flows.fusion import fusion

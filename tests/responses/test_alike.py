@@ -9,7 +9,8 @@ import torch
 
 from tasks.program import Progress
 from tasks.responses.asked_prompts import asked_prompts
-from tasks.responses.stage import Sampling, row_seed, wanted
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import row_seed, wanted
 from tasks.tokens import prompt_ids
 from tests import tiny
 from tests.responses.steps import Texts, given_prompts, ids

@@ -13,7 +13,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from infra.errors import BadInput
 from tasks.records import content_id
-from tasks.responses.stage import Sampling, row_seed, wanted
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import row_seed, wanted
 from tasks.responses.transformers_program import sample
 from tasks.responses.transformers_sampling import SeededChoice
 from tasks.tokens import prompt_ids

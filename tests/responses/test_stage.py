@@ -9,7 +9,8 @@ from infra.errors import BadInput, SourceFailed
 from tasks.records import PROMPT, RESPONSE, content_id
 from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import Endpoint, Transformers, Vllm
-from tasks.responses.stage import Sampling, same_rows
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import same_rows
 from tasks.rows import pool
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving

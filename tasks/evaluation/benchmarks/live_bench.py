@@ -14,7 +14,9 @@ from pydantic import Field
 
 from infra.digests import file_digest
 from infra.errors import BadInput
+from infra.launch import other_environment
 from infra.manifest import Manifest
+from infra.settings import settings
 from tasks.evaluation.benchmarks.item_metrics import AVERAGE, compared_by_category, measured_by_category
 from tasks.evaluation.benchmarks.item_results import Compared, write_results
 from tasks.evaluation.judged.suites.files import json_lines
@@ -92,6 +94,11 @@ def first_turn(row: dict) -> list[dict[str, str]]:
 
 @stage("livebench scores", version="1")
 def score_live_bench(run: Run, what: What, how: How, questions: Manifests, responses: Manifests) -> None:
+    if not (python := settings().livebench_python):
+        raise BadInput(
+            "FUSE_LIVEBENCH_PYTHON: LiveBench needs an environment of its own (pip install -e a checkout of LiveBench/LiveBench, "
+            "and pandas with pyarrow); name its Python there"
+        )
     asked = json_lines(run.file(questions[0], "questions.jsonl"))
     said = pd.read_parquet(run.file(responses[0], "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
     answers = said[said["sample_index"] == 0].set_index("prompt_id")["text"]
@@ -102,7 +109,8 @@ def score_live_bench(run: Run, what: What, how: How, questions: Manifests, respo
         )
     file = run.scratch / "answers.parquet"
     pd.DataFrame(rows).to_parquet(file, index=False)
-    run.keep(run.program("tasks.evaluation.live_bench_harness", {"rows": str(file)}), "items.parquet")
+    program = "tasks.evaluation.benchmarks.live_bench_program"
+    run.keep(run.program(program, {"rows": str(file)}, environment=other_environment(python)), "items.parquet")
 
 
 @stage("livebench results", version="1")

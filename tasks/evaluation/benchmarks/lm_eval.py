@@ -14,7 +14,9 @@ from pydantic import Field
 
 from infra.digests import file_digest
 from infra.errors import BadInput
+from infra.launch import other_environment
 from infra.manifest import Manifest
+from infra.settings import settings
 from tasks.evaluation.benchmarks.item_metrics import compared, measured
 from tasks.evaluation.benchmarks.item_results import Compared, write_results
 from tasks.execution import Run
@@ -98,7 +100,13 @@ def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) ->
         if file_digest(Path(how.path) / name) != expected:
             raise BadInput(f"{how.path}/{name} changed while the run was being prepared; run it again")
     job = {"model": str(run.model(model[0])), **what.model_dump(mode="json"), **how.model_dump(mode="json")}
-    run.keep(run.program("tasks.evaluation.harness", job), "items.parquet")
+    if not (python := settings().harness_python):
+        raise BadInput(
+            "FUSE_HARNESS_PYTHON: benchmarks need lm-eval in an environment of its own (pip install 'lm-eval[hf]==0.4.13'); name "
+            "its Python there"
+        )
+    program = "tasks.evaluation.benchmarks.lm_eval_program"
+    run.keep(run.program(program, job, environment=other_environment(python)), "items.parquet")
 
 
 @stage("benchmark results", version="2")
