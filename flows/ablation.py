@@ -41,7 +41,7 @@ def load_matrix(name: str, base: str | None = None, overrides: Sequence[str] = (
     try:
         matrix = Matrix.model_validate(read_toml(file))
     except ValidationError as problem:
-        raise BadInput(f"{file}: {describe(problem)}") from problem
+        raise BadInput(f"{file}: {describe(problem, Matrix)}") from problem
     matrix = matrix.model_copy(update={"base": base or matrix.base})
     values = overridden(written(matrix.base), Variant(name=FULL, hypothesis="the base", set=matrix.set), str(file))
     for override in overrides:

@@ -134,4 +134,4 @@ def load_examination(name: str, overrides: Sequence[str] = ()) -> Examination:
     try:
         return Examination.model_validate(values)
     except ValidationError as problem:
-        raise BadInput(f"{file}: {describe(problem)}") from problem
+        raise BadInput(f"{file}: {describe(problem, Examination)}") from problem

@@ -40,7 +40,7 @@ def validated(values: dict, origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
-        raise BadInput(f"{origin}: {describe(problem)}") from problem
+        raise BadInput(f"{origin}: {describe(problem, Recipe)}") from problem
 
 
 def find(name: str) -> Path:

@@ -1,41 +1,59 @@
-"""What is wrong with a recipe, in its own words: the field as the file has it, the complaint, and the value."""
+"""Errors of a user's file in the user's words: the field as the file names it, what is wrong with it, and the value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import ValidationError
-
-from tasks.wrpo.settings import names as objectives
-
-MODELS = {"tiny", "tiny-reward", "folder", "hub", "existing", "served", "program"}
-SCORINGS = {"sequence-classifier", "armorm", "endpoint", "program"}
-ENGINES = {"transformers", "vllm", "endpoint"}
-PROMPTS = {"skills", "file", "hub", "sets", "selection"}
-FILTERS = {"length", "language", "no-code", "no-mathematics", "has-gold", "has-tests"}
-SCHEDULES = {"linear", "static", "cosine", "gap"}
-SPLITS = {"shares", "by-category", "given"}
-RULES = {"wrpo", "on-policy", "hybrid", "same-source", "math", "code", "best", "best-correct", "given"}
-COLLECTIVES = {"best-by-reward", "lowest-perplexity", "pairwise", "mixture-of-agents"}
-SUITES = {"alpaca-eval", "arena-hard", "mt-bench", "align-bench", "checked", "lm-eval", "livebench"}
-KINDS = MODELS | SCORINGS | ENGINES | PROMPTS | FILTERS | SPLITS | RULES | COLLECTIVES | SUITES | set(objectives())
+from pydantic import BaseModel, ValidationError
 
 
-def field_path(place: Sequence[str | int]) -> list[str]:
-    """As the recipe has it: without the kinds that say which variant of a field was tried. A kind may be a field's name
-    too (`sets` in `sets`), so it is taken out only where it does not follow a kind or begin the path."""
-    path, kind, above = [], True, ""
+def field_path(place: Sequence[str | int], schema: type[BaseModel]) -> list[str]:
+    """The path as the file has it. pydantic's path also holds the kind of each union's variant, which no file nests."""
+    path, types = [], [schema]
     for part in place:
-        named = above in ("rules", "engines", "how")  # a name of the user's own, or a section under how
-        kind = not named and not kind and (part in KINDS or (above == "schedule" and part in SCHEDULES))
-        path += [] if kind else [str(part)]
-        above = part
+        models = [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]
+        tagged = [model for model in models if part in tags_of(model)]
+        if len(models) > 1 and tagged:
+            types = tagged
+            continue
+        path.append(str(part))
+        types = [inner for one in types for inner in types_below(one, part)]
     return path
 
 
-def describe(problem: ValidationError) -> str:
-    """Every complaint on a line: the field, what is wrong with it, and the value that stands there."""
+def tags_of(model: type[BaseModel]) -> set[Any]:
+    """Values that tell a variant of a union from the others."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return {value for one in annotations if get_origin(one) is Literal for value in get_args(one)}
+
+
+def types_below(container: Any, part: str | int) -> Iterator[Any]:
+    """The types that a field, an item or an entry of the container may have."""
+    if isinstance(container, type) and issubclass(container, BaseModel):
+        if field := container.model_fields.get(part):
+            yield from members_of(field.annotation)
+    elif get_origin(container) is dict:
+        yield from members_of(get_args(container)[1])
+    elif get_origin(container) in (tuple, list):
+        yield from members_of(get_args(container)[0])
+
+
+def members_of(annotation: Any) -> Iterator[Any]:
+    """A union's members; any other type alone."""
+    if get_origin(annotation) is Annotated:
+        yield from members_of(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from members_of(member)
+    else:
+        yield annotation
+
+
+def describe(problem: ValidationError, schema: type[BaseModel]) -> str:
+    """One line per error: the field, what is wrong, and the value."""
     lines = []
     for error in problem.errors():
-        field = ".".join(field_path(error["loc"]))
+        field = ".".join(field_path(error["loc"], schema))
         match error["type"]:
             case "extra_forbidden":
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")

@@ -56,7 +56,7 @@ def test_a_recipe_with_anything_anywhere_is_read_or_refused(changes):
     try:
         Recipe.model_validate(values)
     except ValidationError as problem:
-        assert describe(problem)
+        assert describe(problem, Recipe)
 
 
 @QUICK
@@ -69,7 +69,7 @@ def test_an_override_of_anything_by_anything_is_applied_or_refused(path, value):
     except BadInput as problem:
         assert str(problem)
     except ValidationError as problem:
-        assert describe(problem)
+        assert describe(problem, Recipe)
 
 
 @QUICK
