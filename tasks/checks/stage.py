@@ -40,7 +40,7 @@ def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 
-@stage("reward checks", version="4", rows=same_rows)
+@stage("reward checks", version="5", rows=same_rows)
 def check_responses(
     run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
 ) -> None:
