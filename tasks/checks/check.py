@@ -11,7 +11,6 @@ from queue import SimpleQueue
 import pyarrow.parquet as pq
 
 from tasks.checks import sandbox
-from tasks.checks.extraction import program_in
 from tasks.checks.gold import suite_in
 from tasks.checks.judge import Limits, Suite, Verdict, judge
 from tasks.checks.sandbox import Sandbox
@@ -30,7 +29,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     with ExitStack() as stack:
         box = None
         if any(isinstance(kind, Suite) for kind in kinds.values()):
-            box = stack.enter_context(sandbox.find())
+            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"]))
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads):
             workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
@@ -58,7 +57,7 @@ def checked(row: dict, kind: Suite | str | Verdict, box: Sandbox | None, limits:
     name = "math" if isinstance(kind, str) else "code"
     match kind:
         case Suite():
-            verdict = judge(box, program_in(row["text"], kind.entry_point), kind, limits)
+            verdict = judge(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind
         case _:

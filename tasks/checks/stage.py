@@ -6,6 +6,7 @@ a row too, which says why, and is counted.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 from pydantic import Field
@@ -33,6 +34,11 @@ class Checking(What):
 
 class CheckingHow(How):
     batch_size: int = Field(256, gt=0, description="responses between two commits: what a kill may cost")
+    sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
+        ("bubblewrap", "namespaces", "landlock"),
+        min_length=1,
+        description="the first that holds on the machine is taken",
+    )
 
 
 def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:

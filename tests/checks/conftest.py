@@ -1,5 +1,6 @@
-"""The sandbox that this machine has, for tests that judge by it; and the program that checks responses."""
+"""The sandboxes that this machine has, for tests that judge by them; and the program that checks responses."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -40,3 +41,14 @@ def check_answers(tmp_path):
         return pq.read_table(out / "part-000000000.parquet")["verdict"].to_pylist()
 
     return check_pairs
+
+
+@pytest.fixture(scope="module", params=sandbox.MEANS)
+def means(request):
+    """Each sandbox in its turn, by name."""
+    if request.param == "bubblewrap" and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    with sandbox.Sandbox(request.param) as box:
+        if weakness := box.weakness():
+            pytest.skip(f"this machine has no sandbox by {request.param}: {weakness}")
+    return request.param
