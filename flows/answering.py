@@ -50,9 +50,7 @@ def collective(
     reward, judge = None, examination.judge
     if isinstance(one.model, BestByReward):
         chosen = one.model.reward
-        model = obtain_model(
-            f"model · reward of {one.name}", **chosen.model.resolve(f"models.{one.name}.model.reward.model")
-        )
+        model = obtain_model(f"model · reward of {one.name}", **chosen.resolve(f"models.{one.name}.model.reward.model"))
         reward = (model, chosen.scoring, ScoringHow())
     voices = Voices(
         part=name_of(suite),

@@ -146,7 +146,8 @@ def show_findings(console: Console, findings: Sequence[Finding], accepted: Mappi
         for one in sorted((one for one in findings if one.model == model), key=lambda one: not one.red):
             reason = accepted.get(f"{model}.{one.check}") or accepted.get(one.check)
             state = "[green]ok[/] " if not one.red else "[red]red[/]" if not reason else "[yellow]red[/]"
-            shown = f"{one.text}; accepted: {reason}" if one.red and reason else one.text
+            more = f"accepted: {reason}" if one.red and reason else one.hint
+            shown = f"{one.text}; {more}" if more else one.text
             console.print(f"  {state} {one.check}: {escape(shown)}", soft_wrap=True)
 
 

@@ -28,7 +28,7 @@ def fusion(recipe: Recipe) -> Step:
     how, judge, names = recipe.how, recipe.evaluation.judge, tuple(source.name for source in recipe.sources)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
     target = obtain_model("model · target", **recipe.target.resolve("target"))
-    reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
+    reward = obtain_model("model · reward", **recipe.reward.resolve("reward.model"))
 
     # 1. Every source answers every prompt n times, and the reward model scores every answer. Where a rule asks which of
     #    them are correct, each is checked: answers are compared, programs run against tests.
@@ -81,7 +81,7 @@ def fusion(recipe: Recipe) -> Step:
                for name, (model, sampling) in answering.items()}
     beside = baselines(recipe, on, answers, {name: model for name, (model, _) in answering.items()}, tuple(opponents), reward)
     answers = [*answers.values(), *beside.values()]
-    judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
+    judging = obtain_model("model · judge", **judge.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
     evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
@@ -92,7 +92,7 @@ def fusion(recipe: Recipe) -> Step:
     # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
     jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=said.inputs["model"],
                              responses=said, what=juror.scoring, how=how.scoring,
-                             reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
+                             reward=obtain_model(f"model · {juror.name}", **juror.resolve(f"jury.{juror.name}.model")))
             for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
     return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
                         reward=reward, judge=judging, jury=jury, suites=[*suites.values()], what=Report(
