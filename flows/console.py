@@ -135,6 +135,11 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     )
 
 
+def show_remarks(console: Console, remarks: Sequence[str]) -> None:
+    for one in remarks:
+        console.print(f"note: {one}", markup=False, soft_wrap=True)
+
+
 def show_findings(console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
     """Everything the doctor said, red first within each model; a model's first rendered prompt at its end."""
     if not findings:
