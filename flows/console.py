@@ -175,6 +175,10 @@ def show_results(console: Console, numbers: dict) -> None:
         f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
         "win rate against the sources, as the judge scores"
     )
+    if numbers["no_accuracy"]:
+        console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
+    if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
+        console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
     for change in numbers["differences"]:
         verdict = " (within noise)" if change["low"] <= 0 <= change["high"] else ""
         console.print(

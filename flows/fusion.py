@@ -3,7 +3,7 @@
 Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
 """
 
-from flows.answering import baselines
+from flows.answering import baselines, check_answers
 from flows.recipe import Recipe
 from flows.suite_chains import suite_results
 from tasks.checks.stage import check_responses
@@ -72,19 +72,22 @@ def fusion(recipe: Recipe) -> Step:
         given["reference"] = compute_reference("WRPO · reference log-probs", **given, what=asked, how=how.wrpo)
     wrpo = train_wrpo(**given, what=recipe.wrpo, how=how.wrpo)
 
-    # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
+    # 4. On held-out prompts, before and after: the same checks say which answers are correct, and a judge that did not
+    #    build the data says who won.
     tuned = {} if sft is target else {"SFT": sft}
     models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
     answering = models | opponents
     answers = {name: sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
                                       what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
                for name, (model, sampling) in answering.items()}
-    beside = baselines(recipe, on, answers, {name: model for name, (model, _) in answering.items()}, tuple(opponents), reward)
+    asked = {name: model for name, (model, _) in answering.items()}
+    beside = baselines(recipe, on, answers, asked, tuple(opponents), reward)
+    checked = check_answers(recipe, prompts, answers | beside, asked)
     answers = [*answers.values(), *beside.values()]
     judging = obtain_model("model · judge", **judge.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
-    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
+    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, checks=checked, what=Evaluation(
         models=tuple(models), opponents=tuple(opponents), collectives=tuple(beside),
         confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
     suites = suite_results(recipe, {name: model for name, (model, _) in models.items()})
