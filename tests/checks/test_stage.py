@@ -144,12 +144,26 @@ def test_a_stage_with_poisoned_responses_writes_every_verdict(workplace, means, 
     assert rows["verdict"].value_counts().to_dict() == {"passed": 9 * len(POISONED), "error": len(POISONED)}
 
 
-def test_prompts_without_anything_to_check_with_are_refused(workplace, monkeypatch):
+def test_where_no_prompt_has_a_gold_every_row_says_so(workplace, monkeypatch):
     for name in list(WORLD):
-        if name != "how are you":
+        if name not in ("how are you", "how much"):
             monkeypatch.delitem(WORLD, name)
-    with pytest.raises(BadInput, match="no prompt has a gold"):
-        workplace.made(step())
+    rows = workplace.table(step(), "scores.parquet")
+    assert rows["score"].isna().all() and set(rows["reason"]) == {"the prompt has no gold"} and len(rows) == 2
+
+
+def test_exact_checks_compare_text_and_run_nothing(workplace, monkeypatch):
+    said = {"7": (" 7\n", True), "7.0": ("7", False), "assert x": ("assert x", True), '{"tests": "x"}': ("x", False)}
+    for name in list(WORLD):
+        monkeypatch.delitem(WORLD, name)
+    for gold, (text, right) in said.items():
+        monkeypatch.setitem(WORLD, f"say {gold}", (gold, [(text, int(right), "", 0)]))
+    monkeypatch.setattr(sandbox, "find", None)
+    rows = workplace.table(step(kind="exact"), "scores.parquet").set_index("content_id")
+    for gold, (text, right) in said.items():
+        row = rows.loc[content_id(prompt_id([{"role": "user", "content": f"say {gold}"}]), text)]
+        assert (row["kind"], row["verdict"]) == ("exact", "passed" if right else "failed"), gold
+        assert (row["score"], row["passed"], row["total"]) == (right, right, 1)
 
 
 def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tmp_path, monkeypatch):
