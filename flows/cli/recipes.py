@@ -5,12 +5,13 @@ from pathlib import Path
 
 from flows.cli.console import Watcher, make_console
 from flows.cli.suite_tables import show_suites
-from flows.cli.tables import show_findings, show_plan, show_results
+from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
 from flows.config.loading import load
 from flows.config.recipe import Recipe
 from flows.fusion import fusion
 from flows.plan import plan as make_plan
 from flows.plan import verify_inputs
+from flows.remarks import remarks
 from flows.workspace import Place
 from infra.errors import BadInput, CorruptArtifact
 from tasks.stage import Step
@@ -34,6 +35,7 @@ def run(chosen: argparse.Namespace) -> None:
         else f"{recipe.name}: nothing to do, all steps are in place"
     )
     if missing:
+        show_remarks(console, remarks(recipe, report, place.store))
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.doctor import refuse_red
@@ -55,8 +57,10 @@ def doctor(chosen: argparse.Namespace) -> int:
 
 
 def plan(chosen: argparse.Namespace) -> None:
-    _, last, place = load_chain(chosen)
-    show_plan(make_console(), make_plan(last, place.store))
+    recipe, last, place = load_chain(chosen)
+    console = make_console()
+    show_plan(console, make_plan(last, place.store))
+    show_remarks(console, remarks(recipe, last, place.store))
 
 
 def report(chosen: argparse.Namespace) -> None:

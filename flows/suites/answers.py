@@ -8,6 +8,7 @@ from flows.config.recipe import Recipe
 from flows.config.seeds import derived
 from flows.config.suites import Decoding, Judged, name_of
 from flows.suites.collectives import Voices, collective_answers
+from tasks.checks.stage import check_responses
 from tasks.evaluation.judged.given_answers import take_answers
 from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.evaluation.judged.questions import continue_dialogue
@@ -52,9 +53,7 @@ def collective(
     reward, judge = None, examination.judge
     if isinstance(one.model, BestByReward):
         chosen = one.model.reward
-        model = obtain_model(
-            f"model · reward of {one.name}", **chosen.model.resolve(f"models.{one.name}.model.reward.model")
-        )
+        model = obtain_model(f"model · reward of {one.name}", **chosen.resolve(f"models.{one.name}.model.reward.model"))
         reward = (model, chosen.scoring, ScoringHow())
     voices = Voices(
         part=name_of(suite),
@@ -97,6 +96,23 @@ def baselines(
     )
     by = (reward, recipe.reward.scoring, how.scoring)
     return {one.name: collective_answers(one.name, one.model, voices, by) for one in chosen.collectives}
+
+
+def check_answers(recipe: Recipe, prompts: Step, said: Mapping[str, Step], models: Mapping[str, Step]) -> list[Step]:
+    """Checks of each model's held-out answers; none where the recipe has no [checks]."""
+    if recipe.checks is None:
+        return []
+    return [
+        check_responses(
+            f"evaluation · checks of {name}",
+            prompts=prompts,
+            model=models.get(name, answers),  # a collective is no model: its answers stand for it
+            responses=answers,
+            what=recipe.checks,
+            how=recipe.how.checking,
+        )
+        for name, answers in said.items()
+    ]
 
 
 def sampling(examination: Examination, suite: Decoding) -> Sampling:

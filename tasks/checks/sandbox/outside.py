@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from infra.errors import BadInput
 from tasks.checks.sandbox.waiting import readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
-HOUSE = Path(__file__).parents[3]
+HOUSE = Path(__file__).parents[2]
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
 INSIDE = "/house"  # where bubblewrap shows this room
 PROBE_SECONDS, END_SECONDS = 20, 5
@@ -121,7 +122,7 @@ def end(process: int) -> None:
     os.close(process)
 
 
-def find(means: tuple[str, ...] = MEANS) -> Sandbox:
+def find(means: Sequence[str] = MEANS) -> Sandbox:
     """The first that holds on this machine; BadInput where none does."""
     weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
     for name in means if not weak else ():
@@ -176,4 +177,4 @@ def bubblewrap() -> list[str]:
     apart = [f"--unshare-{what}" for what in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
     room = ["--ro-bind", str(HOUSE / "tasks/checks"), f"{INSIDE}/tasks/checks", "--dev-bind", "/dev/null", "/dev/null"]
     ending = ["--remount-ro", "/", "--die-with-parent", "--cap-drop", "ALL", "--chdir", "/", "--"]
-    return ["bwrap", *apart, *shown, *covered, *room, *ending]
+    return [shutil.which("bwrap") or "bwrap", *apart, *shown, *covered, *room, *ending]
