@@ -12,7 +12,7 @@ from flows.config.messages import describe
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
 
-SHIPPED = Path(__file__).with_name("recipes")
+SHIPPED = Path(__file__).parents[1] / "recipes"
 DEEPEST = 32  # sections around a field: more than any recipe has
 
 

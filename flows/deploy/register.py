@@ -22,7 +22,7 @@ from prefect.workers.process import ProcessWorker
 
 from infra.errors import BadInput
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 POOLS = {
     "cpu": "Runs the flows themselves and the stages that need no GPU.",
     "gpu-sample": "Per-model sampling: inference, many short jobs.",

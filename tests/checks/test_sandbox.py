@@ -10,7 +10,7 @@ from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.verdicts import Limits, Suite, judge
 
-ROOM = Path(sandbox.__file__).parent
+ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
     "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
@@ -45,9 +45,9 @@ def spoilt(tmp_path, monkeypatch):
 
     def spoil(file: str, old: str, new: str) -> None:
         shutil.copytree(ROOM, tmp_path / "tasks/checks", ignore=shutil.ignore_patterns("__pycache__"))
-        text = (tmp_path / "tasks/checks" / file).read_text()
+        text = (tmp_path / "tasks/checks/sandbox" / file).read_text()
         assert old in text
-        (tmp_path / "tasks/checks" / file).write_text(text.replace(old, new))
+        (tmp_path / "tasks/checks/sandbox" / file).write_text(text.replace(old, new))
         (tmp_path / "pyproject.toml").write_text("")
         monkeypatch.setattr(sandbox, "HOUSE", tmp_path)
 

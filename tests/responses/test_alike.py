@@ -79,12 +79,12 @@ def vllm(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     platforms.current_platform = SimpleNamespace(is_cpu=lambda: True)
     patch.setitem(sys.modules, "vllm", library)
     patch.setitem(sys.modules, "vllm.platforms", platforms)
-    for module in ("arguments", "batching"):
+    for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}", raising=False)
     from tasks.responses.vllm_program import batch
 
     batch(job, out, Progress(out))
-    for module in ("arguments", "batching"):
+    for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}")
     return found
 

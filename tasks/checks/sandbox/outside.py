@@ -26,7 +26,7 @@ from infra.errors import BadInput
 from tasks.checks.sandbox.waiting import readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
-HOUSE = Path(__file__).parents[2]
+HOUSE = Path(__file__).parents[3]
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
 INSIDE = "/house"  # where bubblewrap shows this room
 PROBE_SECONDS, END_SECONDS = 20, 5
