@@ -31,7 +31,8 @@ def digest_stages(goals: list[Step]) -> dict[str, str]:
     for step in {step.address: step for goal in goals for step in lineage(goal)}.values():
         found[step.stage.name].append(f"{step.label} {step.address} {step.pool}")
     return {
-        name: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:12] for name, lines in sorted(found.items())
+        name: hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:12]
+        for name, lines in sorted(found.items())
     }
 
 
