@@ -52,6 +52,13 @@ def test_a_response_ends_with_one_end_token_even_if_its_text_spells_one():
         assert tokenizer.decode(ids[:-1]) == text
 
 
+def test_a_response_that_was_cut_off_has_no_end_token_and_no_half_of_a_character():
+    tokenizer = tiny.tokenizer()
+    assert response_ids(tokenizer, "abc", cut_off=True) == response_ids(tokenizer, "abc")[:-1]
+    assert tokenizer.decode(response_ids(tokenizer, "ab\ufffd", cut_off=True)) == "ab"
+    assert response_ids(tokenizer, "\ufffd", cut_off=True) == []
+
+
 def test_the_end_is_what_the_template_writes_after_a_turn_and_not_the_eos_of_the_tokenizer():
     newline_after_end = tiny.TEMPLATE.replace("<end>{% endfor %}", " <end>\n{% endfor %}")
     tokenizer = tiny.tokenizer(template=newline_after_end, eos="<eos>")

@@ -36,7 +36,8 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
-    needed = pa.schema([PREFERENCE_RECORD.field(name) for name in ("prompt_id", "messages", *preference.roles)])
+    names = ["prompt_id", "messages", *preference.roles, *(f"{role}_finish_reason" for role in preference.roles)]
+    needed = pa.schema([PREFERENCE_RECORD.field(name) for name in names])
     records = read("pairs", job["pairs"], needed)
     rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)
     refuse_none(len(rows), len(records), what["max_length"])

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback
 
 from infra.errors import BadInput
 from tasks.program import write_json
-from tasks.records import LOG_PROB, content_id
+from tasks.records import CUT_OFF, LOG_PROB, learned_id
 from tasks.training.checkpoints import ALONG
 from tasks.training.lora import adapter_off, has_adapter
 from tasks.wrpo.batches import reference_log_probs
@@ -35,7 +35,7 @@ def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
     table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
     stored = {row["content_id"]: row for row in table}
     for row in rows:
-        found = [stored.get(content_id(row["prompt_id"], row["record"][role])) for role in roles]
+        found = [stored.get(id_of(row, role)) for role in roles]
         for role, entry in zip(roles, found, strict=True):
             tokens = entry["tokens"] if entry else "no"
             if tokens != len(row[role]):
@@ -43,6 +43,11 @@ def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
                     f"reference: prompt {row['prompt_id']}: {role} has {len(row[role])} tokens, {tokens} are stored"
                 )
         row["reference"] = torch.tensor([entry["log_prob"] for entry in found])
+
+
+def id_of(row: dict, role: str) -> str:
+    cut_off = row["record"][f"{role}_finish_reason"] == CUT_OFF
+    return learned_id(row["prompt_id"], row["record"][role], cut_off)
 
 
 class VerifyReference(TrainerCallback):
