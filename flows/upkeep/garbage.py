@@ -5,9 +5,8 @@ artifacts these have pools of rows and checkpoints, which live and go by the sam
 """
 
 import re
-import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flows.ablation import load_matrix, wanted
@@ -17,7 +16,7 @@ from flows.evaluation import chains
 from flows.fusion import fusion
 from flows.run.packed_step import Portable, unpack
 from infra.blobs import Blobs
-from infra.checkpoints import Checkpoints
+from infra.clocks import require_same_clock
 from infra.errors import BadInput
 from infra.lease import lease
 from infra.manifest import Manifest
@@ -49,43 +48,53 @@ def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations
 
 
 def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
-    """What is garbage now. With `delete` it is gone when this returns, and no flow can begin to use it meanwhile."""
-    keep = needed(steps for step in kept for steps in lineage(step)) | pinned(store)
-    with lease(store.blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
-        found = garbage(store.blobs, keep | used(store.blobs), days)
-        if delete:
-            for one in found:
-                remove(store, one.address)
-    return found
+    """What is garbage now. With `delete` it is gone when this returns. No flow can begin to use it meanwhile: it would wait
+    for the lease, and without the lease nothing is deleted."""
+    keep, blobs = needed(steps for step in kept for steps in lineage(step)) | pinned(store), store.blobs
+    if delete:
+        require_same_clock(blobs)
+    with lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds) as held:
+        now = blobs.clock()
+        found = garbage(blobs, keep | used(blobs, now), days, now)
+        if not delete:
+            return found
+        deleted = []
+        for one in found:
+            if kept_as(one.address) not in used(blobs, now):
+                remove(blobs, one.address, held.check)
+                deleted.append(one)
+        return deleted
 
 
-def remove(store: Store, address: str) -> None:
-    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not."""
-    kind, _, rest = address.partition("/")
-    if kind == "_checkpoints":
-        Checkpoints(store.blobs, rest).drop()
-    elif kind == "pools":  # each of its parts is whole or absent
-        for path in store.blobs.list(address):
-            store.blobs.delete(path)
-    else:
-        store.discard(kind, rest)
-        store.blobs.delete(f"_prefect/{kind}-{rest}")
+def remove(blobs: Blobs, address: str, check: Callable[[], None]) -> None:
+    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not. `check` raises where
+    nothing more may be deleted."""
+    marks = re.compile(rf"{address}/[^/]+\.json")
+    for path in sorted(blobs.list(address), key=lambda path: not marks.fullmatch(path)):
+        blobs.delete(path, check)
+    if not address.startswith(("_checkpoints/", "pools/")):
+        blobs.delete(f"_prefect/{address.replace('/', '-')}", check)
+
+
+def kept_as(address: str) -> str:
+    """Checkpoints are kept with their training."""
+    return address.removeprefix("_checkpoints/")
 
 
 def needed(steps: Iterable[Step]) -> set[str]:
     return {place for step in steps for place in (step.address, f"pools/{step.pool}" if step.pool else step.address)}
 
 
-def garbage(blobs: Blobs, keep: set[str], days: float) -> list[Garbage]:
-    """By address; its age is that of its youngest object, so that nothing that grows is ever old."""
+def garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garbage]:
+    """By address, `now` by the store's clock; its age is that of its youngest object, so that nothing that grows is ever old."""
     objects: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for path, state in blobs.entries("").items():
         if match := HOLDER.fullmatch(path):
             objects[match["address"]].append(state)
     found = []
     for address, states in sorted(objects.items()):
-        age = (time.time() - max(modified for _, modified in states)) / DAY
-        if address.removeprefix("_checkpoints/") not in keep and age >= days:
+        age = max(now - max(modified for _, modified in states), 0.0) / DAY
+        if kept_as(address) not in keep and age >= days:
             found.append(Garbage(address, sum(size for size, _ in states), age))
     return found
 

@@ -140,8 +140,8 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, 
     class Killed(BaseException):
         pass
 
-    def delete_then_die(path, delete=store.blobs.delete):
-        delete(path)
+    def delete_then_die(path, *check, delete=store.blobs.delete):
+        delete(path, *check)
         if path.startswith(kind):
             raise Killed
 
