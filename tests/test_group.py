@@ -22,6 +22,7 @@ from infra.errors import BadInput
 from tasks.training import zero
 from tasks.training.checkpoints import finished
 from tasks.training.qlora import base_of
+from tests.patience import join
 
 STEPS, HALF = 8, 4
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
@@ -53,14 +54,15 @@ def together(room: str, given: dict, out: Path, fails: bool = False) -> None:
     given = given | {"how": given["how"] | {"processes": 2}}
     group = [SERVER.Process(target=member, args=(rank, 2, port, room, given, out)) for rank in range(2)]
     [process.start() for process in group]
-    [process.join(300) for process in group]
+    for process in group:
+        join(process, out)
     assert [process.exitcode != 0 for process in group] == [fails] * 2
 
 
 def alone(room: str, given: dict, out: Path) -> None:
     process = SERVER.Process(target=work, args=(room, given | {"how": given["how"] | {"deepspeed": None}}, out, None))
     process.start()
-    process.join(300)
+    join(process, out)
     assert process.exitcode == 0
 
 

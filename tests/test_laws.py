@@ -1,6 +1,7 @@
 """The laws of the house, executed."""
 
 import copy
+import os
 import shutil
 import subprocess
 import sys
@@ -144,14 +145,16 @@ def test_the_example_environment_mirrors_the_settings():
     assert shown == {f"FUSE_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_help_answers_in_half_a_second():
-    import time
-
-    best = min(timed_help(time.perf_counter) for _ in range(3))
-    assert best < 0.5
+def test_help_costs_little_more_than_python_itself():
+    assert seconds("-m", "flows.cli.main", "--help") < 5 * seconds("-c", "pass")
 
 
-def timed_help(clock) -> float:
-    start = clock()
-    subprocess.run([sys.executable, "-m", "flows.cli.main", "--help"], cwd=ROOT, capture_output=True, check=True)
-    return clock() - start
+def seconds(*words: str) -> float:
+    """The processor's, the least of three."""
+    spent = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, check=True)
+        after = os.times()
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return min(spent)

@@ -4,12 +4,12 @@ import json
 import logging
 import subprocess
 import sys
-import time
 
 import pytest
 from checks.answers import HANGING, RIGHT, WRONG
 
 from tasks.checks.worker import Worker
+from tests.patience import STILL
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +38,20 @@ def test_an_answer_without_end_ends_its_worker_and_not_the_run():
     worker, ended = Worker("tasks.checks.answers", seconds=1), []
     try:
         for answer in HANGING:
-            started = time.monotonic()
             try:
                 assert worker.ask({"text": rf"\boxed{{{answer}}}", "gold": "7"}) == {"correct": False}
             except (TimeoutError, ChildProcessError):
                 ended.append(answer)
                 assert worker.process is None
-            assert time.monotonic() - started < 60  # the next one has its libraries to load
         assert HANGING[0] in ended
+        worker.seconds = STILL
         assert worker.ask({"text": r"\boxed{7}", "gold": "7"}) == {"correct": True}
     finally:
         worker.end()
 
 
 def test_a_worker_that_dies_is_told_from_one_that_hangs():
-    worker = Worker("tasks.checks.answers", seconds=20)
+    worker = Worker("tasks.checks.answers", seconds=STILL)
     try:
         worker.ask({"text": "7", "gold": "7"})
         with pytest.raises(ChildProcessError):
@@ -63,12 +62,8 @@ def test_a_worker_that_dies_is_told_from_one_that_hangs():
 
 
 def test_a_worker_ends_with_its_input():
-    answer = subprocess.run(
-        [sys.executable, "-m", "tasks.checks.answers"],
-        input=b'{"text": "7", "gold": "8"}\n',
-        capture_output=True,
-        timeout=120,
-    )
+    command = [sys.executable, "-m", "tasks.checks.answers"]
+    answer = subprocess.run(command, input=b'{"text": "7", "gold": "8"}\n', capture_output=True, timeout=STILL)
     assert answer.returncode == 0 and [json.loads(line) for line in answer.stdout.splitlines()] == [
         "ready",
         {"correct": False},

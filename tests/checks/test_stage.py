@@ -27,7 +27,7 @@ WORLD = {  # prompt: its gold, what was said to it, and of each the score, the v
             ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
             ("```python\ndef add(a, b):\n    return a + c\n```", 0, "failed", 0),
             ("```python\nimport nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
-            ("def add(a, b):\n    while True: pass", 0, "timeout", 0),
+            ("def add(a, b):\n    import time\n    time.sleep(1e6)", 0, "timeout", 0),
         ],
     ),
     "how are you": (None, [("Fine.", None, "unchecked", 0)]),
@@ -75,7 +75,7 @@ def step(changed: str = "", how: CheckingHow | None = None, **what):
         "model": model(what=What()),
         "responses": responses(what=What()),
     }
-    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=how or CheckingHow())
+    return check_responses(**inputs, what=Checking(seconds=20, answer_seconds=5, **what), how=how or CheckingHow())
 
 
 @pytest.fixture

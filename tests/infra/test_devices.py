@@ -7,6 +7,7 @@ import pytest
 
 from infra.devices import Devices
 from infra.errors import BadInput
+from tests.patience import STILL
 
 
 def test_no_gpu_is_given_twice_and_whoever_waits_gets_its_own_in_the_end():
@@ -28,7 +29,7 @@ def test_no_gpu_is_given_twice_and_whoever_waits_gets_its_own_in_the_end():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(STILL)
     assert len(most) == 8 and max(most) <= 4 and devices.free == ["0", "1", "2", "3"]
 
 
