@@ -25,7 +25,12 @@ def same_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
-@stage("reward annotation", version="3", rows=same_rows)
+def gpus(what: Scoring, how: ScoringHow) -> int:
+    """A program of the user's own may need one too."""
+    return 0 if what.kind == "endpoint" else 1
+
+
+@stage("reward annotation", version="3", rows=same_rows, gpus=gpus)
 def annotate_rewards(
     run: Run,
     what: Scoring,
