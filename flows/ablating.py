@@ -92,6 +92,9 @@ def show_matrix(console: Console, table: dict) -> None:
             shown.add_row(row["variant"], *(cell for column in columns for cell in numbers(row, column)))
         console.print(shown)
         console.print()
+    for row in table["rows"]:
+        if row["no_accuracy"]:
+            console.print(f"{row['variant']}: no accuracy: {row['no_accuracy']}", markup=False)
     console.print(
         f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's (accuracy), "
         "sign flips (win rate), of a suite as in its own results; Holm's correction over the matrix"

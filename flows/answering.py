@@ -7,6 +7,7 @@ from flows.examination import BestByReward, Examination, Examined, Outputs
 from flows.recipe import Recipe
 from flows.seeds import derived
 from flows.suites import Decoding, Judged, name_of
+from tasks.checks.stage import check_responses
 from tasks.evaluation.given import take_answers
 from tasks.evaluation.judging import JudgingHow
 from tasks.evaluation.opening import continue_dialogue
@@ -50,9 +51,7 @@ def collective(
     reward, judge = None, examination.judge
     if isinstance(one.model, BestByReward):
         chosen = one.model.reward
-        model = obtain_model(
-            f"model · reward of {one.name}", **chosen.model.resolve(f"models.{one.name}.model.reward.model")
-        )
+        model = obtain_model(f"model · reward of {one.name}", **chosen.resolve(f"models.{one.name}.model.reward.model"))
         reward = (model, chosen.scoring, ScoringHow())
     voices = Voices(
         part=name_of(suite),
@@ -95,6 +94,23 @@ def baselines(
     )
     by = (reward, recipe.reward.scoring, how.scoring)
     return {one.name: collective_answers(one.name, one.model, voices, by) for one in chosen.collectives}
+
+
+def check_answers(recipe: Recipe, prompts: Step, said: Mapping[str, Step], models: Mapping[str, Step]) -> list[Step]:
+    """Checks of each model's held-out answers; none where the recipe has no [checks]."""
+    if recipe.checks is None:
+        return []
+    return [
+        check_responses(
+            f"evaluation · checks of {name}",
+            prompts=prompts,
+            model=models.get(name, answers),  # a collective is no model: its answers stand for it
+            responses=answers,
+            what=recipe.checks,
+            how=recipe.how.checking,
+        )
+        for name, answers in said.items()
+    ]
 
 
 def sampling(examination: Examination, suite: Decoding) -> Sampling:

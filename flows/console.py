@@ -135,6 +135,11 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     )
 
 
+def show_remarks(console: Console, remarks: Sequence[str]) -> None:
+    for one in remarks:
+        console.print(f"note: {one}", markup=False, soft_wrap=True)
+
+
 def show_findings(console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
     """Everything the doctor said, red first within each model; a model's first rendered prompt at its end."""
     if not findings:
@@ -146,7 +151,8 @@ def show_findings(console: Console, findings: Sequence[Finding], accepted: Mappi
         for one in sorted((one for one in findings if one.model == model), key=lambda one: not one.red):
             reason = accepted.get(f"{model}.{one.check}") or accepted.get(one.check)
             state = "[green]ok[/] " if not one.red else "[red]red[/]" if not reason else "[yellow]red[/]"
-            shown = f"{one.text}; accepted: {reason}" if one.red and reason else one.text
+            more = f"accepted: {reason}" if one.red and reason else one.hint
+            shown = f"{one.text}; {more}" if more else one.text
             console.print(f"  {state} {one.check}: {escape(shown)}", soft_wrap=True)
 
 
@@ -169,6 +175,10 @@ def show_results(console: Console, numbers: dict) -> None:
         f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
         "win rate against the sources, as the judge scores"
     )
+    if numbers["no_accuracy"]:
+        console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
+    if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
+        console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
     for change in numbers["differences"]:
         verdict = " (within noise)" if change["low"] <= 0 <= change["high"] else ""
         console.print(

@@ -3,7 +3,7 @@
 Read it as the paper's method section. `flows/orchestrate.py` runs it on Prefect, `flows/plan.py` says what that does.
 """
 
-from flows.answering import baselines
+from flows.answering import baselines, check_answers
 from flows.recipe import Recipe
 from flows.suite_chains import suite_results
 from tasks.checks.stage import check_responses
@@ -28,7 +28,7 @@ def fusion(recipe: Recipe) -> Step:
     how, judge, names = recipe.how, recipe.evaluation.judge, tuple(source.name for source in recipe.sources)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
     target = obtain_model("model · target", **recipe.target.resolve("target"))
-    reward = obtain_model("model · reward", **recipe.reward.model.resolve("reward.model"))
+    reward = obtain_model("model · reward", **recipe.reward.resolve("reward.model"))
 
     # 1. Every source answers every prompt n times, and the reward model scores every answer. Where a rule asks which of
     #    them are correct, each is checked: answers are compared, programs run against tests.
@@ -72,19 +72,22 @@ def fusion(recipe: Recipe) -> Step:
         given["reference"] = compute_reference("WRPO · reference log-probs", **given, what=asked, how=how.wrpo)
     wrpo = train_wrpo(**given, what=recipe.wrpo, how=how.wrpo)
 
-    # 4. On held-out prompts, before and after; a judge that did not build the data says who won.
+    # 4. On held-out prompts, before and after: the same checks say which answers are correct, and a judge that did not
+    #    build the data says who won.
     tuned = {} if sft is target else {"SFT": sft}
     models = {name: (model, recipe.sampling) for name, model in ({"target": target} | tuned | {"WRPO": wrpo}).items()}
     answering = models | opponents
     answers = {name: sample_responses(f"evaluation · answers of {name}", **on, model=model, how=how.engine(name),
                                       what=sampling.on("held_out", n=1, temperature=recipe.evaluation.temperature))
                for name, (model, sampling) in answering.items()}
-    beside = baselines(recipe, on, answers, {name: model for name, (model, _) in answering.items()}, tuple(opponents), reward)
+    asked = {name: model for name, (model, _) in answering.items()}
+    beside = baselines(recipe, on, answers, asked, tuple(opponents), reward)
+    checked = check_answers(recipe, prompts, answers | beside, asked)
     answers = [*answers.values(), *beside.values()]
-    judging = obtain_model("model · judge", **judge.model.resolve("evaluation.judge.model"))
+    judging = obtain_model("model · judge", **judge.resolve("evaluation.judge.model"))
     judged = annotate_rewards("evaluation · judging", prompts=prompts, responses=answers, reward=judging,
                               what=judge.scoring, how=how.scoring)
-    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, what=Evaluation(
+    evaluation = evaluate("evaluation · results", **on, answers=answers, scores=judged, checks=checked, what=Evaluation(
         models=tuple(models), opponents=tuple(opponents), collectives=tuple(beside),
         confidence=recipe.evaluation.confidence, seed=recipe.evaluation.seed))
     suites = suite_results(recipe, {name: model for name, (model, _) in models.items()})
@@ -92,7 +95,7 @@ def fusion(recipe: Recipe) -> Step:
     # 5. Beside it all, other reward models score what the sources said: would they have chosen otherwise?
     jury = [annotate_rewards(f"reward annotation · {name} by {juror.name}", prompts=prompts, model=said.inputs["model"],
                              responses=said, what=juror.scoring, how=how.scoring,
-                             reward=obtain_model(f"model · {juror.name}", **juror.model.resolve(f"jury.{juror.name}.model")))
+                             reward=obtain_model(f"model · {juror.name}", **juror.resolve(f"jury.{juror.name}.model")))
             for juror in recipe.jury for name, said in zip(names, responses, strict=True)]
     return write_report(**sources, evaluation=evaluation, prompts=prompts, pairs=pairs, sft=[*tuned.values()], wrpo=wrpo,
                         reward=reward, judge=judging, jury=jury, suites=[*suites.values()], what=Report(

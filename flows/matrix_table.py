@@ -24,6 +24,7 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
     full, seed = runs[0], runs[0].recipe.evaluation.seed
     confidence = full.recipe.evaluation.confidence
     answers, swept = {run.variant.name: answers_of(run, store) for run in runs}, axes(matrix)
+    obstacles = {run.variant.name: no_accuracy(run, store) for run in runs}
     rows = [
         {
             "variant": run.variant.name,
@@ -39,6 +40,7 @@ def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collecti
                 for metric, column in METRICS.items()
             },
             "states": {},
+            "no_accuracy": obstacles[run.variant.name],
         }
         for run in runs
     ]
@@ -95,6 +97,14 @@ def answers_of(run: Run, store: Store) -> pd.DataFrame | None:
         return None
     rows = pd.read_parquet(store.fetch(manifest, ["answers.parquet"]) / "answers.parquet")
     return rows[rows["model"] == LAST_MODEL].set_index("prompt_id")
+
+
+def no_accuracy(run: Run, store: Store) -> str | None:
+    """Why the variant's evaluation has no accuracy; None where it has one, or where there is no evaluation."""
+    manifest = store.manifest(run.evaluation.stage.name, run.evaluation.fingerprint)
+    if manifest is None:
+        return None
+    return json.loads((store.fetch(manifest, ["results.json"]) / "results.json").read_text())["no_accuracy"]
 
 
 def state(run: Run, answers: pd.DataFrame | None, failed: Collection[str]) -> str:

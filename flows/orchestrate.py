@@ -216,7 +216,8 @@ def publish(last: Step, place: Place) -> None:
     percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
     create_table_artifact(
         key="results",
-        description="on held-out prompts, with intervals",
+        description="on held-out prompts, with intervals"
+        + (f"; no accuracy: {numbers['no_accuracy']}" if numbers["no_accuracy"] else ""),
         table=[
             {"model": row["model"], "accuracy": percent(row["accuracy"]), "win rate": percent(row["win_rate"])}
             for row in numbers["results"]

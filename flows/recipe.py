@@ -11,7 +11,7 @@ from flows.suites import AnySuite, Judge, Judged, name_of
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.evaluation.judging import JudgingHow
-from tasks.models.stage import SLOT, Existing, GeneratorSource, RewardSource, SourceModel
+from tasks.models.stage import SLOT, Existing, Folder, GeneratorSource, RewardSource, SourceModel, check_classifier
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
@@ -59,6 +59,13 @@ class Reward(Section):
         if READS.get(scoring, given if given not in READS.values() else "weights") != given:
             raise ValueError(f"scoring.kind: {scoring!r} does not read a model of kind {given!r}")
         return self
+
+    def resolve(self, field: str) -> dict:
+        """The model's identity and place; a folder that holds no classifier is refused."""
+        found = self.model.resolve(field)
+        if isinstance(self.scoring, SequenceClassifier) and isinstance(self.model, Folder):
+            check_classifier(field, self.model)
+        return found
 
 
 class Juror(Reward):

@@ -55,9 +55,10 @@ def chain(chosen: argparse.Namespace):
 
 
 def run(chosen: argparse.Namespace) -> int:
-    from flows.console import Watcher, make_console
+    from flows.console import Watcher, make_console, show_remarks
     from flows.plan import plan as plan_of
     from flows.plan import verify_inputs
+    from flows.remarks import remarks
     from infra.errors import CorruptArtifact
 
     recipe, last, place = chain(chosen)
@@ -71,6 +72,7 @@ def run(chosen: argparse.Namespace) -> int:
         else f"{recipe.name}: nothing to do, all steps are in place"
     )
     if runs:
+        show_remarks(console, remarks(recipe, last, place.store))
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.doctor import refuse_red
@@ -93,11 +95,14 @@ def doctor(chosen: argparse.Namespace) -> int:
 
 
 def plan(chosen: argparse.Namespace) -> None:
-    from flows.console import make_console, show_plan
+    from flows.console import make_console, show_plan, show_remarks
     from flows.plan import plan as plan_of
+    from flows.remarks import remarks
 
-    _, last, place = chain(chosen)
-    show_plan(make_console(), plan_of(last, place.store))
+    recipe, last, place = chain(chosen)
+    console = make_console()
+    show_plan(console, plan_of(last, place.store))
+    show_remarks(console, remarks(recipe, last, place.store))
 
 
 def show(chosen: argparse.Namespace) -> None:

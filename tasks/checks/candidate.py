@@ -1,6 +1,7 @@
-"""The part of a response's program: runs it, then answers calls with values. It never learns what is expected of it.
+"""Runs inside the sandbox: finds the program in a response, runs it, and answers calls with values.
 
-Nothing that is said here is believed: the program may change anything in this process.
+It never learns which values the tests expect. Nothing that this process says is believed: the program may change anything
+in it. Finding the program parses text that a model wrote, so that happens here too.
 """
 
 import json
@@ -8,7 +9,7 @@ import os
 import sys
 import types
 
-from tasks.checks.names import unresolved
+from tasks.checks.extraction import extract_program
 from tasks.checks.wire import LONGEST, decode, encode
 
 
@@ -17,26 +18,23 @@ def play(order: dict) -> None:
     requests, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
     os.dup2(2, 0)  # which is /dev/null
     os.dup2(2, 1)
-    program = json.loads(requests.readline())
-    sys.modules["candidate"] = module = types.ModuleType(
-        "candidate"
-    )  # where dataclasses and pickle look their class up
+    asked = json.loads(requests.readline())
+    sys.modules["candidate"] = module = types.ModuleType("candidate")  # dataclasses and pickle look classes up in it
     space = module.__dict__
-    say(answers, {"loaded": loaded(program["setup"], program["code"], space)})
+    say(answers, {"loaded": load_program(asked["setup"], asked["text"], asked["entry_point"], space)})
     objects: list = []
     for line in requests:
         say(answers, answer(json.loads(line), space, objects))
 
 
-def loaded(setup: str, code: str, space: dict) -> str:
-    """Nothing, or why the program does not run. It is looked at first, and run only if its names resolve."""
+def load_program(setup: str, text: str, entry_point: str, space: dict) -> str:
+    """Finds the program in the text and runs it in `space`. Returns nothing, or why it does not run."""
     try:
-        if unknown := unresolved(f"{setup}\n{code}"):
-            return f"undefined name {unknown[0]!r}"
+        code = extract_program(text, entry_point)
         exec(compile(setup, "setup", "exec"), space)
         exec(compile(code, "response", "exec"), space)
-    except BaseException as problem:
-        return named(problem)
+    except BaseException as problem:  # a program may raise anything, SystemExit too
+        return describe(problem)
     return ""
 
 
@@ -56,7 +54,7 @@ def answer(request: dict, space: dict, objects: list) -> dict:
         return {"number": request["number"], "raised": type(problem).__name__, "message": f"{problem!s:.200}"}
 
 
-def named(problem: BaseException) -> str:
+def describe(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {problem!s:.200}"
 
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tasks.checks.names import unresolved
+from tasks.checks.names import TOO_DEEP, find_unbound_names
 from tasks.checks.wire import LONGEST, decode, encode
 
 
@@ -24,11 +24,11 @@ def play(order: dict, to: int, back: int) -> None:
     """The job comes on standard input; the two descriptors lead to the candidate and come from it."""
     job = json.loads(os.fdopen(0, "rb").read())
     exam = Exam(to, back, time.monotonic() + order["seconds"])
-    exam.send({"setup": job["setup"], "code": job["code"]})
+    exam.send({name: job[name] for name in ("setup", "text", "entry_point")})
     try:
         tests = ast.fix_missing_locations(Counted().visit(ast.parse(job["tests"])))
-        strangers = unresolved(f"{job['setup']}\n{job['tests']}")
-    except (SyntaxError, ImportError, ValueError, RecursionError) as problem:
+        strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
+    except (SyntaxError, ValueError, *TOO_DEEP) as problem:
         exam.end("unchecked", f"the tests cannot be run: {problem}")
     unknown = [name for name in strangers if name not in sys.stdlib_module_names]
     if len(unknown) > 1 and not job["entry_point"]:  # one of them may be what the tests compare with

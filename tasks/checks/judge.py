@@ -40,9 +40,10 @@ class Suite:
     setup: str = ""
 
 
-def judge(sandbox: Sandbox, code: str, tests: Suite, limits: Limits) -> Verdict:
+def judge(sandbox: Sandbox, text: str, tests: Suite, limits: Limits) -> Verdict:
+    """The verdict on a response. This process does not look into its text: the sandbox finds the program in it."""
     job = os.memfd_create("job")
-    os.write(job, json.dumps({"code": code, **asdict(tests)}).encode())
+    os.write(job, json.dumps({"text": text, **asdict(tests)}).encode())
     os.lseek(job, 0, os.SEEK_SET)
     requests, asking = os.pipe()
     answering, answers = os.pipe()
@@ -73,4 +74,6 @@ def verdict(heard: int, deadline: float) -> Verdict:
         if not (read := os.read(heard, LONGEST)):
             break
         said += read
-    return Verdict(**json.loads(said)) if said else Verdict("error", reason="the tests ended without a word")
+    if not said:
+        return Verdict("error", reason="the tests ended without a verdict")
+    return Verdict(**json.loads(said))

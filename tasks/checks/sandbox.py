@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def end(process: int) -> None:
     os.close(process)
 
 
-def find(means: tuple[str, ...] = MEANS) -> Sandbox:
+def find(means: Sequence[str] = MEANS) -> Sandbox:
     """The first that holds on this machine; BadInput where none does."""
     weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
     for name in means if not weak else ():
@@ -176,4 +177,4 @@ def bubblewrap() -> list[str]:
     apart = [f"--unshare-{what}" for what in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
     room = ["--ro-bind", str(HOUSE / "tasks/checks"), f"{INSIDE}/tasks/checks", "--dev-bind", "/dev/null", "/dev/null"]
     ending = ["--remount-ro", "/", "--die-with-parent", "--cap-drop", "ALL", "--chdir", "/", "--"]
-    return ["bwrap", *apart, *shown, *covered, *room, *ending]
+    return [shutil.which("bwrap") or "bwrap", *apart, *shown, *covered, *room, *ending]

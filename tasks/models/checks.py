@@ -5,12 +5,14 @@ A finding is red, or it is said and left at that. Nothing here decides whether a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tasks.fit import MIN_RESPONSE
 from tasks.models.findings import Finding
+from tasks.models.weights import NO_HEAD, find_text_writer
 from tasks.tokens import end_id, prompt_ids
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 QUESTION, ANSWER = "Qx7?", "Ax7."
 ROLES = re.compile(r"\b(?:system|user|assistant|model|human|bot|gpt|inst|s|im_start|im_end)\b", re.IGNORECASE)
+ROLE_LINE = re.compile(r"^\s*(?:system|user|assistant)\s*\n", re.IGNORECASE)  # ChatML names the role inside of the turn
 DATE = re.compile(r"strftime_now|\b(?:today|current|knowledge) ?(?:date|cutoff)", re.IGNORECASE)
 WORDS = 8  # letters beside marks and roles that make a text
 
@@ -61,15 +64,22 @@ def prefix(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     return Finding(name, "prefix", True, f"the prompt renders as {prompt!r}, with a response as {whole!r}")
 
 
+def classifier(name: str, config: dict) -> Finding:
+    if found := find_text_writer(config):
+        return Finding(name, "classifier", True, f"its config says {found}, which writes text; {NO_HEAD}")
+    return Finding(name, "classifier", False, "its config says no model that writes text")
+
+
 def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     before = render(tokenizer, ("user", QUESTION)).partition(QUESTION)[0]
     marks = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
-    for mark in marks:
-        before = before.replace(mark, " ")
-    said = " ".join(ROLES.sub(" ", before).split())
-    if sum(letter.isalpha() for letter in said) >= WORDS:
-        return Finding(name, "default-system", True, f"the template adds words of its own: {said[:120]!r}")
-    return Finding(name, "default-system", False, "the template adds no words")
+    parts = re.split("|".join(map(re.escape, marks)), before) if marks else [before]
+    if sum(letter.isalpha() for letter in ROLES.sub(" ", " ".join(parts))) < WORDS:
+        return Finding(name, "default-system", False, "the template adds no words")
+    said = "\n".join(ROLE_LINE.sub("", part).strip() for part in parts if re.search(r"\w", ROLES.sub("", part)))
+    quoted = json.dumps(said, ensure_ascii=False)
+    hint = f'to accept it, write under [doctor.accepted]: "{name}.default-system" = "as its authors ship it"'
+    return Finding(name, "default-system", True, f"the template adds a system prompt: {quoted}", hint)
 
 
 def date(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:

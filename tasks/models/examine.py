@@ -1,6 +1,7 @@
 """Program: the doctor. Reads tokenizers, configurations and prompts, loads no weights, and writes down what it finds.
 
-JOB {models: [{name, folder, answers, max_new_tokens, context, trained, scored, origin}], prompts}; writes OUT/findings.json.
+JOB {models: [{name, folder, answers, classifies, max_new_tokens, context, trained, scored, origin}], prompts}; writes
+OUT/findings.json.
 """
 
 import json
@@ -48,6 +49,8 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     except BadInput as problem:
         needed = "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
         return [*code, Finding(name, "loads", True, needed if "custom code" in str(problem) else str(problem)[:200])]
+    if model["classifies"]:
+        code.append(checks.classifier(name, config.to_dict()))
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     try:

@@ -9,3 +9,4 @@ class Finding:
     check: str
     red: bool
     text: str
+    hint: str = ""  # how to accept it, where that is a sound choice

@@ -30,7 +30,7 @@ Selected = Skills | FileIdentity | HubIdentity | SelectionIdentity
 def select_prompts(run: Run, what: Selected, how: How) -> None:
     if isinstance(what, Skills):
         rows = pd.DataFrame(skills.prompts(what.count, what.seed)).drop_duplicates("prompt_id").sort_values("prompt_id")
-        run.count(rows=len(rows))
+        run.count(rows=len(rows), with_gold=len(rows))
         write(run, rows, PROMPT, "prompts.parquet")
         return
     whole = what if isinstance(what, SelectionIdentity) else alone(what)

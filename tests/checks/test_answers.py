@@ -15,9 +15,9 @@ from tasks.checks.worker import Worker
 @pytest.fixture(scope="module")
 def correct():
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    from tasks.checks.answers import correct
+    from tasks.checks.answers import is_correct
 
-    return correct
+    return is_correct
 
 
 def test_the_table_is_large_and_has_no_row_twice():

@@ -39,6 +39,7 @@ def say(run, what, how):
 def check(run, what, how):
     names = [name for name in IDS if name not in what.silent]
     scores = pd.DataFrame({"content_id": names, "score": [float(name in what.right) for name in names]})
+    scores["verdict"], scores["reason"] = "passed", ""
     scores.to_parquet(run.folder / "scores.parquet")
 
 

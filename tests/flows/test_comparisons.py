@@ -131,7 +131,8 @@ def examined(workplace, run, right: np.ndarray) -> None:
         rows["content_id"] = [content_id(*pair) for pair in zip(rows["prompt_id"], rows["text"], strict=True)]
         put(workplace, responses, responses=rows)
         last = checks is skills.inputs["checks"][-1]
-        put(workplace, checks, scores=rows[["content_id"]].assign(score=right.astype(float) if last else 0.0))
+        scores = rows[["content_id"]].assign(verdict="failed", reason="", score=right.astype(float) if last else 0.0)
+        put(workplace, checks, scores=scores)
     ensure(skills, workplace.store, workplace.launcher)
 
 
