@@ -8,7 +8,7 @@ that started it: no death leaves a GPU taken, and none frees one too soon. Progr
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from pathlib import Path
 from infra.errors import BadInput
 from infra.gpu_order import Waiting, choose
 from infra.gpus import Gpu
-from infra.ledger_folder import LedgerFolder, write_note
+from infra.ledger_folder import LedgerFolder, Ticket, write_note
 
-LOOK_AGAIN = (0.1, 2.0)  # seconds: for the first in the queue, and for those far behind
+LOOK_AGAIN = (0.05, 0.5)  # seconds: for the first in the queue, and for those far behind
 TELL_AGAIN = 30.0  # seconds, at least, between two words on who has what
 
 
@@ -73,7 +73,7 @@ class Ledger:
         """What a program of this kind has taken."""
         if request.gpus and request.rows:
             with self.folder.gate():
-                self.folder.learn(request.kind, seconds / request.rows)
+                self.folder.learn(request.kind, request.rows, seconds)
 
     def _wait(self, request: Request, pause: Callable[[float], None], on_wait: Callable[[str], None]) -> Grant:
         waiting = Waiting(request.gpus, tuple(self.gpus), self.folder.seconds(request.kind, request.rows))
@@ -83,34 +83,42 @@ class Ledger:
         try:
             while True:
                 with self.folder.gate(pause):
-                    ahead = self.folder.ahead(ticket)
-                    if granted := self._try(request, waiting, ahead):
+                    if granted := self._try(request, waiting, ticket):
                         return granted
-                    text = told if time.monotonic() - when < TELL_AGAIN else self._waits_for(waiting, len(ahead))
+                    before = len(self.folder.before(ticket))
+                    text = told if time.monotonic() - when < TELL_AGAIN else self._waits_for(waiting, before)
                 if text != told:
                     told, when = text, time.monotonic()
                     on_wait(text)
-                pause(min(LOOK_AGAIN[0] * (1 + len(ahead)), LOOK_AGAIN[1]))
+                pause(min(LOOK_AGAIN[0] * (1 + before), LOOK_AGAIN[1]))
         finally:
             ticket.drop()
 
-    def _try(self, request: Request, waiting: Waiting, ahead: list[Waiting]) -> Grant | None:
+    def _try(self, request: Request, waiting: Waiting, ticket: Ticket) -> Grant | None:
         """All that it needs or nothing. What is free is locked until we have chosen."""
-        known = dict.fromkeys([*waiting.usable, *(uuid for one in ahead for uuid in one.usable)])
-        locks = {uuid: lock for uuid in known if (lock := self.folder.lock(uuid)) is not None}
+        locks = self._free(waiting.usable)
         try:
-            if sum(uuid in locks for uuid in waiting.usable) < waiting.gpus:
+            if len(locks) < waiting.gpus:
                 return None
-            ends = {uuid: self.folder.seconds_left(uuid) if ahead else None for uuid in known if uuid not in locks}
+            ahead = self.folder.ahead(ticket)
+            theirs = {uuid for one in ahead for uuid in one.usable} - self.gpus.keys()
+            locks |= self._free(theirs)
+            taken = ({*waiting.usable} | theirs) - locks.keys()
+            ends = {uuid: self.folder.seconds_left(uuid) if ahead else None for uuid in taken}
             chosen = choose(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}
             for uuid in chosen:
                 write_note(locks[uuid], note | {"seconds": waiting.seconds})
-            taken = tuple(locks.pop(uuid) for uuid in chosen)
-            return Grant(tuple(self.gpus[uuid] for uuid in chosen), (*taken, self.folder.keep())) if taken else None
+            if chosen:
+                held = [locks.pop(uuid) for uuid in chosen]
+                return Grant(tuple(self.gpus[uuid] for uuid in chosen), (*held, self.folder.keep()))
+            return None
         finally:
             for lock in locks.values():
                 os.close(lock)
+
+    def _free(self, uuids: Collection[str]) -> dict[str, int]:
+        return {uuid: lock for uuid in uuids if (lock := self.folder.lock(uuid)) is not None}
 
     def _waits_for(self, waiting: Waiting, before: int) -> str:
         """What a person is told who waits."""

@@ -1,7 +1,7 @@
 """The ledger's folder: small files, and the kernel's locks on them, which no death leaves behind.
 
 `gate` is held for the milliseconds of a look; `gpu-UUID` by the program that has the GPU; `tickets/…` by who waits;
-`rates.json` says how many seconds programs of a kind have taken for a row. Everything is read and written behind the gate.
+`runs.json` says how long programs of a kind have run, for how many rows. Everything is read and written behind the gate.
 """
 
 import fcntl
@@ -19,7 +19,8 @@ from infra.gpu_order import Waiting
 
 HOUR = 3600.0
 SILENT = 15.0  # seconds without a look after which a process that waits is passed over: somebody has suspended it
-KINDS = 500  # of programs, whose rates are remembered
+KINDS = 500  # of programs, whose runs are remembered
+FEW = 10  # times as many rows: of those a short run says too little, which is mostly loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
 
 
@@ -65,13 +66,15 @@ class LedgerFolder:
         write_note(lock, {"gpus": waiting.gpus, "usable": waiting.usable, "seconds": waiting.seconds})
         return Ticket(path, lock)
 
-    def ahead(self, ticket: Ticket) -> list[Waiting]:
-        """Who waits before this ticket, whose own look this is. One that is not locked is of a process that died."""
+    def before(self, ticket: Ticket) -> list[Path]:
+        """The tickets before this one, whose own look this is."""
         os.utime(ticket.path)
+        return sorted(path for path in self.tickets.iterdir() if path.name < ticket.path.name)
+
+    def ahead(self, ticket: Ticket) -> list[Waiting]:
+        """Who waits before this ticket. One that is not locked is of a process that died."""
         found = []
-        for path in sorted(self.tickets.iterdir()):
-            if path.name >= ticket.path.name:
-                break
+        for path in self.before(ticket):
             with open(path, "rb") as file:
                 if try_lock(file.fileno()):
                     path.unlink()
@@ -107,17 +110,22 @@ class LedgerFolder:
         return None if note["seconds"] is None else max(note["seconds"] - lasts, 0.0)
 
     def seconds(self, kind: str, rows: int) -> float | None:
-        """How long a program will run: by what its kind takes for a row, or the slowest kind that is known."""
-        known = read_json(self.place / "rates.json")
-        return rows * known.get(kind, max(known.values())) if rows and known else None
+        """How long a program will run: by what its kind takes for a row, or the slowest kind that is known. Loading takes
+        its time for few rows too: none is expected to be quicker than any was."""
+        known = {name: run for name, run in (read_json(self.place / "runs.json") or {}).items() if run[0] * FEW >= rows}
+        if not rows or not known:
+            return None
+        alike = [known[kind]] if kind in known else known.values()
+        return max(rows * max(took / made for made, took in alike), min(took for _, took in known.values()))
 
-    def learn(self, kind: str, rate: float) -> None:
-        file = self.place / "rates.json"
+    def learn(self, kind: str, rows: int, seconds: float) -> None:
+        """A run of about the longest that its kind has had."""
+        file = self.place / "runs.json"
         known = read_json(file) or {}
-        known.pop(kind, None)
-        draft = file.with_suffix(".draft")
-        draft.write_text(json.dumps(dict([*known.items(), (kind, rate)][-KINDS:])))
-        os.replace(draft, file)
+        if rows * 2 >= known.pop(kind, [0])[0]:
+            draft = file.with_suffix(".draft")
+            draft.write_text(json.dumps(dict([*known.items(), (kind, [rows, seconds])][-KINDS:])))
+            os.replace(draft, file)
 
     def _file(self, uuid: str) -> Path:
         return self.place / f"gpu-{uuid.replace('/', '-')}"
