@@ -180,9 +180,9 @@ def as_task(planned: Planned, place: Place, storage: str):
         observe = lambda *seen: [look(*seen) for look in looks]
         try:
             if planned.runs and step.how.work_pool:
-                manifest = dispatch(step, place, observe)
+                manifest = dispatch(step, place, observe, planned.urgency)
             else:
-                manifest = ensure(step, place.store, place.launcher, observe)
+                manifest = ensure(step, place.store, place.launcher, observe, planned.urgency)
         except TRANSIENT as problem:
             observe(step, f"not now, it is tried again: {problem}", 0, 0, "")
             get_run_logger().warning("not now: %s", problem)

@@ -33,6 +33,7 @@ class Errand:
 
     step: Step
     share: Share | None = None
+    urgency: int = 0  # how many steps of the flow follow on it, one after the other
 
     @property
     def key(self) -> str:
@@ -78,6 +79,7 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
                 parameters={
                     "step": pack(step).model_dump(mode="json"),
                     "store": where,
+                    "urgency": errand.urgency,
                     **({"share": errand.share.model_dump()} if errand.share else {}),
                 },
                 idempotency_key=f"{where}/{errand.key}:{attempt}",

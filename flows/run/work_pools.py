@@ -32,13 +32,14 @@ def stage_run_name() -> str:
 
 
 @flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
-def carry_out_stage(step: Portable, store: str, share: Share | None = None) -> State:
+def carry_out_stage(step: Portable, store: str, share: Share | None = None, urgency: int = 0) -> State:
     """What a worker does for a flow: brings one step to its manifest, or a share of its rows to their pool.
 
     Args:
         step: the stage's settings, and its inputs by address
         store: where the flow that asks for it keeps its artifacts
         share: the part of the rows that this run makes, and no artifact. None: the whole step
+        urgency: how many steps of the flow follow on it, one after the other; of two programs that wait for GPUs it decides
     """
     place = Place.from_settings()
     try:
@@ -47,9 +48,9 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None) -> S
         require_gpus()
         made = unpack(step)
         if share:
-            counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share))
+            counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency)
             return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")
-        ensure(made, place.store, place.launcher, ProgressArtifact(made))
+        ensure(made, place.store, place.launcher, ProgressArtifact(made), urgency)
     except BadInput as problem:
         return Failed(name=REFUSED, message=str(problem))
     except TRANSIENT as problem:
@@ -57,11 +58,11 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None) -> S
     return Completed(message=step.address)
 
 
-def dispatch(step: Step, place: Place, observe: Observer) -> Manifest:
+def dispatch(step: Step, place: Place, observe: Observer, urgency: int = 0) -> Manifest:
     """The step's manifest, made by workers of the step's pool."""
-    whole = Errand(step)
+    whole = Errand(step, urgency=urgency)
     if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
-        share_out(step, place, observe)
+        share_out(step, place, observe, urgency)
     run = carried_out(whole, place, observe)
     if found := place.store.manifest(*step.address.split("/")):
         observe(step, "done", 0, 0, "")
@@ -78,10 +79,11 @@ def under_way(errand: Errand, place: Place) -> bool:
         return any(is_live(run) for run in runs_of(errand, place, client))
 
 
-def share_out(step: Step, place: Place, observe: Observer) -> None:
+def share_out(step: Step, place: Place, observe: Observer, urgency: int = 0) -> None:
     """A run for each share, all at once; returns when the last has ended. They may be more than there are workers: a run that
     still queues holds no lease, and nobody waits for it but us."""
-    errands = [Errand(step, Share(number=number, of=step.how.hosts)) for number in range(1, step.how.hosts + 1)]
+    shares = [Share(number=number, of=step.how.hosts) for number in range(1, step.how.hosts + 1)]
+    errands = [Errand(step, share, urgency) for share in shares]
 
     def bring(errand: Errand) -> FlowRun:
         look = lambda step, doing, *_: observe(

@@ -1,7 +1,7 @@
 """Which program makes a model's responses, how many of it, and what it is told: an engine's settings made work."""
 
 from infra.errors import BadInput
-from infra.launch import HERE, Environment
+from infra.launch import Environment
 from infra.manifest import Manifest
 from infra.settings import secret, settings, vllm_environment
 from tasks.execution import Run
@@ -14,10 +14,7 @@ def crew_of(run: Run, how: AnyEngine, model: Manifest) -> tuple[Crew, dict]:
     shared = {"workers": how.programs, "restarts": how.restarts}
     match how:
         case Transformers():
-            alone = Environment(gpus=1) if how.workers > 1 else HERE
-            return Crew("tasks.responses.transformers_program", environment=alone, **shared), {
-                "model": str(run.model(model))
-            }
+            return Crew("tasks.responses.transformers_program", **shared), {"model": str(run.model(model))}
         case Vllm():
             place = of_vllm(how)  # looked for before anything is fetched
             program = "tasks.responses.vllm_server_program" if how.server else "tasks.responses.vllm_program"
@@ -35,4 +32,4 @@ def of_vllm(how: Vllm) -> Environment:
     python = settings().vllm.absolute() / "bin" / "python"
     if not python.exists():
         raise BadInput(f"FUSE_VLLM: {settings().vllm} holds no environment; make vllm makes it")
-    return Environment(str(python), vllm_environment(), how.tensor_parallel)
+    return Environment(str(python), vllm_environment())

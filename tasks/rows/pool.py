@@ -23,13 +23,16 @@ BUCKET = 20_000  # rows that are in memory at once when a pool's extract is writ
 
 
 def fill(
-    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, group: int = 0
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: int
 ) -> pd.DataFrame:
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 
-    The program gets the missing rows, in the order of `wanted`, as the file job["rows"].
+    The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. Of a share of the rows no more is
+    made, and what is returned is empty. `crew` is what a Crew has beside its module.
     """
-    make_missing(run, wanted, key, Crew(module, group=group), job)
+    make_missing(run, wanted, key, Crew(module, **crew), job)
+    if run.share:
+        return pd.DataFrame(columns=schema.names)
     held = read(run, run.step.pool, key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     refuse_lost(run, complete, module)

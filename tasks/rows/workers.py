@@ -79,7 +79,10 @@ class Shift:
         job = {**self.job, **self.crew.own(number), "rows": str(out / "rows.parquet")}
         job["threads"] = max(1, self.run.launcher.threads // max(self.crew.group, 1))
         look = lambda: self.look(out)
-        summary = self.run.launcher.run(self.crew.module, job, out, look, self.crew.group, self.crew.environment)
+        asked, crew = self.run.request(len(rows)), self.crew
+        summary = self.run.launcher.run(
+            crew.module, job, out, look, crew.group, crew.environment, request=asked, on_wait=self.run.waits
+        )
         self.counts.update({name: value for name, value in summary.items() if not isinstance(value, str)})
 
     def look(self, out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.endpoint.settings import Asking
 from tasks.stage import What
@@ -61,3 +61,20 @@ class ScoringHow(Asking):
     )
     urls: dict[str, str] = Field({}, description="of each served model, by its id: the endpoint, without a path")
     timeout: float = Field(120.0, gt=0, description="seconds for a reply of an endpoint, or for a batch of a program")
+    workers: int = Field(1, gt=0, description="programs that share the rows, each with a GPU of its own")
+    shares: int = Field(1, gt=0, le=64, description="flow runs of the work pool that take a step's rows at once")
+    restarts: int = Field(2, ge=0, description="how often a program that dies is started again")
+
+    @model_validator(mode="after")
+    def shared_on_a_pool(self) -> "ScoringHow":
+        if self.shares > 1 and self.work_pool is None:
+            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
+        return self
+
+    @property
+    def programs(self) -> int:
+        return self.workers
+
+    @property
+    def hosts(self) -> int:
+        return self.shares

@@ -56,6 +56,10 @@ class TrainingHow(How):
     )
 
     @property
+    def gpus(self) -> int:
+        return self.processes
+
+    @property
     def group(self) -> int:
         """Processes that a launcher has to bring together; 0: there is no group."""
         return self.processes if self.processes > 1 or self.deepspeed else 0

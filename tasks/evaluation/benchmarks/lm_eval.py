@@ -58,6 +58,10 @@ class TasksHow(How):
     path: str = ""
     batch_size: int = Field(8, gt=0)
 
+    @property
+    def gpus(self) -> int:
+        return 1
+
 
 class Benchmark(Exact):
     """Tasks of lm-eval, from a folder."""

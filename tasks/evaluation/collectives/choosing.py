@@ -20,6 +20,10 @@ Manifests = tuple[Manifest, ...]
 class SurpriseHow(How):
     batch_size: int = Field(8, gt=0)
 
+    @property
+    def gpus(self) -> int:
+        return 1
+
 
 @stage("prompt perplexity", version="1")
 def measure_surprise(
