@@ -23,6 +23,7 @@ class Environment:
     python: str = sys.executable
     variables: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0  # of its own; 0: it sees what we see
+    closed: bool = False  # it handles what models wrote: it inherits no variable that may hold a secret
 
 
 HERE = Environment()
@@ -93,7 +94,7 @@ class Launcher:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=program_environment(self.threads) | environment.variables | gpus,
+                env=program_environment(self.threads, environment.closed) | environment.variables | gpus,
             )
         self.untold[process.pid] = process
         self.running[process.pid] = log.with_name(SAVING)

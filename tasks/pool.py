@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
+from infra.launch import HERE, Environment
 from infra.manifest import FileEntry
 from tasks.crew import Crew, Shift
 from tasks.execution import Run
@@ -23,13 +24,20 @@ BUCKET = 20_000  # rows that are in memory at once when a pool's extract is writ
 
 
 def fill(
-    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, group: int = 0
+    run: Run,
+    wanted: pd.DataFrame,
+    key: list[str],
+    schema: pa.Schema,
+    module: str,
+    job: dict,
+    group: int = 0,
+    environment: Environment = HERE,
 ) -> pd.DataFrame:
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"].
     """
-    make_missing(run, wanted, key, Crew(module, group=group), job)
+    make_missing(run, wanted, key, Crew(module, group=group, environment=environment), job)
     held = read(run, run.step.pool, key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     refuse_lost(run, complete, module)

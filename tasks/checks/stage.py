@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from infra.errors import BadInput
+from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.pool import fill, write
@@ -59,7 +60,9 @@ def check_responses(
     wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
     wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
     job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
-    rows = fill(run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job)
+    rows = fill(
+        run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job, environment=Environment(closed=True)
+    )
     rows = pd.concat([rows, asked.loc[~there, ["content_id"]].assign(**WITHOUT)], ignore_index=True)
     run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
     write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

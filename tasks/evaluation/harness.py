@@ -4,7 +4,7 @@ import os
 import sys
 
 from infra.errors import BadInput
-from infra.settings import settings
+from infra.settings import closed_environment, settings
 from tasks.program import run
 
 
@@ -19,4 +19,4 @@ if __name__ == "__main__":
     if not settings().harness_python:
         run(refuse)
     python = settings().harness_python
-    os.execv(python, [python, "-m", "tasks.evaluation.lm_eval_tasks", *sys.argv[1:]])
+    os.execve(python, [python, "-m", "tasks.evaluation.lm_eval_tasks", *sys.argv[1:]], closed_environment())
