@@ -1,7 +1,12 @@
 """What a verdict says: programs and tests as people write them, by the sandbox that this machine has."""
 
-import pytest
+import time
 
+import pytest
+from checks.attacks import HOGS
+
+from tasks.checks import judge as judge_module
+from tasks.checks import sandbox
 from tasks.checks.judge import Limits, Suite, judge
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
@@ -286,3 +291,26 @@ def test_the_same_program_has_the_same_verdict_every_time(box):
     said = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
     again = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
     assert said.verdict == "error" and said == again
+
+
+def test_the_deadline_holds_where_the_tests_read_an_answer(box, monkeypatch):
+    """They build a set of what the response sent, in which no line of Python runs that could look at the clock."""
+    monkeypatch.setattr(judge_module, "GRACE", 600)
+    code = HOGS["colliding hashes for the tests to build"]
+    started = time.monotonic()
+    assert judge(box, code, Suite("assert f(1) == 1"), Limits(seconds=1)).verdict == "timeout"
+    assert time.monotonic() - started < 300
+
+
+def test_modules_can_be_imported_under_every_sandbox(means):
+    """Also such as are packages, or in shared libraries, and tracebacks, which read the files of modules."""
+    modules = (
+        "decimal, json, statistics, zoneinfo, sqlite3, xml.etree.ElementTree, email.message, asyncio, unittest, ctypes"
+    )
+    code = (
+        f"import {modules}, traceback\ndef f(x):\n    try: return 1 / 0\n"
+        "    except ZeroDivisionError: return traceback.format_exc().splitlines()[-1]"
+    )
+    with sandbox.Sandbox(means) as own:
+        found = judge(own, code, Suite("assert f(0) == 'ZeroDivisionError: division by zero'"), Limits(seconds=30))
+    assert found.verdict == "passed", found
