@@ -25,6 +25,7 @@ class Environment:
 
     python: str = sys.executable
     variables: Mapping[str, str] = field(default_factory=dict)
+    closed: bool = False  # it handles what models wrote: it inherits no variable that may hold a secret
 
 
 HERE = Environment()
@@ -121,7 +122,9 @@ class Launcher:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=program_environment(self.threads) | environment.variables | (granted.variables if granted else {}),
+                env=program_environment(self.threads, environment.closed)
+                | environment.variables
+                | (granted.variables if granted else {}),
                 pass_fds=granted.locks if granted else (),
             )
         self.untold[process.pid] = process

@@ -34,7 +34,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             box = stack.enter_context(sandbox.find(job["how"]["sandboxes"]))
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads if read is kind_of else 0):
-            workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
+            workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
             stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         size = job["how"]["batch_size"]

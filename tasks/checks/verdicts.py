@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from tasks.checks.sandbox.outside import Limits, Sandbox, end
 from tasks.checks.sandbox.waiting import readable
 
-GRACE = 10.0  # seconds beyond the limit that the examiner keeps itself: for two processes to start on a busy machine
+GRACE = 10.0  # seconds for two processes to start on a busy machine; the examiner's own time is kept by a timer
 LONGEST = 1 << 16
 
 
@@ -53,7 +53,7 @@ def judge(sandbox: Sandbox, text: str, tests: Suite, limits: Limits) -> Verdict:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
         processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
         close(given)
-        return verdict(heard, time.monotonic() + limits.seconds + GRACE)
+        return read_verdict(heard, limits.seconds)
     finally:
         close([*given, heard])
         for process in processes:
@@ -65,15 +65,17 @@ def close(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def verdict(heard: int, deadline: float) -> Verdict:
-    """What the examiner says before the deadline, whatever becomes of it."""
-    said = b""
+def read_verdict(heard: int, seconds: float) -> Verdict:
+    """What the examiner says in time, no matter what becomes of it."""
+    started, said = time.monotonic(), b""
+    too_late = Verdict("timeout", reason="the tests were not done in time")
     while len(said) < LONGEST:
-        if not readable(heard, deadline - time.monotonic()):
-            return Verdict("timeout", reason="the tests were not done in time")
+        if not readable(heard, started + seconds + GRACE - time.monotonic()):
+            return too_late
         if not (read := os.read(heard, LONGEST)):
             break
         said += read
     if not said:
-        return Verdict("error", reason="the tests ended without a verdict")
+        ended_by_its_timer = time.monotonic() - started >= seconds
+        return too_late if ended_by_its_timer else Verdict("error", reason="the tests ended without a verdict")
     return Verdict(**json.loads(said))

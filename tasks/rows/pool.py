@@ -7,6 +7,7 @@ complete, so that a kill loses only the part in flight.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,7 +24,7 @@ BUCKET = 20_000  # rows that are in memory at once when a pool's extract is writ
 
 
 def fill(
-    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: int
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: Any
 ) -> pd.DataFrame:
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from infra.settings import environment_without_secrets
+from infra.settings import allowed_environment
 from tasks.program import Progress, run
 from tasks.records import SCORE
 from tasks.rows.parts import Rows, write_in_parts
@@ -39,7 +39,7 @@ def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows
             input=lines.encode("utf-8", "replace"),
             capture_output=True,
             timeout=patience,
-            env=environment_without_secrets(),
+            env=allowed_environment(),
         )
     except OSError as problem:
         raise BadInput(f"reward.model.command: {command} does not start: {problem}") from problem

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
 import pytest
 from checks.answers import HANGING, RIGHT, WRONG
 
+from infra.settings import ROOT
 from tasks.checks.worker import Worker
 from tests.patience import STILL
 
@@ -34,8 +36,8 @@ def test_a_wrong_answer_is_wrong(correct, gold, text):
     assert correct(text, gold) is False
 
 
-def test_an_answer_without_end_ends_its_worker_and_not_the_run():
-    worker, ended = Worker("tasks.checks.answers", seconds=1), []
+def test_an_answer_without_end_ends_its_worker_and_not_the_run(tmp_path):
+    worker, ended = Worker("tasks.checks.answers", 1, tmp_path), []
     try:
         for answer in HANGING:
             try:
@@ -50,8 +52,8 @@ def test_an_answer_without_end_ends_its_worker_and_not_the_run():
         worker.end()
 
 
-def test_a_worker_that_dies_is_told_from_one_that_hangs():
-    worker = Worker("tasks.checks.answers", seconds=STILL)
+def test_a_worker_that_dies_is_told_from_one_that_hangs(tmp_path):
+    worker = Worker("tasks.checks.answers", STILL, tmp_path)
     try:
         worker.ask({"text": "7", "gold": "7"})
         with pytest.raises(ChildProcessError):
@@ -68,3 +70,16 @@ def test_a_worker_ends_with_its_input():
         "ready",
         {"correct": False},
     ]
+
+
+def test_a_worker_has_no_secret_and_no_folder_of_its_starter(tmp_path, monkeypatch):
+    for name in ("DATABASE_URL", "PREFECT_API_AUTH_STRING", "OPENAI_API_KEY", "CONNECTION"):
+        monkeypatch.setenv(name, "very-secret")
+    worker = Worker("tests.checks.place", 20, tmp_path)
+    try:
+        found = worker.ask({})
+    finally:
+        worker.end()
+    assert "very-secret" not in found["environment"].values() and "PATH" in found["environment"]
+    assert found["folder"] == str(tmp_path)
+    assert not {"", ".", os.getcwd(), str(ROOT)} & set(found["path"])

@@ -13,7 +13,7 @@ from tests.patience import STILL
 
 ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
-    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
+    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict(", "    dict(", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
     "files by Landlock": (
         "landlock",
@@ -27,7 +27,7 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         "landlock.py",
         "for path in paths:",
         "for path in (*paths, '/etc'):",
-        "lists /etc",
+        "reads /etc/passwd",
     ),
     "sockets": (
         "namespaces",
@@ -35,6 +35,15 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         '"socketpair": 53,',
         '"socketpair": 53, "socket": 41,',
         "opens a socket of the machine",
+    ),
+    "states of files": ("landlock", "inside.py", 'order["means"] != "landlock"', "True", "sees /etc/passwd"),
+    "links of processes": ("landlock", "seccomp.py", '"faccessat2", "readlink"', '"faccessat2"', "follows /proc/"),
+    "paths that are not read": (
+        "landlock",
+        "seccomp.py",
+        "allowed_without(THIRD, O_PATH)",
+        "[line(RETURN, ALLOW)]",
+        "a path alone",
     ),
     "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
 }

@@ -2,9 +2,13 @@
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from checks.answers import HANGING
 from checks.canary import Canary
@@ -142,6 +146,24 @@ def test_a_stage_with_poisoned_responses_writes_every_verdict(workplace, means, 
     rows = workplace.table(step(how=CheckingHow(sandboxes=(means,))), "scores.parquet")
     assert canary.find_harm() == ""
     assert rows["verdict"].value_counts().to_dict() == {"passed": 9 * len(POISONED), "error": len(POISONED)}
+
+
+def test_the_program_of_a_stage_inherits_no_secret(workplace, able, monkeypatch):
+    """Looked at from outside, while it waits for a response that does not end."""
+    monkeypatch.setenv("DATABASE_URL", "very-secret")
+    monkeypatch.setattr(
+        sys.modules[__name__], "WORLD", {"add": (CODE, [("def add(a, b):\n    while True: pass", 0, "", 0)])}
+    )
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(workplace.made, step())
+        seen: dict[int, dict] = {}
+        while not made.done():
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    seen[process.pid] = process.environ()
+            time.sleep(0.05)
+    assert made.result().counts["timeout"] == 1 and len(seen) >= 3  # the program, its sandbox, and what plays in it
+    assert not any("very-secret" in variables.values() for variables in seen.values())
 
 
 def test_where_no_prompt_has_a_gold_every_row_says_so(workplace, monkeypatch):

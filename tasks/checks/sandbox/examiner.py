@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from tasks.checks.assertions import Rewriter, Trace
 from tasks.checks.names import TOO_DEEP, find_unbound_names
 from tasks.checks.sandbox.wire import LONGEST, decode, encode
 
@@ -26,33 +27,45 @@ def play(order: dict, to: int, back: int) -> None:
     exam = Exam(to, back, time.monotonic() + order["seconds"])
     exam.send({name: job[name] for name in ("setup", "text", "entry_point")})
     try:
-        tests = ast.fix_missing_locations(Counted().visit(ast.parse(job["tests"])))
         strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
+        modules = [name for name in strangers if name in sys.stdlib_module_names]
+        theirs = find_names_asked(job, strangers, modules)
+        rewriter = Rewriter(ast.parse(job["tests"]), set(theirs))
     except (SyntaxError, ValueError, *TOO_DEEP) as problem:
         exam.end("unchecked", f"the tests cannot be run: {problem}")
-    unknown = [name for name in strangers if name not in sys.stdlib_module_names]
-    if len(unknown) > 1 and not job["entry_point"]:  # one of them may be what the tests compare with
-        exam.end("unchecked", f"the tests name {' and '.join(unknown)} and no entry point: whose they are is not known")
     if why := exam.receive().get("loaded", "it does not say that it is loaded"):
         exam.end("error", str(why))
-    run(exam, tests, job, strangers)
+    run_tests(exam, rewriter.tests, job, modules, theirs)
+    skipped = rewriter.find_skipped(exam.trace)
     if exam.calls and not exam.total and "assert" in job["tests"]:
         exam.end("failed", "what the response gave led past every assertion")
     if not exam.calls or not exam.total:
         exam.end("unchecked", "the tests assert nothing of the response")
-    exam.end("passed" if exam.passed == exam.total else "failed", exam.problem)
+    if exam.passed < exam.total:
+        exam.end("failed", exam.problem)
+    if skipped:
+        exam.end("unchecked", f"the response led past {len(skipped)} assertions, the first in line {skipped[0].line}")
+    exam.end("passed")
 
 
-def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> None:
-    """The entry point is the response's; without one, the name that neither the tests nor their setup bind. A module of the
-    standard library that they forgot to import is never the response's."""
-    entry = job["entry_point"]
+def find_names_asked(job: dict, strangers: list[str], modules: list[str]) -> list[str]:
+    """The names that are the response's: its entry point, or the one name that neither the tests nor their setup bind. A
+    module of the standard library that they forgot to import is never the response's."""
+    if entry := re.findall(r"^\w+", job["entry_point"]):
+        return entry
+    unknown = [name for name in strangers if name not in modules]
+    if len(unknown) > 1:  # one of them may be what the tests compare with
+        raise ValueError(f"they name {' and '.join(unknown)} and no entry point: whose they are is not known")
+    return unknown
+
+
+def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], theirs: list[str]) -> None:
+    entry, trace = job["entry_point"], exam.trace
     space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke, "_alone": alone}
+    space |= {"_mark": trace.mark, "_watch": trace.watch, "_zip": exam.compare_lengths}
     try:
         exec(compile(job["setup"], "setup", "exec"), space)
-        modules = [name for name in strangers if name in sys.stdlib_module_names]
         space |= {name: importlib.import_module(name) for name in modules}
-        theirs = re.findall(r"^\w+", entry) or [name for name in strangers if name not in modules]
         space |= {name: Remote(exam, name) for name in theirs}
         exec(compile(tests, "tests", "exec"), space)
         if entry and "check" in space:
@@ -60,29 +73,6 @@ def run(exam: "Exam", tests: ast.Module, job: dict, strangers: list[str]) -> Non
     except BaseException as problem:
         why = f"{type(problem).__name__}: {problem!s:.200}"
         exam.end(*(("error", why) if exam.calls else ("unchecked", f"the tests cannot be run: {why}")))
-
-
-class Counted(ast.NodeTransformer):
-    """Every `assert` counts and none ends the tests: held, not held, or broken by what was raised on the way. Calls of which
-    nobody wants an answer are told apart."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
-        if isinstance(node.value, ast.Call):
-            unanswered(node.value)
-        return node
-
-    def visit_Assert(self, node: ast.Assert) -> ast.Try:
-        match node.test:
-            case ast.Compare(ast.Call() as call, [ast.Is() | ast.Eq()], [ast.Constant(None)]):
-                unanswered(call)
-        held = ast.Expr(ast.Call(ast.Name("_held", ast.Load()), [node.test], []))
-        broke = ast.Expr(ast.Call(ast.Name("_broke", ast.Load()), [ast.Name("_problem", ast.Load())], []))
-        handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), "_problem", [broke])
-        return ast.copy_location(ast.Try([held], [handler], [], []), node)
-
-
-def unanswered(call: ast.Call) -> None:
-    call.func = ast.Call(ast.Name("_alone", ast.Load()), [call.func], [])
 
 
 class Exam:
@@ -93,6 +83,7 @@ class Exam:
         self.buffer = b""
         self.calls = self.passed = self.total = 0
         self.problem = ""
+        self.trace = Trace()
 
     def held(self, condition: Any) -> None:
         true = bool(condition)
@@ -104,6 +95,17 @@ class Exam:
     def broke(self, problem: Exception) -> None:
         self.total += 1
         self.problem = self.problem or f"assertion {self.total}: {type(problem).__name__}: {problem!s:.200}"
+
+    def compare_lengths(self, theirs: tuple[bool, ...], *given: Any, **named: Any) -> zip:
+        """`theirs` tells which of the given the response made. Where they end before the tests' own, values that it should
+        have given are missing: an assertion that does not hold."""
+        sizes = [
+            (len(one), is_theirs) for one, is_theirs in zip(given, theirs, strict=True) if isinstance(one, list | tuple)
+        ]
+        made, wanted = ([size for size, one in sizes if one is is_theirs] for is_theirs in (True, False))
+        if made and wanted and min(made) < min(wanted):
+            self.broke(ValueError(f"{min(made)} values where the tests have {min(wanted)}"))
+        return zip(*given, strict=named.get("strict", False))
 
     def end(self, verdict: str, reason: str = "") -> NoReturn:
         """At once: tests may catch whatever is raised."""

@@ -17,6 +17,9 @@ def play(order: dict) -> None:
     `address` is a socket that listens. What worked leaves nothing behind."""
     attempts: dict[str, Callable[[], object]] = {
         **{f"reads {path}": Path(path).read_bytes for path in order["secrets"]},
+        **{f"sees {path}": partial(os.stat, path) for path in (*order["secrets"][:2], "/proc/1")},
+        **{f"follows {path}": partial(os.readlink, path) for path in links(order)},
+        "opens a path alone": lambda: os.open("/", os.O_PATH),
         **{f"lists {path}": partial(sees, path) for path in order["closed"]},
         **{f"changes {path}": partial(os.open, path, os.O_WRONLY) for path in (order["secrets"][0], os.__file__)},
         "makes a file": Path(order["closed"][0], "made").touch,
@@ -34,6 +37,10 @@ def play(order: dict) -> None:
     }
     worked = [name for name, attempt in attempts.items() if succeeds(attempt)]
     os.write(1, json.dumps({"worked": worked}).encode())
+
+
+def links(order: dict) -> list[str]:
+    return [f"/proc/{process}/exe" for process in (order["starter"], os.getppid(), "self")]
 
 
 def sees(folder: str) -> None:

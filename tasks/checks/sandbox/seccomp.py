@@ -42,18 +42,28 @@ NATIVE = {  # the kernel's numbers; aarch64 has no call where there is a newer o
     }),
 }
 # fmt: on
-LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+PATHS = {"stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat"}
+LOAD, EQUAL, ANY_OF, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, KILL, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-NUMBER, ARCHITECTURE, FIRST, SECOND = 0, 4, 16, 24  # offsets into what a filter sees; low words of the arguments
+NUMBER, ARCHITECTURE, FIRST, SECOND, THIRD = (
+    0,
+    4,
+    16,
+    24,
+    32,
+)  # offsets into what a filter sees; low words of the arguments
 FCNTL = (0, 1, 2, 3, 4, 1030)  # duplicate, flags of the descriptor and of the file; not F_SETOWN, which sends signals
+O_PATH = 0o10000000  # opens what may not be read, and tells its state
 IOCTL = (0x5401, 0x5421, 0x5450, 0x5451)  # TCGETS (isatty), FIONBIO, FIONCLEX, FIOCLEX
 
 
-def restrict() -> None:
-    """From here on. OSError where this kernel or machine cannot."""
+def restrict(paths: bool = True) -> None:
+    """From here on; without `paths`, no call that tells of a path. OSError where this kernel or machine cannot."""
     if kernel.MACHINE not in NATIVE:
         raise OSError(errno.ENOSYS, f"no system call numbers of {kernel.MACHINE} are known here")
-    code = program(*NATIVE[kernel.MACHINE], os.getpid())
+    architecture, numbers = NATIVE[kernel.MACHINE]
+    allowed = {name: number for name, number in numbers.items() if paths or name not in PATHS}
+    code = program(architecture, allowed, os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     description = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(description, len(description)))
@@ -67,6 +77,8 @@ def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
         "socketpair": allowed_if(FIRST, (1,)),
         "fcntl": allowed_if(SECOND, FCNTL),
         "ioctl": allowed_if(SECOND, IOCTL),
+        "open": allowed_without(SECOND, O_PATH),
+        "openat": allowed_without(THIRD, O_PATH),
     }
     lines = [line(LOAD, ARCHITECTURE), line(EQUAL, architecture, 1, 0), line(RETURN, KILL), line(LOAD, NUMBER)]
     for name, number in numbers.items():
@@ -78,6 +90,10 @@ def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
 def allowed_if(argument: int, values: tuple[int, ...]) -> list[bytes]:
     asked = [piece for value in values for piece in (line(EQUAL, value, 0, 1), line(RETURN, ALLOW))]
     return [line(LOAD, argument), *asked, error(errno.EPERM)]
+
+
+def allowed_without(argument: int, bits: int) -> list[bytes]:
+    return [line(LOAD, argument), line(ANY_OF, bits, 0, 1), error(errno.EPERM), line(RETURN, ALLOW)]
 
 
 def error(number: int) -> bytes:
