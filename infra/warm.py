@@ -15,9 +15,10 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from io import FileIO
+from typing import BinaryIO
 
 # Variables that libraries read when they are used, not when they are loaded: they may differ from program to program.
-LATE = ("FUSE_", "AWS_", "PREFECT_", "PYTEST_", "CUDA_VISIBLE_DEVICES")
+LATE = ("FUSE_", "AWS_", "PREFECT_", "PYTEST_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 # What begins threads when it is loaded, numpy's products and the store of pyarrow's memory; torch's begin when it is used.
 THREADLESS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 TITLE = 4096  # bytes for a program's own command line, which a forked process shows in place of its parent's
@@ -63,7 +64,7 @@ class WarmParent:
                 env={**environment, **THREADLESS},
             )
 
-    def start(self, request: dict, log: FileIO, stopped: threading.Event) -> WarmProgram | None:
+    def start(self, request: dict, log: BinaryIO, locks: Sequence[int], stopped: threading.Event) -> WarmProgram | None:
         """None where it cannot be forked, or the run is ending."""
         stdin, tether = os.pipe()
         heard, report = os.pipe()
@@ -71,7 +72,7 @@ class WarmParent:
         os.write(order, json.dumps(request).encode())
         program = WarmProgram(FileIO(tether, "w"), FileIO(heard))
         try:
-            socket.send_fds(self.channel, [b"."], [order, stdin, log.fileno(), report])
+            socket.send_fds(self.channel, [b"."], [order, stdin, log.fileno(), report, *locks])
         except OSError:  # it was killed
             return program.give_up()
         finally:
@@ -89,9 +90,13 @@ CURRENT: list[WarmParent] = []  # one at most: it holds half a gigabyte
 
 
 def start(
-    words: Sequence[str], log: FileIO, environment: Mapping[str, str], stopped: threading.Event
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    log: BinaryIO,
+    locks: Sequence[int],
+    stopped: threading.Event,
 ) -> WarmProgram | None:
-    """Starts `python -m WORDS` in a fork; None where a start from the beginning is the only safe one."""
+    """Starts `python -m WORDS` in a fork that keeps the locks open; None where only a start from the beginning is safe."""
     if sys.platform != "linux" or stopped.is_set():
         return None
     with LOCK:
@@ -99,7 +104,7 @@ def start(
             forget()
             CURRENT.append(WarmParent(environment))
         parent = CURRENT[0]
-    return parent.start({"words": list(words), "environment": dict(environment)}, log, stopped)
+    return parent.start({"words": list(words), "environment": dict(environment)}, log, locks, stopped)
 
 
 def forget() -> None:

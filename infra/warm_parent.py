@@ -1,9 +1,9 @@
 """The parent of programs that start warm: loads what a program loads, and forks.
 
-`python -m infra.warm_parent SOCKET`: each byte brings four descriptors: an order (`words` of the command line, `environment`),
-the program's standard input, its log, and where to tell its process id and then its exit code, a line each. It tells nothing
-where it may not fork: it has threads, or has begun to use a GPU, or could not load the program, which then itself says why.
-It never uses what it loads.
+`python -m infra.warm_parent SOCKET`: each byte brings descriptors: an order (`words` of the command line, `environment`), the
+program's standard input, its log, where to tell its process id and then its exit code, a line each, and locks that it keeps
+open. It tells nothing where it may not fork: it has threads, or has begun to use a GPU, or could not load the program, which
+then itself says why. It never uses what it loads.
 """
 
 import ctypes
@@ -18,13 +18,14 @@ from pathlib import Path
 
 from infra.settings import replace_environment
 
+MOST = 200  # descriptors of a program; the kernel sends no more than 253 at once
 DRIVERS = ("/dev/nvidia", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, Windows' below Linux
 
 
 def serve(channel: socket.socket) -> list[str]:
     """Returns in a program, with the words of its command line; in the parent, once we are needed no more, none."""
     middle: list[int] = []
-    while (message := socket.recv_fds(channel, 1, 4))[0]:
+    while (message := socket.recv_fds(channel, 1, MOST))[0]:
         order, *descriptors = message[1]
         with open(order) as file:
             file.seek(0)
@@ -57,10 +58,10 @@ def uses_gpu() -> bool:
     return any(str(one.resolve()).startswith(DRIVERS) for one in Path("/proc/self/fd").iterdir())
 
 
-def attend(request: dict, stdin: int, log: int, report: int) -> None:
+def attend(request: dict, stdin: int, log: int, report: int, *locks: int) -> None:
     """Forks once more, and returns in the program. The process between waits for it, which its parent alone can do."""
     if program := os.fork():
-        close([stdin, log])
+        close([stdin, log, *locks])
         code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
         os.write(report, b"%d\n" % code)
         os._exit(0)

@@ -16,12 +16,12 @@ from test_quantised import needs_bitsandbytes
 from test_resume import SERVER, job, records, result, width, work
 from wrpo.references import log_probs, stored
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks import zero
-from tasks.quantised import base_of
-from tasks.resume import finished
+from tasks.training import zero
+from tasks.training.checkpoints import finished
+from tasks.training.qlora import base_of
 from tests.patience import join
 
 STEPS, HALF = 8, 4
@@ -211,7 +211,7 @@ def test_a_group_changes_no_address():
 def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():
     from accelerate.data_loader import SeedableRandomSampler
 
-    from tasks.group import SharedOrder
+    from tasks.training.processes import SharedOrder
 
     one, group = SeedableRandomSampler(range(11), data_seed=5), SharedOrder(11, 1, seed=5)
     for epoch in (0, 1, 4):

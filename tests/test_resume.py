@@ -25,15 +25,15 @@ from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from wrpo.references import stored
 
-from flows.written import load
+from flows.config.loading import load
 from infra.ending import SAVING
 from infra.errors import BadInput
 from tasks.loading import blamed
 from tasks.program import Progress
-from tasks.quantised import base_of
-from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.resume import finished, restore, write
+from tasks.training.checkpoints import finished, restore, write
+from tasks.training.qlora import base_of
+from tasks.training.random_states import put_random_states, random_states
 from tests.patience import join
 
 STEPS, EVERY = 60, 4
@@ -223,7 +223,7 @@ def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkey
         (folder / "optimizer.safetensors").unlink()
         raise InterruptedError("the power is gone")
 
-    monkeypatch.setattr("tasks.resume.flush", cut)
+    monkeypatch.setattr("tasks.training.checkpoints.flush", cut)
     (tmp_path / "out").mkdir()
     with pytest.raises(InterruptedError):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

@@ -11,10 +11,10 @@ import pytest
 
 from infra.errors import ProgramFailed, SourceFailed
 from infra.lease import live
-from tasks import shares
-from tasks.execution import ensure, make_share
+from tasks.execution import Share, ensure, make_share
 from tasks.responses.engines import Endpoint, Vllm
-from tasks.shares import Share, turn
+from tasks.rows import turns as shares
+from tasks.rows.turns import turn
 from tests.patience import STILL, wait_until
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving

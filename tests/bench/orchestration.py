@@ -10,8 +10,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.seaweed import free_ports
 from infra.store import Store
 from tasks.stage import Step, lineage

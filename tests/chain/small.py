@@ -23,6 +23,8 @@ target = {{ kind = "tiny", hidden = 16, layers = 1, steps = 2, skills = {all} }}
 reward.model = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = 2 }}
 split = {{ kind = "shares", sft = 0.3, preference = 0.4, held_out = 0.3 }}
 sampling = {{ n = 3, max_new_tokens = 8 }}
+records = {{ kind = "best", cut_chosen = "learned" }} # two steps teach nobody to end
+pairs = {{ kind = "wrpo", cut_chosen = "learned" }}
 sft = {{ learning_rate = 1e-4, batch_size = 8, max_length = 64 }}
 wrpo = {{ objective = "wrpo", beta = 0.1, learning_rate = 1e-5, batch_size = 8, max_length = 64 }}
 evaluation.judge.model = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = 2 }}
@@ -45,13 +47,13 @@ def environment(workspace: Path, **more: str) -> dict[str, str]:
 
 
 def fuse(workspace: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "flows.cli", *words]
+    command = [sys.executable, "-m", "flows.cli.main", *words]
     return run_while_it_progresses(command, workspace, cwd=ROOT, env=environment(workspace, **more))
 
 
 def start(workspace: Path, *words: str, **more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace, **more),
         stdout=subprocess.PIPE,

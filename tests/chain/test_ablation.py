@@ -18,9 +18,9 @@ VARIANTS = {
     "alpha-1": 'set = { "wrpo.alpha" = 1.0 }',
     "no-sft": 'set = { "sft.form" = "none" }',
     "reward-b": 'set = { "reward.model.seed" = 99 }',
-    "one-source": 'set = { "pairs" = { kind = "wrpo", sources = ["source-1"] } }',
-    "rank-2": 'set = { "pairs" = { kind = "wrpo", rank = 2 } }',
-    "y-ls": 'set = { "pairs" = { kind = "wrpo", source_worst = true }, "wrpo.source_worst" = true }',
+    "one-source": 'set = { "pairs.sources" = ["source-1"] }',
+    "rank-2": 'set = { "pairs.rank" = 2 }',
+    "y-ls": 'set = { "pairs.source_worst" = true, "wrpo.source_worst" = true }',
     "dpo": 'set = { "wrpo.objective" = "dpo" }',
     "beta": 'set = { "wrpo.beta" = 0.5 }',
     "broken": 'set = { "records" = { kind = "given" } }',  # no prompt came with a response

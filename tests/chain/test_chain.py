@@ -248,7 +248,7 @@ def test_what_may_pass_is_tried_again_and_bad_input_is_not(server, problem, trie
     from prefect import flow, task
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.orchestrate import PATIENT
+    from flows.run.orchestrate import PATIENT
 
     tried = []
 

@@ -25,7 +25,7 @@ class Home:
     environment: dict[str, str]
 
     def fuse(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "flows.cli", *words]
+        command = [sys.executable, "-m", "flows.cli.main", *words]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FUSE_", "PREFECT_", "AWS_"))}
         return run_while_it_progresses(command, self.workspace, cwd=ROOT, env=kept | self.environment)
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from e2e.home import Home
 
-from flows.forms import Pools
+from flows.config.loading import load
+from flows.deploy.forms import Pools
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import marked
 from tasks.stage import Step, lineage
 from tests.patience import wait_until

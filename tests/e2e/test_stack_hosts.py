@@ -12,8 +12,8 @@ import psutil
 import pytest
 from e2e.home import ROOT, Home
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import NAME
 from tasks.stage import lineage
 from tests.patience import STILL, wait_until

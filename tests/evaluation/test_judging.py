@@ -19,13 +19,15 @@ from stub_endpoint import moody, stub_endpoint
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.endpoint import Endpoint, ask_all, readable
-from tasks.evaluation import heard, journal, judge
-from tasks.evaluation.judging import Judging, JudgingHow, judge_answers
-from tasks.evaluation.opening import Suite, continue_dialogue, open_suite
-from tasks.parts import write_part
-from tasks.pool import write
+from tasks.endpoint.client import Endpoint, ask_all, readable
+from tasks.evaluation.judged import journal
+from tasks.evaluation.judged import judge_program as judge
+from tasks.evaluation.judged import replies as heard
+from tasks.evaluation.judged.judgements import Judging, JudgingHow, judge_answers
+from tasks.evaluation.judged.questions import Suite, continue_dialogue, open_suite
 from tasks.records import RESPONSE
+from tasks.rows.parts import write_part
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 from tests.patience import STILL
 
@@ -249,7 +251,13 @@ def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
     with stub_endpoint(lambda body: (time.sleep(0.01), {"content": "fine"})[1], moody) as stub:
         job = {"rows": str(tmp_path / "rows.parquet"), "journal": str(tmp_path / "journal.jsonl"), "reply_tokens": 1}
         (tmp_path / "job.json").write_text(json.dumps({**job, "how": how | {"url": stub.url}}))
-        command = [sys.executable, "-m", "tasks.evaluation.judge", str(tmp_path / "job.json"), str(tmp_path / "out")]
+        command = [
+            sys.executable,
+            "-m",
+            "tasks.evaluation.judged.judge_program",
+            str(tmp_path / "job.json"),
+            str(tmp_path / "out"),
+        ]
         killed = subprocess.Popen(command)
         while stub.answered.total() < 60:
             time.sleep(0.01)

@@ -78,6 +78,7 @@ ROW |= {
     "states": {"suite": "done", "other": "done"},
     "swept": {"axis": "", "sweep": "", "at": 0.1},
     "reward_accuracy": 0.5,
+    "no_accuracy": "",
 }
 COLUMNS = [{"key": name, "title": "", "measure": "", "scale": "share"} for name in ("accuracy", "win_rate")]
 COLUMNS += [{"key": name, "title": "", "measure": "", "scale": "points"} for name in ("suite", "other")]

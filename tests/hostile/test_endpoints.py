@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tasks import endpoint
-from tasks.endpoint import Endpoint, Unanswered, ask_all
-from tasks.scores.ask import number
+from tasks.endpoint import client as endpoint
+from tasks.endpoint.client import Endpoint, Unanswered, ask_all
+from tasks.scores.endpoint_program import number
 from tests.patience import STILL
 
 WELL = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}'

@@ -22,6 +22,8 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+        case "tell":
+            return {"variables": dict(os.environ), "path": sys.path}
     if job["kind"] in ("save", "save slowly", "say so and save slowly"):
         says = job["kind"].startswith("say so")
         signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3, says))

@@ -12,11 +12,12 @@ import pytest
 
 from infra.ending import SAVING
 from infra.errors import BadInput, ProgramFailed, Unavailable
-from infra.launch import Launcher
+from infra.launch import Environment, Launcher
 from infra.settings import settings
 from tests.patience import STILL, wait_until
 
 SLEEPER = "tests.infra.sleeper"
+ROOTED = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture
@@ -28,6 +29,21 @@ def launcher(monkeypatch):
 def test_the_summary_comes_back_with_the_seconds_it_took(launcher, tmp_path):
     summary = launcher.run(SLEEPER, {"kind": "quick"}, tmp_path / "out")
     assert summary["rows"] == 3 and summary["program_seconds"] > 0
+
+
+SECRETS = ("DATABASE_URL", "PREFECT_API_AUTH_STRING", "AWS_SECRET_ACCESS_KEY", "FUSE_STORE", "HF_TOKEN", "SENTRY_DSN")
+
+
+def test_a_closed_program_inherits_no_secret_and_imports_nothing_from_where_it_works(launcher, tmp_path, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "very-secret")
+    monkeypatch.chdir(tmp_path)
+    told = launcher.run(SLEEPER, {"kind": "tell"}, tmp_path / "out", environment=Environment(closed=True))
+    assert "very-secret" not in told["variables"].values()
+    assert {"PATH", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"} <= told["variables"].keys()
+    assert not {"", str(tmp_path)} & set(told["path"])
+    open_one = launcher.run(SLEEPER, {"kind": "tell"}, tmp_path / "out", environment=Environment(variables=ROOTED))
+    assert open_one["variables"]["DATABASE_URL"] == "very-secret"  # which a training may need
 
 
 def test_bad_input_comes_back_as_its_one_line(launcher, tmp_path):
@@ -57,7 +73,7 @@ def test_a_watcher_that_raises_ends_the_program_and_its_children(launcher, tmp_p
 
 def test_a_program_and_its_children_end_when_their_starter_is_killed(tmp_path):
     code = (
-        f"from infra.launch import Launcher; from pathlib import Path; "
+        f"from infra.launch import Environment, Launcher; from pathlib import Path; "
         f"Launcher(1, 1).run({SLEEPER!r}, {{'kind': 'sleep'}}, Path({str(tmp_path / 'out')!r}))"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
@@ -78,7 +94,7 @@ def test_bad_input_of_a_group_comes_back_as_its_one_line(launcher, tmp_path):
 def test_a_group_ends_when_its_starter_is_killed(tmp_path):
     """torchrun puts its workers into sessions of their own, where no signal to our group reaches them."""
     code = (
-        f"from infra.launch import Launcher; from pathlib import Path; "
+        f"from infra.launch import Environment, Launcher; from pathlib import Path; "
         f"Launcher(1, 1).run({SLEEPER!r}, {{'kind': 'sleep in a group'}}, Path({str(tmp_path / 'out')!r}), group=2)"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])

@@ -13,7 +13,9 @@ import pytest
 
 from infra import warm
 from infra.errors import ProgramFailed
+from infra.gpus import Gpu
 from infra.launch import Environment, Launcher
+from infra.ledger import Ledger, Request
 from infra.settings import settings
 from tests.patience import STILL, wait_until
 
@@ -128,6 +130,41 @@ def test_another_python_or_other_variables_start_plainly(place):
     write(place)
     assert not is_warm(ran(place, 1, Environment(variables={"A": "b"})))
     assert not is_warm(ran(place, 2, Environment(python=os.path.realpath(sys.executable), variables={})))
+
+
+GPU_LOCKS = """
+def locks(process):
+    return [name for file in Path(f"/proc/{process}/fd").iterdir() if "ledger" in (name := str(file.resolve()))]
+
+def parent_of(process):
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+"""
+
+
+def test_a_program_alone_keeps_the_locks_of_its_gpus(place, monkeypatch):
+    """Its starter keeps them, too, until it has ended."""
+    keeper = '"locks": locks("self"), "keeper\'s": locks(os.getppid()), "parent\'s": locks(parent_of(os.getppid()))'
+    write(place, GPU_LOCKS, keeper)
+    launcher, found = Launcher(slots=1, threads=1), {}
+    launcher.ledger = Ledger([Gpu("7", "GPU-7")], place / "ledger")
+    for warm_ in ("1", "0"):
+        monkeypatch.setenv("FUSE_WARM", warm_)
+        settings.cache_clear()
+        found[warm_] = launcher.run("room.seen", {}, place / f"out-{warm_}", request=Request(1, "w"))
+        assert found[warm_]["variables"]["CUDA_VISIBLE_DEVICES"] == "7"
+    assert found["1"]["locks"] == found["0"]["locks"] != []
+    assert found["1"]["keeper's"] == found["1"]["parent's"] == []
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_program_that_may_see_no_secret_has_no_warm_parent(place, closed):
+    """A fork shows its parent's variables in /proc, whatever its own are."""
+    with pytest.raises(ProgramFailed, match="KeyError"):  # its job is empty
+        Launcher(slots=1, threads=1).run(
+            "tasks.checks.check", {}, place / "out", environment=Environment(closed=closed)
+        )
+    assert (not warm.CURRENT) is closed
 
 
 def test_a_killed_parent_is_replaced(place):

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput, ProgramFailed, SourceFailed
 from infra.settings import settings
 from tasks.responses.engines import Endpoint
@@ -331,7 +331,7 @@ def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_ar
 
 
 def test_token_ids_that_the_model_does_not_have_fail_the_source(tmp_path):
-    from tasks.responses.ask import Tokens
+    from tasks.responses.endpoint_program import Tokens
     from tests import tiny
 
     sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 8}

@@ -15,7 +15,7 @@ import pytest
 from infra.errors import ProgramFailed
 from infra.settings import settings
 from tasks.responses.engines import Vllm
-from tasks.responses.serving import free_port
+from tasks.responses.vllm_server_program import free_port
 from tests import tiny
 from tests.patience import STILL, wait_until
 from tests.responses.stand_in.vllm.entrypoints.openai.api_server import ids
@@ -64,7 +64,7 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
 
 def test_a_server_ends_with_whoever_started_it_even_where_nobody_is_left_to_end_it(folder):
     told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
-    words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.server"]
+    words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     try:
         server.stdin.write(json.dumps(told).encode() + b"\n")

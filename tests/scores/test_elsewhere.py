@@ -10,8 +10,8 @@ import pytest
 from infra.errors import BadInput
 from infra.settings import settings
 from tasks.records import SCORE
-from tasks.scores.ask import ask
-from tasks.scores.examine import examine
+from tasks.scores.endpoint_program import ask
+from tasks.scores.user_program import examine
 from tests.patience import STILL
 from tests.stub_endpoint import moody, stub_endpoint
 
@@ -127,7 +127,9 @@ def test_the_key_comes_from_the_environment(tmp_path, monkeypatch):
     sent = []
     with stub_endpoint(lambda body: {}) as stub:
         stub.shaped = classified
-        monkeypatch.setattr("tasks.scores.ask.ask_all", lambda endpoint, bodies: sent.append(endpoint.key) or none())
+        monkeypatch.setattr(
+            "tasks.scores.endpoint_program.ask_all", lambda endpoint, bodies: sent.append(endpoint.key) or none()
+        )
         with pytest.raises(KeyError):
             asked(tmp_path, stub, "/classify")
     assert sent == ["sesame"] and "sesame" not in str(settings())
