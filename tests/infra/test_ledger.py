@@ -15,6 +15,7 @@ from infra.errors import BadInput, ProgramFailed
 from infra.gpus import Gpu
 from infra.ledger import Ledger, Request
 from infra.ledger_folder import SILENT
+from tests.patience import STILL
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def waiting(ledger: Ledger, *requests: Request):
         yield had
     finally:
         for thread in threads:
-            thread.join(20)
+            thread.join(STILL)
 
 
 def elsewhere(folder: Path, gpus: int, then: str) -> subprocess.Popen:
@@ -104,7 +105,7 @@ def test_a_gpu_stays_taken_while_the_program_of_a_killed_launcher_lives(ledger, 
     thread.start()
     assert not had.wait(1.0)
     os.kill(program, signal.SIGKILL)
-    thread.join(10)
+    thread.join(STILL)
     assert had.is_set()
 
 
