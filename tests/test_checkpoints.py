@@ -15,6 +15,7 @@ from infra.checkpoints import Checkpoints
 from infra.errors import ProgramFailed
 from infra.prefect_server import local_server
 from infra.store import Store
+from tests import trained
 from tests.patience import end_of
 from tests.trained import FEWER, step
 
@@ -35,9 +36,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "store/_checkpoints/sft").glob("*/*.json"))  # the markers
 
 
-def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(tmp_path):
+def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(workplace, tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    assert end_of(bring(unbroken), unbroken).returncode == 0
+    trained.bring(unbroken)
     process = bring(killed)
     while not checkpoints(killed):
         assert process.poll() is None
@@ -66,12 +67,11 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(tmp_path):
+def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):
     """No checkpoint is due in this training: only the interruption can have left one."""
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    unbroken, killed = workplace.made(step(0, epochs=FEWER)), tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}
-        assert end_of(bring(unbroken, "flow", **there), unbroken).returncode == 0
         for signal_, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)):
             process = bring(killed, "flow", **there)
             while not training(killed):
@@ -82,7 +82,7 @@ def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_
         assert made(killed, epochs=FEWER) is None and len(checkpoints(killed)) == 2
         assert end_of(bring(killed, "flow", **there), killed).returncode == 0
     assert made(killed, epochs=FEWER).counts["resumed_at"] > 0
-    assert made(killed, epochs=FEWER).content == made(unbroken, epochs=FEWER).content
+    assert made(killed, epochs=FEWER).content == unbroken.content
 
 
 def training(folder: Path) -> bool:
