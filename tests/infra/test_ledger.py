@@ -13,6 +13,7 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed
 from infra.gpus import Gpu
+from infra.launch import Launcher
 from infra.ledger import Ledger, Request
 from infra.ledger_folder import SILENT
 from tests.patience import STILL
@@ -171,3 +172,12 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"FUSE_LEDGER: .* is not a folder that you alone"):
         Ledger([Gpu("0", "GPU-0")], tmp_path / "ledger")
     assert Ledger([], tmp_path / "nothing") and not (tmp_path / "nothing").exists()
+
+
+def test_a_machine_without_gpus_keeps_no_ledger(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    launcher = Launcher(slots=1, threads=1)
+    launcher.ledger = Ledger([], tmp_path / "ledger")
+    request = Request(1, "w", rows=3)
+    assert launcher.run("tests.infra.sleeper", {"kind": "quick"}, tmp_path / "out", request=request)["rows"] == 3
+    assert not (tmp_path / "ledger").exists()
