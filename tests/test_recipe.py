@@ -1,13 +1,13 @@
 """The recipe: overrides, seeds, and complaints that name the field and the value."""
 
 import pytest
-from chain.small import write_recipe
 
 from flows.config.loading import SHIPPED, load
 from flows.config.recipe import slots
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 

@@ -18,12 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from wrpo.references import stored
 
 from flows.config.loading import load
 from infra.ending import SAVING
@@ -34,7 +31,10 @@ from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.training.checkpoints import finished, restore, write
 from tasks.training.qlora import base_of
 from tasks.training.random_states import put_random_states, random_states
+from tests import tiny
 from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import stored
 
 STEPS, EVERY = 60, 4
 LORA = {

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from chain.small import fuse, manifests, states, write_recipe
 from safetensors.numpy import save_file
 
 from infra.errors import BadInput, ProgramFailed, StoreUnreachable, Unavailable
+from tests.chain.small import fuse, manifests, states, write_recipe
 from tests.patience import wait_until
 
 

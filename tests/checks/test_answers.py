@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from checks.answers import HANGING, RIGHT, WRONG
 
 from infra.settings import ROOT
 from tasks.checks.worker import Worker
+from tests.checks.answers import HANGING, RIGHT, WRONG
 from tests.patience import STILL
 
 

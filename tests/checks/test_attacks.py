@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
-from checks.entry import check_texts
-from checks.poisoned import EXTRACTION
 
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
+from tests.checks.entry import check_texts
+from tests.checks.poisoned import EXTRACTION
 from tests.patience import STILL, wait_until
 
 FAILED = ("failed", "error", "timeout")

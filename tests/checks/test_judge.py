@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from checks.attacks import HOGS
 
 from tasks.checks import verdicts as judge_module
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import HOGS
 from tests.patience import STILL
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"

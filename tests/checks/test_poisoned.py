@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from checks.attacks import TESTS
-from checks.canary import Canary
-from checks.entry import check_texts, read_verdicts, write_job
-from checks.poisoned import EXTRACTION, HARMLESS, RIGHT, STATEMENTS, embed
+
+from tests.checks.attacks import TESTS
+from tests.checks.canary import Canary
+from tests.checks.entry import check_texts, read_verdicts, write_job
+from tests.checks.poisoned import EXTRACTION, HARMLESS, RIGHT, STATEMENTS, embed
 
 ANSWERS = "```python\n" + RIGHT + "```"
 GOLDS = {"asserts": TESTS, "an entry point": json.dumps({"tests": TESTS, "entry_point": "f"})}

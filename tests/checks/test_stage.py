@@ -10,9 +10,6 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from checks.answers import HANGING
-from checks.canary import Canary
-from checks.poisoned import STATEMENTS
 
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
@@ -20,6 +17,9 @@ from tasks.checks.stage import Checking, CheckingHow, check_responses
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.checks.answers import HANGING
+from tests.checks.canary import Canary
+from tests.checks.poisoned import STATEMENTS
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
 WORLD = {  # prompt: its gold, what was said to it, and of each the score, the verdict, and assertions that held

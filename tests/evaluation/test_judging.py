@@ -14,8 +14,6 @@ import time
 import aiohttp
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, reply
-from stub_endpoint import moody, stub_endpoint
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
@@ -29,7 +27,9 @@ from tasks.records import RESPONSE
 from tasks.rows.parts import write_part
 from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.evaluation.made import folder_of, reply
 from tests.patience import STILL
+from tests.stub_endpoint import moody, stub_endpoint
 
 
 class Words(What):

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from chaos.proxy import Delay, Proxy, Skew
 
 from flows.cli import main
 from infra.settings import settings
 from infra.uses import in_use
+from tests.chaos.proxy import Delay, Proxy, Skew
 from tests.infra.conftest import Place
 from tests.infra.seaweed import seaweed
 from tests.patience import STILL

@@ -5,7 +5,6 @@ import tomllib
 
 import pandas as pd
 import pytest
-from evaluation.made import FOLDERS, folder_of
 from rich.console import Console
 
 from flows.cli.suite_tables import show_suites
@@ -26,6 +25,7 @@ from tasks.records import RESPONSE, content_id
 from tasks.report.suites import render
 from tasks.rows.pool import write
 from tasks.stage import What, lineage, stage
+from tests.evaluation.made import FOLDERS, folder_of
 
 TEXT = """
 name = "check"

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from chain.small import write_recipe
 
 from flows.cli import main
 from flows.config.loading import load
@@ -11,6 +10,7 @@ from flows.fusion import fusion
 from flows.workspace import Place
 from tasks.execution import ensure
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 NOTHING = "[checks] feed nothing: no prompt has a gold; the report will have no accuracy"
 ASKED = "[checks] feed nothing, though pairs ask for them: no prompt has a gold; the report will have no accuracy"

@@ -5,11 +5,11 @@ import pickle
 import shutil
 
 import pytest
-import tiny
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer
+from tests import tiny
 from tests.hostile.said import refused
 
 INDEX = "model.safetensors.index.json"

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairs import naive
-from pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 from infra.errors import BadInput
 from tasks.pairs import candidates, rules
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.stage import How
+from tests.pairs import naive
+from tests.pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 ROLES = ("source_best", "source_worst", "own_best", "own_worst")
 margins = st.sampled_from([0.0, 0.3, 0.7])

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import fsspec
 import pandas as pd
 import pytest
-from prompts.texts import Writer
 
 import infra.inputs
 from flows.config.loading import load
@@ -20,6 +19,7 @@ from tasks.prompts.sets import SELECTIONS, PromptSets, ReadySelection
 from tasks.prompts.sources import HubSet, PromptFile
 from tasks.prompts.stage import select_prompts
 from tasks.records import prompt_id
+from tests.prompts.texts import Writer
 
 
 def select(folder, source=None, **resolved) -> tuple[dict, dict[str, pd.DataFrame]]:

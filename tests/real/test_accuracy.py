@@ -10,8 +10,8 @@ import sys
 
 import pandas as pd
 import pytest
-from chain.small import ROOT, environment
 
+from tests.chain.small import ROOT, environment
 from tests.responses import small_model
 
 pytestmark = pytest.mark.real
