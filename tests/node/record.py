@@ -8,11 +8,6 @@ import time
 from pathlib import Path
 
 NODE = Path(os.environ["NODE"])
-AGE = (
-    time.clock_gettime(time.CLOCK_BOOTTIME)
-    - int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / 100
-)
-BEGAN = time.time() - AGE
 RANK, RANKS = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -24,7 +19,7 @@ class Record:
         self.gpus = seen[RANK::RANKS] if RANKS > 1 else seen
         self.file = NODE / "records" / f"{time.time():.6f}-{os.getpid()}.json"
         said = {name: job[name] for name in ("asked", "urgency", "what", "program", "seconds")}
-        together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": BEGAN}
+        together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": began()}
         self.locks = [self.lock(name) for name in self.gpus]
         draft = self.file.with_suffix(".draft")
         draft.write_text(json.dumps(said | together | {"held": time.time()}))
@@ -44,3 +39,9 @@ class Record:
         while time.time() < when:
             time.sleep(min(0.1, max(when - time.time(), 0)))
             os.utime(self.file)
+
+
+def began() -> float:
+    """When this process was started, or forked."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / 100)
