@@ -6,13 +6,20 @@ import sys
 from collections.abc import Sequence
 
 from flows.commands import comparing, housekeeping, recipes, stack
+from infra.interruption import one_a_second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    with one_a_second():
+        return carry_out(chosen)
+
+
+def carry_out(chosen: argparse.Namespace) -> int:
+    """The command's exit code; a failure that a person can mend is printed as one line."""
     from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
     from infra.visible import one_line, visible
 
-    chosen = parser().parse_args(arguments)
     try:
         return chosen.command(chosen) or 0
     except CorruptArtifact as problem:

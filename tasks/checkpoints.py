@@ -39,9 +39,10 @@ def newest(run: Run, stored: Checkpoints) -> Path | None:
 
 
 def commit(stored: Checkpoints, out: Path, place: Path) -> None:
-    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself."""
+    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself. Of a
+    program that is done none is needed: its model is there."""
     whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))
-    if not whole:
+    if not whole or (out / "summary.json").exists():
         return
     place.mkdir(exist_ok=True)
     os.replace(whole[-1], place / whole[-1].name)

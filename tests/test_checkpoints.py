@@ -66,7 +66,7 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
 
 
 def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(tmp_path):
-    """No checkpoint is due in this training: only the interruption can have left one."""
+    """No checkpoint is due before this training's end: only the interruption can have left one."""
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}
