@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from infra.checkpoints import Checkpoints
+from infra.errors import CorruptArtifact
 from infra.settings import settings
 from tasks.execution import Run
 
@@ -28,14 +29,32 @@ def train(run: Run, module: str, job: dict, group: int) -> Path:
 
 
 def newest(run: Run, stored: Checkpoints) -> Path | None:
-    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's."""
+    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's.
+    Damaged ones are passed over for an older one, and said; where no other is left, a person decides."""
+    damaged: dict[str, CorruptArtifact] = {}
     for name in reversed(stored.names()):
         try:
             stored.fetch(name, run.scratch / "resume" / name)
         except FileNotFoundError:
             continue
+        except CorruptArtifact as problem:
+            damaged[name] = problem
+            continue
+        if damaged:
+            pass_over(run, stored, damaged, name)
         return run.scratch / "resume" / name
+    for problem in damaged.values():
+        raise problem
     return None
+
+
+def pass_over(run: Run, stored: Checkpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
+    """The damaged ones are dropped with their bytes, as the training will write the same files again."""
+    for one, problem in damaged.items():
+        run.observe(run.step, f"{problem}; the training goes on from the older checkpoint {name}", 0, 0, "")
+        stored.discard(one)
+    stored.drop(keep=KEPT)
+    run.count(damaged_checkpoints=len(damaged))
 
 
 def commit(stored: Checkpoints, out: Path, place: Path) -> None:
