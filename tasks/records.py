@@ -57,7 +57,7 @@ CHECK = pa.schema(
         ("content_id", pa.string()),
         ("gold_id", pa.string()),  # sha256 of what it was checked with
         ("score", pa.float64()),  # 1 correct, 0 not; null where that is not known
-        ("kind", pa.string()),  # math | code | none
+        ("kind", pa.string()),  # math | code | exact | none
         ("verdict", pa.string()),  # passed | failed | error | timeout | unchecked
         ("passed", pa.int32()),  # assertions that held, of `total`
         ("total", pa.int32()),

@@ -8,9 +8,9 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from infra.errors import BadInput
-from tasks.fit import fit, refuse_none
 from tasks.loading import load_tokenizer
 from tasks.tokens import around_words, end_id, prompt_ids, response_ids, with_one_bos
+from tasks.training.truncation import fit, refuse_none
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
 TURNS = [{"role": "user", "content": "sort: cab"}]

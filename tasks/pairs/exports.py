@@ -1,4 +1,4 @@
-"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
+"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/results/export.py`.
 
 Other trainers put an end token after every response; `finish_reason` says which were cut off ("length").
 

@@ -10,21 +10,21 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from tasks.adapters import adapted
-from tasks.fit import fit, refuse_none
-from tasks.group import part
-from tasks.kept import keep
 from tasks.loading import load_tokenizer
 from tasks.program import Progress, run
-from tasks.quantised import base_of, load_base
 from tasks.records import CUT_OFF, SFT_RECORD
-from tasks.reporting import trackers
-from tasks.resume import Checkpoints, newest
 from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.arguments import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.checkpoints import Checkpoints, newest
+from tasks.training.lora import adapted
+from tasks.training.processes import part
+from tasks.training.qlora import base_of, load_base
+from tasks.training.saved_model import keep
+from tasks.training.trackers import trackers
+from tasks.training.truncation import fit, refuse_none
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:

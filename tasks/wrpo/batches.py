@@ -14,9 +14,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from infra.errors import BadInput
-from tasks.fit import fit
 from tasks.records import CUT_OFF
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
+from tasks.training.truncation import fit
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.settings import ROLES
 from tasks.wrpo.settings import TRIPLE as RESPONSES

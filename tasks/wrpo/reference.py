@@ -13,14 +13,14 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
-from tasks.group import part
 from tasks.loading import load_tokenizer
-from tasks.parts import write_part
 from tasks.program import Progress, run
-from tasks.quantised import load_base
 from tasks.records import CUT_OFF, LOG_PROB
+from tasks.rows.parts import write_part
 from tasks.tokens import response_ids
-from tasks.trainer import enough_memory
+from tasks.training.arguments import enough_memory
+from tasks.training.processes import part
+from tasks.training.qlora import load_base
 from tasks.wrpo.batches import encode, make_ready, reference_log_probs, roles_of, row_tokens
 from tasks.wrpo.settings import ROLES
 

@@ -10,13 +10,13 @@ import pandas as pd
 from pydantic import Field
 
 from infra.manifest import Manifest
-from tasks.checkpoints import train
 from tasks.execution import Run
-from tasks.fit import refuse_none
-from tasks.pool import fill, write
 from tasks.records import CUT_OFF, LOG_PROB, learned_id
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, stage
-from tasks.training import TrainingHow
+from tasks.training.resumable import train
+from tasks.training.settings import TrainingHow
+from tasks.training.truncation import refuse_none
 from tasks.wrpo.settings import ROLES, Objective, Reference, terms
 
 Manifests = tuple[Manifest, ...]

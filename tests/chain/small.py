@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.patience import run_while_it_progresses, wait_until
 
 ROOT = Path(__file__).parents[2]
 ALL = "{ copy = 1, flip = 1, sort = 1, next = 1, back = 1, roll = 1 }"
@@ -46,19 +47,13 @@ def environment(workspace: Path, **more: str) -> dict[str, str]:
 
 
 def fuse(workspace: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
-        cwd=ROOT,
-        env=environment(workspace, **more),
-        capture_output=True,
-        text=True,
-        timeout=540,
-    )
+    command = [sys.executable, "-m", "flows.cli.main", *words]
+    return run_while_it_progresses(command, workspace, cwd=ROOT, env=environment(workspace, **more))
 
 
 def start(workspace: Path, *words: str, **more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace, **more),
         stdout=subprocess.PIPE,
@@ -85,14 +80,7 @@ def kill(process: subprocess.Popen, workspace: Path) -> None:
     """SIGKILL of the flow alone: its programs must end by themselves, and do before this returns."""
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not programs_of(workspace), 60)
-
-
-def wait_until(true, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+    wait_until(lambda: not programs_of(workspace))
 
 
 def states(plan: str) -> dict[str, str]:

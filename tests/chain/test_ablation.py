@@ -5,6 +5,8 @@ import re
 import pytest
 from chain.small import fuse, manifests, start, write_recipe
 
+from tests.patience import end_of
+
 MATRIX = """
 name = "twelve"
 base = "{base}"
@@ -37,7 +39,7 @@ def test_twelve_variants_run_every_distinct_stage_once_and_one_that_fails_stops_
     (tmp_path / "matrix.toml").write_text(MATRIX.format(base=base, variants=text))
     space, words = tmp_path / "space", ("ablate", str(tmp_path / "matrix.toml"))
     first = start(space, *words)
-    printed, _ = first.communicate(timeout=2400)
+    printed = end_of(first, space).stdout
     print(printed)
     variants, alone, distinct, to_do = numbers(printed)
     executed = int(re.search(r"(\d+) stages executed", printed)[1])

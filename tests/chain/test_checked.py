@@ -6,10 +6,10 @@ import json
 import pytest
 from chain.small import write_recipe
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.stage import lineage
 
 LETTERS = "abcdefghijklm"  # programs of one letter: these are bound, and so they pass

@@ -67,7 +67,7 @@ def read_to_the_end(terminal: int) -> None:
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="needs GNU timeout")
 def test_a_training_that_is_interrupted_saves_and_goes_on_from_there(server, tmp_path):
     space, recipe = tmp_path / "space", write_recipe(tmp_path, sources=1)
-    command = [sys.executable, "-m", "flows.cli", "run", str(recipe), *LONG]
+    command = [sys.executable, "-m", "flows.cli.main", "run", str(recipe), *LONG]
     place = {"cwd": ROOT, "env": environment(space, **server)}
     begun, saved = [], [0]
     for interrupt in (interrupt_by_timeout, interrupt_by_terminal):

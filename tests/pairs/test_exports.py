@@ -9,7 +9,7 @@ import tiny
 from datasets import load_dataset
 from trl.data_utils import apply_chat_template, is_conversational
 
-from flows.export import write_hub, write_llama_factory, write_trl
+from flows.results.export import write_hub, write_llama_factory, write_trl
 from tasks.pairs import exports
 from tasks.records import PREFERENCE_RECORD, RESPONSE, SCORE, SFT_RECORD
 

@@ -14,20 +14,20 @@ from transformers import AutoModelForCausalLM, TrainingArguments
 from wrpo.references import log_probs, stored
 from wrpo.test_trainer import RECORDS, trained
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks.adapters import adapted, without_adapter
 from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id, learned_id
 from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
-from tasks.trainer import arguments
+from tasks.training.arguments import arguments
+from tasks.training.lora import adapted, without_adapter
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.settings import ROLES, Reference
 from tasks.wrpo.stage import WRPOHow, compute_reference, responses
-from tasks.wrpo.stored import ROUNDING, VerifyReference, compare, digest, join
 from tasks.wrpo.trainer import WrpoTrainer
+from tasks.wrpo.verify_reference import ROUNDING, VerifyReference, compare, digest, join
 
 ODD = [  # a record of two roles, of four, and two roles with the same words
     RECORDS[0] | {"source_best": None},
@@ -128,7 +128,7 @@ def test_simpo_has_none_in_its_chain(kind, tmp_path):
 
 
 def chain_of(kind: str, folder) -> dict[str, Step]:
-    from flows.written import SHIPPED
+    from flows.config.loading import SHIPPED
 
     text = (
         (SHIPPED / "demo.toml")
@@ -154,7 +154,7 @@ def spoilt(file, change) -> str:
 
 
 def run(start, folder, monkeypatch, change) -> None:
-    from tasks.wrpo import stored as joined
+    from tasks.wrpo import verify_reference as joined
 
     whole = joined.join
     monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(

@@ -16,8 +16,8 @@ from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
-from tasks.quantised import base_of
 from tasks.records import PREFERENCE_RECORD
+from tasks.training.qlora import base_of
 from tasks.wrpo.batches import RESPONSES, collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
 from tasks.wrpo.settings import ROLES, names
