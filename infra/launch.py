@@ -17,6 +17,7 @@ from infra import warm
 from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
+from infra.interruption import one_a_second
 from infra.ledger import Grant, Ledger, Request
 from infra.settings import other_python_environment, program_environment, settings
 from infra.warm import WarmProgram
@@ -60,17 +61,18 @@ class Launcher:
         return self.given_threads or settings().threads_beside(len(self.ledger.gpus))
 
     def leave(self) -> None:
-        """We are interrupted: our programs end, and may save first, for as long as that takes. Who interrupts again does
-        not wait."""
-        self.patience = time.monotonic() + settings().save_seconds
-        self.stopped.set()
-        try:
-            for process in list(self.untold.values()):
-                self._tell(process)  # at once: who watches it may be busy
-            while self.running and self._waits_for(*self.running.values()):
-                time.sleep(0.1)
-        finally:
-            self.patience = 0.0
+        """We are interrupted: our programs end, and may save first, for as long as that takes. A second interruption, one
+        second or more after the first, ends the wait."""
+        with one_a_second(last=time.monotonic()):
+            self.patience = time.monotonic() + settings().save_seconds
+            self.stopped.set()
+            try:
+                for process in list(self.untold.values()):
+                    self._tell(process)  # at once: who watches it may be busy
+                while self.running and self._waits_for(*self.running.values()):
+                    time.sleep(0.1)
+            finally:
+                self.patience = 0.0
 
     def pause(self, seconds: float) -> None:
         """For whoever waits for others, however long they take: it ends, by an error, as soon as the run does."""
@@ -158,8 +160,9 @@ class Launcher:
                 time.sleep(0.2)
         except BaseException as problem:
             if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
-                self.patience = time.monotonic() + settings().save_seconds
-                self._let_save(process, watch)
+                with one_a_second(last=time.monotonic()):
+                    self.patience = time.monotonic() + settings().save_seconds
+                    self._let_save(process, watch)
             raise
         if process.poll() is None:
             self._let_save(process, watch)

@@ -1,5 +1,6 @@
 """A training stage killed with its program goes on from the store's newest checkpoint, and leaves none behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,21 @@ def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_c
     assert "resumed_at" not in made(unbroken).counts
 
 
+def test_a_damaged_newest_checkpoint_is_passed_over_for_an_older_whole_one(tmp_path):
+    process = bring(tmp_path)
+    while len(checkpoints(tmp_path)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    *_, older, newest = checkpoints(tmp_path)
+    damaged = [tmp_path / "store" / json.loads(newest.read_text())["files"]["optimizer.safetensors"]["path"]]
+    damaged[0].write_bytes(damaged[0].read_bytes()[:-1] + b"?")
+    assert bring(tmp_path).wait() == 0
+    counts = made(tmp_path).counts
+    assert (counts["resumed_at"], counts["damaged_checkpoints"]) == (int(older.stem), 1)
+
+
 def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workplace):
     last = step(every=1, learning_rate=1e30)  # the first steps of the warm-up still are numbers
     with pytest.raises(
@@ -68,7 +84,7 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
 
 
 def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):
-    """No checkpoint is due in this training: only the interruption can have left one."""
+    """No checkpoint is due before this training's end: only the interruption can have left one."""
     unbroken, killed = workplace.made(step(0, epochs=FEWER)), tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}

@@ -15,6 +15,7 @@ from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
 from tasks.loading import LOCAL, blamed
+from tasks.positions import position_limit
 from tasks.program import Progress, run, write_json
 from tasks.tokens import generation_of, prompt_ids
 
@@ -72,6 +73,8 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
         found.append(checks.truncation(name, lengths, made_for, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))
+    if limit := position_limit(config):
+        found.append(checks.positions(name, limit, model["trained"]))
     if prompts and not unread:
         first = tokenizer.apply_chat_template(prompts[0], tokenize=False, add_generation_prompt=True)
         found.append(Finding(name, "first-prompt", False, first))
