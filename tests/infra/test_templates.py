@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from flows.register import POOLS
+from flows.register import POOLS, SILENT, process_template
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "infra").glob("*/pool-*.json"))
@@ -50,6 +50,13 @@ def test_gpu_jobs_ask_for_gpus_and_bear_spot_machines():
     docker = json.loads((ROOT / "infra" / "docker" / "pool-gpu.json").read_text())
     (request,) = docker["job_configuration"]["container_create_kwargs"]["device_requests"]
     assert request["Capabilities"] == [["gpu"]]
+
+
+def test_runs_on_every_pool_send_heartbeats_often_enough():
+    templates = [json.loads(file.read_text()) for file in TEMPLATES] + [process_template()]
+    for template in templates:
+        default = template["variables"]["properties"]["env"]["default"]
+        assert 3 * int(default["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= SILENT.total_seconds()
 
 
 def test_no_template_holds_a_key():
