@@ -78,6 +78,19 @@ def test_every_pool_has_a_worker_on_kubernetes_and_in_docker():
     assert all(pool in script for pool in POOLS)
 
 
+def test_workers_on_kubernetes_watch_the_namespace_in_which_they_may():
+    """Unset, Prefect's observer watches the whole cluster."""
+    documents = list(yaml.safe_load_all((ROOT / "infra" / "kubernetes" / "workers.yaml").read_text()))
+    (role,) = (each for each in documents if each["kind"] == "Role")
+    watched = {resource for rule in role["rules"] if "watch" in rule["verbs"] for resource in rule["resources"]}
+    assert {"jobs", "pods", "events"} <= watched
+    for each in documents:
+        if each["kind"] == "Deployment":
+            (container,) = each["spec"]["template"]["spec"]["containers"]
+            environment = {one["name"]: one["value"] for one in container["env"]}
+            assert environment["PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES"] == role["metadata"]["namespace"]
+
+
 def test_the_dockerfile_copies_what_exists():
     copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "infra" / "docker" / "Dockerfile").read_text(), re.MULTILINE)
     names = [name for line in copied for name in line.split()]
