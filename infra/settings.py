@@ -202,7 +202,6 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_CLI_WRAP_LINES": "false",

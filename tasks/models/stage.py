@@ -160,6 +160,16 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
+    for file in model_files(folder):
+        if leads_out(file):
+            raise BadInput(f"{field}.path: {file} is a link to {file.resolve()}: put a copy in its place, or remove it")
+
+
+def leads_out(file: Path) -> bool:
+    """The store is shared: a link could put any file of this machine there. Those of the hub's cache lead to its blobs."""
+    folder, target = file.parent.resolve(), file.resolve()
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    return not any(target.is_relative_to(place) for place in (folder, blobs))
 
 
 def check_classifier(field: str, model: Folder) -> None:
