@@ -17,6 +17,7 @@ from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
 from infra.ledger import Grant, Ledger, Request
 from infra.settings import program_environment, settings
+from infra.signals import killed_for_memory
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Launcher:
         module = words[-4]
         if self.stopped.is_set():
             raise ProgramFailed(f"{module} was not begun: the run is ending")
+        killed_before = killed_for_memory()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [environment.python, "-m", *words],
@@ -128,7 +130,7 @@ class Launcher:
             self.untold.pop(process.pid, None)
             del self.running[process.pid]
         if process.returncode != 0:
-            raise failure(module, process.returncode, log)
+            raise failure(module, process.returncode, log, killed_before)
 
     def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
         """Returns when the program has ended by itself."""
