@@ -76,7 +76,7 @@ class Ledger:
                 self.folder.learn(request.kind, request.rows, seconds)
 
     def _wait(self, request: Request, pause: Callable[[float], None], on_wait: Callable[[str], None]) -> Grant:
-        waiting = Waiting(request.gpus, tuple(self.gpus), self.folder.seconds(request.kind, request.rows))
+        waiting = Waiting(request.gpus, tuple(self.gpus), *self.folder.expected(request.kind, request.rows))
         with self.folder.gate(pause):
             ticket = self.folder.draw(waiting, request.urgency)
         told, when = "", -TELL_AGAIN
@@ -108,7 +108,7 @@ class Ledger:
             chosen = choose(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}
             for uuid in chosen:
-                write_note(locks[uuid], note | {"seconds": waiting.seconds})
+                write_note(locks[uuid], note | {"seconds": waiting.at_least})
             if chosen:
                 held = [locks.pop(uuid) for uuid in chosen]
                 return Grant(tuple(self.gpus[uuid] for uuid in chosen), (*held, self.folder.keep()))

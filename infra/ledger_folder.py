@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -39,6 +39,7 @@ class Ticket:
 class LedgerFolder:
     def __init__(self, place: Path):
         self.place, self.tickets = place, place / "tickets"
+        self.seen: dict[str, tuple[float, int]] = {}  # of a file of progress, when it first said how much was done
 
     def make(self) -> None:
         """For this user alone: others could take our GPUs there, or leave us links to our own files."""
@@ -63,7 +64,7 @@ class LedgerFolder:
         path = self.tickets / f"{time.time() - urgency * HOUR:020.6f}-{uuid4().hex}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try_lock(lock)
-        write_note(lock, {"gpus": waiting.gpus, "usable": waiting.usable, "seconds": waiting.seconds})
+        write_note(lock, asdict(waiting))
         return Ticket(path, lock)
 
     def before(self, ticket: Ticket) -> list[Path]:
@@ -80,7 +81,7 @@ class LedgerFolder:
                     path.unlink()
                 elif time.time() - path.stat().st_mtime < SILENT:
                     note = json.loads(file.read())
-                    found.append(Waiting(note["gpus"], tuple(note["usable"]), note["seconds"]))
+                    found.append(Waiting(**note | {"usable": tuple(note["usable"])}))
         return found
 
     def lock(self, uuid: str) -> int | None:
@@ -101,22 +102,27 @@ class LedgerFolder:
         return UNKNOWN | (read_json(self._file(uuid)) or {})
 
     def seconds_left(self, uuid: str) -> float | None:
-        """Until the program on a GPU ends, by its own progress or by what it was expected to take; None: not known."""
+        """That the program on a GPU still runs at least: by how fast its progress was since we first saw it, or by what its
+        kind has taken; None: not known."""
         note = self.holder(uuid)
-        lasts = time.time() - note["since"]
-        at = read_json(Path(note["progress"])) if note["progress"] else None
-        if at and at["done"]:
-            return lasts * max(at["total"] - at["done"], 0) / at["done"]
-        return None if note["seconds"] is None else max(note["seconds"] - lasts, 0.0)
+        if at := read_json(Path(note["progress"] or self.place / "none")):
+            now = time.time()
+            first, before = self.seen.setdefault(note["progress"], (now, at["done"]))
+            if at["done"] > before:
+                return (at["total"] - at["done"]) * (now - first) / (at["done"] - before)
+        return None if note["seconds"] is None else max(note["seconds"] - (time.time() - note["since"]), 0.0)
 
-    def seconds(self, kind: str, rows: int) -> float | None:
-        """How long a program will run: by what its kind takes for a row, or the slowest kind that is known. Loading takes
-        its time for few rows too: none is expected to be quicker than any was."""
+    def expected(self, kind: str, rows: int) -> tuple[float | None, float | None]:
+        """How many seconds a program will run, at least and at most: by what its kind takes for a row, or at most by the
+        slowest kind that is known. Loading takes its time for few rows too: none is expected to be quicker than any was."""
         known = {name: run for name, run in (read_json(self.place / "runs.json") or {}).items() if run[0] * FEW >= rows}
         if not rows or not known:
-            return None
-        alike = [known[kind]] if kind in known else known.values()
-        return max(rows * max(took / made for made, took in alike), min(took for _, took in known.values()))
+            return None, None
+        quickest = min(took for _, took in known.values())
+        if kind in known:
+            made, took = known[kind]
+            return rows * took / made, max(rows * took / made, quickest)
+        return None, max(rows * max(took / made for made, took in known.values()), quickest)
 
     def learn(self, kind: str, rows: int, seconds: float) -> None:
         """A run of about the longest that its kind has had."""

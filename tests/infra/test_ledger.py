@@ -144,6 +144,7 @@ def test_a_small_one_that_is_known_to_be_short_fills_the_gap(ledger, tmp_path):
     shared, progress = ledger(), tmp_path / "progress.json"
     shared.learn(Request(1, rows=10, kind="answers"), 10.0)
     progress.write_text('{"done": 1, "total": 1000000}')
+    shared.folder.seen[str(progress)] = (time.time() - 10, 0)
     with ExitStack() as stack, shared.taken(Request(2, "holder", progress=str(progress))):
         time.sleep(0.1)
         long = Request(1, "long", rows=10**9, kind="answers")
