@@ -20,7 +20,7 @@ class Record:
         self.gpus = seen[RANK::RANKS] if RANKS > 1 else seen
         self.file = NODE / "records" / f"{time.time():.6f}-{os.getpid()}.json"
         said = {name: job[name] for name in ("asked", "urgency", "what", "program", "seconds")}
-        granted = json.loads((LEDGER / f"gpu-GPU-{seen[0]}a").read_text())["since"]
+        granted = time.time() if not seen else json.loads((LEDGER / f"gpu-GPU-{seen[0]}a").read_text())["since"]
         together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": granted}
         self.locks = [self.lock(name) for name in self.gpus]
         draft = self.file.with_suffix(".draft")
