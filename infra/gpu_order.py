@@ -21,15 +21,17 @@ class Waiting:
 def choose(waiting: Waiting, ahead: Sequence[Waiting], ends: dict[str, float | None]) -> tuple[str, ...]:
     """The GPUs that it may take now, none where it has to wait. `ends` says of each GPU that is taken for how many
     seconds at least it will be; None: not known. `ahead` are those that wait before it."""
-    blocked: list[Waiting] = []
+    blocked: dict[tuple, Waiting] = {}  # of those that want the same one stands for all
     for one in (*ahead, waiting):
         chosen = fitting(one, ends.keys())
         after = ends | dict.fromkeys(chosen, math.inf if one.at_most is None else one.at_most)
-        if any(begins(other, after) > begins(other, ends) for other in blocked):
+        if chosen and any(begins(other, after) > begins(other, ends) for other in blocked.values()):
             chosen = ()
         if not chosen:
-            blocked.append(one)
+            blocked[one.gpus, one.usable] = one
         ends = ends | dict.fromkeys(chosen, one.at_least)  # each takes them as soon as it looks
+        if not fitting(waiting, ends.keys()) and one is not waiting:
+            return ()
     return chosen
 
 

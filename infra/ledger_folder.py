@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +19,7 @@ from infra.gpu_order import Waiting
 
 HOUR = 3600.0
 SILENT = 15.0  # seconds without a look after which a process that waits is passed over: somebody has suspended it
+LIVES = 1.0  # seconds after which we look again whether somebody still waits
 KINDS = 500  # of programs, whose runs are remembered
 FEW = 10  # times as many rows: of those a short run says too little, which is mostly loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
@@ -40,6 +41,7 @@ class LedgerFolder:
     def __init__(self, place: Path):
         self.place, self.tickets = place, place / "tickets"
         self.seen: dict[str, tuple[float, int]] = {}  # of a file of progress, when it first said how much was done
+        self.alive: dict[str, tuple[float, Waiting | None]] = {}  # of a ticket, when we looked; None: it is passed over
 
     def make(self) -> None:
         """For this user alone: others could take our GPUs there, or leave us links to our own files."""
@@ -73,16 +75,25 @@ class LedgerFolder:
         return sorted(path for path in self.tickets.iterdir() if path.name < ticket.path.name)
 
     def ahead(self, ticket: Ticket) -> list[Waiting]:
-        """Who waits before this ticket. One that is not locked is of a process that died."""
-        found = []
+        """Who waits before this ticket. What was looked at a moment ago is not read again: many may wait and look."""
+        now, found = time.monotonic(), []
         for path in self.before(ticket):
-            with open(path, "rb") as file:
-                if try_lock(file.fileno()):
-                    path.unlink()
-                elif time.time() - path.stat().st_mtime < SILENT:
-                    note = json.loads(file.read())
-                    found.append(Waiting(**note | {"usable": tuple(note["usable"])}))
+            when, waiting = self.alive.get(path.name, (-LIVES, None))
+            if now - when >= LIVES:
+                waiting = self._read(path)
+                self.alive[path.name] = now, waiting
+            found += [waiting] if waiting else []
         return found
+
+    def _read(self, path: Path) -> Waiting | None:
+        """A ticket that is not locked is of a process that died; one that is gone has just had its turn."""
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            if try_lock(file.fileno()):
+                path.unlink()
+            elif time.time() - path.stat().st_mtime < SILENT:
+                note = json.loads(file.read())
+                return Waiting(**note | {"usable": tuple(note["usable"])})
+        return None
 
     def lock(self, uuid: str) -> int | None:
         """The lock of a GPU; None where somebody has it."""

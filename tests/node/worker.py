@@ -13,6 +13,7 @@ from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Store
 from tasks.execution import ensure
+from tasks.program import end_with_starter
 from tasks.stage import Step
 from tests.node.mix import hours, steps
 from tests.node.node import StandIns
@@ -49,4 +50,5 @@ def told(step: Step, doing: str, *numbers) -> None:
 
 
 if __name__ == "__main__":
+    end_with_starter()
     main(sys.argv[1], float(sys.argv[2]))
