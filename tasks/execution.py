@@ -13,16 +13,18 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
+from pydantic import BaseModel, Field
+
 from infra import hub
 from infra.checkpoints import Checkpoints
-from infra.launch import Launcher
+from infra.launch import HERE, Environment, Launcher
 from infra.lease import lease
 from infra.ledger import Request
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Store
-from tasks.shares import Share
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
@@ -32,6 +34,25 @@ Observer = Callable[[Step, str, int, int, str], None]  # step, what it does, don
 
 def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
     """The observer of those who do not look."""
+
+
+class Share(BaseModel, frozen=True, extra="forbid"):
+    """One of so many: `number` counts from 1."""
+
+    number: int = Field(gt=0)
+    of: int = Field(gt=0)
+
+    def __str__(self) -> str:
+        return f"share {self.number} of {self.of}"
+
+    @property
+    def name(self) -> str:
+        """As a part of a path."""
+        return f"{self.number}-of-{self.of}"
+
+    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
+        return rows[rows.iloc[:, 0].map(lambda prompt: int(prompt[:8], 16) % self.of == self.number - 1).astype(bool)]
 
 
 @dataclass
@@ -86,10 +107,16 @@ class Run:
         self.observe(self.step, "running", done, total, unit)
 
     def program(
-        self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0, group: int = 0
+        self,
+        module: str,
+        job: dict,
+        watch: Callable[[], None] = lambda: None,
+        before: int = 0,
+        group: int = 0,
+        environment: Environment = HERE,
     ) -> Path:
         """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already.
-        A `group` of processes shares the threads."""
+        A `group` of processes shares the threads; another `environment` has libraries that this one has not."""
         out = self.scratch / "program"
         self.observe(self.step, "queued", 0, 0, "")
         started = False
@@ -103,8 +130,9 @@ class Run:
             self._relay(out / "progress.json", before)
 
         threads = max(1, self.launcher.threads // max(group, 1))
-        job = {**job, "threads": threads}
-        self.count(**self.launcher.run(module, job, out, look, group, request=self.request(), on_wait=self.waits))
+        job, wait = {**job, "threads": threads}, self.waits
+        summary = self.launcher.run(module, job, out, look, group, environment, request=self.request(), on_wait=wait)
+        self.count(**summary)
         return out
 
     def keep(self, out: Path, *names: str) -> None:

@@ -3,9 +3,9 @@
 import pytest
 from chain.small import write_recipe
 
+from flows.config.loading import SHIPPED, load
+from flows.config.recipe import slots
 from flows.fusion import fusion
-from flows.recipe import slots
-from flows.written import SHIPPED, load
 from infra.errors import BadInput
 from tasks.stage import lineage
 

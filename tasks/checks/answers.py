@@ -10,20 +10,23 @@ import sys
 
 from tasks.checks.expressions import is_same_expression
 from tasks.checks.final_answers import find_final_answers
-from tasks.checks.quantities import is_same_quantity, read_quantity
-from tasks.checks.spelling import is_spelled_alike, normalise_spelling
+from tasks.checks.quantities import compare_quantities
+from tasks.checks.spelling import is_spelled_alike, normalise_spelling, strip_math_signs
 from tasks.checks.statements import read_values
 
 MEMORY = 4 << 30
 LONGEST_ANSWER = 300  # characters of a response without phrase or box that may be an answer as a whole
 FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
-NAME = re.compile(rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?")  # x, x_1, f(2), Total
+NAME = re.compile(  # x, x_1, f(2), Total, (x,y)
+    rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?|\([a-z](?:,[a-z])+\)"
+)
 CHOICE = re.compile(r"\(?([A-J])\)?")
 CHOSEN = re.compile(
     r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)",
     re.IGNORECASE,
 )
 ANOTHER_CHOSEN = re.compile(r"\W*(?:,|/|&|and\b|or\b)\W*(?:(?:and|or)\W*)?(?:[A-HJ]|I(?!\s[a-z]))(?![A-Za-z])")
+SEVERAL = re.compile(r",|;|\b(?:and|or)\b")  # x = 2 or x = 3
 IN_BASE = re.compile(r"([0-9A-Fa-f]+)_(?:\{\s*(\w+)\s*\}|(\d))")
 
 
@@ -59,7 +62,7 @@ def is_same_answer(answer: str, right: str) -> bool:
 
 def find_choice(answer: str) -> str | None:
     """The letter that is chosen, unless several are."""
-    answer = normalise_spelling(answer) if answer.startswith("\\") else answer
+    answer = strip_math_signs(answer)
     chosen = CHOSEN.match(answer)
     if not chosen or ANOTHER_CHOSEN.match(answer, chosen.end()):
         return None
@@ -73,9 +76,8 @@ def is_same_value(answer: str, right: str) -> bool:
         return True
     if (same := is_same_in_base(answer, right)) is not None:
         return same
-    quantities = [read_quantity(text) for text in (answer, right)]
-    if all(quantities):
-        return is_same_quantity(*quantities)
+    if (same := compare_quantities(answer, right)) is not None:
+        return same
     return is_same_expression(answer, right)
 
 
@@ -92,7 +94,7 @@ def is_same_in_base(answer: str, right: str) -> bool | None:
 
 def pair_sides(answer: str, right: str) -> list[tuple[str, str]]:
     """An equation, where a value is asked for, is right if it gives that value a name, or has it on all its sides."""
-    if ("=" in answer) == ("=" in right):
+    if ("=" in answer) == ("=" in right) or SEVERAL.search(answer):
         return [(answer, right)]
     if "=" in answer:
         return [(side, right) for side in find_values(answer) or [answer]]

@@ -11,14 +11,14 @@ from queue import SimpleQueue
 
 import pyarrow.parquet as pq
 
-from tasks.checks import sandbox
 from tasks.checks.gold import suite_in
-from tasks.checks.judge import Limits, Suite, Verdict, judge
-from tasks.checks.sandbox import Sandbox
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.sandbox.outside import Sandbox
+from tasks.checks.verdicts import Limits, Suite, Verdict, judge
 from tasks.checks.worker import Worker
-from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
+from tasks.rows.parts import write_part
 
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
@@ -34,7 +34,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             box = stack.enter_context(sandbox.find(job["how"]["sandboxes"]))
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads if read is kind_of else 0):
-            workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
+            workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
             stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         size = job["how"]["batch_size"]

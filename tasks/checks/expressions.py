@@ -1,18 +1,19 @@
-"""Formulas compared by what they are worth, with math-verify; numbers by their value, relative to their size.
+"""Formulas, sets, intervals and matrices compared: math-verify reads them, and compares what has no value.
 
-math-verify rounds to a fixed number of decimals, so it would take all very small numbers for equal.
+Values are compared here: math-verify rounds to a fixed number of decimals, which makes all very small numbers equal.
 """
 
 import re
 
 from math_verify import parse, verify
-from sympy import Abs, Expr, FiniteSet, Float, Interval, Rational, Tuple, UnevaluatedExpr
+from sympy import Eq, Expr, FiniteSet, Float, Interval, MatrixBase, Rational, Tuple
 
+from tasks.checks.formulas import compare_formulas
 from tasks.checks.quantities import read_quantity
 
-ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, FLOAT_NOISE, EXACT = 1e-6, 1.1e-5, 1e-13, 1e-20
 LONGEST = 2000  # characters of a text without a marked answer: math-verify looks for the answer at its end
 MEMBER_OF = re.compile(r"^\s*\$?\s*[A-Za-z]\s*\\in(?![a-z])\s*(?=[\[({\\])")
+PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}\s+[A-Za-z]{2,}")
 NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; not ℝ
     r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
 )
@@ -20,10 +21,15 @@ NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors
 
 def is_same_expression(answer: str, right: str, boxed: bool = True) -> bool:
     """Without `boxed` the answer is a text in which math-verify has to find the value."""
+    if boxed and PROSE.search(answer):
+        return False  # math-verify would take its letters for variables
     answer, right = separate_cases(MEMBER_OF.sub("", answer), MEMBER_OF.sub("", right))
     values = parse_answer(right)
     found = (parse_answer(answer) if boxed else parse(answer[-LONGEST:], parsing_timeout=None)) if values else []
-    return any(is_same_object(one, value) for value in values for one in found)
+    try:
+        return any(is_same_object(one, value) for value in values for one in found)
+    except Exception:  # sympy raises errors of all kinds on odd formulas; math-verify, too, takes them for unequal
+        return False
 
 
 def parse_answer(text: str) -> list:
@@ -34,16 +40,21 @@ def parse_answer(text: str) -> list:
 
 
 def is_same_object(answer, right) -> bool:
-    if isinstance(answer, Expr) and isinstance(right, Expr) and answer.is_number and right.is_number:
-        return is_same_number(answer, right)
-    if isinstance(answer, Interval) and isinstance(right, Interval):
-        return (answer.left_open, answer.right_open) == (right.left_open, right.right_open) and all(
-            is_same_object(*ends) for ends in [(answer.start, right.start), (answer.end, right.end)]
-        )
-    if isinstance(answer, Tuple) and isinstance(right, Tuple):
-        return len(answer) == len(right) and all(map(is_same_object, answer, right))
-    if isinstance(answer, FiniteSet) and isinstance(right, FiniteSet):
-        return is_same_set(list(answer.args), list(right.args))
+    match answer, right:
+        case (Interval(), Interval()):
+            return (answer.left_open, answer.right_open) == (right.left_open, right.right_open) and all(
+                map(is_same_object, (answer.start, answer.end), (right.start, right.end))
+            )
+        case (Tuple(), Tuple()):
+            return len(answer) == len(right) and all(map(is_same_object, answer, right))
+        case (FiniteSet(), FiniteSet()):
+            return is_same_set(list(answer.args), list(right.args))
+        case (MatrixBase(), MatrixBase()):
+            return answer.shape == right.shape and all(map(is_same_object, answer, right))
+        case (Expr(), Expr()) if (same := compare_formulas(answer, right)) is not None:
+            return same
+        case (Eq(), Eq()) if answer.lhs == right.lhs and answer.lhs.is_Symbol:
+            return is_same_object(answer.rhs, right.rhs)
     return verify(right, answer, allow_set_relation_comp=True, timeout_seconds=None)
 
 
@@ -54,18 +65,6 @@ def is_same_set(answers: list, right: list) -> bool:
             return False
         answers.remove(match)
     return not answers
-
-
-def is_same_number(answer: Expr, right: Expr) -> bool:
-    """Exact numbers agree in 20 digits; a number with a decimal point may be rounded, relative to its size."""
-    value, expected = answer.evalf(30), right.evalf(30)
-    difference, size = Abs(value - expected).evalf(30), Abs(expected).evalf(30)
-    if answer.has(UnevaluatedExpr) or right.has(UnevaluatedExpr) or not (difference.is_finite and size.is_finite):
-        return answer == right or verify(right, answer, timeout_seconds=None)
-    if answer.has(Float) or right.has(Float):
-        rounding = min(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * size)
-        return bool(difference <= max(rounding, FLOAT_NOISE * size))
-    return bool(difference <= EXACT * size)
 
 
 def separate_cases(*texts: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tasks.checks.statements import read_statement, read_values
 
-VERB = r"(?: is| are| would be|:|\s*=)(?: therefore\b| simply\b| equal to\b|:)*"
+VERB = r"(?: is| are| (?:w|sh)ould be| must be|:|\s*=)(?: (?:therefore|simply|equal to|approximately|about)\b|:)*"
 SUBJECT = r"(?: (?:to|for|of) [^.:=\n]{1,80}?)?"
 PHRASES = [  # the first one that occurs counts, and of it the last occurrence
     rf"final answers?{SUBJECT}{VERB}",
@@ -36,14 +36,19 @@ class Box(NamedTuple):
 def find_final_answers(text: str, value_count: int = 1) -> list[list[str]]:
     """Readings of the final answer, each a list of values; no reading if nothing marks a final answer."""
     if boxes := find_boxes(text):
-        return choose_boxes(text, boxes, value_count)
+        return read_last_words(text[boxes[-1].end :]) or choose_boxes(text, boxes, value_count)
     if "####" in text and (behind := text.rpartition("####")[2].strip()):
         return find_phrased(behind) or [[value] for value in read_values(read_statement(behind))]
     return find_phrased(text)
 
 
-def find_phrased(text: str) -> list[list[str]]:
-    for pattern in PHRASE_PATTERNS:
+def read_last_words(text: str) -> list[list[str]]:
+    """A value that is called the final answer after the last box replaces the boxes."""
+    return [[value] for [value] in find_phrased(text, PHRASE_PATTERNS[:1]) if re.search(r"[\d\\$]", value)]
+
+
+def find_phrased(text: str, patterns: list[re.Pattern] = PHRASE_PATTERNS) -> list[list[str]]:
+    for pattern in patterns:
         for match in reversed(list(pattern.finditer(text))):
             if statement := read_statement(text[match.end() :]):
                 return find_phrased(statement) or [[value] for value in read_values(statement)]

@@ -11,8 +11,8 @@ SPELLED = [
     (r"\\[dtc]?frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}", r" \1/\2"),
     (r"\\[dtc]?frac\s*(\d)\s*(\d)", r" \1/\2"),
     (r"(?<=\d)\s*(?:\\times|\\cdot|×|·|\*|x)\s*10\s*(?:\^|\*\*)\s*\{?\s*([-+]?\d+)\s*\}?", r"e\1"),
-    (r"(?<=\d),(?=\d{3}(?!\d))", ""),
-    (r"(?<![\d.])(\d{1,3})((?: \d{3})+)(?![\d./])", lambda match: match[0].replace(" ", "")),
+    (r"(?<![\d.])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])", lambda match: match[0].replace(",", "")),
+    (r"(?<![\d.])[1-9]\d{0,2}(?: \d{3})+(?![\d./])", lambda match: match[0].replace(" ", "")),
     (r"\s*\\%|\s*\b(?:percent|percentage|pct)\b", "%"),
     (r"\^?\s*\{?\s*(?:\\circ|\\degree|°)\s*\}?", " degree "),
     (r"²|\\?\^\s*\{?2\}?", "^2"),
@@ -37,6 +37,9 @@ POWERS = [(r"\b(?:square|sq)\.? (\w+)", r"\1^2"), (r"\bcubic (\w+)", r"\1^3")]
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 and 0.033333 are thirds
 
 
+DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+
+
 class Quantity(NamedTuple):
     value: Fraction
     unit: str
@@ -58,6 +61,19 @@ def read_quantity(text: str) -> Quantity | None:
         unit = found["unit"] or ""
     negative = (found["sign"] == "-") != found["number"].startswith("-")
     return Quantity(-value if negative else value, name_unit(f"{found['money'] or ''} {unit}"))
+
+
+def compare_quantities(answer: str, right: str) -> bool | None:
+    """None if one of them is no quantity. A decimal comma (`1,22`) is understood beside a number without one."""
+    found = [read_quantity(text) for text in (answer, right)]
+    if all(found):
+        return is_same_quantity(*found)
+    if any(found):
+        found = [
+            one or read_quantity(DECIMAL_COMMA.sub(".", text)) for one, text in zip(found, (answer, right), strict=True)
+        ]
+        return (all(found) and is_same_quantity(*found)) or None
+    return None
 
 
 def is_unit(unit: str, attached: bool) -> bool:

@@ -4,6 +4,7 @@ import re
 
 WRITTEN_ALIKE = [
     (r"\\[dtc]frac", r"\\frac"),
+    (r"\\varnothing", r"\\emptyset"),
     (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
     (r"\\(?:left|right|displaystyle|mathrm|,|!|;|:|q?quad)(?![A-Za-z])|~|\\ ", ""),
     (r"\\(?:text|textbf|textit|mbox|mathbf|operatorname)\{([^{}]*)\}", r"\1"),

@@ -11,10 +11,11 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
+from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import CHECK
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -63,7 +64,15 @@ def check_responses(
         wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
-        made = fill(run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job)
+        made = fill(
+            run,
+            wanted,
+            ["content_id", "gold_id"],
+            CHECK,
+            "tasks.checks.check",
+            job,
+            environment=Environment(closed=True),
+        )
         rows = pd.concat([made, rows], ignore_index=True)
     run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
     write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

@@ -7,10 +7,14 @@ from tasks.checks.quantities import read_quantity
 MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 NUMBER = re.compile(r"(?:\\?[$€£]\s?)?[-−]?(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?(?:\s?\\?%)?(?![\w^])")
 END = re.compile(r"[.。?](?=\s|$)|\n")
-SUBJECT = re.compile(r"(?=.*[A-Za-z])(?:(?!\s(?:is|are|equals)\b).){1,100}\s(?:is|are|equals)[\s:]+", re.IGNORECASE)
-AFTERTHOUGHT = re.compile(
-    r",\s|\s\(|\s(?:because|since|which|as|when|if|so|where)\b|(?<=[A-Za-z])\s(?:in|for|after|with)\s"
+SUBJECT = re.compile(  # "The largest $n$ is", but not "2 when n is"
+    r"(?!\W*\d)(?=.*[A-Za-z])(?:(?!\s(?:is|are|equals|when|if|because|since|where)\b).){1,100}\s(?:is|are|equals)[\s:]+",
+    re.IGNORECASE,
 )
+AFTERTHOUGHT = re.compile(
+    r"[,;]\s|\s\(|\s[-–—]\s(?=[a-z])|\s(?:because|since|which|as|when|if|so|where)\b|(?<=[A-Za-z])\s(?:in|for|after|with)\s"
+)
+REASON = re.compile(r",?\s(?:because|since|which|as|so|the)\b")
 LIMIT = re.compile(  # words that make another value, or no value, of the number beside them
     r"n't\b|\b(?:not|no|less|more|fewer|greater|least|most|about|around|approximately|between|or|over|under|than|up)\b",
     re.IGNORECASE,
@@ -40,7 +44,10 @@ def read_values(statement: str) -> list[str]:
 def cut_afterthought(statement: str) -> list[str]:
     """`18, so she sold 3` is 18. What stands before the cut has to be whole: `3, -3` is a list."""
     cut = AFTERTHOUGHT.search(statement)
-    if not cut or not re.match(r",?\s*\(?\s*[A-Za-z]", statement[cut.start() :]):
+    if not cut:
         return []
-    before = statement[: cut.start()]
-    return [before] if read_quantity(before) or MATH.fullmatch(before.strip()) else []
+    before, behind = statement[: cut.start()].strip(), statement[cut.start() :]
+    if re.fullmatch(r"[A-Za-z]+", before):
+        return [before] if REASON.match(behind) else []
+    is_whole = read_quantity(before) or MATH.fullmatch(before)
+    return [before] if is_whole and re.match(r"[,;]?\s*[(–—-]?\s*[A-Za-z]", behind) else []

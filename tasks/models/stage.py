@@ -14,7 +14,7 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.models.elsewhere import Program, ProgramIdentity, Served
+from tasks.models.served import Program, ProgramIdentity, Served
 from tasks.models.weights import NO_HEAD, damage, find_text_writer, read_json
 from tasks.stage import Exact, How, Seed, What, stage
 
@@ -121,7 +121,7 @@ Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served
 def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
-            run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
+            run.keep(run.program("tasks.demo.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
         case Existing():

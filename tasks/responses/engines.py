@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tasks.asking import Addresses, Asking
+from tasks.endpoint.settings import Addresses, Asking
 from tasks.stage import How
 
 

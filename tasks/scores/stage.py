@@ -11,9 +11,9 @@ import pandas as pd
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import SCORE
-from tasks.scores.kinds import PROGRAMS, Scoring, ScoringHow
+from tasks.rows.pool import fill, write
+from tasks.scores.settings import PROGRAMS, Scoring, ScoringHow
 from tasks.stage import Addressed, stage
 
 Manifests = tuple[Manifest, ...]

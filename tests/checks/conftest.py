@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
 from tasks.checks.check import check
+from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking
 from tasks.program import Progress
 

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.checks.extraction import extract_program
 from tasks.checks.gold import suite_in
-from tasks.checks.judge import Suite
+from tasks.checks.verdicts import Suite
 
 HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
 

@@ -2,19 +2,23 @@
 
 import json
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from checks.answers import HANGING
 from checks.canary import Canary
 from checks.poisoned import STATEMENTS
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
@@ -27,7 +31,7 @@ WORLD = {  # prompt: its gold, what was said to it, and of each the score, the v
             ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
             ("```python\ndef add(a, b):\n    return a + c\n```", 0, "failed", 0),
             ("```python\nimport nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
-            ("def add(a, b):\n    while True: pass", 0, "timeout", 0),
+            ("def add(a, b):\n    import time\n    time.sleep(1e6)", 0, "timeout", 0),
         ],
     ),
     "how are you": (None, [("Fine.", None, "unchecked", 0)]),
@@ -75,7 +79,7 @@ def step(changed: str = "", how: CheckingHow | None = None, **what):
         "model": model(what=What()),
         "responses": responses(what=What()),
     }
-    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=how or CheckingHow())
+    return check_responses(**inputs, what=Checking(seconds=20, answer_seconds=5, **what), how=how or CheckingHow())
 
 
 @pytest.fixture
@@ -142,6 +146,24 @@ def test_a_stage_with_poisoned_responses_writes_every_verdict(workplace, means, 
     rows = workplace.table(step(how=CheckingHow(sandboxes=(means,))), "scores.parquet")
     assert canary.find_harm() == ""
     assert rows["verdict"].value_counts().to_dict() == {"passed": 9 * len(POISONED), "error": len(POISONED)}
+
+
+def test_the_program_of_a_stage_inherits_no_secret(workplace, able, monkeypatch):
+    """Looked at from outside, while it waits for a response that does not end."""
+    monkeypatch.setenv("DATABASE_URL", "very-secret")
+    monkeypatch.setattr(
+        sys.modules[__name__], "WORLD", {"add": (CODE, [("def add(a, b):\n    while True: pass", 0, "", 0)])}
+    )
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(workplace.made, step())
+        seen: dict[int, dict] = {}
+        while not made.done():
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    seen[process.pid] = process.environ()
+            time.sleep(0.05)
+    assert made.result().counts["timeout"] == 1 and len(seen) >= 3  # the program, its sandbox, and what plays in it
+    assert not any("very-secret" in variables.values() for variables in seen.values())
 
 
 def test_where_no_prompt_has_a_gold_every_row_says_so(workplace, monkeypatch):

@@ -11,17 +11,18 @@ import pytest
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending
 from prefect.utilities.schema_tools.validation import validate
 
-from flows import dispatch, errands
-from flows.errands import Errand, attach
+from flows.config.loading import load
+from flows.deploy.register import process_template
 from flows.fusion import fusion
-from flows.place import Place
-from flows.portable import pack
-from flows.register import process_template
-from flows.written import load
+from flows.run import pool_runs as errands
+from flows.run import work_pools as dispatch
+from flows.run.packed_step import pack
+from flows.run.pool_runs import Errand, attach
+from flows.workspace import Place
 from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.shares import Share
+from tasks.execution import Share
 from tasks.stage import Step, lineage
 from tests.flows.test_gc import made
 

@@ -5,12 +5,12 @@ import tomllib
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Doctor
 from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor
-from flows.written import load
 from infra.errors import BadInput
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests import tiny
 
 SOUND = tiny.TEMPLATE
@@ -51,7 +51,7 @@ BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
 
 def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
 
@@ -118,7 +118,7 @@ def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, 
     told = place(folder(tmp_path / "model", **broken))
     for name, text in files.items():
         (tmp_path / "model" / name).write_text(text)
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     assert red(findings(told, PROMPTS)) == {check}
 
@@ -144,7 +144,7 @@ CAUSAL = "holds LlamaForCausalLM, which writes text; as a sequence classifier it
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
     from flows.cli import main
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     path = folder(workplace.folder / "model")
     model = f"{{kind='folder', path='{path}'}}"
@@ -167,7 +167,7 @@ def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
 
 
 def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     path = folder(tmp_path / "model")
     assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
@@ -179,7 +179,7 @@ def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_pa
 
 
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -196,7 +196,7 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
 
 def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     model = folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -214,7 +214,7 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
 
 def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     rounded, zero = "lora={rank=2, alpha=4, base='nf4'}", "deepspeed={zero=2}"

@@ -6,9 +6,9 @@ import pytest
 from chain.small import write_recipe
 
 from flows.cli import main
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.place import Place
-from flows.written import load
+from flows.workspace import Place
 from tasks.execution import ensure
 from tasks.stage import lineage
 

@@ -4,9 +4,9 @@ Sampling: 299,380 responses of 450 tokens a source at three times the tokens/s t
 A100s; scores: 3.1M responses of 700 tokens by 8B parameters; trainings: the paper's 215 minutes, and a third of it for SFT.
 """
 
+from flows.config.loading import load, written
+from flows.config.recipe import slots
 from flows.fusion import fusion
-from flows.recipe import slots
-from flows.written import load, written
 from infra.ledger import Request
 from tasks.stage import Step, lineage
 

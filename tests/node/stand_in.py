@@ -8,12 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.parts import Parts
 from tasks.program import Progress, run
 from tasks.records import LOG_PROB, RESPONSE, SCORE, content_id
+from tasks.rows.parts import Parts
 from tests.node.record import RANK, Record
 
-SCHEMAS = {"tasks.responses.batching": RESPONSE, "tasks.scores.score": SCORE, "tasks.wrpo.reference": LOG_PROB}
+SCHEMAS = {
+    "tasks.responses.vllm_program": RESPONSE,
+    "tasks.scores.transformers_program": SCORE,
+    "tasks.wrpo.reference": LOG_PROB,
+}
 LOGGED = (
     *("loss", "learning_rate", "grad_norm", "alpha", "margin", "accuracy_source", "accuracy_own", "accuracy_weighted"),
     *("reward_source_best", "reward_own_best", "reward_own_worst"),

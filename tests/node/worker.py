@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 
-from flows.place import Place
 from flows.plan import followers
+from flows.workspace import Place
 from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Store
