@@ -61,9 +61,9 @@ class LedgerFolder:
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
-    def draw(self, waiting: Waiting, urgency: int) -> Ticket:
-        """The next place in the queue. A step that waits for this program is worth an hour of waiting."""
-        path = self.tickets / f"{time.time() - urgency * HOUR:020.6f}-{uuid4().hex}"
+    def draw(self, waiting: Waiting, since: float, urgency: int) -> Ticket:
+        """A place in the queue. A step that waits for this program is worth an hour of waiting."""
+        path = self.tickets / f"{since - urgency * HOUR:020.6f}-{uuid4().hex}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try_lock(lock)
         write_note(lock, asdict(waiting))

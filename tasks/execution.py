@@ -67,6 +67,7 @@ class Run:
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # of the rows; then they are all that is made, and no artifact
     urgency: int = 0  # how many steps follow on it, one after the other
+    began: float = field(default_factory=time.time)
 
     @property
     def folder(self) -> Path:
@@ -97,8 +98,9 @@ class Run:
         self.counts.update(numbers)
 
     def request(self, rows: int = 0) -> Request:
-        """What one of the step's programs asks for, `rows` being those that it makes."""
-        return Request(self.step.gpus, self.step.label, self.urgency, rows)
+        """What one of the step's programs asks for, `rows` being those that it makes. One that is started again is as old as
+        the step."""
+        return Request(self.step.gpus, self.step.label, self.urgency, self.began, rows)
 
     def waits(self, text: str) -> None:
         self.observe(self.step, text, 0, 0, "")

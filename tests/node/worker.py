@@ -35,7 +35,7 @@ def main(pool: str, scale: float) -> None:
 def bring(step: Step, place: Place, urgency: int) -> None:
     inputs = [item for items in step.inputs.values() for item in items]
     while not all(place.store.manifest(item.stage.name, item.fingerprint) for item in inputs):
-        time.sleep(0.3)
+        time.sleep(0.5)
     while True:
         try:
             ensure(step, place.store, place.launcher, told, urgency)
