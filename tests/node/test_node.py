@@ -63,9 +63,8 @@ def area(records: list[dict]) -> float:
 
 def told(records: list[dict], chain: list[Step]) -> str:
     """The schedule beside the ideal one: no shorter than its longest path, nor than all work on all GPUs."""
-    took = {
-        one["what"]: one["end"] - one["start"] for one in sorted(records, key=lambda one: one["end"] - one["start"])
-    }
+    lengths = sorted((one["end"] - one["start"], one["what"]) for one in records)
+    took = {what: seconds for seconds, what in lengths}  # of several the longest
     path: dict[str, float] = {}
     for step in chain:
         before = [path[item.address] for items in step.inputs.values() for item in items]
@@ -82,9 +81,9 @@ def overtaken(records: list[dict]) -> list[str]:
     """Programs on all GPUs that waited longer than for what was there before them, in the order of the queue."""
     found = []
     rank = lambda one: one["asked"] - HOUR * one["urgency"]
-    for big in {(one["what"], one["asked"]): one for one in records if one["together"] == GPUS}.values():
-        others = [one for one in records if (one["what"], one["asked"]) != (big["what"], big["asked"])]
-        before = [one for one in others if one["start"] < big["asked"] or rank(one) < rank(big)]
+    for big in {(one["what"], one["start"]): one for one in records if one["together"] == GPUS}.values():
+        others = [one for one in records if one["start"] != big["start"]]
+        before = [one for one in others if one["start"] < big["asked"] or rank(one) <= rank(big)]
         ends = [one["end"] for one in before if one["start"] < big["start"]]
         after = [one for one in others if one not in before and one["start"] < big["start"]]
         slower = max(
