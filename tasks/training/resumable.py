@@ -31,7 +31,8 @@ def train(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Pa
                 raise
             deaths += 1
             run.count(restarts=deaths)
-            run.waits(f"goes on from its newest checkpoint: {str(problem).partition(';')[0]}")
+            words = f"goes on from its newest checkpoint: {str(problem).partition(';')[0]}"
+            run.observe(run.step, words, 0, 0, "")
 
 
 def train_once(run: Run, module: str, job: dict, group: int) -> Path:

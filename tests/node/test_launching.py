@@ -1,14 +1,24 @@
 """What the launcher makes of a machine's GPUs: how many programs run at once, and what each of them sees."""
 
+import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from rich.console import Console
 
+from flows.cli.console import Watcher
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.ledger import Request
 from infra.settings import settings
+from infra.store import Store
+from tasks.execution import ensure
+from tasks.rows.pool import make_missing
+from tasks.rows.workers import Crew
+from tasks.stage import How, What, stage
 from tests.node.node import Node
 
 
@@ -70,3 +80,34 @@ def test_threads_are_shared_out_among_as_many_programs_as_run_at_once(node, monk
     node()
     monkeypatch.setattr("infra.settings.cores", lambda: 32)
     assert Launcher().threads == 4
+
+
+class Four(How):
+    workers: int = 4
+
+    @property
+    def gpus(self) -> int:
+        return 1
+
+
+@stage("four on a node", version="1", rows=lambda what, inputs: {"squares": "on a node"})
+def squares(run, what: What, how: Four) -> None:
+    wanted = pd.DataFrame({"number": range(8)})
+    job = {"dies_on": (), "always": (), "refuses": (), "seconds": 0, "deaths": ""}
+    make_missing(run, wanted, ["number"], Crew("tests.slow_squares", workers=how.workers), job)
+    (run.folder / "done").touch()
+
+
+def test_a_run_shows_once_who_has_the_gpus_that_the_programs_of_a_step_wait_for(node):
+    here, shown = node(), io.StringIO()
+    launcher = Launcher()
+    step = squares(what=What(), how=Four())
+    with Watcher(Console(file=shown, width=140)) as watcher, ThreadPoolExecutor(1) as threads:
+        with launcher.ledger.taken(Request(8, "WRPO of another run")):
+            store = Store(str(here.folder / "store"), here.folder / "cache")
+            made = threads.submit(ensure, step, store, launcher, watcher)
+            while "waits" not in shown.getvalue():
+                assert not made.done()
+        assert made.result().counts["rows_made"] == 8
+    said = f"  … four on a node: waits for 1 GPU, 0 of 8 free: WRPO of another run (process {os.getpid()}) has 8"
+    assert [line for line in shown.getvalue().splitlines() if "waits" in line] == [said]
