@@ -19,7 +19,7 @@ class Record:
         seen = [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
         self.gpus = seen[RANK::RANKS] if RANKS > 1 else seen
         self.file = NODE / "records" / f"{time.time():.6f}-{os.getpid()}.json"
-        said = {name: job[name] for name in ("asked", "urgency", "what", "program", "seconds")}
+        said = {name: job[name] for name in ("asked", "queued", "urgency", "what", "program", "seconds")}
         granted = time.time() if not seen else json.loads((LEDGER / f"gpu-GPU-{seen[0]}a").read_text())["since"]
         together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": granted}
         self.locks = [self.lock(name) for name in self.gpus]

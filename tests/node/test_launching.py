@@ -43,7 +43,7 @@ def run(node: Node, launcher: Launcher, *sizes: int, seconds: float = 1.0) -> li
     """The records of programs that want so many GPUs each, all at once."""
 
     def one(number: int) -> None:
-        job = {"seconds": seconds, "asked": 0, "urgency": 0, "what": str(number), "program": "holder"}
+        job = {"seconds": seconds, "asked": 0, "queued": 0, "urgency": 0, "what": str(number), "program": "holder"}
         request = Request(sizes[number], str(number))
         launcher.run("tests.node.holder", job, node.folder / "out" / str(number), request=request)
 
