@@ -1,5 +1,5 @@
 """Looks at every model of a recipe before it costs anything: tokenizer, template, context, on the real prompts. No weights.
-And at what a training would miss on this machine.
+And at what a run would miss on this machine: packages and GPUs.
 
 Models that this project makes itself, and those behind an endpoint that uses a template of its own, are not looked at.
 """
@@ -15,6 +15,7 @@ from flows.config.recipe import Recipe
 from flows.workspace import Place
 from infra import hub
 from infra.errors import BadInput
+from infra.gpus import find_gpus
 from tasks.doctor.findings import Finding
 from tasks.execution import ensure
 from tasks.models.stage import Folder, Hub
@@ -27,7 +28,8 @@ NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
     """Everything that is to be said of the recipe's trainings and models; nothing of a recipe that has none to look at."""
-    models, found = [one | {"folder": str(folder)} for one, folder in models_of(recipe)], lacking(recipe)
+    models = [one | {"folder": str(folder)} for one, folder in models_of(recipe)]
+    found = [*lacking(recipe), *asking_too_much(last)]
     if not models:
         return found
     chosen = ensure(prompts_of(last), place.store, place.launcher)
@@ -50,6 +52,15 @@ def lacking(recipe: Recipe) -> list[Finding]:
         missing = [name for name in needed if needed[name] and not how.work_pool and find_spec(name) is None]
         found += [Finding(stage, "packages", True, f"needs {name}, which is not installed here") for name in missing]
     return found
+
+
+def asking_too_much(last: Step) -> list[Finding]:
+    """Steps of which one program needs more GPUs than this machine has, if it has any. What a work pool has only its workers
+    know, and a run that asks for more goes back."""
+    here = len(find_gpus())
+    wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > here > 0]
+    text = "one program asks for {} GPUs, this machine has {}"
+    return [Finding(step.label, "gpus", True, text.format(step.gpus, here)) for step in wide]
 
 
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
@@ -89,7 +100,7 @@ def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None
     looked_at = set()
     for recipe, last in runs:
         models = [[one, str(folder)] for one, folder in models_of(recipe)]
-        missing = [one.text for one in lacking(recipe)]
+        missing = [one.text for one in (*lacking(recipe), *asking_too_much(last))]
         subject = json.dumps([models, prompts_of(last).address, missing, sorted(recipe.doctor.accepted)])
         if subject not in looked_at:
             looked_at.add(subject)
@@ -101,7 +112,11 @@ def prompts_of(last: Step) -> Step:
 
 
 def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:
-    if red := stopping(recipe, examine(recipe, last, place)):
+    refuse(stopping(recipe, examine(recipe, last, place)))
+
+
+def refuse(red: list[Finding]) -> None:
+    if red:
         lines = "\n".join(f"  {one.model}.{one.check}: {one.text}{one.hint and f'; {one.hint}'}" for one in red)
         raise BadInput(
             f"the doctor finds what a run would pay for (fuse doctor says more; [doctor.accepted] takes a reason):\n{lines}"

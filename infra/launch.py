@@ -20,6 +20,7 @@ from infra.gpus import find_gpus
 from infra.interruption import one_a_second
 from infra.ledger import Grant, Ledger, Request
 from infra.settings import other_python_environment, program_environment, settings
+from infra.signals import killed_for_memory
 from infra.warm import WarmProgram
 
 
@@ -118,6 +119,7 @@ class Launcher:
         self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, granted: Grant | None
     ) -> None:
         module = words[-4]
+        killed_before = killed_for_memory()
         with log.open("wb") as output:
             process = self._start(words, output, environment, granted)
         self.untold[process.pid] = process
@@ -129,7 +131,7 @@ class Launcher:
             self.untold.pop(process.pid, None)
             del self.running[process.pid]
         if process.returncode != 0:
-            raise failure(module, process.returncode, log)
+            raise failure(module, process.returncode, log, killed_before)
 
     def _start(
         self, words: list[str], output: BinaryIO, environment: Environment, granted: Grant | None

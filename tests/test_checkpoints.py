@@ -8,14 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from infra.checkpoints import Checkpoints
-from infra.errors import ProgramFailed
+from infra.errors import ProgramFailed, ProgramKilled
 from infra.prefect_server import local_server
 from infra.store import Store
+from tasks.execution import ensure
 from tests import trained
 from tests.patience import end_of
 from tests.trained import FEWER, step
@@ -81,6 +83,28 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
     kept.fetch(kept.names()[-1], workplace.folder / "kept")
     weights = load_file(workplace.folder / "kept/model.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_than_it_may(workplace):
+    """The stage lives on: only its program is killed, as the kernel does where memory is short."""
+    killed: list[int] = []
+
+    def kill_when_new(step, doing, *numbers) -> None:
+        there = Checkpoints(workplace.store.blobs, last.address).names()
+        if doing == "running" and len(killed) < 2 and there and int(there[-1]) > 30 * len(killed):
+            killed.append(int(there[-1]))
+            (program,) = psutil.Process().children()
+            program.kill()
+
+    last = step(every=10, epochs=FEWER)
+    for each in (item for items in last.inputs.values() for item in items):
+        workplace.made(each)
+    made = ensure(last, workplace.store, workplace.launcher, kill_when_new)
+    assert made.counts["restarts"] == 2 and made.counts["resumed_at"] >= killed[1] > killed[0]
+    last, killed[:] = step(every=10, learning_rate=1e-4, epochs=FEWER, restarts=0), []
+    with pytest.raises(ProgramKilled, match=r"tasks.sft.train was killed by signal 9: "):
+        ensure(last, workplace.store, workplace.launcher, kill_when_new)
+    assert len(killed) == 1
 
 
 def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):

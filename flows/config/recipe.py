@@ -109,7 +109,11 @@ class Hows(Section):
     wrpo: WRPOHow = WRPOHow()
 
     def engine(self, name: str) -> AnyEngine:
-        return self.engines.get(name, self.sampling)
+        """An engine of a model's own is on the pool for sampling too, unless it has one of its own or asks a server."""
+        engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
+        if isinstance(engine, Endpoint) or engine.work_pool or not pool:
+            return engine
+        return engine.model_copy(update={"work_pool": pool})
 
 
 class Doctor(Section):

@@ -54,7 +54,7 @@ def collective(
     if isinstance(one.model, BestByReward):
         chosen = one.model.reward
         model = obtain_model(f"model · reward of {one.name}", **chosen.resolve(f"models.{one.name}.model.reward.model"))
-        reward = (model, chosen.scoring, ScoringHow())
+        reward = (model, chosen.scoring, ScoringHow(work_pool=examination.sampling.work_pool))
     voices = Voices(
         part=name_of(suite),
         asked={"prompts": opened},

@@ -50,9 +50,10 @@ def collective_answers(
             )
             return choose_answers(label, responses=said, scores=scores, what=what)
         case LowestPerplexity():
+            where = SurpriseHow(work_pool=of.engine.work_pool)
             nats = [
                 measure_surprise(
-                    f"{of.part} · perplexity of {who}", **of.asked, model=of.models[who], what=What(), how=SurpriseHow()
+                    f"{of.part} · perplexity of {who}", **of.asked, model=of.models[who], what=What(), how=where
                 )
                 for who in members
             ]

@@ -142,10 +142,19 @@ def test_a_big_one_is_not_starved_and_what_its_run_waits_for_most_goes_first(led
     assert had == ["sampling", "big", "answers"]
 
 
+def test_a_program_that_is_started_again_keeps_its_place(ledger):
+    shared = ledger()
+    with ExitStack() as stack, shared.taken(Request(4)):
+        again = Request(4, "again", since=time.time() - 100)
+        had = stack.enter_context(waiting(shared, Request(4, "first"), Request(4, "second"), again))
+    assert had == ["again", "first", "second"]
+
+
 def test_a_small_one_that_is_known_to_be_short_fills_the_gap(ledger, tmp_path):
     shared, progress = ledger(), tmp_path / "progress.json"
     shared.learn(Request(1, rows=10, kind="answers"), 10.0)
     progress.write_text('{"done": 1, "total": 1000000}')
+    shared.folder.seen[str(progress)] = (time.time() - 10, 0)
     with ExitStack() as stack, shared.taken(Request(2, "holder", progress=str(progress))):
         time.sleep(0.1)
         long = Request(1, "long", rows=10**9, kind="answers")

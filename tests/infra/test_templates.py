@@ -44,7 +44,8 @@ def test_gpu_jobs_ask_for_gpus_and_bear_spot_machines():
     template = json.loads((ROOT / "infra" / "kubernetes" / "pool-gpu.json").read_text())
     job = fill(template["job_configuration"], template["variables"]["properties"])["job_manifest"]
     pod = job["spec"]["template"]["spec"]
-    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": 1, "memory": "160G"}
+    assert pod["volumes"][1]["emptyDir"]["sizeLimit"] == "16Gi"
     assert job["spec"]["backoffLimit"] == 0  # the flow starts another run: two of one would share a name
     assert any("spot" in f"{each}" for each in pod["tolerations"])
     docker = json.loads((ROOT / "infra" / "docker" / "pool-gpu.json").read_text())

@@ -25,7 +25,13 @@ class Workers:
     def start(self, words: Sequence[str]) -> subprocess.Popen:
         with (self.node.folder / f"{'-'.join(words[1:])}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", *words], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                [sys.executable, "-m", *words],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def run(self, ended: Callable[[], bool], programs: int, workers: int, every: float) -> float:
