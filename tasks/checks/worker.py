@@ -1,4 +1,4 @@
-"""A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
+"""A process that answers one question at a time. If it takes too long it is killed, and the next question starts another."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ START_SECONDS = 120  # it has libraries to load
 
 
 class Worker:
-    """`python -m MODULE`: says that it is ready, then takes a line of JSON and gives one. It stays in our process group."""
+    """`python -m MODULE`: writes a line when it is ready, then answers lines of JSON. It stays in our process group."""
 
     def __init__(self, module: str, seconds: float):
         self.module, self.seconds = module, seconds
@@ -27,18 +27,18 @@ class Worker:
         except BrokenPipeError:
             self.end()
             raise ChildProcessError(f"{self.module} ended") from None
-        return self.heard(self.seconds)
+        return self.read_reply(self.seconds)
 
     def start(self) -> None:
         command = [sys.executable, "-m", self.module]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **pipes)
         try:
-            self.heard(START_SECONDS)
+            self.read_reply(START_SECONDS)
         except (TimeoutError, ChildProcessError) as problem:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
-    def heard(self, seconds: float) -> Any:
+    def read_reply(self, seconds: float) -> Any:
         if not readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")
