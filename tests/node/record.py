@@ -41,9 +41,3 @@ class Record:
         while time.time() < when:
             time.sleep(min(0.1, max(when - time.time(), 0)))
             os.utime(self.file)
-
-
-def began() -> float:
-    """When this process was started, or forked."""
-    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / 100)
