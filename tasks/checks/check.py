@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tasks.checks import sandbox
 from tasks.checks.gold import suite_in
 from tasks.checks.judge import Limits, Suite, Verdict, judge
+from tasks.checks.packages import copy_packages
 from tasks.checks.sandbox import Sandbox
 from tasks.checks.worker import Worker
 from tasks.parts import write_part
@@ -27,9 +28,11 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     limits = Limits(what["seconds"], what["memory_megabytes"])
     kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
-        box = None
+        box, versions = None, {}
         if any(isinstance(kind, Suite) for kind in kinds.values()):
-            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"]))
+            offered = out / "packages" if what["packages"] else None
+            versions = copy_packages(what["packages"], offered) if offered else {}
+            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"], offered))
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads):
             workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
@@ -42,7 +45,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
     ran = sum(isinstance(kinds[row["gold"]], Suite) for row in rows)
-    return {f"ran_in_{box.means}": ran} if box else {}
+    return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
 def kind_of(gold: str) -> Suite | str | Verdict:

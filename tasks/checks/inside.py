@@ -5,6 +5,7 @@ Started by `sandbox.py` with a JSON argument {means, folders, hidden, readable, 
 """
 
 import ctypes
+import importlib
 import json
 import os
 import random
@@ -37,6 +38,10 @@ def main() -> None:
     except OSError:
         if given["means"] == "landlock":
             raise  # under the other means it is a second wall, which older kernels lack
+    if given["packages"]:
+        sys.path.append(given["packages"])
+    for module in given["modules"]:
+        importlib.import_module(module)  # here and once: it takes longer than most checks
     if given["means"] == "landlock":
         imports.prepare(given["readable"])
     serve(given)

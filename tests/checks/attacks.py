@@ -54,7 +54,9 @@ ESCAPES = {
         "import glob, sysconfig\nassert glob.glob(sysconfig.get_path('stdlib') + '/*-packages/*')"
     ),
     "a lock that others see": tries("import fcntl, os\nfcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)"),
-    "reads the environment": tries("import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}}"),
+    "reads the environment": tries(
+        "import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS', 'PWD', 'LC_CTYPE'}}"
+    ),
     "reads its starter's environment": tries("assert open('/proc/1/environ').read()"),
     "lists somebody's folder": tries("import os\nassert os.listdir(os.path.dirname({secret!r}))"),
     "sees files of somebody": tries("import os\nassert os.stat({secret!r}).st_size"),
