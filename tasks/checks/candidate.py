@@ -57,9 +57,16 @@ class Program:
                     exec(compile(source, "shared", "exec"), self.space)
             self.shared = dict(self.space)
             exec(compile(code, "response", "exec"), self.space)
+            self.lift_method(asked["entry_point"])
         except BaseException as problem:  # a program may raise anything, SystemExit too
             return describe_exception(problem, self.keep)
         return {"loaded": True}
+
+    def lift_method(self, name: str) -> None:
+        """Public sets name a function, and a solution may have it in a class Solution."""
+        solution = self.space.get("Solution")
+        if name.isidentifier() and name not in self.space and name in dir(solution):
+            self.space[name] = lambda *given, **named: getattr(solution(), name)(*given, **named)
 
     def answer(self, request: dict) -> dict:
         number = {"number": request["number"]}

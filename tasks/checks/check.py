@@ -11,15 +11,18 @@ from queue import SimpleQueue
 import pyarrow.parquet as pq
 
 from tasks.checks import sandbox
-from tasks.checks.gold import suite_in
+from tasks.checks.cases import Cases
+from tasks.checks.gold import find_suite
 from tasks.checks.judge import Limits, Suite, Verdict, judge
 from tasks.checks.packages import copy_packages
 from tasks.checks.sandbox import Sandbox
+from tasks.checks.scripts import judge_script
 from tasks.checks.worker import Worker
 from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
 
+Kind = Suite | Cases | str | Verdict
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
 
@@ -29,7 +32,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box, versions = None, {}
-        if any(isinstance(kind, Suite) for kind in kinds.values()):
+        if any(isinstance(kind, Suite | Cases) for kind in kinds.values()):
             offered = out / "packages" if what["packages"] else None
             versions = copy_packages(what["packages"], offered) if offered else {}
             box = stack.enter_context(sandbox.find(job["how"]["sandboxes"], offered))
@@ -44,23 +47,25 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             found = pool.map(lambda row: checked(row, kinds[row["gold"]], box, limits, workers), batch)
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
-    ran = sum(isinstance(kinds[row["gold"]], Suite) for row in rows)
+    ran = sum(isinstance(kinds[row["gold"]], Suite | Cases) for row in rows)
     return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
-def kind_of(gold: str) -> Suite | str | Verdict:
+def kind_of(gold: str) -> Kind:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
-        return suite_in(gold) or gold
+        return find_suite(gold) or gold
     except ValueError as problem:
         return Verdict("unchecked", reason=str(problem))
 
 
-def checked(row: dict, kind: Suite | str | Verdict, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
+def checked(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
     name = "math" if isinstance(kind, str) else "code"
     match kind:
         case Suite():
             verdict = judge(box, row["text"], kind, limits)
+        case Cases():
+            verdict = judge_script(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind
         case _:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from tasks.checks.assertions import Rewriter, Trace, find_names
 from tasks.checks.names import TOO_DEEP, find_unbound_names
-from tasks.checks.raising import Exceptions
+from tasks.checks.raising import Exceptions, find_reason_of_sandbox, is_list_of_names
 from tasks.checks.sharing import decode_instance, encode_instance, find_shared_classes
 from tasks.checks.wire import LONGEST, decode, encode
 
@@ -295,23 +295,3 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge", "hash"):
 async def hand_over(value: Any) -> Any:
     """What an async function of the response gave, for tests that await it."""
     return value
-
-
-def is_list_of_names(classes: Any) -> bool:
-    """[module, name] of each class."""
-    pair = lambda one: isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one)
-    return isinstance(classes, list) and bool(classes) and all(map(pair, classes))
-
-
-def find_reason_of_sandbox(problem: Exception) -> str:
-    """Why not the program is to blame: a package, or a right, that it would have elsewhere."""
-    match problem:
-        case ModuleNotFoundError() if package := str(problem).partition("'")[2].partition("'")[0].partition(".")[0]:
-            return "" if package in sys.stdlib_module_names else f"checks.packages: the response imports {package!r}"
-        case PermissionError():
-            return f"the sandbox does not allow what the program does: {problem}"
-        case FileNotFoundError() if "temporary directory" in str(problem) or "'/tmp" in str(problem):
-            return "the sandbox has no folder for temporary files"
-        case RuntimeError() if "can't start new thread" in str(problem):
-            return "the sandbox does not allow threads"
-    return ""

@@ -16,9 +16,20 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.checks import candidate, examiner, imports, kernel, landlock, namespaces, probe, seccomp
+from tasks.checks import (
+    candidate,
+    comparing,
+    examiner,
+    imports,
+    kernel,
+    landlock,
+    namespaces,
+    probe,
+    script,
+    seccomp,
+)
 
-PARTS = {"candidate": candidate.play, "examiner": examiner.play, "probe": probe.play}
+PARTS = {part.__name__.rpartition(".")[2]: part.play for part in (candidate, comparing, examiner, probe, script)}
 NOBODY = 65534
 
 

@@ -57,3 +57,23 @@ def find_class(name: tuple[str, str]) -> type[Exception] | None:
         return None
     found = vars(place).get(kind) if place else None
     return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def is_list_of_names(classes: Any) -> bool:
+    """[module, name] of each class."""
+    pair = lambda one: isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one)
+    return isinstance(classes, list) and bool(classes) and all(map(pair, classes))
+
+
+def find_reason_of_sandbox(problem: Exception) -> str:
+    """Why not the program is to blame: a package, or a right, that it would have elsewhere."""
+    match problem:
+        case ModuleNotFoundError() if package := str(problem).partition("'")[2].partition("'")[0].partition(".")[0]:
+            return "" if package in sys.stdlib_module_names else f"checks.packages: the response imports {package!r}"
+        case PermissionError():
+            return f"the sandbox does not allow what the program does: {problem}"
+        case FileNotFoundError() if "temporary directory" in str(problem) or "'/tmp" in str(problem):
+            return "the sandbox has no folder for temporary files"
+        case RuntimeError() if "can't start new thread" in str(problem):
+            return "the sandbox does not allow threads"
+    return ""
