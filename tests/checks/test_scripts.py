@@ -53,7 +53,8 @@ def test_a_right_script_passes_and_a_wrong_one_does_not(means, tmp_path, gold):
         "plain": (SUM, "passed"),
         "in a fence": (f"Read the numbers:\n{FENCE}python\n{SUM}{FENCE}\nExample:\n{FENCE}\n6\n{FENCE}", "passed"),
         "with a main": (
-            "def main():\n    input()\n    print(sum(map(int, input().split())))\nif __name__ == '__main__':\n    main()\n    exit()",
+            "def main():\n    input()\n    print(sum(map(int, input().split())))\nif __name__ == '__main__':\n"
+            "    main()\n    exit()",
             "passed",
         ),
         "by sys.stdin": (
