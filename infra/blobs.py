@@ -6,6 +6,7 @@ exclusive as well, which fsspec alone does not promise. BadInput: a person must 
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,8 +68,17 @@ class Blobs:
         """True: `new` is the stored value. `old` and `new` must be unique in the life of the path."""
         return self._place.compare_and_swap(self._checked(path), old, new)
 
-    def delete(self, path: str) -> None:
-        self._place.delete(self._checked(path))
+    def delete(self, path: str, check: Callable[[], None] = lambda: None) -> None:
+        """`check` raises where the object must stay. In a folder nobody takes over a lease between the check and the end."""
+        self._place.delete(self._checked(path), check)
+
+    def clock(self) -> float:
+        """The store's time, in seconds since 1970: that of an object which is written now."""
+        path = f"_probe/{uuid4().hex}"
+        self.create(path, b"clock")
+        _, written = self.entries("_probe")[path]
+        self.delete(path)
+        return written
 
     def drop_uploads(self, older: float = 86_400) -> None:
         """Removes what writes that a kill has interrupted left behind; those of the last day may still be under way."""

@@ -102,7 +102,8 @@ class Bucket:
         except FileNotFoundError:
             return False
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, check: Callable[[], None]) -> None:
+        check()
         self._call(path, "call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
 
     def drop_uploads(self, older: float) -> None:

@@ -24,6 +24,10 @@ class Unavailable(RuntimeError):
     """Something outside is missing for now: a worker, a GPU, an endpoint's quota. Later may work."""
 
 
+class LeaseLost(Unavailable):
+    """This process was silent for longer than its lease, or another one has taken it: nothing more is written or deleted."""
+
+
 class StoreUnreachable(ConnectionError):
     """The store did not answer, or was too busy, for longer than its client's own retries last."""
 

@@ -114,8 +114,9 @@ class Folder:
                 self._replace(self.local(path), lambda draft: draft.write_bytes(new))
             return current in (old, new)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, check: Callable[[], None]) -> None:
         with self._locked():
+            check()
             self.local(path).unlink(missing_ok=True)
 
     def drop_uploads(self, older: float) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ValidationError
 
 from infra.blobs import Blobs
-from infra.errors import BadInput, CorruptArtifact
+from infra.errors import BadInput, CorruptArtifact, LeaseLost
 from infra.processes import boot, started
 
 FURTHEST = 2 * 86_400  # seconds ahead: the longest lease, and a day by which clocks may differ
@@ -33,9 +33,13 @@ class Holder(BaseModel, frozen=True):
     def gone(self) -> bool:
         """Expired, or a process that no longer runs on this very host; or its end lies so far ahead that only a clock which
         was wrong can have set it."""
-        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
         now = time.time()
-        return not now <= self.expires <= now + FURTHEST or (here and started(self.pid) != self.started)
+        return not now <= self.expires <= now + FURTHEST or self.ended()
+
+    def ended(self) -> bool:
+        """Whether its process ran on this very host, and runs no more."""
+        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
+        return here and started(self.pid) != self.started
 
     def bytes(self) -> bytes:
         return self.model_dump_json().encode()
@@ -51,6 +55,17 @@ class Lease:
     def held(self) -> bool:
         """False once another holder was seen, or once no renewal has succeeded for `ttl`."""
         return not self._ended.is_set() and time.monotonic() < self._until
+
+    def check(self) -> None:
+        """Raises LeaseLost unless it is held, by what the store says as well."""
+        if not self.held() or not self._is_stored():
+            raise LeaseLost(f"{self._blobs.url}/{self._path}: the lease was lost: this process was silent for too long")
+
+    def _is_stored(self) -> bool:
+        try:
+            return _parse(self._blobs, self._path, self._blobs.read(self._path)).owner == self._owner
+        except FileNotFoundError:
+            return False
 
     def keep(self) -> None:
         self._thread.start()
@@ -117,6 +132,15 @@ def live(blobs: Blobs, name: str) -> bool:
     path = f"_leases/{name}.json"
     try:
         return not _parse(blobs, path, blobs.read(path)).gone()
+    except FileNotFoundError:
+        return False
+
+
+def ended(blobs: Blobs, name: str) -> bool:
+    """Whether the process that holds `name` is known to have ended, as it ran on this host."""
+    path = f"_leases/{name}.json"
+    try:
+        return _parse(blobs, path, blobs.read(path)).ended()
     except FileNotFoundError:
         return False
 

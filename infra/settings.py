@@ -25,11 +25,20 @@ class Settings(BaseSettings):
     store: str = Field(
         "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
     )
-    programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
+    programs: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="programs at once in a run, at most; 0: as many as have GPUs, and one per core, up to two, that need none",
+    )
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
     reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
+    )
+    ledger: Path = Field(
+        Path(f"/tmp/fuse-gpus-{os.getuid()}"),
+        description="folder in which your processes on this machine note which GPUs they have; a local one, for you alone",
     )
     webhook: SecretStr = Field(
         SecretStr(""),
@@ -54,7 +63,7 @@ class Settings(BaseSettings):
     )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
-    @field_validator("workspace", "vllm")
+    @field_validator("workspace", "vllm", "ledger")
     @classmethod
     def named(cls, folder: Path) -> Path:
         """A variable that is there and empty would be the folder that one happens to be in."""
@@ -70,12 +79,12 @@ class Settings(BaseSettings):
         return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
 
     @property
-    def programs_at_once(self) -> int:
+    def slots(self) -> int:
         return self.programs or min(2, cores())
 
-    @property
-    def threads_per_program(self) -> int:
-        return self.threads or max(1, cores() // self.programs_at_once)
+    def threads_beside(self, gpus: int) -> int:
+        """Threads of a program, where as many run at once as there are GPUs or slots."""
+        return self.threads or max(1, cores() // max(self.slots, min(gpus, self.programs or gpus)))
 
 
 def cores() -> int:
@@ -127,7 +136,7 @@ def program_environment(threads: int, closed: bool = False) -> dict[str, str]:
 
 
 def vllm_environment() -> dict[str, str]:
-    """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
+    """The variables that vLLM reads beside these; a variable that is set already stays."""
     return (
         {
             "VLLM_NO_USAGE_STATS": "1",
@@ -137,14 +146,20 @@ def vllm_environment() -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
         }
         | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
-        | {"PYTHONPATH": str(ROOT)}
+        | other_python_environment()
     )
+
+
+def other_python_environment() -> dict[str, str]:
+    """Our code comes to another environment's Python by path, being installed elsewhere."""
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def visible_gpus() -> list[str] | None:
     """The GPUs that this process may use, where somebody has said so."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if given is None else [name for name in given.split(",") if name]
+    return None if given is None else [name.strip() for name in given.split(",")]
 
 
 def secret(name: str) -> str:

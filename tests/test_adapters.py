@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from infra.errors import BadInput
-from tasks.adapters import adapted, adapter_off, merged, without_adapter
+from tasks.training.lora import adapted, adapter_off, merged, without_adapter
 
 LORA = {"rank": 2, "alpha": 4.0, "targets": ()}
 IDS = torch.arange(7, 27)[None]

@@ -15,6 +15,7 @@ from infra.checkpoints import Checkpoints
 from infra.errors import ProgramFailed
 from infra.prefect_server import local_server
 from infra.store import Store
+from tests.patience import end_of
 from tests.trained import FEWER, step
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    assert bring(unbroken).wait(300) == 0
+    assert end_of(bring(unbroken), unbroken).returncode == 0
     process = bring(killed)
     while not checkpoints(killed):
         assert process.poll() is None
@@ -44,7 +45,7 @@ def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_c
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert made(killed) is None and 1 <= len(checkpoints(killed)) <= 3
-    assert bring(killed).wait(300) == 0
+    assert end_of(bring(killed), killed).returncode == 0
     assert made(killed).counts["resumed_at"] >= 10
     assert made(killed).content == made(unbroken).content
     for folder in (unbroken, killed):
@@ -70,16 +71,16 @@ def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}
-        assert bring(unbroken, "flow", **there).wait(300) == 0
+        assert end_of(bring(unbroken, "flow", **there), unbroken).returncode == 0
         for signal_, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)):
             process = bring(killed, "flow", **there)
             while not training(killed):
                 assert process.poll() is None
                 time.sleep(0.02)
             os.kill(process.pid, signal_)
-            assert process.wait(60) == code
+            assert end_of(process, killed).returncode == code
         assert made(killed, epochs=FEWER) is None and len(checkpoints(killed)) == 2
-        assert bring(killed, "flow", **there).wait(300) == 0
+        assert end_of(bring(killed, "flow", **there), killed).returncode == 0
     assert made(killed, epochs=FEWER).counts["resumed_at"] > 0
     assert made(killed, epochs=FEWER).content == made(unbroken, epochs=FEWER).content
 

@@ -5,10 +5,10 @@ import tiny
 from sft.test_train import job
 
 from infra.errors import BadInput
-from tasks import reporting
 from tasks.program import Progress
 from tasks.sft.train import main
-from tasks.training import TrainingHow
+from tasks.training import trackers as reporting
+from tasks.training.settings import TrainingHow
 
 NAMES = {"tensorboard": "tensorboard or tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 

@@ -5,31 +5,32 @@ JOB {rows, what, how, threads}; writes OUT/part-*.parquet.
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 import pyarrow.parquet as pq
 
-from tasks.checks import sandbox
 from tasks.checks.cases import Cases
 from tasks.checks.gold import find_suite
-from tasks.checks.judge import Limits, Suite, Verdict, judge
 from tasks.checks.packages import copy_packages
-from tasks.checks.sandbox import Sandbox
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.sandbox.outside import Sandbox
 from tasks.checks.scripts import judge_script
+from tasks.checks.verdicts import Limits, Suite, Verdict, judge
 from tasks.checks.worker import Worker
-from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
+from tasks.rows.parts import write_part
 
-Kind = Suite | Cases | str | Verdict
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
 
 def check(job: dict, out: Path, progress: Progress) -> dict:
     rows, what, threads = pq.read_table(job["rows"]).to_pylist(), job["what"], job["threads"]
     limits = Limits(what["seconds"], what["memory_megabytes"])
-    kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
+    read = Exactly if what["kind"] == "exact" else kind_of
+    kinds = {gold: read(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box, versions = None, {}
         if any(isinstance(kind, Suite | Cases) for kind in kinds.values()):
@@ -37,9 +38,9 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             versions = copy_packages(what["packages"], offered) if offered else {}
             box = stack.enter_context(sandbox.find(job["how"]["sandboxes"], offered))
         workers: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(threads):
+        for _ in range(threads if read is kind_of else 0):
             workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
-        stack.callback(lambda: [workers.get().end() for _ in range(threads)])
+            stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         size = job["how"]["batch_size"]
         for start in range(0, len(rows), size):
@@ -51,6 +52,16 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
+@dataclass(frozen=True)
+class Exactly:
+    """A gold that a response has to spell."""
+
+    text: str
+
+
+Kind = Suite | Cases | str | Verdict | Exactly
+
+
 def kind_of(gold: str) -> Kind:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
@@ -60,8 +71,11 @@ def kind_of(gold: str) -> Kind:
 
 
 def checked(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
-    name = "math" if isinstance(kind, str) else "code"
+    name = "math" if isinstance(kind, str) else "exact" if isinstance(kind, Exactly) else "code"
     match kind:
+        case Exactly(text):
+            same = row["text"].strip() == text.strip()
+            verdict = Verdict("passed" if same else "failed", int(same), 1)
         case Suite():
             verdict = judge(box, row["text"], kind, limits)
         case Cases():

@@ -12,7 +12,7 @@ import re
 import zlib
 
 from tasks.checks.cases import Cases, read_cases
-from tasks.checks.judge import Suite
+from tasks.checks.verdicts import Suite
 
 
 def find_suite(gold: str) -> Suite | Cases | None:

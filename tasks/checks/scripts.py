@@ -9,9 +9,9 @@ import time
 from dataclasses import replace
 
 from tasks.checks.cases import Cases
-from tasks.checks.judge import Verdict, close, read_verdict
-from tasks.checks.sandbox import Limits, Sandbox, end
-from tasks.checks.waiting import readable
+from tasks.checks.sandbox.outside import Limits, Sandbox, end
+from tasks.checks.sandbox.waiting import readable
+from tasks.checks.verdicts import Verdict, close, read_verdict
 
 MOST_OUTPUT = 1 << 24  # bytes of one case
 COMPARING = Limits(seconds=30, memory_megabytes=1024)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.settings import ROOT, allowed_environment
-from tasks.checks.waiting import readable
+from tasks.checks.sandbox.waiting import readable
 
 START = "import sys; sys.path.append({root!r}); from {module} import main; sys.path.remove({root!r}); main()"
 START_SECONDS = 120  # it has libraries to load

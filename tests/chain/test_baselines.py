@@ -9,9 +9,9 @@ from chain.small import write_recipe
 from evaluation.made import folder_of, reply
 from stub_endpoint import moody, stub_endpoint
 
+from flows.config.loading import load
 from flows.fusion import fusion
 from flows.plan import plan_all
-from flows.written import load
 from infra.manifest import Manifest
 from tasks.records import RESPONSE, content_id
 from tasks.responses.stage import asked_prompts

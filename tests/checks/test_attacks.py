@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
 from checks.entry import check_texts
 from checks.poisoned import EXTRACTION
 
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
+from tests.patience import STILL, wait_until
 
 FAILED = ("failed", "error", "timeout")
 CONTAINED = (*FAILED, "unchecked")  # where the sandbox stopped what an honest program might do too
@@ -80,13 +80,13 @@ def test_the_sandbox_holds_after_them(means):
         assert box.weakness() == ""
         alone = len(processes_under(box.server.pid))
         assert judge(box, "while 1: pass", Suite(TESTS), Limits(0.1)).verdict == "timeout"
-        assert judge(box, RIGHT, Suite(TESTS), Limits()).verdict == "passed"
+        assert judge(box, RIGHT, Suite(TESTS), Limits(STILL)).verdict == "passed"
         assert len(processes_under(box.server.pid)) == alone and box.weakness() == ""
 
 
 def test_a_sandbox_ends_with_the_process_that_started_it(means):
     code = (
-        "import os, sys; from tasks.checks.sandbox import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
+        "import os, sys; from tasks.checks.sandbox.outside import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
         'job = os.memfd_create(\'job\'); os.write(job, b\'{"setup": "", "code": "while 1: pass"}\\n\'); os.lseek(job, 0, 0);'
         "box.start('candidate', Limits(seconds=600), [job, 1]); print(box.server.pid, flush=True); os.read(0, 1)"
     )
@@ -96,10 +96,8 @@ def test_a_sandbox_ends_with_the_process_that_started_it(means):
     assert len(inside) >= 2  # one of them plays the candidate
     starter.kill()
     starter.wait()
-    deadline = time.monotonic() + 20
-    while left := [process for process in inside if alive(process)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+    left = lambda: [process for process in inside if alive(process)]
+    wait_until(lambda: not left(), story=lambda: str(left()))
 
 
 def alive(process: int) -> bool:

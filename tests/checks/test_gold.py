@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tasks.checks.extraction import extract_program
 from tasks.checks.gold import find_suite
-from tasks.checks.judge import Suite
+from tasks.checks.sandbox.extraction import extract_program
+from tasks.checks.verdicts import Suite
 
 HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
 

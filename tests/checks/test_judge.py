@@ -5,9 +5,10 @@ import time
 import pytest
 from checks.attacks import HOGS
 
-from tasks.checks import judge as judge_module
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks import verdicts as judge_module
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
+from tests.patience import STILL
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
 STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self, one): self.all.append(one)\n" + (
@@ -529,7 +530,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
 
 @pytest.mark.parametrize(("code", "tests", "verdict", "passed", "total", "reason"), CASES.values(), ids=CASES)
 def test_a_verdict_has_its_counts_and_its_reason(box, code, tests, verdict, passed, total, reason):
-    found = judge(box, code, tests, Limits(seconds=1 if verdict == "timeout" else 20))
+    found = judge(box, code, tests, Limits(seconds=3 if verdict == "timeout" else STILL))
     assert (found.verdict, found.passed, found.total) == (verdict, passed, total), found
     assert reason in found.reason and "\n" not in found.reason
 
@@ -538,15 +539,19 @@ def test_a_candidate_sees_neither_the_tests_nor_another_candidate(box):
     """Each begins where every other one began: what one leaves in its interpreter the next does not find."""
     spoil = "import builtins, sys\nbuiltins.kept = sys.modules['kept'] = 1\ndef f(x): return 'kept' in dir(builtins)"
     look = "import builtins, sys\ndef f(x): return 'kept' in dir(builtins) or 'kept' in sys.modules"
-    assert judge(box, spoil, Suite("assert f(1) is True"), Limits()).verdict == "passed"
-    assert judge(box, look, Suite("assert f(1) is False"), Limits()).verdict == "passed"
+    assert judge(box, spoil, Suite("assert f(1) is True"), Limits(STILL)).verdict == "passed"
+    assert judge(box, look, Suite("assert f(1) is False"), Limits(STILL)).verdict == "passed"
 
 
 def test_the_same_program_has_the_same_verdict_every_time(box):
     """Neither the order of a set of texts nor random numbers are another's in the next process."""
     code = "import random\ndef f(x): return [''.join({'ab', 'cd', 'ef', 'gh'}), random.random()]"
-    said = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
-    again = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
+    said = judge(
+        box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+    )
+    again = judge(
+        box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+    )
     assert said.verdict == "error" and said == again
 
 

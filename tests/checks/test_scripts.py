@@ -14,7 +14,7 @@ from checks.poisoned import EXTRACTION, STATEMENTS
 
 from tasks.checks.cases import Cases
 from tasks.checks.gold import find_suite
-from tasks.checks.judge import Suite
+from tasks.checks.verdicts import Suite
 
 FENCE = "```"
 LISTED = [

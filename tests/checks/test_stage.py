@@ -15,10 +15,10 @@ from checks.canary import Canary
 from checks.poisoned import STATEMENTS
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
@@ -31,7 +31,7 @@ WORLD = {  # prompt: its gold, what was said to it, and of each the score, the v
             ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
             ("```python\ndef add(a, b):\n    return a + c\n```", 0, "failed", 0),
             ("```python\nimport json.nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
-            ("def add(a, b):\n    while True: pass", 0, "timeout", 0),
+            ("def add(a, b):\n    import time\n    time.sleep(1e6)", 0, "timeout", 0),
         ],
     ),
     "how are you": (None, [("Fine.", None, "unchecked", 0)]),
@@ -79,7 +79,7 @@ def step(changed: str = "", how: CheckingHow | None = None, **what):
         "model": model(what=What()),
         "responses": responses(what=What()),
     }
-    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=how or CheckingHow())
+    return check_responses(**inputs, what=Checking(seconds=20, answer_seconds=5, **what), how=how or CheckingHow())
 
 
 @pytest.fixture
@@ -170,12 +170,26 @@ def test_the_program_of_a_stage_inherits_no_secret(workplace, able, monkeypatch)
     assert not any("very-secret" in variables.values() for variables in seen.values())
 
 
-def test_prompts_without_anything_to_check_with_are_refused(workplace, monkeypatch):
+def test_where_no_prompt_has_a_gold_every_row_says_so(workplace, monkeypatch):
     for name in list(WORLD):
-        if name != "how are you":
+        if name not in ("how are you", "how much"):
             monkeypatch.delitem(WORLD, name)
-    with pytest.raises(BadInput, match="no prompt has a gold"):
-        workplace.made(step())
+    rows = workplace.table(step(), "scores.parquet")
+    assert rows["score"].isna().all() and set(rows["reason"]) == {"the prompt has no gold"} and len(rows) == 2
+
+
+def test_exact_checks_compare_text_and_run_nothing(workplace, monkeypatch):
+    said = {"7": (" 7\n", True), "7.0": ("7", False), "assert x": ("assert x", True), '{"tests": "x"}': ("x", False)}
+    for name in list(WORLD):
+        monkeypatch.delitem(WORLD, name)
+    for gold, (text, right) in said.items():
+        monkeypatch.setitem(WORLD, f"say {gold}", (gold, [(text, int(right), "", 0)]))
+    monkeypatch.setattr(sandbox, "find", None)
+    rows = workplace.table(step(kind="exact"), "scores.parquet").set_index("content_id")
+    for gold, (text, right) in said.items():
+        row = rows.loc[content_id(prompt_id([{"role": "user", "content": f"say {gold}"}]), text)]
+        assert (row["kind"], row["verdict"]) == ("exact", "passed" if right else "failed"), gold
+        assert (row["score"], row["passed"], row["total"]) == (right, right, 1)
 
 
 def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tmp_path, monkeypatch):

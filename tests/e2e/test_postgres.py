@@ -58,7 +58,7 @@ def test_the_stack_keeps_its_history_in_postgresql_and_tells_nobody_the_password
         assert answer.returncode == 2 and "password authentication failed" in answer.stderr
         answer = home.fuse("up")
         assert answer.returncode == 0, answer.stderr
-        assert home.finish(home.start("housekeeping/housekeeping"), seconds=120) == ["Completed"], home.story()
+        assert home.finish(home.start("housekeeping/housekeeping")) == ["Completed"], home.story()
     finally:
         assert home.fuse("down").returncode == 0 and marked(home.folder) == []
     assert not list(tmp_path.rglob("prefect.db"))

@@ -9,10 +9,10 @@ import pytest
 from e2e.home import Home
 
 from flows.ablation import load_matrix
+from flows.config.examination import load_examination
+from flows.config.loading import load
 from flows.evaluation import chains
-from flows.examination import load_examination
 from flows.fusion import fusion
-from flows.written import load
 from tasks.stage import Step, lineage
 
 pytestmark = pytest.mark.e2e

@@ -8,8 +8,8 @@ import shutil
 import pytest
 from e2e.conftest import CANARY
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import marked
 from tasks.stage import lineage
 from tests.hostile.listening import addresses

@@ -8,8 +8,8 @@ from evaluation.made import folder_of, sheet
 from evaluation.test_suites import qualities
 
 from infra.errors import BadInput
-from tasks.evaluation.calibration import agreement, of_models
-from tasks.evaluation.measure import main
+from tasks.evaluation.judged.calibration import agreement, of_models
+from tasks.evaluation.judged.results_program import main
 
 
 def measured(suite: str, tmp_path, spoil=lambda rows: rows, published=None) -> dict:

@@ -3,8 +3,8 @@
 import pytest
 from evaluation.made import folder_of
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
 from tasks.stage import lineage
 

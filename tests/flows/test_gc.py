@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.gc import collect, pin, unpin
-from flows.written import load
+from flows.upkeep.garbage import collect, pin, unpin
 from infra.checkpoints import Checkpoints
 from infra.uses import in_use
 from tasks.stage import lineage
@@ -140,8 +140,8 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, 
     class Killed(BaseException):
         pass
 
-    def delete_then_die(path, delete=store.blobs.delete):
-        delete(path)
+    def delete_then_die(path, *check, delete=store.blobs.delete):
+        delete(path, *check)
         if path.startswith(kind):
             raise Killed
 

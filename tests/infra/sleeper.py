@@ -31,13 +31,13 @@ def sleep(job: dict, out: Path, progress) -> dict:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
         (out / f"member-{os.getpid()}").touch()
-        time.sleep(120)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
+        time.sleep(3600)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], stdin=subprocess.DEVNULL)
     (out / f"ready-{os.getpid()}").touch()
     draft = out / f"pids.{os.getpid()}"
     draft.write_text(f"{child.pid}")
     draft.rename(out / "pids")
-    time.sleep(120)
+    time.sleep(3600)
     return {}
 
 

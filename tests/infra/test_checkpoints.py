@@ -6,7 +6,7 @@ import pytest
 
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
-from tasks.checkpoints import newest
+from tasks.training.resumable import newest
 
 
 def folder_of(path, **files: bytes):

@@ -14,6 +14,7 @@ from infra.ending import SAVING
 from infra.errors import BadInput, ProgramFailed, Unavailable
 from infra.launch import Environment, Launcher
 from infra.settings import settings
+from tests.patience import STILL, wait_until
 
 SLEEPER = "tests.infra.sleeper"
 ROOTED = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -124,7 +125,7 @@ def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tu
     began = time.monotonic()
     interrupt()
     took = time.monotonic() - began
-    thread.join(10)
+    thread.join(STILL)
     assert ended
     assert_gone(int((out / "pids").read_text()))
     return took, seen
@@ -143,16 +144,16 @@ def patience(monkeypatch):
 
 
 def test_an_interrupted_program_may_save_and_its_watcher_sees_what_it_saved(launcher, tmp_path, patience):
-    patience(30)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave)
-    assert took < 10 and seen[-1] and not seen[0]
+    assert took < STILL and seen[-1] and not seen[0]
 
 
 def test_the_processes_of_a_group_may_save_too(launcher, tmp_path, patience):
     """torchrun passes the signal on to its workers, which no signal to our group reaches."""
-    patience(60)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave, group=2)
-    assert took < 30 and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
+    assert took < STILL and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
 
 
 def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path, patience, monkeypatch):
@@ -166,7 +167,7 @@ def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path
 def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):
     patience(1)
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
-    assert 1 <= took < 5
+    assert 1 <= took < STILL
 
 
 @pytest.mark.parametrize("group", [0, 2])
@@ -210,7 +211,7 @@ def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, 
     while not busy:
         time.sleep(0.05)
     launcher.leave()
-    thread.join(10)
+    thread.join(STILL)
     assert (out / "saved").exists()
 
 
@@ -219,13 +220,13 @@ def test_what_an_earlier_program_said_in_the_folder_is_not_believed_of_the_next(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / SAVING).touch()
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
-    assert took < 5
+    assert took < STILL
 
 
 def test_a_failure_that_no_retry_mends_ends_programs_at_once(launcher, tmp_path, patience):
-    patience(60)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.stopped.set)
-    assert took < 5 and not any(seen)
+    assert took < STILL and not any(seen)
 
 
 def test_a_program_of_the_main_thread_may_save_too(launcher, tmp_path, patience):
@@ -253,12 +254,11 @@ def test_nothing_is_begun_once_the_run_is_leaving(launcher, tmp_path):
 
 def assert_gone(pid: int) -> None:
     """Gone, or a zombie that nobody here has to reap."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def gone() -> bool:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except FileNotFoundError:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} is still there")
+            return True
+
+    wait_until(gone)

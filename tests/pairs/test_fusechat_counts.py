@@ -67,6 +67,7 @@ def make(run: Files) -> None:
         "text": ["better", "worse"] * len(ids),
         "content_id": content,
         "tokens": pa.array([2] * len(content), pa.int32()),
+        "finish_reason": ["stop"] * len(content),
     }
     pq.write_table(pa.table(responses), run.file("only", "responses.parquet"))
     scores = {"content_id": content, "score": [score for _, gap in rows for score in (gap, 0.0)]}

@@ -10,7 +10,7 @@ import pytest
 from prompts.texts import Writer
 
 import infra.inputs
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.store import Store

@@ -9,11 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from infra.errors import BadInput
 from tasks.program import Progress
-from tasks.resume import finished
 from tasks.sft.best import hold_out
 from tasks.sft.stage import SFT
 from tasks.sft.train import main
 from tasks.stage import digest
+from tasks.training.checkpoints import finished
 
 TEXTS = [
     (f"copy: {word}", word) for word in ("a", "bc", "def", "ghij", "k l", "mno", "pq", "r", "stu", "vw", "xyz", "no")

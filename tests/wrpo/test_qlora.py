@@ -14,11 +14,11 @@ from wrpo.references import log_probs, stored
 from wrpo.test_reference import LABEL, chain
 from wrpo.test_trainer import RECORDS, trained
 
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput
-from tasks import kept
-from tasks.quantised import dequantised, load_base
-from tasks.resume import finished
+from tasks.training import saved_model as kept
+from tasks.training.checkpoints import finished
+from tasks.training.qlora import dequantised, load_base
 from tasks.wrpo.batches import encode, reference_log_probs
 
 QLORA = {"rank": 4, "alpha": 32.0, "targets": [], "base": "nf4"}
