@@ -42,6 +42,7 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
             workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
             stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
+        kinds = dict(zip(kinds, pool.map(lambda kind: refute(kind, box, limits), kinds.values()), strict=True))
         size = job["how"]["batch_size"]
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
@@ -68,6 +69,15 @@ def kind_of(gold: str) -> Kind:
         return find_suite(gold) or gold
     except ValueError as problem:
         return Verdict("unchecked", reason=str(problem))
+
+
+def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
+    """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
+    if not isinstance(kind, Suite) or not kind.solution:
+        return kind
+    found = judge(box, kind.solution, kind, limits)
+    reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
+    return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
 
 
 def checked(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:

@@ -1,8 +1,8 @@
 """With what a prompt's responses are checked, as its gold says: tests, cases, or a right answer.
 
-Tests are `{"tests": …, "entry_point": …, "setup": …}`, the last two if need be (see `judge.Suite`), a list of asserts, or
-Python with an assert in it. Cases have inputs and outputs, in the layouts that `cases.py` reads. Everything else is a right
-answer.
+Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three if need be (see `verdicts.Suite`), a
+list of asserts, or Python with an assert in it. Cases have inputs and outputs, in the layouts that `cases.py` reads.
+Everything else is a right answer.
 """
 
 import ast
@@ -42,7 +42,7 @@ def find_suite(gold: str) -> Suite | Cases | None:
 def of_fields(fields: dict) -> Suite:
     if "tests" not in fields:
         raise ValueError(f"gold: an object without tests (it has {', '.join(sorted(fields))})")
-    if unknown := fields.keys() - {"tests", "entry_point", "setup"}:
+    if unknown := fields.keys() - {"tests", "entry_point", "setup", "solution"}:
         raise ValueError(f"gold: tests have no field {min(unknown)!r}")
     lines = fields["tests"]
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}

@@ -63,10 +63,21 @@ class Program:
         return {"loaded": True}
 
     def lift_method(self, name: str) -> None:
-        """Public sets name a function, and a solution may have it in a class Solution."""
+        """Where the tests name a function that a prompt need not name: a method of a class Solution, one that is spelled
+        otherwise (two_sum, twoSum), or the only one that there is, is meant."""
+        if not name.isidentifier() or name in self.space:
+            return
         solution = self.space.get("Solution")
-        if name.isidentifier() and name not in self.space and name in dir(solution):
-            self.space[name] = lambda *given, **named: getattr(solution(), name)(*given, **named)
+        methods = {
+            key: lambda *given, key=key, **named: getattr(solution(), key)(*given, **named) for key in dir(solution)
+        }
+        own = {key: one for key, one in self.space.items() if inspect.isfunction(one) and one.__module__ == "candidate"}
+        spell = lambda key: key.replace("_", "").lower()
+        for found in (own, {key: one for key, one in methods.items() if isinstance(solution, type) and key[0] != "_"}):
+            alike = [one for key, one in found.items() if spell(key) == spell(name)]
+            if alike or len(found) == 1:
+                self.space[name] = alike[0] if alike else next(iter(found.values()))
+                return
 
     def answer(self, request: dict) -> dict:
         number = {"number": request["number"]}

@@ -25,7 +25,8 @@ def extract_program(text: str, entry_point: str) -> str:
     methods = [
         place for place, code in enumerate(blocks) if name and re.search(rf"^\s+def {name}\b", code, re.MULTILINE)
     ]
-    return join_blocks(blocks, (defining or methods or [len(blocks) - 1])[-1])
+    others = [place for place, names in enumerate(defined) if names]  # the tests may name it otherwise than the prompt
+    return join_blocks(blocks, (defining or methods or others or [len(blocks) - 1])[-1])
 
 
 def extract_script(text: str) -> str:
