@@ -141,7 +141,8 @@ FAKES = {
     "        for value in list(frame.f_locals.values()) + list(frame.f_globals.values()):\n"
     "            if isinstance(value, (dict, str)) and 'assert' in str(value): return eval(str(value).split('== ')[1][0])\n"
     "        frame = frame.f_back",
-    "looks for the tests in memory": "import gc\ndef f(x):\n    sought = 'assert ' + 'f(1) =='\n    for one in gc.get_objects():\n"
+    "looks for the tests in memory": "import gc\ndef f(x):\n    sought = 'assert ' + 'f(1) =='\n"
+    "    for one in gc.get_objects():\n"
     "        if isinstance(one, (dict, list)) and sought in repr(one)[:10**6]: return x + 1",
     "traces whoever calls it": "import sys\nfound = []\nsys.settrace(lambda frame, *_: found.append(frame.f_locals))\n"
     "sys.setprofile(lambda frame, *_: found.append(frame.f_locals))\ndef f(x):\n"

@@ -372,6 +372,14 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         10,
         "",
     ),
+    "types": (
+        "def f(values, kind): return [one for one in values if type(one) is not kind] or kind",
+        Suite("assert f([4, 7.7], int) == [7.7]\nassert f([4], int) is int"),
+        "passed",
+        2,
+        2,
+        "",
+    ),
     "an async function": (
         "import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    if x < 0: raise ValueError(x)\n    return x + 1",
         Suite(

@@ -16,7 +16,7 @@ SMALL = 1 << 53
 MOST = 100_000  # values of an iterator
 DEEPEST = 100
 LONGEST = 4 << 20  # bytes of one line
-FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict, set)}  # of a defaultdict
+FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict, set)}
 ARRAYS = "biufcSU"  # kinds of numpy's arrays that hold plain values
 
 Keep = Callable[[Any, int], dict]  # an object, and how deep it is nested -> what stands for it
@@ -73,6 +73,8 @@ def encode(value: Any, keep: Keep, depth: int = 0) -> Any:
             if len(found) > MOST:
                 raise ValueError(f"an iterator over more than {MOST:,} values")
             return {"iterator": inner(found)}
+    if isinstance(value, type) and FACTORIES.get(value.__name__) is value:
+        return {"type": value.__name__}
     return encode_array(value) or keep(value, depth)
 
 
@@ -145,6 +147,8 @@ def decode(value: Any, find: Find) -> Any:
             return timedelta(*content)
         case "iterator":
             return iter(inner(content))
+        case "type":
+            return FACTORIES[content]
         case "array":
             return decode_array(*content)
     return find(kind, content)
