@@ -108,7 +108,7 @@ def test_a_mistake_is_named(tmp_path, suites, complaint):
 
 def test_a_suites_files_may_be_pinned(tmp_path):
     pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
-    with pytest.raises(BadInput, match=r"sha256.question.jsonl: 00… was asked for"):
+    with pytest.raises(BadInput, match=r"sha256.question.jsonl: expected 00…"):
         chains(examination(tmp_path, pinned))
 
 
