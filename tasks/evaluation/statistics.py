@@ -93,7 +93,7 @@ def say_over_family(differences: Sequence[dict], confidence: float) -> None:
         difference.update({"holm": p, "reading": reading(difference, p, confidence)})
 
 
-def overall(scores: Sequence[tuple[float, float]]) -> float:
+def compute_overall_score(scores: Sequence[tuple[float, float]]) -> float:
     """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts as 81."""
     return sum(100 * score / full for score, full in scores) / len(scores)
 
