@@ -35,7 +35,7 @@ def answers(
         at = one.model.resolve(f"models.{one.name}.model")
         return [take_answers(f"{name_of(suite)} · outputs of {one.name}", suite=opened, **at)]
     said = [answer(examination, suite, opened, models[one.name], one.name)]
-    if isinstance(suite, Judged) and SUITES[suite.suite].TURNS == 2:
+    if isinstance(suite, Judged) and SUITES[suite.suite].turns == 2:
         label = f"{name_of(suite)} · second turns of {one.name}"
         turns = continue_dialogue(label, suite=opened, responses=said, what=What())
         said.append(answer(examination, suite, turns, models[one.name], one.name))
