@@ -1,7 +1,7 @@
-"""Puts onto a Prefect server what this project needs there: work pools, the deployments of prefect.yaml, automations.
+"""Registers this project on a Prefect server: work pools, the deployments of prefect.yaml, automations.
 
-May be run again and again. A pool that exists keeps its type: Docker and Kubernetes pools are made from the templates in
-`infra/` before, see there; process pools get this machine's Python.
+Can be run repeatedly. An existing pool keeps its type: create Docker and Kubernetes pools from the templates in `infra/`
+first. Process pools get this machine's Python.
 """
 
 import subprocess
@@ -29,8 +29,8 @@ POOLS = {
     "gpu-score": "Reward annotation: inference of the reward model.",
     "gpu-train": "SFT and WRPO: training, few long jobs.",
 }
-SILENT = timedelta(seconds=90)  # three heartbeats of the shortest kind Prefect allows
-SETTLED = timedelta(seconds=15)  # a crash is reported twice, seconds apart; only then may a run start again
+SILENT = timedelta(seconds=90)  # three heartbeats at the shortest interval that Prefect allows
+SETTLED = timedelta(seconds=15)  # Prefect reports a crash twice, seconds apart; a restart must wait for both reports
 ANY_FLOW_RUN = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 
 
@@ -63,8 +63,8 @@ def register_pool(client: SyncPrefectClient, name: str, description: str) -> Non
 
 
 def process_template() -> dict:
-    """A flow run as a process of the worker's own Python. Its output goes to Prefect's log, not through the worker: a run
-    outlives the worker's pipes."""
+    """Runs a flow as a process of the worker's Python. Its output goes to Prefect's log and not through the worker's pipes,
+    because the run may outlive the worker."""
     template = ProcessWorker.get_default_base_job_template()
     variables = template["variables"]["properties"]
     variables["command"]["default"] = f"{sys.executable} -m prefect.engine"
@@ -74,10 +74,10 @@ def process_template() -> dict:
 
 
 def crash_the_silent() -> Automation:
-    """A run whose worker is gone sends no heartbeats, and nobody else would ever end it."""
+    """Marks a run as crashed if it sends no heartbeats: its worker is gone, and nothing else would end the run."""
     return Automation(
         name="fuse: crash runs without heartbeat",
-        description="A flow run that was alive and is not heard of for 90 s has lost its worker.",
+        description="A running flow run without a heartbeat for 90 s has lost its worker.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.*"},
@@ -92,10 +92,10 @@ def crash_the_silent() -> Automation:
 
 
 def restart_the_crashed() -> Automation:
-    """Only the flows that people start: a stage's run is followed by the flow that asked for it, which starts another."""
+    """Restarts crashed flows that people start. Not the runs of single stages: the flow that asked for them replaces them."""
     return Automation(
         name="fuse: go on with crashed runs",
-        description="A crashed run of fuse is started again, and finds what it had made.",
+        description="Starts a crashed run again; it finds its finished steps in the store.",
         trigger=EventTrigger(
             after={"prefect.flow-run.Crashed"},
             expect={"prefect.flow-run.*"},
@@ -110,7 +110,7 @@ def restart_the_crashed() -> Automation:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it goes on where it was"
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it will continue where it stopped"
             )
         ],
     )
@@ -119,7 +119,7 @@ def restart_the_crashed() -> Automation:
 def replace(automation: Automation) -> None:
     try:
         found = Automation.read(name=automation.name)
-    except ValueError:  # what Prefect raises for a name that it does not know
+    except ValueError:  # Prefect's error for an unknown name
         automation.create()
         return
     automation.id = found.id
