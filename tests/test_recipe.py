@@ -106,7 +106,7 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs.rank=3", "pairs.rank: "),
         ("pairs={kind='hybrid', rank=2}", "pairs.rank: there is no such field (value 2)"),
         ("pairs={kind='same-source', gap={low=0.2, high=0.1}}", "pairs.gap: high 0.1 is below low 0.2"),
-        ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile lies in [0, 1]"),
+        ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile must be in [0, 1]"),
         ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
         ("wrpo.source_worst=true", "pairs.kind: 'wrpo' does not fill source_worst, which 'wrpo' reads"),
