@@ -13,7 +13,8 @@ from tasks.prompts.words import blocks, grams
 SHINGLE = 3  # words
 VALUES = 126
 BAND = 3
-NEIGHBOURS = 50  # each text is compared with the first of its bucket and with so many before it, so that no bucket costs quadratic time
+# a text is compared with the first of its bucket and with so many texts before it, so that no bucket costs quadratic time
+NEIGHBOURS = 50
 
 
 def signatures(documents: Sequence[np.ndarray]) -> np.ndarray:
