@@ -126,7 +126,9 @@ def context(name: str, limit: int, stated: int, wanted: int, scored: int = 0) ->
     if stated and stated != limit:
         return Finding(name, "context", True, f"the recipe says {stated:,} tokens, the model's config {limit:,}")
     if wanted >= limit:
-        return Finding(name, "context", True, f"a response of {wanted:,} tokens leaves no room for a prompt in {limit:,}")
+        return Finding(
+            name, "context", True, f"a response of {wanted:,} tokens leaves no room for a prompt in {limit:,}"
+        )
     return Finding(name, "context", False, f"{limit:,} tokens")
 
 

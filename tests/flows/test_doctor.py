@@ -97,7 +97,10 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     assert "modeling_own.Own" in code.text and "not run" in code.text
     (tmp_path / "other").mkdir()
     (unknown,) = [one for one in seen(tmp_path / "other", **DEFECTS["loads"]) if one.check == "loads"]
-    assert unknown.text == "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+    assert (
+        unknown.text
+        == "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+    )
 
 
 @pytest.mark.parametrize(
