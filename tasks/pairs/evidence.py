@@ -89,8 +89,8 @@ def apply(rule: Rule, evidence: Evidence) -> Selection:
     """Applies the rule, or each category's rule, to all prompts, and adds up the counts."""
     count = len(evidence.prompts)
     whole = Selection({}, np.zeros(count, bool), {"prompts": count})
-    for single, asked in shares(rule, evidence.prompts["category"], whole):
-        found = given(asked, evidence) if isinstance(single, Given) else chosen_by(single, asked, evidence)
+    for single, wanted in shares(rule, evidence.prompts["category"], whole):
+        found = given(wanted, evidence) if isinstance(single, Given) else chosen_by(single, wanted, evidence)
         for role, rows in found.chosen.items():
             whole.chosen.setdefault(role, laid_out(candidates.NONE, count))[found.kept] = rows[found.kept]
         whole.kept |= found.kept
@@ -108,13 +108,13 @@ def shares(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tupl
     return [(single, category == name) for name, single in rule.rules.items()]
 
 
-def chosen_by(rule: Rule, asked: np.ndarray, evidence: Evidence) -> Selection:
+def chosen_by(rule: Rule, wanted: np.ndarray, evidence: Evidence) -> Selection:
     own = evidence.own if rule.reads_own else candidates.NONE
-    return select(rule, asked, evidence.of(rule), own, evidence.same)
+    return select(rule, wanted, evidence.of(rule), own, evidence.same)
 
 
-def given(asked: np.ndarray, evidence: Evidence) -> Selection:
+def given(wanted: np.ndarray, evidence: Evidence) -> Selection:
     """Keeps the prompts that came with a response; chooses no source's response for them."""
     present = evidence.prompts["response"].is_valid().to_numpy()
-    counts = {"dropped_without_response": int((asked & ~present).sum())}
-    return Selection({"best": laid_out(candidates.NONE, len(asked))}, asked & present, counts)
+    counts = {"dropped_without_response": int((wanted & ~present).sum())}
+    return Selection({"best": laid_out(candidates.NONE, len(wanted))}, wanted & present, counts)

@@ -39,18 +39,18 @@ class Candidates:
         return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
 
 
-def select(rule: Rule, asked: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
-    """Applies a rule to the prompts marked in `asked`. `sources`: candidates only from the sources that the rule reads."""
+def select(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+    """Applies a rule to the prompts marked in `wanted`. `sources`: candidates only from the sources that the rule reads."""
     counts: dict[str, int] = {}
-    everything = Candidates(*(ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own)))
+    everything = Candidates(*(ranked(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
     counts["responses_cut_off"] = int(sum(rows["cut_off"].sum() for rows in (everything.sources, everything.own)))
-    kept = asked.copy()
-    chosen = by_role(rule, everything, everything, len(asked))
-    drop(kept, missing(rule, chosen, everything.sources, len(asked)), counts)
+    kept = wanted.copy()
+    chosen = by_role(rule, everything, everything, len(wanted))
+    drop(kept, missing(rule, chosen, everything.sources, len(wanted)), counts)
     if counts["responses_cut_off"]:
         better = everything.allowed(rule.cut_chosen)
         worse = everything.allowed(rule.cut_rejected) if contrasts(rule) else better
-        chosen = by_role(rule, better, worse, len(asked))
+        chosen = by_role(rule, better, worse, len(wanted))
         drop(kept, {"only_cut_off": empty(chosen)}, counts)
     for better, worse in contrasts(rule):
         equal = np.zeros(len(kept), bool)
@@ -67,9 +67,9 @@ def drop(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int
         kept &= ~lost
 
 
-def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
+def taking_part(rule: Rule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
     """The responses that a rule may choose; counts the others under the first reason that applies."""
-    left = asked[rows["prompt"].to_numpy()]
+    left = wanted[rows["prompt"].to_numpy()]
     reasons = {"responses_without_score": rows["score"].isna(), "responses_too_short": rows["tokens"] < rule.min_tokens}
     if rule.reads_checks:
         reasons["responses_without_check"] = rows["check"].isna()
