@@ -1,8 +1,8 @@
-"""Puts onto a Prefect server what this project needs there: work pools, the deployments of prefect.yaml, automations.
+"""Registers this project on a Prefect server: work pools, the deployments of prefect.yaml, automations.
 
-May be run again and again. A pool that exists keeps its type: Docker and Kubernetes pools are made from the templates in
-`infra/` before, see there; process pools get this machine's Python. Other teams may use the server: automations act on runs
-of this project's deployments alone, and a process pool of theirs with the name of one of ours is refused.
+Can be run repeatedly. An existing pool keeps its type: create Docker and Kubernetes pools from the templates in `infra/`
+first. Process pools get this machine's Python. Other teams may use the server:
+automations act on runs of this project's deployments alone, and a process pool of another team with one of our names is refused.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ POOLS = {
 }
 HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}  # seconds, the shortest that Prefect allows
 SILENT = timedelta(seconds=4 * 30)  # three heartbeats are missing, and the next had 30 s to reach a busy server
-SETTLED = timedelta(seconds=15)  # a crash is reported twice, seconds apart; only then may a run start again
+SETTLED = timedelta(seconds=15)  # Prefect reports a crash twice, seconds apart; a restart must wait for both reports
 STARTED_BY_PEOPLE = ResourceSpecification(
     {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
 )
@@ -84,8 +84,8 @@ def register_pool(client: SyncPrefectClient, name: str, description: str) -> Non
 
 
 def process_template() -> dict:
-    """A flow run as a process of the worker's own Python. Its output goes to Prefect's log, not through the worker: a run
-    outlives the worker's pipes."""
+    """Runs a flow as a process of the worker's Python. Its output goes to Prefect's log and not through the worker's pipes,
+    because the run may outlive the worker."""
     template = ProcessWorker.get_default_base_job_template()
     variables = template["variables"]["properties"]
     variables["command"]["default"] = f"{sys.executable} -m prefect.engine"
@@ -96,7 +96,7 @@ def process_template() -> dict:
 
 
 def crash_the_silent(ours: ResourceSpecification) -> Automation:
-    """A run whose worker is gone sends no heartbeats, and nobody else would ever end it. Prefect looks once per window."""
+    """Marks a run as crashed if it sends no heartbeats: its worker is gone, and nothing else would end the run."""
     return Automation(
         name="fuse: crash runs without heartbeat",
         description=f"A run of fuse's deployments that was alive and then silent for {SILENT.seconds} s lost its worker.",
@@ -115,10 +115,10 @@ def crash_the_silent(ours: ResourceSpecification) -> Automation:
 
 
 def restart_the_crashed(ours: ResourceSpecification) -> Automation:
-    """Only the flows that people start: a stage's run is followed by the flow that asked for it, which starts another."""
+    """Restarts crashed flows that people start. Not the runs of single stages: the flow that asked for them replaces them."""
     return Automation(
         name="fuse: go on with crashed runs",
-        description="A crashed run of fuse is started again, and finds what it had made.",
+        description="Starts a crashed run again; it finds its finished steps in the store.",
         trigger=EventTrigger(
             after={"prefect.flow-run.Crashed"},
             expect={"prefect.flow-run.*"},
@@ -131,7 +131,7 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it goes on where it was"
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it will continue where it stopped"
             )
         ],
     )
@@ -140,7 +140,7 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
 def replace(automation: Automation) -> None:
     try:
         found = Automation.read(name=automation.name)
-    except ValueError:  # what Prefect raises for a name that it does not know
+    except ValueError:  # Prefect's error for an unknown name
         automation.create()
         return
     automation.id = found.id

@@ -93,7 +93,10 @@ FOLDERS = {  # what is done to a sound folder, and what the plan says
         lambda model, mark: (model / "config.json").write_text("[" * 9000 + "]" * 9000),
         "is not JSON",
     ),
-    "a config that is a list": (lambda model, mark: (model / "config.json").write_text("[]"), "holds no object"),
+    "a config that is a list": (
+        lambda model, mark: (model / "config.json").write_text("[]"),
+        "does not hold a JSON object",
+    ),
     "no tokenizer": (
         lambda model, mark: [file.unlink() for file in model.glob("tokenizer*")],
         "has no tokenizer (one of ",

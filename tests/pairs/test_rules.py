@@ -165,7 +165,7 @@ def agree(counts, expected, records, prompts):
 
 @pytest.mark.parametrize("rule", [rules.Math(kind="math"), rules.Code(kind="code")])
 def test_a_rule_about_correctness_is_refused_without_checks(tmp_path, rule):
-    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' asks which responses are correct"):
+    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' needs checks of the responses"):
         build_pairs.work(None, Pairs(sources=SOURCES, rule=rule), How(), prompts=(), splits=())
 
 

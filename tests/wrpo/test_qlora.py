@@ -137,8 +137,6 @@ def test_the_base_is_part_of_the_addresses_where_it_is_rounded_and_only_there():
 def test_deepspeed_does_not_share_out_what_is_rounded(stage):
     lora = [f"{stage}.lora={{rank=4, alpha=8, base='nf4'}}"]
     load("demo", lora)
-    message = (
-        rf'how.{stage}.deepspeed: weights in nf4 are not shared out, .*: leave it out, or {stage}.lora.base = "full"'
-    )
+    message = rf'how.{stage}.deepspeed: DeepSpeed does not shard nf4 weights, .*: remove it, or set {stage}.lora.base = "full"'
     with pytest.raises(BadInput, match=message):
         load("demo", [*lora, f"how.{stage}.deepspeed={{zero=2}}"])
