@@ -6,7 +6,7 @@ artifacts these have pools of rows and checkpoints, which live and go by the sam
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flows.ablation import load_matrix, wanted
@@ -61,19 +61,18 @@ def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> li
         deleted = []
         for one in found:
             if kept_as(one.address) not in used(blobs, now):
-                remove(blobs, one.address, held.check)
+                remove(blobs.fenced(held), one.address)
                 deleted.append(one)
         return deleted
 
 
-def remove(blobs: Blobs, address: str, check: Callable[[], None]) -> None:
-    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not. `check` raises where
-    nothing more may be deleted."""
+def remove(blobs: Blobs, address: str) -> None:
+    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not."""
     marks = re.compile(rf"{address}/[^/]+\.json")
     for path in sorted(blobs.list(address), key=lambda path: not marks.fullmatch(path)):
-        blobs.delete(path, check)
+        blobs.delete(path)
     if not address.startswith(("_checkpoints/", "pools/")):
-        blobs.delete(f"_prefect/{address.replace('/', '-')}", check)
+        blobs.delete(f"_prefect/{address.replace('/', '-')}")
 
 
 def kept_as(address: str) -> str:

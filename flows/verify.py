@@ -60,8 +60,8 @@ def clear_away(piece: Piece, store: Store) -> str:
     if piece.lease:
         drop(store.blobs, piece.owner)
         return f"{piece.label}: deleted; whoever works under it may work twice"
-    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds):
-        Checkpoints(store.blobs, piece.owner).discard(piece.checkpoint)
+    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds) as held:
+        Checkpoints(store.blobs.fenced(held), piece.owner).discard(piece.checkpoint)
     return f"{piece.label}: deleted; its training goes on from the one before"
 
 
@@ -75,8 +75,8 @@ def before(step: Step, store: Store) -> str | None:
 
 def discard(step: Step, store: Store) -> None:
     """Under the step's lease, so that nobody is at work on it."""
-    with lease(store.blobs, step.address, ttl=settings().lease_seconds):
-        store.discard(step.stage.name, step.fingerprint)
+    with lease(store.blobs, step.address, ttl=settings().lease_seconds) as held:
+        store.fenced(held).discard(step.stage.name, step.fingerprint)
 
 
 def refill(step: Step, store: Store) -> int:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from infra import hub
 from infra.checkpoints import Checkpoints
+from infra.errors import Unavailable
 from infra.launch import Launcher
-from infra.lease import lease
+from infra.lease import Lease, lease
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
@@ -125,17 +126,19 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
         on_wait=waiting,
         done=lambda: find() is not None,
         pause=launcher.pause,
-    ):
+    ) as held:
         if found := find():
             observe(step, "found", 0, 0, "")
             return found
+        if held is None:
+            raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
         observe(step, "running", 0, 0, "")
-        made = make(step, store, launcher, observe)
+        made = make(step, held, store.fenced(held), launcher, observe)
     observe(step, "done", 0, 0, "")
     return made
 
 
-def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
+def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
     run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +160,7 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
             provenance=provenance(),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
-            attempt=uuid.uuid4().hex,
+            attempt=f"{held.epoch}-{uuid.uuid4().hex}",
         ),
     )
     Checkpoints(store.blobs, step.address).drop()
