@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from flows.place import Place
-from flows.recipe import Recipe
+from flows.config.recipe import Recipe
+from flows.workspace import Place
 from infra import hub
 from infra.errors import BadInput
+from tasks.doctor.findings import Finding
 from tasks.execution import ensure
-from tasks.models.findings import Finding
 from tasks.models.stage import Folder, Hub
 from tasks.responses.engines import Endpoint
-from tasks.scores.kinds import Reading
+from tasks.scores.settings import Reading, SequenceClassifier
 from tasks.stage import Step, lineage
 
 NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
@@ -34,7 +34,7 @@ def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
     prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
-        place.launcher.run("tasks.models.examine", {"models": models, "prompts": str(prompts)}, out)
+        place.launcher.run("tasks.doctor.examine", {"models": models, "prompts": str(prompts)}, out)
         return found + [Finding(**one) for one in json.loads((out / "findings.json").read_text())["findings"]]
     finally:
         shutil.rmtree(out, ignore_errors=True)
@@ -60,11 +60,13 @@ def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
         asked.append((source.name, source.model, {"max_new_tokens": own, "context": source.context}))
     rewards = {"reward": recipe.reward, "judge": recipe.evaluation.judge} | {one.name: one for one in recipe.jury}
     for name, one in rewards.items():
-        asked.append((name, one.model, {"scored": one.scoring.max_length} if isinstance(one.scoring, Reading) else {}))
+        lengths = {"scored": one.scoring.max_length} if isinstance(one.scoring, Reading) else {}
+        asked.append((name, one.model, lengths))
     for name, model, lengths in asked:
         engine = recipe.how.engine(name)
         if isinstance(model, Folder | Hub) and not (isinstance(engine, Endpoint) and engine.speaks == "chat"):
             said = {"name": name, "origin": origin(model), "answers": "max_new_tokens" in lengths}
+            said["classifies"] = name in rewards and isinstance(rewards[name].scoring, SequenceClassifier)
             yield said | NO_LENGTHS | lengths, files_of(model)
 
 
@@ -100,7 +102,7 @@ def prompts_of(last: Step) -> Step:
 
 def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:
     if red := stopping(recipe, examine(recipe, last, place)):
-        lines = "\n".join(f"  {one.model}.{one.check}: {one.text}" for one in red)
+        lines = "\n".join(f"  {one.model}.{one.check}: {one.text}{one.hint and f'; {one.hint}'}" for one in red)
         raise BadInput(
             f"the doctor finds what a run would pay for (fuse doctor says more; [doctor.accepted] takes a reason):\n{lines}"
         )

@@ -1,9 +1,9 @@
 """Evaluating models alone: any models on any suites, each suite a chain of its own that ends in its results."""
 
-from flows.examination import Collective, Examination, Examined, OfRecipe, Outputs
+from flows.config.examination import Collective, Examination, Examined, OfRecipe, Outputs
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.suite_chains import suite_chains
-from flows.written import load
+from flows.suites.chains import suite_chains
 from infra.errors import BadInput
 from tasks.models.stage import obtain_model
 from tasks.stage import Step

@@ -24,6 +24,7 @@ class Planned:
     state: str  # found | to do | extends | not needed
     manifest: Manifest | None = None
     reasons: list[str] = field(default_factory=list)
+    urgency: int = 0  # how many steps follow on it, one after the other
 
     @property
     def runs(self) -> bool:
@@ -43,6 +44,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
     needed = {address for last in lasts for address in needed_addresses(last, found)}
     known: dict[str, list[Manifest]] = {}
     planned: dict[str, Planned] = {}
+    follow = followers(steps)
     for step in steps:
         if manifest := manifests[step.address]:
             planned[step.address] = Planned(step, "found", manifest)
@@ -53,8 +55,18 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
             held = sum(entry.rows for entry in store.parts(step.pool)) if step.pool else 0
             reasons = [f"{held:,} rows in place"] if held else []
             reasons += why_new(step, known[step.stage.name], planned)
-            planned[step.address] = Planned(step, "extends" if held else "to do", None, reasons)
+            state = "extends" if held else "to do"
+            planned[step.address] = Planned(step, state, None, reasons, follow[step.address])
     return list(planned.values())
+
+
+def followers(steps: Sequence[Step]) -> dict[str, int]:
+    """Of each address, how many steps wait for it, one after the other. Inputs come before their users in `steps`."""
+    follow = {step.address: 0 for step in steps}
+    for step in reversed(steps):
+        for item in (item for items in step.inputs.values() for item in items):
+            follow[item.address] = max(follow[item.address], follow[step.address] + 1)
+    return follow
 
 
 def needed_addresses(last: Step, found: set[str]) -> set[str]:

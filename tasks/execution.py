@@ -13,16 +13,19 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
+from pydantic import BaseModel, Field
+
 from infra import hub
 from infra.checkpoints import Checkpoints
 from infra.errors import Unavailable
-from infra.launch import Launcher
+from infra.launch import HERE, Environment, Launcher
 from infra.lease import Lease, lease
+from infra.ledger import Request
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Store
-from tasks.shares import Share
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
@@ -32,6 +35,25 @@ Observer = Callable[[Step, str, int, int, str], None]  # step, what it does, don
 
 def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
     """The observer of those who do not look."""
+
+
+class Share(BaseModel, frozen=True, extra="forbid"):
+    """One of so many: `number` counts from 1."""
+
+    number: int = Field(gt=0)
+    of: int = Field(gt=0)
+
+    def __str__(self) -> str:
+        return f"share {self.number} of {self.of}"
+
+    @property
+    def name(self) -> str:
+        """As a part of a path."""
+        return f"{self.number}-of-{self.of}"
+
+    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
+        return rows[rows.iloc[:, 0].map(lambda prompt: int(prompt[:8], 16) % self.of == self.number - 1).astype(bool)]
 
 
 @dataclass
@@ -45,6 +67,7 @@ class Run:
     observe: Observer = watch_nothing
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # of the rows; then they are all that is made, and no artifact
+    urgency: int = 0  # how many steps follow on it, one after the other
 
     @property
     def folder(self) -> Path:
@@ -74,14 +97,27 @@ class Run:
     def count(self, **numbers: float | int | str) -> None:
         self.counts.update(numbers)
 
+    def request(self, rows: int = 0) -> Request:
+        """What one of the step's programs asks for, `rows` being those that it makes."""
+        return Request(self.step.gpus, self.step.label, self.urgency, rows)
+
+    def waits(self, text: str) -> None:
+        self.observe(self.step, text, 0, 0, "")
+
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.observe(self.step, "running", done, total, unit)
 
     def program(
-        self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0, group: int = 0
+        self,
+        module: str,
+        job: dict,
+        watch: Callable[[], None] = lambda: None,
+        before: int = 0,
+        group: int = 0,
+        environment: Environment = HERE,
     ) -> Path:
         """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already.
-        A `group` of processes shares the threads."""
+        A `group` of processes shares the threads; another `environment` has libraries that this one has not."""
         out = self.scratch / "program"
         self.observe(self.step, "queued", 0, 0, "")
         started = False
@@ -95,7 +131,9 @@ class Run:
             self._relay(out / "progress.json", before)
 
         threads = max(1, self.launcher.threads // max(group, 1))
-        self.count(**self.launcher.run(module, {**job, "threads": threads}, out, look, group))
+        job, wait = {**job, "threads": threads}, self.waits
+        summary = self.launcher.run(module, job, out, look, group, environment, request=self.request(), on_wait=wait)
+        self.count(**summary)
         return out
 
     def keep(self, out: Path, *names: str) -> None:
@@ -109,7 +147,9 @@ class Run:
             self.progress(before + at["done"], before + at["total"], at["unit"])
 
 
-def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> Manifest:
+def ensure(
+    step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+) -> Manifest:
     """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
 
     def find() -> Manifest | None:
@@ -133,14 +173,14 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
         if held is None:
             raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
         observe(step, "running", 0, 0, "")
-        made = make(step, held, store.fenced(held), launcher, observe)
+        made = make(step, held, store.fenced(held), launcher, observe, urgency)
     observe(step, "done", 0, 0, "")
     return made
 
 
-def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
+def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe)
+    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
     manifest = store.publish(
@@ -168,12 +208,16 @@ def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Obs
     return manifest
 
 
-def make_share(step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> dict:
+def make_share(
+    step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+) -> dict:
     """The rows of a share come to the step's pool; returns what was counted. Whoever makes the step finds them there, and
     makes what is not there."""
     if store.manifest(*step.address.split("/")):
         return {}
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share)
+    run = Run(
+        step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share, urgency=urgency
+    )
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs_of(step, store))
     shutil.rmtree(run.scratch)

@@ -45,6 +45,16 @@ class How(Exact):
         """How many runs of the work pool make its rows at once."""
         return 1
 
+    @property
+    def programs(self) -> int:
+        """How many programs share the work of such a run."""
+        return 1
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs each of these programs needs."""
+        return 0
+
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -95,6 +105,7 @@ class Stage:
         None  # what sets its rows apart, if it has rows
     )
     rows_since: str = ""  # the version that first made its rows as they are still made; none: this one
+    gpus: Callable[[Any, Any], int] = lambda what, how: how.gpus  # that each of its programs needs
 
     @property
     def name(self) -> str:
@@ -108,9 +119,9 @@ class Stage:
 
 
 def stage(
-    title: str, version: str, rows: Callable | None = None, rows_since: str = ""
+    title: str, version: str, rows: Callable | None = None, rows_since: str = "", gpus: Callable = Stage.gpus
 ) -> Callable[[Callable[..., None]], Stage]:
-    return lambda work: Stage(title, version, work, rows, rows_since)
+    return lambda work: Stage(title, version, work, rows, rows_since, gpus)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +146,11 @@ class Step:
     def fingerprint(self) -> str:
         upstream = {name: [step.fingerprint for step in steps] for name, steps in self.inputs.items()}
         return digest({"stage": self.stage.name, "version": self.stage.version, "what": self.what, "inputs": upstream})
+
+    @property
+    def gpus(self) -> int:
+        """That one of its programs needs; of several, each."""
+        return self.stage.gpus(self.what, self.how)
 
     @property
     def pool(self) -> str | None:

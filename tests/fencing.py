@@ -9,9 +9,9 @@ from pathlib import Path
 from infra.checkpoints import Checkpoints
 from infra.launch import Launcher
 from infra.store import Store
-from tasks import checkpoints
 from tasks.execution import Run, ensure
 from tasks.stage import How, Step, What, stage
+from tasks.training.resumable import commit
 
 POOL = f"fencing/{'a' * 40}"
 
@@ -42,7 +42,7 @@ def write(run: Run, what: Writing, how: Signs) -> None:
         kept.mkdir(parents=True)
         (kept / "weights").write_text(f"{os.getpid()}")
         stored = Checkpoints(run.store.blobs, run.step.address)
-        checkpoints.commit(stored, run.scratch / "program", run.scratch / "committing")
+        commit(stored, run.scratch / "program", run.scratch / "committing")
     if what.kind != "artifact":
         me.with_suffix(".written").touch()
         time.sleep(300)

@@ -17,9 +17,9 @@ import pytest
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from infra.lease import lease
-from tasks.crew import Crew, dealt
 from tasks.execution import ensure
-from tasks.pool import make_missing, read, write
+from tasks.rows.pool import make_missing, read, write
+from tasks.rows.workers import Crew, dealt
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
 from tests.workplace import Workplace

@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from e2e.home import wait_until
 
 from tests.fencing import written
 from tests.infra.conftest import place
 from tests.infra.seaweed import seaweed
+from tests.patience import end_of, wait_until
 
 __all__ = ["place", "seaweed"]
 ROOT = Path(__file__).parents[1]
@@ -40,34 +40,34 @@ def test_a_worker_that_was_paused_writes_nothing_beside_its_successor(place, tmp
     objects = lambda: {path for path in place.blobs().list("") if not path.startswith(("_leases", "_probe"))}
     with ExitStack() as stack:
         paused = stack.enter_context(worker(place, kind, folder))
-        wait_until(lambda: sign(paused).exists(), 60)
+        wait_until(lambda: sign(paused).exists())
         paused.send_signal(signal.SIGSTOP)
         successor = stack.enter_context(worker(place, kind, folder))
-        wait_until(lambda: sign(successor).exists(), 60)
+        wait_until(lambda: sign(successor).exists())
         sign(paused, ".go").touch()
         paused.send_signal(signal.SIGCONT)
-        wait_until(lambda: paused.poll() is not None or objects(), 60)
+        wait_until(lambda: paused.poll() is not None or objects())
         assert objects() == set()
-        _, told = paused.communicate(timeout=60)
-        assert objects() == set() and paused.returncode == 1 and "LeaseLost" in told
+        ended = end_of(paused)
+        assert objects() == set() and ended.returncode == 1 and "LeaseLost" in ended.stderr
         sign(successor, ".go").touch()
         if kind == "artifact":
-            assert successor.wait(60) == 0
+            assert end_of(successor).returncode == 0
             store, address = place.store(), written(kind, str(folder)).address
             assert store.manifest(*address.split("/")).attempt.startswith("2-")
         else:
-            wait_until(lambda: sign(successor, ".written").exists(), 60)
+            wait_until(lambda: sign(successor, ".written").exists())
             assert objects()
 
 
 def test_a_worker_that_was_paused_and_has_no_successor_goes_on(place, tmp_path):
     (folder := tmp_path / "signs").mkdir()
     with worker(place, "artifact", folder) as process:
-        wait_until(lambda: (folder / f"{process.pid}").exists(), 60)
+        wait_until(lambda: (folder / f"{process.pid}").exists())
         process.send_signal(signal.SIGSTOP)
         time.sleep(2)  # its lease has expired
         (folder / f"{process.pid}.go").touch()
         process.send_signal(signal.SIGCONT)
-        assert process.wait(60) == 0
+        assert end_of(process).returncode == 0
     address = written("artifact", str(folder)).address
     assert place.store().manifest(*address.split("/")).attempt.startswith("1-")

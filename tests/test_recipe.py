@@ -2,11 +2,12 @@
 
 import pytest
 
+from flows.config.loading import SHIPPED, load
+from flows.config.recipe import slots
 from flows.fusion import fusion
-from flows.recipe import slots
-from flows.written import SHIPPED, load
 from infra.errors import BadInput
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
@@ -107,7 +108,6 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs={kind='same-source', gap={low=0.2, high=0.1}}", "pairs.gap: high 0.1 is below low 0.2"),
         ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile lies in [0, 1]"),
         ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
-        ("pairs={kind='math'}", "pairs.kind: 'math' needs checks"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
         ("wrpo.source_worst=true", "pairs.kind: 'wrpo' fills no source_worst, which 'wrpo' reads"),
         (
@@ -117,7 +117,7 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
         ("checks={seconds=0}", "checks.seconds: Input should be greater than 0, not 0"),
         ("checks.where='here'", "checks.where: there is no such field (value 'here')"),
-        ("records={kind='best-correct'}", "records.kind: 'best-correct' needs checks"),
+        ("checks.kind='verbatim'", "checks.kind: Input should be 'by-gold' or 'exact', not 'verbatim'"),
         ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
         ("how.engines.nobody={kind='vllm'}", "how.engines: there is no model 'nobody'"),
         ("how.engines.SFT={kind='endpoint', urls=['http://u/v1'], model='m'}", "how.engines.SFT: it is trained here"),
@@ -142,6 +142,13 @@ def test_a_bad_field_is_named_with_its_value(override, message):
         fusion(load("demo", [override]))
     assert message in str(problem.value)
     assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(("field", "kind"), [("pairs", "math"), ("records", "best-correct")])
+def test_a_rule_about_correctness_needs_checks(tmp_path, field, kind):
+    recipe = str(write_recipe(tmp_path))
+    with pytest.raises(BadInput, match=f"{field}.kind: '{kind}' needs checks of the responses"):
+        load(recipe, [f"{field}={{kind='{kind}'}}"])
 
 
 def test_a_missing_recipe_names_the_shipped_ones():

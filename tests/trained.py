@@ -18,7 +18,7 @@ from tasks.execution import Run, ensure
 from tasks.records import SFT_RECORD
 from tasks.sft.stage import SFT, train_sft
 from tasks.stage import How, Step, What, stage
-from tasks.training import TrainingHow
+from tasks.training.settings import TrainingHow
 
 FEWER = 60  # epochs of a training that a flow brings
 
@@ -49,9 +49,9 @@ def step(every: int, learning_rate: float = 1e-3, epochs: int = 200) -> Step:
 def bring_by_flow(folder: Path) -> None:
     from prefect import flow
 
-    from flows.orchestrate import PAGE, attempt, result_storage
-    from flows.place import Place
     from flows.plan import plan_all
+    from flows.run.orchestrate import PAGE, attempt, result_storage
+    from flows.workspace import Place
 
     place = Place(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
 

@@ -5,20 +5,20 @@ JOB {rows, what, how, threads}; writes OUT/part-*.parquet.
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 import pyarrow.parquet as pq
 
-from tasks.checks import sandbox
-from tasks.checks.extraction import program_in
 from tasks.checks.gold import suite_in
-from tasks.checks.judge import Limits, Suite, Verdict, judge
-from tasks.checks.sandbox import Sandbox
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.sandbox.outside import Sandbox
+from tasks.checks.verdicts import Limits, Suite, Verdict, judge
 from tasks.checks.worker import Worker
-from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
+from tasks.rows.parts import write_part
 
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
@@ -26,15 +26,16 @@ SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked
 def check(job: dict, out: Path, progress: Progress) -> dict:
     rows, what, threads = pq.read_table(job["rows"]).to_pylist(), job["what"], job["threads"]
     limits = Limits(what["seconds"], what["memory_megabytes"])
-    kinds = {gold: kind_of(gold) for gold in {row["gold"] for row in rows}}
+    read = Exactly if what["kind"] == "exact" else kind_of
+    kinds = {gold: read(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box = None
         if any(isinstance(kind, Suite) for kind in kinds.values()):
-            box = stack.enter_context(sandbox.find())
+            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"]))
         workers: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(threads):
-            workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
-        stack.callback(lambda: [workers.get().end() for _ in range(threads)])
+        for _ in range(threads if read is kind_of else 0):
+            workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
+            stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         size = job["how"]["batch_size"]
         for start in range(0, len(rows), size):
@@ -46,6 +47,13 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     return {f"ran_in_{box.means}": ran} if box else {}
 
 
+@dataclass(frozen=True)
+class Exactly:
+    """A gold that a response has to spell."""
+
+    text: str
+
+
 def kind_of(gold: str) -> Suite | str | Verdict:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
@@ -54,11 +62,16 @@ def kind_of(gold: str) -> Suite | str | Verdict:
         return Verdict("unchecked", reason=str(problem))
 
 
-def checked(row: dict, kind: Suite | str | Verdict, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
-    name = "math" if isinstance(kind, str) else "code"
+def checked(
+    row: dict, kind: Suite | str | Verdict | Exactly, box: Sandbox | None, limits: Limits, workers: SimpleQueue
+) -> dict:
+    name = "math" if isinstance(kind, str) else "exact" if isinstance(kind, Exactly) else "code"
     match kind:
+        case Exactly(text):
+            same = row["text"].strip() == text.strip()
+            verdict = Verdict("passed" if same else "failed", int(same), 1)
         case Suite():
-            verdict = judge(box, program_in(row["text"], kind.entry_point), kind, limits)
+            verdict = judge(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind
         case _:

@@ -1,10 +1,10 @@
-"""The program in a response: of its fenced Python blocks the last that defines what the tests call, with the blocks before it
-where it needs them, or all of its text."""
+"""Finds the program in a response: of its fenced Python blocks the last that defines what the tests call, with the blocks
+before it where it needs them, or the whole text. Runs inside the sandbox only."""
 
 import re
 from textwrap import dedent
 
-from tasks.checks.names import unresolved
+from tasks.checks.names import TOO_DEEP, find_unbound_names
 
 BLOCK = re.compile(
     r"^[ \t]*(?P<fence>```|~~~)[`~]*[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*(?P=fence)|\Z)", re.DOTALL | re.MULTILINE
@@ -13,23 +13,24 @@ PYTHON = ("", "python", "python3", "py")
 DEFINITION = re.compile(r"^(?:(?:async )?(?:def|class)\s+(\w+)|(\w+)\s*(?::[^=\n]+)?=\s*lambda\b)", re.MULTILINE)
 
 
-def program_in(text: str, entry_point: str) -> str:
+def extract_program(text: str, entry_point: str) -> str:
     blocks = [dedent(code) for _, language, code in BLOCK.findall(text) if language.lower() in PYTHON]
     if not blocks:
         return text
     name = re.match(r"\w*", entry_point).group()
-    defining = [place for place, code in enumerate(blocks) if name in defined(code) or (not name and defined(code))]
+    defined = [find_definitions(code) for code in blocks]
+    defining = [place for place, names in enumerate(defined) if name in names or (not name and names)]
     chosen = (defining or [len(blocks) - 1])[-1]
-    return "\n".join(blocks[: chosen + 1]) if needs_more(blocks[chosen]) else blocks[chosen]
+    return "\n".join(blocks[: chosen + 1]) if chosen and needs_more(blocks[chosen]) else blocks[chosen]
 
 
-def defined(code: str) -> set[str]:
+def find_definitions(code: str) -> set[str]:
     return {name for found in DEFINITION.findall(code) for name in found if name}
 
 
 def needs_more(code: str) -> bool:
-    """Whether it uses names that an earlier block may hold."""
+    """True if the code uses names that an earlier block may define."""
     try:
-        return bool(unresolved(code))
-    except (SyntaxError, ImportError, ValueError, RecursionError):
+        return bool(find_unbound_names(code))
+    except (SyntaxError, ValueError, *TOO_DEEP):
         return False

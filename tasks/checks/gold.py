@@ -7,7 +7,7 @@ Python with an assert in it. Everything else is a right answer.
 import ast
 import json
 
-from tasks.checks.judge import Suite
+from tasks.checks.verdicts import Suite
 
 
 def suite_in(gold: str) -> Suite | None:

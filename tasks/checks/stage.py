@@ -6,15 +6,16 @@ a row too, which says why, and is counted.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 from pydantic import Field
 
-from infra.errors import BadInput
+from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import CHECK
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -22,8 +23,13 @@ WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "rea
 
 
 class Checking(What):
-    """What a check may take; who takes longer is not correct."""
+    """How responses are checked, and what a check may take; who takes longer is not correct."""
 
+    kind: Literal["by-gold", "exact"] = Field(
+        "by-gold",
+        description="by-gold: tests are run, any other gold is compared as mathematics; exact: a response is correct if "
+        "it is the gold's text, apart from white space around it",
+    )
     seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
     memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
     answer_seconds: float = Field(
@@ -33,6 +39,11 @@ class Checking(What):
 
 class CheckingHow(How):
     batch_size: int = Field(256, gt=0, description="responses between two commits: what a kill may cost")
+    sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
+        ("bubblewrap", "namespaces", "landlock"),
+        min_length=1,
+        description="the first that holds on the machine is taken",
+    )
 
 
 def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -40,7 +51,7 @@ def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 
-@stage("reward checks", version="4", rows=same_rows)
+@stage("reward checks", version="5", rows=same_rows)
 def check_responses(
     run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
 ) -> None:
@@ -48,12 +59,20 @@ def check_responses(
     golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold"])
     asked = texts.drop_duplicates("content_id").merge(golds, on="prompt_id", validate="many_to_one")
     there = asked["gold"].fillna("").str.strip() != ""
-    if not there.any():
-        raise BadInput("checks: no prompt has a gold (a right answer, or tests) to check responses with")
-    wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
-    wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
-    job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
-    rows = fill(run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job)
-    rows = pd.concat([rows, asked.loc[~there, ["content_id"]].assign(**WITHOUT)], ignore_index=True)
+    rows = asked.loc[~there, ["content_id"]].assign(**WITHOUT).reindex(columns=CHECK.names)
+    if there.any():
+        wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
+        wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
+        job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
+        made = fill(
+            run,
+            wanted,
+            ["content_id", "gold_id"],
+            CHECK,
+            "tasks.checks.check",
+            job,
+            environment=Environment(closed=True),
+        )
+        rows = pd.concat([made, rows], ignore_index=True)
     run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
     write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

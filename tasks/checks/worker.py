@@ -3,18 +3,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-from tasks.checks.waiting import readable
+from infra.settings import ROOT, allowed_environment
+from tasks.checks.sandbox.waiting import readable
 
+START = "import sys; sys.path.append({root!r}); from {module} import main; sys.path.remove({root!r}); main()"
 START_SECONDS = 120  # it has libraries to load
 
 
 class Worker:
-    """`python -m MODULE`: says that it is ready, then takes a line of JSON and gives one. It stays in our process group."""
+    """`main()` of a module of ours: says that it is ready, then takes a line of JSON and gives one. It stays in our process
+    group, works in `folder`, and has no secret in its environment and no folder of the project to import from."""
 
-    def __init__(self, module: str, seconds: float):
-        self.module, self.seconds = module, seconds
+    def __init__(self, module: str, seconds: float, folder: Path):
+        self.module, self.seconds, self.folder = module, seconds, folder
         self.process: subprocess.Popen | None = None
 
     def ask(self, question: dict) -> Any:
@@ -30,9 +34,15 @@ class Worker:
         return self.heard(self.seconds)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self.module]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **pipes)
+        code = START.format(root=str(ROOT), module=self.module)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=allowed_environment(),
+        )
         try:
             self.heard(START_SECONDS)
         except (TimeoutError, ChildProcessError) as problem:

@@ -1,6 +1,6 @@
 """Measuring a checked suite: leaves `results.json`, every model's share of right answers, and McNemar's test of differences.
 
-What is right the checks say (answers compared, programs run against tests); an answer that could not be checked is not
+The checks say what is right (answers compared, programs run against tests); an answer that could not be checked is not
 right, and is counted. No judge, and the same shape of results as with one.
 """
 
@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.evaluation.degenerate import flags
 from tasks.evaluation.statistics import interval, mcnemar, say_over_family
+from tasks.evaluation.verdicts import add_verdicts, find_obstacle, has_gold, read_verdicts
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -27,14 +29,17 @@ class CheckedResults(What):
     seed: Seed
 
 
-@stage("checked results", version="2")
+@stage("checked results", version="3")
 def measure_checked(
     run: Run, what: CheckedResults, how: How, prompts: Manifests, responses: Manifests, checks: Manifests
 ) -> None:
-    golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "messages"]).dropna()
+    golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "messages"])
+    golds = golds[has_gold(golds["gold"])]
     made = zip(what.models, responses, checks, strict=True)
-    said = {name: answers(run, responded, checked, golds) for name, responded, checked in made}
-    right = {name: (rows["score"] == 1).to_numpy() for name, rows in said.items()}
+    said = {name: answers(run, name, responded, checked, golds) for name, responded, checked in made}
+    if obstacle := find_obstacle(list(said.values())):
+        raise BadInput(f"{what.suite}: there is no accuracy: {obstacle}")
+    right = {name: (rows["check"] == 1).to_numpy() for name, rows in said.items()}
     found = {
         "suite": what.suite,
         "judge": "gold",
@@ -57,14 +62,13 @@ def measure_checked(
     run.count(rows=sum(map(len, said.values())), prompts=len(golds))
 
 
-def answers(run: Run, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
+def answers(run: Run, name: str, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
     """A model's first answer to each prompt with a gold, and what the checks said of it; a prompt that it has no answer to is
     not right, and is missing."""
     columns = ["prompt_id", "sample_index", "text", "content_id"]
     rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=columns)
-    scores = pd.read_parquet(run.file(checks, "scores.parquet"), columns=["content_id", "score"])
     rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", how="left", validate="one_to_one")
-    return rows.merge(scores, on="content_id", how="left", validate="many_to_one").sort_values("prompt_id")
+    return add_verdicts(rows, read_verdicts(run, checks), name).sort_values("prompt_id")
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int | float]:
@@ -74,7 +78,7 @@ def counts(rows: pd.DataFrame) -> dict[str, int | float]:
     return {
         "questions": len(rows) + missing,
         "missing": missing,
-        "invalid": int(rows["score"].isna().sum()),
+        "invalid": int(rows["check"].isna().sum()),
         "flagged": empty,
         "length": float(rows["text"].str.len().mean()) if len(rows) else 0.0,
     }
@@ -87,7 +91,7 @@ def examples(said: dict[str, pd.DataFrame]) -> list[dict]:
         {
             "prompt": next(iter(said.values()))["messages"].iloc[place][-1]["content"],
             "answers": [
-                {"model": name, **shown(row["text"], words.get(row["score"], "not checked"))}
+                {"model": name, **shown(row["text"], words.get(row["check"], "not checked"))}
                 for name, row in ((name, rows.iloc[place]) for name, rows in said.items())
             ],
         }

@@ -1,6 +1,6 @@
 """Evaluation: leaves `answers.parquet` (a row per model and held-out prompt) and `results.json` (rates with intervals).
 
-Two measures: accuracy, where a program can check the answer against the prompt's gold one, and the win rate against one
+Two measures: accuracy, of the prompts with a gold, as the recipe's checks judge the answers; and the win rate against one
 answer of each source, decoded alike, as a judge scores them that did not build the data. Ties count a half.
 """
 
@@ -13,6 +13,7 @@ from pydantic import Field
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.evaluation.statistics import interval
+from tasks.evaluation.verdicts import NO_CHECKS, add_verdicts, find_obstacle, has_gold, read_verdicts
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -29,7 +30,7 @@ class Evaluation(What):
     seed: Seed
 
 
-@stage("evaluation", version="1")
+@stage("evaluation", version="2")
 def evaluate(
     run: Run,
     what: Evaluation,
@@ -38,24 +39,28 @@ def evaluate(
     splits: Manifests,
     answers: Manifests,
     scores: Manifests,
+    checks: Manifests,
 ) -> None:
+    """`checks`: of each model's answers, in the order of `answers`; none where the recipe has no checks."""
     held_out = held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
-    names = (*what.models, *what.opponents, *what.collectives)
-    table = pd.concat(
-        [one_answer(run, name, manifest, held_out, values) for name, manifest in zip(names, answers, strict=True)],
-        ignore_index=True,
+    made = zip(
+        (*what.models, *what.opponents, *what.collectives), answers, checks or (None,) * len(answers), strict=True
     )
+    table = pd.concat([one_answer(run, *one, held_out, values) for one in made], ignore_index=True)
     table = answered_by_all(run, table)
+    obstacle = find_obstacle([table[has_gold(table["gold"])]]) if checks else NO_CHECKS
+    table["correct"] = find_correct(table, obstacle)
     table["win_rate"] = wins(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
-    results = [result(name, table, what) for name in names]
+    results = [result(name, table, what) for name in table["model"].unique()]
     changes = all_differences(table, what)
     (run.folder / "results.json").write_text(
         json.dumps(
             {
                 "held_out": table["prompt_id"].nunique(),
                 "confidence": what.confidence,
+                "no_accuracy": obstacle,
                 "results": results,
                 "differences": changes,
             },
@@ -71,8 +76,10 @@ def held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.Data
     return rows[rows["prompt_id"].isin(parts.loc[parts["part"] == "held_out", "prompt_id"])]
 
 
-def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """A model's answer to each held-out prompt, its judge's score, and whether it is the gold answer."""
+def one_answer(
+    run: Run, name: str, manifest: Manifest, checks: Manifest | None, held_out: pd.DataFrame, values: pd.DataFrame
+) -> pd.DataFrame:
+    """A model's answer to each held-out prompt, its judge's score, and what the checks found."""
     rows = pd.read_parquet(
         run.file(manifest, "responses.parquet"), columns=["prompt_id", "text", "content_id", "tokens"]
     )
@@ -81,8 +88,15 @@ def one_answer(run: Run, name: str, manifest: Manifest, held_out: pd.DataFrame, 
     unscored = joined["score"].isna() & joined["text"].notna()
     if unscored.any():
         raise BadInput(f"evaluation: {int(unscored.sum())} held-out answers of {name!r} have no score")
-    joined["correct"] = (joined["text"].str.strip() == joined["gold"].str.strip()).where(joined["gold"].notna())
-    return joined
+    if checks is None:
+        return joined.assign(check=None, reason=NO_CHECKS)
+    return add_verdicts(joined, read_verdicts(run, checks), name)
+
+
+def find_correct(table: pd.DataFrame, obstacle: str | None) -> pd.Series:
+    """True or False where the prompt has a gold; None elsewhere, and everywhere if nothing was checked."""
+    right = (table["check"] == 1).astype(object)
+    return right.where(has_gold(table["gold"]) & (obstacle is None), None)
 
 
 def answered_by_all(run: Run, table: pd.DataFrame) -> pd.DataFrame:
@@ -114,6 +128,7 @@ def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
         "model": name,
         "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
         "accuracy": rate(mine["correct"], what),
+        "unchecked": int((mine["correct"].notna() & mine["check"].isna()).sum()),
         "win_rate": rate(mine["win_rate"], what),
         "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
     }

@@ -14,8 +14,8 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.models.elsewhere import Program, ProgramIdentity, Served
-from tasks.models.weights import damage
+from tasks.models.served import Program, ProgramIdentity, Served
+from tasks.models.weights import NO_HEAD, damage, find_text_writer, read_json
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
@@ -121,7 +121,7 @@ Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served
 def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
-            run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
+            run.keep(run.program("tasks.demo.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
         case Existing():
@@ -170,6 +170,12 @@ def leads_out(file: Path) -> bool:
     folder, target = file.parent.resolve(), file.resolve()
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return not any(target.is_relative_to(place) for place in (folder, blobs))
+
+
+def check_classifier(field: str, model: Folder) -> None:
+    """Raises BadInput for a folder that by its config writes text: a classifier made of it has a head without training."""
+    if name := find_text_writer(read_json(Path(model.path) / "config.json")):
+        raise BadInput(f"{field}.path: {model.path!r} holds {name}, which writes text; {NO_HEAD}")
 
 
 def model_files(folder: Path) -> list[Path]:

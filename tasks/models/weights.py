@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+NO_HEAD = "as a sequence classifier it would score with an untrained head"
 LARGEST_HEADER = 100_000_000  # as the safetensors library has it
 
 
@@ -21,6 +22,13 @@ def damage(folder: Path) -> str | None:
     except ValueError as problem:
         return str(problem)
     return None
+
+
+def find_text_writer(config: dict) -> str | None:
+    """The class named by a configuration, if it writes text instead of giving a score."""
+    classes = config.get("architectures") or []
+    writes = lambda name: str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+    return next((str(name) for name in classes if writes(name)), None) if isinstance(classes, list) else None
 
 
 def read_json(file: Path) -> Any:

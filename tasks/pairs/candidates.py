@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import cores
+from tasks.records import CUT_OFF
 
 BATCH = 8192  # rows of text in memory at once, beside those that are wanted
 MIXERS = np.array(
@@ -21,15 +22,16 @@ NONE = pd.DataFrame(
     {
         **{name: pd.Series(dtype="int32") for name in ("prompt", "source", "sample", "row", "tokens")},
         **{name: pd.Series(dtype="float64") for name in ("score", "check")},
+        "cut_off": pd.Series(dtype=bool),
         "content": pd.Series(dtype="uint64"),
     }
 )
 
 
 def read(responses: Path, scores: Path, checks: Path | None, source: int, prompts: pa.Array) -> pd.DataFrame:
-    """One model's responses to these prompts: the prompt's place in `prompts`, the row in the file, score and check;
-    NaN where a response has none."""
-    columns = ["prompt_id", "sample_index", "content_id", "tokens"]
+    """One model's responses to these prompts: the prompt's place in `prompts`, the row in the file, whether it was cut off,
+    score and check; NaN where a response has none."""
+    columns = ["prompt_id", "sample_index", "content_id", "tokens", "finish_reason"]
     rows = pq.read_table(responses, columns=columns, read_dictionary=["prompt_id"])
     prompt = places(rows["prompt_id"], prompts)
     asked = np.flatnonzero(prompt >= 0)
@@ -42,6 +44,7 @@ def read(responses: Path, scores: Path, checks: Path | None, source: int, prompt
         "sample": rows["sample_index"].to_numpy(),
         "row": asked.astype("int32"),
         "tokens": rows["tokens"].to_numpy(),
+        "cut_off": pc.equal(rows["finish_reason"], CUT_OFF).fill_null(False).to_numpy(),
         "score": looked_up(content, scores),
         "content": keys(words(content)),
     }

@@ -1,4 +1,6 @@
-"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
+"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/results/export.py`.
+
+Other trainers put an end token after every response; `finish_reason` says which were cut off ("length").
 
 A record with more than two responses holds pairs of several kinds; each kind is a table of its own, for a trainer to learn
 from one or the other. Roles, not rules, decide which there are.
@@ -46,7 +48,7 @@ def trl_sft(records: pa.Table) -> pa.Table:
         {
             "prompt": records["messages"],
             "completion": as_messages(records["response"]),
-            **{name: records[name] for name in ("prompt_id", "source", "score")},
+            **{name: records[name] for name in ("prompt_id", "source", "score", "finish_reason")},
         }
     )
 
@@ -72,6 +74,8 @@ def trl_preference(records: pa.Table, kind: str) -> pa.Table:
             "prompt_id": rows["prompt_id"],
             "score_chosen": rows[f"{better}_score"],
             "score_rejected": rows[f"{worse}_score"],
+            "finish_reason_chosen": rows[f"{better}_finish_reason"],
+            "finish_reason_rejected": rows[f"{worse}_finish_reason"],
         }
     )
 
@@ -87,7 +91,8 @@ def factory_sft(records: pa.Table) -> Iterator[dict]:
     """LLaMA-Factory's sharegpt form with OpenAI's names."""
     for row in (row for rows in slices(records) for row in rows.to_pylist()):
         answer = {"role": "assistant", "content": row["response"]}
-        yield {"messages": [*row["messages"], answer], "prompt_id": row["prompt_id"], "source": row["source"]}
+        more = {name: row[name] for name in ("prompt_id", "source", "finish_reason")}
+        yield {"messages": [*row["messages"], answer], **more}
 
 
 def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
@@ -97,7 +102,7 @@ def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
             "messages": row["prompt"],
             "chosen": row["chosen"][0],
             "rejected": row["rejected"][0],
-            **{name: row[name] for name in ("prompt_id", "score_chosen", "score_rejected")},
+            **{name: value for name, value in row.items() if name not in ("prompt", "chosen", "rejected")},
         }
 
 

@@ -34,6 +34,14 @@ class Gap(What):
 MARGIN = Field(0.0, ge=0, allow_inf_nan=False, description="chosen must score above rejected by more than this")
 
 
+Cut = Literal["dropped", "learned"]  # what becomes of a response that max_new_tokens ended
+CUT_REJECTED = Field(
+    "learned",
+    description="a rejected response that max_new_tokens cut off. learned: without an end token, as it did not end there: "
+    "with one, the training would learn that ending is bad; dropped: it is never the rejected one",
+)
+
+
 class Rule(What):
     """What a rule reads beside the prompts."""
 
@@ -50,9 +58,19 @@ class Rule(What):
         yield self
 
 
-class FromSources(Rule):
-    sources: tuple[str, ...] = Field((), description="only these sources' responses; empty: all sources'")
+class Choosing(Rule):
+    """A rule that chooses among responses by their scores."""
+
     min_tokens: int = Field(0, ge=0, description="a shorter response takes no part")
+    cut_chosen: Cut = Field(
+        "dropped",
+        description="a response that max_new_tokens cut off. dropped: it is never learned from as the best one; learned: it "
+        "may be, without an end token",
+    )
+
+
+class FromSources(Choosing):
+    sources: tuple[str, ...] = Field((), description="only these sources' responses; empty: all sources'")
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if not self.sources or name in self.sources)
@@ -67,20 +85,21 @@ class Wrpo(FromSources):
     rank: Literal[1, 2] = Field(1, description="y_ws is the best response of all sources, or the second best")
     source_worst: bool = Field(False, description="also y_ls, the worst response of all sources")
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
     @property
     def fills(self) -> tuple[str, ...]:
         return ("source_best", "own_best", "own_worst") + ("source_worst",) * self.source_worst
 
 
-class OnPolicy(Rule):
+class OnPolicy(Choosing):
     """y_wt over y_l: best over worst of the SFT model's own responses."""
 
     reads_own: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("own_best", "own_worst")
     kind: Literal["on-policy"]
-    min_tokens: int = Field(0, ge=0, description="a shorter response takes no part")
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Hybrid(FromSources):
@@ -90,6 +109,7 @@ class Hybrid(FromSources):
     fills: ClassVar[tuple[str, ...]] = ("source_best", "own_worst")
     kind: Literal["hybrid"]
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class SameSource(FromSources):
@@ -99,6 +119,7 @@ class SameSource(FromSources):
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["same-source"]
     gap: Gap = Gap()
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Math(FromSources):
@@ -110,6 +131,7 @@ class Math(FromSources):
     same_source: ClassVar[bool] = True
     kind: Literal["math"]
     gap: Gap | None = None
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Code(FromSources):
@@ -120,6 +142,7 @@ class Code(FromSources):
     kind: Literal["code"]
     same_source: bool = Field(False, description="as for math; else both are taken over all sources")
     gap: Gap | None = None
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Best(FromSources):

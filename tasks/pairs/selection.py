@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.pairs.rules import Best, BestCorrect, Code, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
+from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
 
 Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: none), row, score
 Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same words
@@ -25,14 +25,33 @@ class Selection:
     counts: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Responses that take part, in their order."""
+
+    sources: pd.DataFrame
+    own: pd.DataFrame
+
+    def allowed(self, cut: Cut) -> "Candidates":
+        """Without those that were cut off, unless they may be learned from."""
+        if cut == "learned":
+            return self
+        return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
+
+
 def select(rule: Rule, asked: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
     """`asked`: for each prompt whether the rule is to make a record of it. All of `sources` are the rule's."""
     counts: dict[str, int] = {}
-    sources, own = (ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own))
-    chosen = {role: laid_out(rows, len(asked)) for role, rows in choose(rule, sources, own, len(asked)).items()}
-    why_not = missing(rule, chosen, sources, len(asked))
+    everything = Candidates(*(ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own)))
+    counts["responses_cut_off"] = int(sum(rows["cut_off"].sum() for rows in (everything.sources, everything.own)))
     kept = asked.copy()
-    drop(kept, why_not, counts)
+    chosen = by_role(rule, everything, everything, len(asked))
+    drop(kept, missing(rule, chosen, everything.sources, len(asked)), counts)
+    if counts["responses_cut_off"]:
+        better = everything.allowed(rule.cut_chosen)
+        worse = everything.allowed(rule.cut_rejected) if contrasts(rule) else better
+        chosen = by_role(rule, better, worse, len(asked))
+        drop(kept, {"only_cut_off": empty(chosen)}, counts)
     for better, worse in contrasts(rule):
         equal = np.zeros(len(kept), bool)
         equal[kept] = same(chosen[better][kept], chosen[worse][kept])
@@ -66,25 +85,37 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.take(np.lexsort([key.to_numpy() for key in keys]))
 
 
-def choose(rule: Rule, sources: pd.DataFrame, own: pd.DataFrame, count: int) -> Chosen:
-    """Each role's rows, at most one per prompt, from candidates in their order."""
+def by_role(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+    """Each role's response of every prompt."""
+    return {role: laid_out(rows, count) for role, rows in choose(rule, better, worse, count).items()}
+
+
+def empty(chosen: Chosen) -> np.ndarray:
+    """Prompts for which a role stays empty."""
+    return np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
+
+
+def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+    """Each role's rows, at most one per prompt: the preferred responses from `better`, the others from `worse`."""
+    sources, own = better.sources, better.own
     match rule:
         case Best():
             return {"best": best(sources)}
         case BestCorrect():
             return {"best": best(sources[sources["check"] == 1])}
         case Wrpo():
-            worst_too = {"source_worst": worst(sources)} if rule.source_worst else {}
-            return {"source_best": best(sources, rule.rank), "own_best": best(own), "own_worst": worst(own)} | worst_too
+            preferred = {"source_best": best(sources, rule.rank), "own_best": best(own)}
+            worst_too = {"source_worst": worst(worse.sources)} if rule.source_worst else {}
+            return preferred | {"own_worst": worst(worse.own)} | worst_too
         case OnPolicy():
-            return {"own_best": best(own), "own_worst": worst(own)}
+            return {"own_best": best(own), "own_worst": worst(worse.own)}
         case Hybrid():
-            return {"source_best": best(sources), "own_worst": worst(own)}
+            return {"source_best": best(sources), "own_worst": worst(worse.own)}
         case SameSource():
             first = best(sources)
-            return {"source_best": first, "source_worst": worst(of_same_source(sources, first, count))}
+            return {"source_best": first, "source_worst": worst(of_same_source(worse.sources, first, count))}
         case Math() | Code():
-            right, wrong = sources[sources["check"] == 1], sources[sources["check"] == 0]
+            right, wrong = sources[sources["check"] == 1], worse.sources[worse.sources["check"] == 0]
             if not rule.same_source:
                 return {"source_best": best(right), "source_worst": worst(wrong)}
             first = best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
@@ -119,16 +150,17 @@ def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
     """Prompts for which a role stays empty, by reason."""
-    empty = np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
     if not rule.reads_checks:
-        return {"without_response": empty}
+        return {"without_response": empty(chosen)}
     answered, right, wrong = (np.zeros(count, bool) for _ in range(3))
     answered[sources["prompt"]] = True
     right[sources.loc[sources["check"] == 1, "prompt"]] = True
     wrong[sources.loc[sources["check"] == 0, "prompt"]] = True
     reasons = {"without_response": ~answered, "none_correct": ~right}
     return (
-        reasons if isinstance(rule, BestCorrect) else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty}
+        reasons
+        if isinstance(rule, BestCorrect)
+        else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty(chosen)}
     )
 
 

@@ -16,7 +16,7 @@ from tasks.pairs.candidates import write
 from tasks.pairs.evidence import Evidence, apply, gather, part
 from tasks.pairs.rules import Given, PairRule, RecordRule, Rule
 from tasks.pairs.selection import Selection
-from tasks.records import PREFERENCE_RECORD, SFT_RECORD
+from tasks.records import CUT_OFF, PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -36,7 +36,7 @@ class Pairs(What):
     rule: PairRule
 
 
-@stage("SFT records", version="2")
+@stage("SFT records", version="3")
 def build_sft_records(
     run: Run,
     what: SftRecords,
@@ -52,10 +52,12 @@ def build_sft_records(
     with_response = any(isinstance(rule, Given) for rule in what.rule.each())
     evidence = gather(run, part(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks))
     selection = settled(run, "records: no prompt of the SFT part leaves a record", apply(what.rule, evidence))
-    write(sft_records(evidence, selection), SFT_RECORD, run.folder / "records.parquet")
+    records = sft_records(evidence, selection)
+    count_cut_off(run, records, {"finish_reason": "response"})
+    write(records, SFT_RECORD, run.folder / "records.parquet")
 
 
-@stage("pairs", version="3")
+@stage("pairs", version="4")
 def build_pairs(
     run: Run,
     what: Pairs,
@@ -76,7 +78,9 @@ def build_pairs(
     if {"source_best", "own_best"} <= selection.chosen.keys():
         ahead = selection.chosen["source_best"]["score"] > selection.chosen["own_best"]["score"]
         run.count(source_beats_own=int((ahead & selection.kept).sum()))
-    write(preference_records(evidence, selection), PREFERENCE_RECORD, run.folder / "pairs.parquet")
+    records = preference_records(evidence, selection)
+    count_cut_off(run, records, {f"{role}_finish_reason": role for role in selection.chosen})
+    write(records, PREFERENCE_RECORD, run.folder / "pairs.parquet")
 
 
 def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
@@ -94,15 +98,22 @@ def settled(run: Run, nothing: str, selection: Selection) -> Selection:
     return selection
 
 
+def count_cut_off(run: Run, records: pa.Table, columns: dict[str, str]) -> None:
+    """In how many records the response of a role was cut off: it is learned without an end token."""
+    cut = {role: pc.sum(pc.equal(records[column], CUT_OFF)).as_py() or 0 for column, role in columns.items()}
+    run.count(**{f"cut_off_{role}": number for role, number in cut.items()})
+
+
 def sft_records(evidence: Evidence, selection: Selection) -> pa.Table:
     columns, places = of_prompts(evidence, selection)
     best = selection.chosen["best"].iloc[places]
-    (response,) = evidence.fetch("text", best)
+    (response,), (finish_reason,) = evidence.fetch("text", best), evidence.fetch("finish_reason", best)
     source = named(evidence, best["source"])
     if "response" in evidence.prompts.column_names:
         came = evidence.prompts["response"].take(places).cast(pa.large_string())
         response, source = pc.coalesce(response, came), pc.coalesce(source, pa.scalar("given"))
-    return pa.table({**columns, "response": response, "source": source, "score": numbers(best["score"])})
+    said = {"response": response, "source": source, "score": numbers(best["score"]), "finish_reason": finish_reason}
+    return pa.table({**columns, **said})
 
 
 def preference_records(evidence: Evidence, selection: Selection) -> pa.Table:
@@ -110,13 +121,15 @@ def preference_records(evidence: Evidence, selection: Selection) -> pa.Table:
     columns, places = of_prompts(evidence, selection)
     rows = {role: chosen.iloc[places] for role, chosen in selection.chosen.items()}
     texts = dict(zip(rows, evidence.fetch("text", *rows.values()), strict=True))
+    reasons = zip(rows, evidence.fetch("finish_reason", *rows.values()), strict=True)
+    ends = {f"{role}_finish_reason": reason for role, reason in reasons}
     scores = {f"{role}_score": numbers(chosen["score"]) for role, chosen in rows.items()}
     writers = {
         name: named(evidence, rows[role]["source"])
         for name, role in (("source", "source_best"), ("worst_source", "source_worst"))
         if role in rows
     }
-    return pa.table({**columns, **texts, **scores, **writers})
+    return pa.table({**columns, **texts, **scores, **ends, **writers})
 
 
 def of_prompts(evidence: Evidence, selection: Selection) -> tuple[dict[str, pa.ChunkedArray], np.ndarray]:

@@ -52,7 +52,14 @@ def main(job: dict, out: Path, progress: program.Progress) -> dict:
     if not selecting.kept:
         raise BadInput(f"prompts: of {selecting.read} rows none is left ({reasons(selecting)})")
     write_all(selecting, out)
-    return {"rows": len(selecting.kept), **counts, **by_reason(selecting), **by_set(selecting, what)}
+    golds = sum(bool((prompt["gold"] or "").strip()) for prompt in selecting.kept.values())
+    return {
+        "rows": len(selecting.kept),
+        "with_gold": golds,
+        **counts,
+        **by_reason(selecting),
+        **by_set(selecting, what),
+    }
 
 
 def drop_near_duplicates(selecting: Selecting, ids: list[str], documents, signed, least: float) -> None:

@@ -12,13 +12,13 @@ from infra import hub
 from infra.digests import files_digest
 from infra.errors import BadInput
 from infra.inputs import local_files
-from tasks import skills
+from tasks.demo import skills
 from tasks.execution import Run
-from tasks.pool import write
 from tasks.prompts.identity import FileIdentity, HubIdentity, SelectionIdentity, SetIdentity
 from tasks.prompts.sets import PromptSource
 from tasks.prompts.sources import FilesAt, Skills
 from tasks.records import PROMPT
+from tasks.rows.pool import write
 from tasks.stage import How, stage
 
 __all__ = ["PromptSource", "select_prompts"]
@@ -30,7 +30,7 @@ Selected = Skills | FileIdentity | HubIdentity | SelectionIdentity
 def select_prompts(run: Run, what: Selected, how: How) -> None:
     if isinstance(what, Skills):
         rows = pd.DataFrame(skills.prompts(what.count, what.seed)).drop_duplicates("prompt_id").sort_values("prompt_id")
-        run.count(rows=len(rows))
+        run.count(rows=len(rows), with_gold=len(rows))
         write(run, rows, PROMPT, "prompts.parquet")
         return
     whole = what if isinstance(what, SelectionIdentity) else alone(what)

@@ -16,7 +16,7 @@ SIGNED = lambda value: f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def render(matrix: dict) -> str:
-    known = [one for one in matrix["columns"] if one["scale"] == "points" or any(cells_of(matrix, one))]
+    known = [one for one in matrix["columns"] if is_shown(matrix, one)]
     sections = [
         (one["key"].replace(" ", "-"), text(first_large(one, "title")), differences(matrix, one)) for one in known
     ]
@@ -30,6 +30,12 @@ def render(matrix: dict) -> str:
 def first_large(column: dict, name: str) -> str:
     """A suite, and what it measures, are spelled as their authors do."""
     return column[name].capitalize() if column["scale"] == "share" else column[name]
+
+
+def is_shown(matrix: dict, column: dict) -> bool:
+    """A metric that no variant has is left out, unless a variant says why it has none."""
+    obstacles = [row["no_accuracy"] for row in matrix["rows"] if column["key"] == "accuracy"]
+    return column["scale"] == "points" or any(cells_of(matrix, column)) or any(obstacles)
 
 
 def cells_of(matrix: dict, column: dict) -> list[dict | None]:
@@ -115,7 +121,7 @@ def cells(row: dict, column: dict) -> list:
     if state(row, column) != "done":
         return [row["variant"], row["expects"], state(row, column), "", "", ""]
     if not found:
-        return [row["variant"], "", "", "–", "", ""]
+        return [row["variant"], "", (row["no_accuracy"] if column["key"] == "accuracy" else "") or "", "–", "", ""]
     change = found["difference"]
     if change is None:
         alone = "" if row["variant"] == FULL else found.get("alone", "nothing to compare with")

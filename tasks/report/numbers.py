@@ -75,6 +75,8 @@ def summary(evaluation: dict) -> str:
         noise = change["low"] <= 0 <= change["high"]
         size = "within noise" if noise else f"{100 * change['value']:+.1f} points"
         said.append(f"{change['from']} to {change['to']}, {change['metric'].replace('_', ' ')}: {size}")
+    if evaluation["no_accuracy"]:
+        said.append(f"no accuracy: {evaluation['no_accuracy']}")
     return "; ".join(said) + "."
 
 
@@ -177,7 +179,7 @@ def examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
             "prompt": prompts[prompt],
             "gold": None if pd.isna(gold := rows["gold"].iloc[0]) else gold,
             "answers": [
-                {"model": row.model, "text": row.text, "correct": None if row.correct is None else bool(row.correct)}
+                {"model": row.model, "text": row.text, "correct": None if pd.isna(row.check) else row.check == 1}
                 for row in rows.itertuples()
             ],
         }

@@ -4,7 +4,7 @@ from tasks.report.charts import forest
 from tasks.report.estimates import METRICS, dotted, level, points, rate, verdict
 from tasks.report.headline import STAGES
 from tasks.report.markup import absent, figure, table
-from tasks.report.words import Html, decimal, percent, role
+from tasks.report.words import Html, decimal, percent, role, text
 
 
 def results(numbers: dict) -> str:
@@ -24,7 +24,7 @@ def results(numbers: dict) -> str:
         if any(one[metric] for one in ranked)
     ]
     caption = (
-        f"Accuracy, and win rate against one response of each source (ties count a half), with {level(numbers)} "
+        f"{accuracy(numbers)}, and win rate against one response of each source (ties count a half), with {level(numbers)} "
         "intervals: look for points far apart beside the width of their intervals. Each axis covers only the "
         "range of its data; the dashed line marks a win rate of 50 %."
     )
@@ -33,6 +33,15 @@ def results(numbers: dict) -> str:
         for one in ranked
     ]
     return figure(caption, charts) + table(["Model", "Accuracy", "Win rate", "Mean tokens"], rows, 3)
+
+
+def accuracy(numbers: dict) -> str:
+    """What the accuracy is of, or why there is none; how many answers could not be checked."""
+    if numbers["no_accuracy"]:
+        return f"Accuracy (–, as {text(numbers['no_accuracy'])})"
+    unchecked = {one["model"]: one["unchecked"] for one in numbers["results"] if one["unchecked"]}
+    said = ", ".join(f"{text(name)} {count}" for name, count in unchecked.items())
+    return "Accuracy on prompts with a gold" + (f" (not checked, counted as not correct: {said})" if said else "")
 
 
 def differences(numbers: dict) -> str:

@@ -12,7 +12,7 @@ from tasks.scores import reading
 from tasks.scores.armorm import ArmoRM
 from tasks.scores.conversation import Conversations, Text
 from tasks.scores.grouping import by_length, by_prompt
-from tasks.scores.one_logit import OneLogit
+from tasks.scores.sequence_classifier import OneLogit
 
 TRIED = 6  # texts on which a layout is tried before it is used
 

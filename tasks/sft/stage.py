@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from infra.manifest import Manifest
-from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.stage import What, stage
-from tasks.training import Training, TrainingHow
+from tasks.training.resumable import train
+from tasks.training.settings import Training, TrainingHow
 
 
 class BestOfTwo(What):

@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import write
 from tasks.records import SPLIT
+from tasks.rows.pool import write
 from tasks.stage import How, Seed, What, stage
 
 PARTS = ("sft", "preference", "held_out")

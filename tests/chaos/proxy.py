@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 
+from tests.patience import STILL
+
 ERROR = "<Error><Code>{code}</Code><Message>{code}</Message><Resource>/</Resource></Error>"
 
 
@@ -87,12 +89,12 @@ class Proxy:
 
         self.thread = threading.Thread(target=turn, daemon=True)
         self.thread.start()
-        started.wait(10)
+        started.wait(STILL)
 
     def close(self) -> None:
         """Its connections end with it: what is left unfinished would be complained of at some later collection."""
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(STILL)
 
     async def end(self) -> None:
         self.server.close()

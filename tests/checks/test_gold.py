@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tasks.checks.extraction import program_in
+from tasks.checks.extraction import extract_program
 from tasks.checks.gold import suite_in
-from tasks.checks.judge import Suite
+from tasks.checks.verdicts import Suite
 
 HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
 
@@ -79,4 +79,4 @@ FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): 
     ],
 )
 def test_of_a_response_the_program_is_taken(text, entry_point, program):
-    assert program_in(text, entry_point) == program
+    assert extract_program(text, entry_point) == program

@@ -1,8 +1,14 @@
 """What a verdict says: programs and tests as people write them, by the sandbox that this machine has."""
 
+import time
+
 import pytest
 
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks import verdicts as judge_module
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import HOGS
+from tests.patience import STILL
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
 STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self, one): self.all.append(one)\n" + (
@@ -56,8 +62,87 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         Suite("for a, b in zip(f(1), [1, 2]):\n    assert a == b"),
         "failed",
         0,
+        1,
+        "0 values where the tests have 2",
+    ),
+    "an answer that leads past the only assertion": (
+        "def f(x): return []",
+        Suite("for a in f(1):\n    assert a == 1"),
+        "failed",
+        0,
         0,
         "past every assertion",
+    ),
+    "an answer that ends before what it is compared with": (
+        "def f(x): return [1][:x]",
+        Suite("assert f(0) == []\nfor a, b in zip(f(5), [1, 2, 3]):\n    assert a == b"),
+        "failed",
+        2,
+        3,
+        "1 values where the tests have 3",
+    ),
+    "also in one assertion": (
+        "def f(x): return []",
+        Suite("assert f(0) == []\nassert all(a == b for a, b in zip(sorted(f(5)), [1, 2, 3]))"),
+        "failed",
+        2,
+        3,
+        "0 values where the tests have 3",
+    ),
+    "a loop over an empty answer": (
+        "def f(x): return []",
+        Suite("assert f(0) == []\nfor one in f(9):\n    assert one % 2 == 0"),
+        "unchecked",
+        1,
+        1,
+        "led past 1 assertions, the first in line 3",
+    ),
+    "all of an empty answer": (
+        "def f(x): return []",
+        Suite("assert f(0) == []\nfound = f(9)\nassert all(one % 2 == 0 for one in found)"),
+        "unchecked",
+        2,
+        2,
+        "led past 1 assertions",
+    ),
+    "a loop that would call a function that asserts": (
+        "def f(x): return []",
+        Suite("def even(one):\n    assert one % 2 == 0\nassert f(0) == []\nfor one in f(9):\n    even(one)"),
+        "unchecked",
+        1,
+        1,
+        "led past 1 assertions, the first in line 5",
+    ),
+    "a condition that an answer does not meet": (
+        "def f(x): return 'x'",
+        Suite("assert f(0)\nif isinstance(f(1), int):\n    assert f(1) == 2"),
+        "unchecked",
+        1,
+        1,
+        "led past 1",
+    ),
+    "an error that hides an assertion": (
+        "def f(x): return 0 // x + 1 - x // x",
+        Suite("try:\n    found = f(0)\nexcept Exception:\n    pass\nelse:\n    assert found == 7\nassert f(1) == 0"),
+        "unchecked",
+        1,
+        1,
+        "led past 1",
+    ),
+    "a right answer may lead past what tests guard": (
+        "def f(x):\n    if x < 0: raise ValueError(x)\n    return list(range(x))",
+        Suite(
+            "import sys\nif sys.version_info < (3,):\n    assert f(0) == 'old'\nif f(1) != [0]:\n    assert False, 'wrong'\n"
+            "if f(2):\n    assert f(2)[1] == 1\nelse:\n    assert f(2) == [0, 1]\n"
+            "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    assert True\n"
+            "try:\n    f(-2)\nexcept TypeError:\n    assert f(0) == 1\nexcept ValueError:\n    pass\n"
+            "def unused():\n    assert f(1) == 2\nfor a, b in zip(f(3), [0, 1, 2]):\n    assert a == b\n"
+            "for a, b in zip(f(3), f(3)[1:]):\n    assert a < b\nassert all(one >= 0 for one in f(3))"
+        ),
+        "passed",
+        8,
+        8,
+        "",
     ),
     "a data class with annotations as text": (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
@@ -146,7 +231,15 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "error",
         0,
         0,
-        "undefined name 'List'",
+        "NameError: name 'List' is not defined",
+    ),
+    "a name that is not there on a path that is never run": (
+        "def f(x):\n    return x if x else nowhere",
+        Suite("assert f(1) == 1"),
+        "passed",
+        1,
+        1,
+        "",
     ),
     "no syntax": ("def f(x) return", Suite("assert f(1)"), "error", 0, 0, "SyntaxError"),
     "raises when loaded": ("import nowhere\ndef f(x): return 1", Suite("assert f(1)"), "error", 0, 0, "nowhere"),
@@ -259,7 +352,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
 
 @pytest.mark.parametrize(("code", "tests", "verdict", "passed", "total", "reason"), CASES.values(), ids=CASES)
 def test_a_verdict_has_its_counts_and_its_reason(box, code, tests, verdict, passed, total, reason):
-    found = judge(box, code, tests, Limits(seconds=1 if verdict == "timeout" else 20))
+    found = judge(box, code, tests, Limits(seconds=3 if verdict == "timeout" else STILL))
     assert (found.verdict, found.passed, found.total) == (verdict, passed, total), found
     assert reason in found.reason and "\n" not in found.reason
 
@@ -268,13 +361,40 @@ def test_a_candidate_sees_neither_the_tests_nor_another_candidate(box):
     """Each begins where every other one began: what one leaves in its interpreter the next does not find."""
     spoil = "import builtins, sys\nbuiltins.kept = sys.modules['kept'] = 1\ndef f(x): return 'kept' in dir(builtins)"
     look = "import builtins, sys\ndef f(x): return 'kept' in dir(builtins) or 'kept' in sys.modules"
-    assert judge(box, spoil, Suite("assert f(1) is True"), Limits()).verdict == "passed"
-    assert judge(box, look, Suite("assert f(1) is False"), Limits()).verdict == "passed"
+    assert judge(box, spoil, Suite("assert f(1) is True"), Limits(STILL)).verdict == "passed"
+    assert judge(box, look, Suite("assert f(1) is False"), Limits(STILL)).verdict == "passed"
 
 
 def test_the_same_program_has_the_same_verdict_every_time(box):
     """Neither the order of a set of texts nor random numbers are another's in the next process."""
     code = "import random\ndef f(x): return [''.join({'ab', 'cd', 'ef', 'gh'}), random.random()]"
-    said = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
-    again = judge(box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits())
+    said = judge(
+        box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+    )
+    again = judge(
+        box, code, Suite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+    )
     assert said.verdict == "error" and said == again
+
+
+def test_the_deadline_holds_where_the_tests_read_an_answer(box, monkeypatch):
+    """They build a set of what the response sent, in which no line of Python runs that could look at the clock."""
+    monkeypatch.setattr(judge_module, "GRACE", 2 * STILL)
+    code = HOGS["colliding hashes for the tests to build"]
+    started = time.monotonic()
+    assert judge(box, code, Suite("assert f(1) == 1"), Limits(seconds=1)).verdict == "timeout"
+    assert time.monotonic() - started < STILL
+
+
+def test_modules_can_be_imported_under_every_sandbox(means):
+    """Also such as are packages, or in shared libraries, and tracebacks, which read the files of modules."""
+    modules = (
+        "decimal, json, statistics, zoneinfo, sqlite3, xml.etree.ElementTree, email.message, asyncio, unittest, ctypes"
+    )
+    code = (
+        f"import {modules}, traceback\ndef f(x):\n    try: return 1 / 0\n"
+        "    except ZeroDivisionError: return traceback.format_exc().splitlines()[-1]"
+    )
+    with sandbox.Sandbox(means) as own:
+        found = judge(own, code, Suite("assert f(0) == 'ZeroDivisionError: division by zero'"), Limits(seconds=30))
+    assert found.verdict == "passed", found

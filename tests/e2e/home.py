@@ -14,6 +14,7 @@ import psutil
 
 from infra.services import NAME, marked
 from infra.store import Store
+from tests.patience import STILL, run_while_it_progresses, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,11 +25,9 @@ class Home:
     environment: dict[str, str]
 
     def fuse(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "flows.cli", *words]
+        command = [sys.executable, "-m", "flows.cli.main", *words]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FUSE_", "PREFECT_", "AWS_"))}
-        return subprocess.run(
-            command, cwd=ROOT, env=kept | self.environment, capture_output=True, text=True, timeout=300
-        )
+        return run_while_it_progresses(command, self.workspace, cwd=ROOT, env=kept | self.environment)
 
     @property
     def folder(self) -> Path:
@@ -96,22 +95,26 @@ class Home:
                 continue
         return found
 
-    def finish(self, *runs: str, seconds: float = 900) -> list[str]:
+    def finish(self, *runs: str) -> list[str]:
         """Their states once all of them have ended."""
         final = {"Completed", "Failed", "Cancelled"}
-        wait_until(lambda: all(self.state(run) in final for run in runs), seconds, lambda: self.story())
+        self.wait_until(lambda: all(self.state(run) in final for run in runs))
         return [self.state(run) for run in runs]
 
     def story(self) -> str:
         return "\n".join(f"{run['name']}: {run['state_name']}, {run['state'].get('message')}" for run in self.runs())
 
+    def wait_until(self, true: Callable[[], Any], pause: float = 0.25) -> None:
+        """While its runs change their states or the stack and its programs write files."""
+        wait_until(true, self.workspace, pause=pause, story=self.story)
+
 
 def call(api: str, method: str, path: str, body: Any = None) -> Any:
     """Asks a Prefect server as Prefect's own clients do: busy, it answers 503, and is asked again."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + STILL
     while True:
         try:
-            answer = httpx.request(method, api + path, json=body, timeout=60)
+            answer = httpx.request(method, api + path, json=body, timeout=STILL)
         except httpx.TransportError:
             answer = None
         if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
@@ -120,14 +123,3 @@ def call(api: str, method: str, path: str, body: Any = None) -> Any:
     assert answer is not None, f"{api}{path} does not answer"
     answer.raise_for_status()
     return answer.json() if answer.content else None
-
-
-def wait_until(
-    true: Callable[[], Any], seconds: float, story: Callable[[], str] = lambda: "", pause: float = 0.25
-) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, f"waited in vain\n{story()}"
-        time.sleep(pause)
-    return time.monotonic() - began

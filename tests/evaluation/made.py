@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.metrics import SUITES, Sheet, parsed
+from tasks.evaluation.judged.metrics import SUITES, Sheet, parsed
 
 ALPACA_PROMPT = """<|im_start|>system
 You compare.

@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.benchmarks import PRESETS, Benchmark, Task, compare_tasks, run_tasks
-from tasks.evaluation.item_results import Compared
-from tasks.evaluation.metrics_of_items import compared, measured
+from tasks.evaluation.benchmarks.item_metrics import compared, measured
+from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.lm_eval import PRESETS, Benchmark, Task, compare_tasks, run_tasks
 from tasks.models.stage import TinyGenerator, obtain_model
 from tasks.stage import What, stage
 

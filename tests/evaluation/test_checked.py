@@ -5,8 +5,8 @@ import json
 import pandas as pd
 
 from tasks.evaluation.checked import CheckedResults, measure_checked
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 IDS = [f"p{number}" for number in range(20)]
@@ -39,6 +39,7 @@ def say(run, what, how):
 def check(run, what, how):
     names = [name for name in IDS if name not in what.silent]
     scores = pd.DataFrame({"content_id": names, "score": [float(name in what.right) for name in names]})
+    scores["verdict"], scores["reason"] = "passed", ""
     scores.to_parquet(run.folder / "scores.parquet")
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.item_results import Compared
-from tasks.evaluation.live_bench import (
+from tasks.evaluation.benchmarks.item_metrics import compared_by_category, measured_by_category
+from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.live_bench import (
     CATEGORIES,
     LiveBench,
     in_release,
@@ -18,9 +19,8 @@ from tasks.evaluation.live_bench import (
     open_live_bench,
     score_live_bench,
 )
-from tasks.evaluation.metrics_of_items import compared_by_category, measured_by_category
-from tasks.pool import write
 from tasks.records import RESPONSE
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 SCORER = {  # in the place of the authors' package: the same names, and a score that a test can foresee

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from published import published
 
-from tasks.evaluation.metrics import Sheet, counts, metrics
+from tasks.evaluation.judged.metrics import Sheet, counts, metrics
+from tasks.evaluation.judged.suites import alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.judged.suites.files import Question
 from tasks.evaluation.statistics import clustered, draws
-from tasks.evaluation.suites import alpaca_eval, arena_hard, length_control, mt_bench
-from tasks.evaluation.suites.files import Question
+from tests.published import published
 
 MODELS = (
     "FuseChat-Llama-3.1-8B-Instruct",

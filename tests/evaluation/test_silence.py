@@ -39,10 +39,10 @@ def test_an_answer_without_a_score_is_an_error_and_no_answer_is_not(tmp_path):
     said = pd.DataFrame({"prompt_id": ["a"], "text": ["x"], "content_id": ["ax"], "tokens": [1]})
     held_out = pd.DataFrame({"prompt_id": ["a", "b"], "gold": [None, None]})
     scored = pd.DataFrame({"content_id": ["ax"], "score": [1.0]})
-    found = one_answer(Counting(said, tmp_path), "m", None, held_out, scored)
+    found = one_answer(Counting(said, tmp_path), "m", None, None, held_out, scored)
     assert found["text"].isna().tolist() == [False, True]
     with pytest.raises(BadInput, match="1 held-out answers of 'm' have no score"):
-        one_answer(Counting(said, tmp_path), "m", None, held_out, scored[:0])
+        one_answer(Counting(said, tmp_path), "m", None, None, held_out, scored[:0])
 
 
 def test_a_collective_is_set_against_the_sources_and_the_last_model_against_it():

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, reply, sheet
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from tasks.evaluation.metrics import SUITES, counts, difference, metrics, parsed
-from tasks.evaluation.opening import Suite, open_suite
-from tasks.evaluation.position import position
-from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
-from tasks.evaluation.suites.files import Question
+from tasks.evaluation.judged.metrics import SUITES, counts, difference, metrics, parsed
+from tasks.evaluation.judged.position_bias import position
+from tasks.evaluation.judged.questions import Suite, open_suite
+from tasks.evaluation.judged.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.judged.suites.files import Question
+from tests.evaluation.made import folder_of, reply, sheet
 
 ALL = tuple(SUITES)
 

@@ -1,16 +1,18 @@
 """Matrices: sparse overrides, what is shared, and a table in which nothing that was not run looks like a number."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablating import show_matrix
-from flows.ablation import SHIPPED, chosen, load_matrix, stages
-from flows.console import make_console
-from flows.matrix_table import matrix_table
+from flows.ablation import chosen, load_matrix, stages
+from flows.cli.ablate import show_matrix
+from flows.cli.console import make_console
+from flows.config.matrix import SHIPPED
 from flows.plan import plan_all
+from flows.results.matrix import matrix_table
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.report.matrix import render
@@ -54,7 +56,8 @@ def test_a_variant_shares_every_stage_that_its_overrides_do_not_reach(tmp_path):
     _, (full, variant) = load_matrix(write(tmp_path, ("beta", 'set = { "wrpo.beta" = 0.5 }')))
     new = {step.address for step in lineage(variant.last)} - {step.address for step in lineage(full.last)}
     own = [step for step in lineage(variant.last) if step.address in new]
-    after = {"evaluation · answers of WRPO", "evaluation · judging", "evaluation · results", "report"}
+    after = {"evaluation · answers of WRPO", "evaluation · checks of WRPO", "evaluation · judging"}
+    after |= {"evaluation · results", "report"}
     assert names(own) == {"WRPO", *after}
     assert stages([full, variant]) == (2 * len(lineage(full.last)), len(lineage(full.last)) + len(new))
 
@@ -127,7 +130,9 @@ def test_only_some_variants_may_be_chosen_and_the_base_is_among_them(tmp_path):
         chosen(runs, ["c"])
 
 
-def evaluated(workplace, run, correct: np.ndarray, wins: np.ndarray, first: int = 0) -> None:
+def evaluated(
+    workplace, run, correct: np.ndarray, wins: np.ndarray, first: int = 0, obstacle: str | None = None
+) -> None:
     """Puts the evaluation of a variant into the store, as if it had been run."""
     folder = workplace.folder / run.variant.name
     folder.mkdir()
@@ -136,6 +141,7 @@ def evaluated(workplace, run, correct: np.ndarray, wins: np.ndarray, first: int 
     )
     both = pd.concat([rows.assign(model="WRPO"), rows.assign(model="target", correct=False, win_rate=0.0)])
     both.sample(frac=1, random_state=1).to_parquet(folder / "answers.parquet", index=False)
+    (folder / "results.json").write_text(json.dumps({"no_accuracy": obstacle}))
     step = run.evaluation
     empty = {"inputs": {}, "files": (), "counts": {}, "provenance": {}, "started": "", "seconds": 0, "attempt": "a"}
     named = {"stage": step.stage.name, "version": "1", "fingerprint": step.fingerprint, "label": step.label, "what": {}}
@@ -166,6 +172,20 @@ def test_what_was_not_run_or_failed_has_no_number(tabled):
         section = page.partition(f'<section id="{metric}">')[2].partition("</section>")[0]
         rows = dict(re.findall(r"<tr><td>([cd])</td>(.*?)</tr>", section))
         assert set(rows) == {"c", "d"} and not re.search(r"\d", "".join(rows.values()).replace("failed: WRPO", ""))
+
+
+def test_a_variant_without_accuracy_says_why_on_the_page_and_on_the_terminal(tmp_path, workplace, capsys):
+    matrix, runs = load_matrix(write(tmp_path, ("a", 'set = { "wrpo.beta" = 0.2 }')))
+    wins = np.random.default_rng(1).random(20)
+    for run in runs:
+        evaluated(workplace, run, np.full(20, None), wins, obstacle="the recipe has no [checks]")
+    table = matrix_table(matrix, runs, workplace.store)
+    assert [row["metrics"]["accuracy"] for row in table["rows"]] == [None, None]
+    section = render(table).partition('<section id="accuracy">')[2].partition("</section>")[0]
+    (row,) = re.findall(r"<tr><td>a</td>(.*?)</tr>", section)
+    assert "the recipe has no [checks]" in row and ">–<" in row and not re.search(r"\d", row)
+    show_matrix(make_console(), table)
+    assert "a: no accuracy: the recipe has no [checks]" in capsys.readouterr().out
 
 
 def test_differences_are_paired_and_corrected_over_the_matrix(tabled):

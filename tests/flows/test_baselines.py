@@ -1,12 +1,12 @@
 """A recipe's own suites and collective baselines: what they add to the chain, and what they leave as it was."""
 
 import pytest
-from evaluation.made import folder_of
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
 from tasks.stage import lineage
+from tests.evaluation.made import folder_of
 
 ONES = {
     "best": '{ kind = "best-by-reward" }',

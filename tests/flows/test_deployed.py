@@ -8,11 +8,11 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.deployed import fuse, housekeeping
-from flows.forms import KNOBS, chosen
-from flows.register import POOLS
-from flows.studies import ablate, evaluate
-from flows.written import SHIPPED, load
+from flows.config.loading import SHIPPED, load
+from flows.deploy.forms import KNOBS, chosen
+from flows.deploy.fuse import fuse, housekeeping
+from flows.deploy.register import POOLS
+from flows.deploy.studies import ablate, evaluate
 from infra.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,9 @@ def refused(flow, parameters) -> list[str]:
 
 
 def test_there_is_a_deployment_for_every_target_and_for_every_pool(deployments):
-    stages = {name for name, each in deployments.items() if each["entrypoint"] == "flows.dispatch.carry_out_stage"}
+    stages = {
+        name for name, each in deployments.items() if each["entrypoint"] == "flows.run.work_pools.carry_out_stage"
+    }
     assert stages == set(POOLS) - {"cpu"} and all(deployments[name]["work_pool"]["name"] == name for name in stages)
     assert set(deployments) == stages | TARGETS | {"demo", "ablation", "evaluation", "housekeeping"}
 
@@ -114,7 +116,7 @@ def test_a_busy_server_may_pass_and_a_refusal_does_not(status, passes):
     import httpx
     from prefect.states import Failed
 
-    from flows.orchestrate import may_pass
+    from flows.run.orchestrate import may_pass
 
     request = httpx.Request("GET", "http://127.0.0.1/api")
     problem = httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))

@@ -8,16 +8,17 @@ from uuid import uuid4
 import pytest
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending
 
-from flows import dispatch, errands
-from flows.errands import Errand, attach
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.place import Place
-from flows.portable import pack
-from flows.written import load
+from flows.run import pool_runs as errands
+from flows.run import work_pools as dispatch
+from flows.run.packed_step import pack
+from flows.run.pool_runs import Errand, attach
+from flows.workspace import Place
 from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.shares import Share
+from tasks.execution import Share
 from tasks.stage import Step, lineage
 from tests.flows.test_gc import made
 

@@ -1,15 +1,16 @@
 """The doctor finds each defect of a tokenizer that the test gave it, and nothing on one without; red stops a run."""
 
 import json
+import tomllib
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Doctor
 from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor
-from flows.written import load
 from infra.errors import BadInput
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests import tiny
 
 SOUND = tiny.TEMPLATE
@@ -50,7 +51,7 @@ BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
 
 def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
 
@@ -58,7 +59,8 @@ def seen(path, prompts=PROMPTS, stated=0, **model):
 def place(path, **changes) -> dict:
     """A model as the doctor's program is told of it."""
     lengths = {"max_new_tokens": 32, "context": 0, "trained": 0, "scored": 0}
-    return {"name": "mirror", "folder": str(path), "origin": "somewhere", "answers": True, **lengths, **changes}
+    told = {"name": "mirror", "folder": str(path), "origin": "somewhere", "answers": True, "classifies": False}
+    return {**told, **lengths, **changes}
 
 
 def red(findings) -> set[str]:
@@ -116,13 +118,56 @@ def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, 
     told = place(folder(tmp_path / "model", **broken))
     for name, text in files.items():
         (tmp_path / "model" / name).write_text(text)
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     assert red(findings(told, PROMPTS)) == {check}
 
 
+PROMPT_OF_AUTHORS = (
+    'You are Ape, made by "the Zoo". You are a helpful assistant to every user.\n' + "Answer shortly, say why.  " * 8
+).strip()
+
+
+def test_a_system_prompt_of_the_models_authors_is_quoted_exactly_and_its_line_accepts_it(tmp_path):
+    template = SOUND.replace("{% for", "{{ system }}{% for", 1).replace("{{ system }}", SYSTEM, 1)
+    template = template.replace("<user>You are a helpful assistant.", "<user>system\n" + PROMPT_OF_AUTHORS)
+    (found,) = [one for one in seen(tmp_path, template=template) if one.check == "default-system"]
+    assert found.red and json.dumps(PROMPT_OF_AUTHORS) in found.text
+    line = found.hint.partition("[doctor.accepted]: ")[2]
+    accepted = tomllib.loads(f"[doctor.accepted]\n{line}")["doctor"]["accepted"]
+    recipe = load("demo").model_copy(update={"doctor": Doctor(accepted=accepted)})
+    assert stopping(recipe, [found]) == [] and stopping(load("demo"), [found]) == [found]
+
+
+CAUSAL = "holds LlamaForCausalLM, which writes text; as a sequence classifier it would score with an untrained head"
+
+
+def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
+    from flows.cli import main
+    from tasks.doctor.examine import findings
+
+    path = folder(workplace.folder / "model")
+    model = f"{{kind='folder', path='{path}'}}"
+    jury = f"jury=[{{name='other', model={model}}}]"
+    for field, change in (
+        ("reward.model", f"reward.model={model}"),
+        ("evaluation.judge.model", f"evaluation.judge.model={model}"),
+        ("jury.other.model", jury),
+    ):
+        for command in ("plan", "doctor", "run"):
+            assert main([command, "demo", "--set", change]) == 2
+            assert f"{field}.path: {str(path)!r} {CAUSAL}" in capsys.readouterr().err
+    asked = [one for one, _ in models_of(load("demo", [jury, f"sources.mirror.model={model}"]))]
+    assert {one["name"]: one["classifies"] for one in asked} == {"other": True, "mirror": False}
+    told = place(path, answers=False, classifies=True, max_new_tokens=0, scored=512)
+    assert red(findings(told, PROMPTS)) == {"classifier"}
+    edit(path / "config.json", {"architectures": ["LlamaForSequenceClassification"]})
+    assert red(findings(told, PROMPTS)) == set()
+    assert main(["plan", "demo", "--set", f"reward.model={model}"]) == 0
+
+
 def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     path = folder(tmp_path / "model")
     assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
@@ -134,7 +179,7 @@ def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_pa
 
 
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -151,7 +196,7 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
 
 def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     model = folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -169,7 +214,7 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
 
 def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     rounded, zero = "lora={rank=2, alpha=4, base='nf4'}", "deepspeed={zero=2}"

@@ -5,27 +5,27 @@ import tomllib
 
 import pandas as pd
 import pytest
-from evaluation.made import FOLDERS, folder_of
 from rich.console import Console
 
-from flows.ablation import SHIPPED, Matrix
+from flows.cli.suite_tables import show_suites
+from flows.config.examination import Examination, Gate, load_examination
+from flows.config.loading import load
+from flows.config.matrix import SHIPPED, Matrix
+from flows.config.suites import name_of
 from flows.evaluation import chains
-from flows.examination import Examination, Gate, load_examination
 from flows.fusion import fusion
-from flows.portable import pack, unpack
-from flows.suite_tables import show_suites
-from flows.suites import name_of
-from flows.verdict import averages, gate, summary
-from flows.written import load
+from flows.results.examination import averages, gate, summary
+from flows.run.packed_step import pack, unpack
 from infra.errors import BadInput
-from tasks.evaluation.choosing import Choosing, choose_answers
-from tasks.evaluation.given import Outputs, take_answers
-from tasks.evaluation.opening import Suite, answers_of, open_suite
+from tasks.evaluation.collectives.choosing import Choosing, choose_answers
+from tasks.evaluation.judged.given_answers import Outputs, take_answers
+from tasks.evaluation.judged.questions import Suite, answers_of, open_suite
 from tasks.evaluation.statistics import reading
-from tasks.pool import write
 from tasks.records import RESPONSE, content_id
 from tasks.report.suites import render
+from tasks.rows.pool import write
 from tasks.stage import What, lineage, stage
+from tests.evaluation.made import FOLDERS, folder_of
 
 TEXT = """
 name = "check"

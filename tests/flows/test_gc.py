@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.gc import collect, pin, unpin
-from flows.written import load
+from flows.upkeep.garbage import collect, pin, unpin
 from infra.blobs import Blobs
 from infra.checkpoints import Checkpoints
 from infra.uses import in_use
@@ -60,6 +60,7 @@ def test_what_no_kept_recipe_needs_goes_with_its_pools_and_records(filled):
         "wrpo",
         "per-model-sampling",
         "reward-annotation",
+        "reward-checks",
         "evaluation",
         "report",
         "pools",

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from flows.keeper import own_environment, write_state
-from flows.stack import wait_until_ready
+from flows.deploy.stack import wait_until_ready
+from flows.deploy.stack_keeper import own_environment, write_state
 from infra.errors import BadInput
 from infra.settings import settings
 

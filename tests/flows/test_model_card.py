@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.model_card import promote
-from flows.place import Place
+from flows.results.model_card import promote
+from flows.workspace import Place
 from infra.errors import BadInput
 from tasks.stage import What, stage
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import orchestrate
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.orchestrate import pool_of, where_to_read
-from flows.place import Place
-from flows.written import load
+from flows.run import orchestrate
+from flows.run.orchestrate import pool_of, where_to_read
+from flows.workspace import Place
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from infra.store import Store

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Recipe
 from flows.fusion import fusion
-from flows.portable import Portable, pack, unpack
-from flows.recipe import Recipe
-from flows.written import load
+from flows.run.packed_step import Portable, pack, unpack
 from infra.errors import BadInput
 from tasks.stage import lineage
 

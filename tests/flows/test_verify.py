@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.pieces import pieces_of_artifact, pieces_of_recipe
-from flows.verify import damaged, repair
+from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
+from flows.upkeep.verify import damaged, repair
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
 from infra.lease import lease

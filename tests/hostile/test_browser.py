@@ -9,6 +9,7 @@ import pytest
 
 from tasks.report import matrix, page, suites
 from tasks.report.document import POLICY
+from tests.patience import STILL
 from tests.report.test_page import numbers
 
 MARK = "the-page-was-taken-over"
@@ -39,7 +40,7 @@ def opened(text: str, folder) -> str:
         "--virtual-time-budget=500",
     ]
     answer = subprocess.run(
-        [BROWSER, *words, "--dump-dom", f"file://{folder}/page.html"], capture_output=True, text=True, timeout=120
+        [BROWSER, *words, "--dump-dom", f"file://{folder}/page.html"], capture_output=True, text=True, timeout=STILL
     )
     assert "</html>" in answer.stdout, answer.stderr
     return answer.stdout
@@ -77,6 +78,7 @@ ROW |= {
     "states": {"suite": "done", "other": "done"},
     "swept": {"axis": "", "sweep": "", "at": 0.1},
     "reward_accuracy": 0.5,
+    "no_accuracy": "",
 }
 COLUMNS = [{"key": name, "title": "", "measure": "", "scale": "share"} for name in ("accuracy", "win_rate")]
 COLUMNS += [{"key": name, "title": "", "measure": "", "scale": "points"} for name in ("suite", "other")]

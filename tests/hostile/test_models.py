@@ -5,12 +5,12 @@ import pickle
 import shutil
 
 import pytest
-import tiny
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer
 from tasks.models.stage import Folder, obtain_model
+from tests import tiny
 from tests.hostile.said import refused
 
 INDEX = "model.safetensors.index.json"

@@ -22,6 +22,8 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+        case "tell":
+            return {"variables": dict(os.environ), "path": sys.path}
     if job["kind"] in ("save", "save slowly", "say so and save slowly"):
         says = job["kind"].startswith("say so")
         signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3, says))
@@ -29,13 +31,13 @@ def sleep(job: dict, out: Path, progress) -> dict:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
         (out / f"member-{os.getpid()}").touch()
-        time.sleep(120)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
+        time.sleep(3600)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], stdin=subprocess.DEVNULL)
     (out / f"ready-{os.getpid()}").touch()
     draft = out / f"pids.{os.getpid()}"
     draft.write_text(f"{child.pid}")
     draft.rename(out / "pids")
-    time.sleep(120)
+    time.sleep(3600)
     return {}
 
 

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.patience import STILL
+
 SERVER = """
 import sqlite3, sys, threading, time
 
@@ -42,6 +44,6 @@ def test_the_collector_waits_in_a_thread_of_its_own(tmp_path, program, waits):
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=STILL,
     )
     assert (float(answer.stdout) > 5) is waits, answer.stderr

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 
-from flows.register import POOLS, SILENT, process_template
+from flows.deploy.register import POOLS, SILENT, process_template
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "infra").glob("*/pool-*.json"))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from infra.lease import lease
 from infra.uses import HOUSEKEEPING, in_use, used
+from tests.patience import STILL
 
 STEPS = [
     SimpleNamespace(address="wrpo/aa", pool=None),
@@ -49,12 +50,12 @@ def test_a_flow_that_begins_waits_for_housekeeping(place):
     def run():
         with in_use(place.blobs(), STEPS):
             begun.set()
-            end.wait(20)
+            end.wait(STILL)
 
     with lease(blobs, HOUSEKEEPING):
         flow = threading.Thread(target=run)
         flow.start()
         assert not begun.wait(1) and used(blobs, time.time()) == set()
-    assert begun.wait(20)
+    assert begun.wait(STILL)
     end.set()
     flow.join()

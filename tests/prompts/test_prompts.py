@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.models import lessons
+from tasks.demo import lessons
 from tasks.prompts.sources import PromptFile, Skills
 from tasks.prompts.stage import select_prompts
 

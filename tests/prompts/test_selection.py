@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import fsspec
 import pandas as pd
 import pytest
-from prompts.texts import Writer
 
 import infra.inputs
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.store import Store
@@ -20,6 +19,7 @@ from tasks.prompts.sets import SELECTIONS, PromptSets, ReadySelection
 from tasks.prompts.sources import HubSet, PromptFile
 from tasks.prompts.stage import select_prompts
 from tasks.records import prompt_id
+from tests.prompts.texts import Writer
 
 
 def select(folder, source=None, **resolved) -> tuple[dict, dict[str, pd.DataFrame]]:

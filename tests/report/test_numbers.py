@@ -134,7 +134,7 @@ ANSWERS = pd.DataFrame(
         ("q1", None, "north", "", None, 6.0),
     ],
     columns=["prompt_id", "gold", "model", "text", "correct", "score"],
-)
+).assign(check=[0.0, None, 1.0, None, None, None])
 
 
 def test_rewards_are_told_per_model_over_the_same_edges():
@@ -166,7 +166,7 @@ def test_examples_are_the_first_prompts_by_id_with_every_models_answer(tmp_path)
         {
             "prompt": "2 + 2?",
             "gold": "4",
-            "answers": said(("target", "5", False), ("SFT", "4", True), ("north", "four", False)),
+            "answers": said(("target", "5", False), ("SFT", "4", True), ("north", "four", None)),
         },
     ]
 
@@ -221,4 +221,6 @@ def test_counts_are_the_whole_numbers_and_costs_the_programs_own_seconds():
 )
 def test_the_summary_claims_a_change_only_where_the_interval_leaves_out_none(low, high, said):
     change = {"from": "SFT", "to": "WRPO", "metric": "win_rate", "value": 0.1, "low": low, "high": high}
-    assert summary({"differences": [change]}) == f"SFT to WRPO, win rate: {said}."
+    assert summary({"differences": [change], "no_accuracy": None}) == f"SFT to WRPO, win rate: {said}."
+    alone = summary({"differences": [change], "no_accuracy": "no prompt has a gold"})
+    assert alone == f"SFT to WRPO, win rate: {said}; no accuracy: no prompt has a gold."

@@ -27,6 +27,7 @@ def result(model: str, role: str, accuracy: float, win_rate: float | None, token
         "accuracy": estimate(accuracy),
         "win_rate": None if win_rate is None else estimate(win_rate, 0.04),
         "tokens": tokens,
+        "unchecked": 0,
     }
 
 
@@ -67,6 +68,7 @@ def numbers() -> dict:
         "summary": "target to SFT, accuracy: +11.8 points; SFT to WRPO, win rate: within noise.",
         "held_out": 300,
         "judge": "tiny-judge",
+        "no_accuracy": None,
         "confidence": 0.95,
         "results": [
             result("target", "target", 0.413, 0.301, 6.9),
@@ -262,6 +264,16 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
     assert not re.search(r"\b(None|nan|inf)\b", visible(written).replace("default-src", ""))
     assert not re.search(r'"[^"]*\b(nan|None)\b[^"]*"', written.split("</head>")[1])
     assert "WRPO loss: no values were logged." in written
+
+
+def test_an_accuracy_that_was_not_measured_is_a_dash_with_its_reason():
+    values = numbers() | {"no_accuracy": "the recipe has no [checks]"}
+    for one in values["results"]:
+        one["accuracy"] = None
+    shown = visible("</style>" + result_view.results(values))
+    assert "Accuracy (–, as the recipe has no [checks])" in shown and "accuracy (%)" not in shown
+    values["no_accuracy"], values["results"][1]["unchecked"] = None, 3
+    assert "not checked, counted as not correct: SFT 3" in visible("</style>" + result_view.results(values))
 
 
 def test_a_missing_step_leaves_a_gap_in_the_curve():

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.records import SCORE
-from tasks.scores.score import score
+from tasks.scores.transformers_program import score
 
 
 def scored(

@@ -6,17 +6,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scores import armo
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
 from tasks.models.stage import Folder, Program, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
-from tasks.scores.kinds import ArmoRM, ScoringHow
-from tasks.scores.kinds import Program as ByProgram
+from tasks.scores.settings import ArmoRM, ScoringHow
+from tasks.scores.settings import Program as ByProgram
 from tasks.scores.stage import annotate_rewards
 from tasks.stage import What, lineage, stage
+from tests.scores import armo
 
 SAYS_LENGTH = """
 import json, sys

@@ -3,23 +3,23 @@
 import math
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
-from sft import test_best as best
-from sft import test_train as sft
-from test_quantised import needs_bitsandbytes
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from wrpo.references import log_probs, stored
-from wrpo.test_reference import LABEL, chain
-from wrpo.test_trainer import RECORDS, trained
 
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput
-from tasks import kept
-from tasks.quantised import dequantised, load_base
-from tasks.resume import finished
+from tasks.training import saved_model as kept
+from tasks.training.checkpoints import finished
+from tasks.training.qlora import dequantised, load_base
 from tasks.wrpo.batches import encode, reference_log_probs
+from tests import tiny
+from tests.sft import test_best as best
+from tests.sft import test_train as sft
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import log_probs, stored
+from tests.wrpo.test_reference import LABEL, chain
+from tests.wrpo.test_trainer import RECORDS, trained
 
 QLORA = {"rank": 4, "alpha": 32.0, "targets": [], "base": "nf4"}
 

@@ -1,0 +1,151 @@
+"""Puts onto a Prefect server what this project needs there: work pools, the deployments of prefect.yaml, automations.
+
+May be run again and again. A pool that exists keeps its type: Docker and Kubernetes pools are made from the templates in
+`infra/` before, see there; process pools get this machine's Python. Other teams may use the server: automations act on runs
+of this project's deployments alone, and a process pool of theirs with the name of one of ours is refused.
+"""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import yaml
+from prefect import get_client
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import StateType
+from prefect.events import EventTrigger, Posture
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.utilities.importtools import import_object
+from prefect.workers.process import ProcessWorker
+
+from infra.errors import BadInput
+
+ROOT = Path(__file__).parents[2]
+POOLS = {
+    "cpu": "Runs the flows themselves and the stages that need no GPU.",
+    "gpu-sample": "Per-model sampling: inference, many short jobs.",
+    "gpu-score": "Reward annotation: inference of the reward model.",
+    "gpu-train": "SFT and WRPO: training, few long jobs.",
+}
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}  # seconds, the shortest that Prefect allows
+SILENT = timedelta(seconds=4 * 30)  # three heartbeats are missing, and the next had 30 s to reach a busy server
+SETTLED = timedelta(seconds=15)  # a crash is reported twice, seconds apart; only then may a run start again
+STARTED_BY_PEOPLE = ResourceSpecification(
+    {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
+)
+ANY_FLOW_RUN = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
+
+
+def register() -> None:
+    with get_client(sync_client=True) as client:
+        for name, description in POOLS.items():
+            register_pool(client, name, description)
+    answer = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if answer.returncode:
+        raise BadInput(f"prefect.yaml: the deployments were refused:\n{answer.stdout[-2000:]}{answer.stderr[-2000:]}")
+    with get_client(sync_client=True) as client:
+        ours = match_deployments(client)
+    for automation in (crash_the_silent(ours), restart_the_crashed(ours)):
+        replace(automation)
+
+
+def match_deployments(client: SyncPrefectClient) -> ResourceSpecification:
+    """Matches events of runs of prefect.yaml's deployments. Other teams use the server too, with other heartbeats."""
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    names = [f"{import_object(each['entrypoint']).name}/{each['name']}" for each in written]
+    ids = [f"prefect.deployment.{client.read_deployment_by_name(name).id}" for name in names]
+    return ResourceSpecification({"prefect.resource.role": "deployment", "prefect.resource.id": ids})
+
+
+def register_pool(client: SyncPrefectClient, name: str, description: str) -> None:
+    try:
+        found = client.read_work_pool(name)
+    except ObjectNotFound:
+        pool = WorkPoolCreate(name=name, type="process", description=description, base_job_template=process_template())
+        client.create_work_pool(pool)
+        return
+    if found.type == "process":
+        if found.description not in POOLS.values():
+            raise BadInput(
+                f"work pool {name}: exists and is not this project's, by its description; use another server"
+            )
+        client.update_work_pool(name, WorkPoolUpdate(description=description, base_job_template=process_template()))
+
+
+def process_template() -> dict:
+    """A flow run as a process of the worker's own Python. Its output goes to Prefect's log, not through the worker: a run
+    outlives the worker's pipes."""
+    template = ProcessWorker.get_default_base_job_template()
+    variables = template["variables"]["properties"]
+    variables["command"]["default"] = f"{sys.executable} -m prefect.engine"
+    variables["stream_output"]["default"] = False
+    variables["working_dir"]["default"] = str(ROOT)
+    variables["env"]["default"] = HEARTBEAT
+    return template
+
+
+def crash_the_silent(ours: ResourceSpecification) -> Automation:
+    """A run whose worker is gone sends no heartbeats, and nobody else would ever end it. Prefect looks once per window."""
+    return Automation(
+        name="fuse: crash runs without heartbeat",
+        description=f"A run of fuse's deployments that was alive and then silent for {SILENT.seconds} s lost its worker.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.*"},
+            match=ANY_FLOW_RUN,
+            match_related=ours,
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENT,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENT.seconds} s")],
+    )
+
+
+def restart_the_crashed(ours: ResourceSpecification) -> Automation:
+    """Only the flows that people start: a stage's run is followed by the flow that asked for it, which starts another."""
+    return Automation(
+        name="fuse: go on with crashed runs",
+        description="A crashed run of fuse is started again, and finds what it had made.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.Crashed"},
+            expect={"prefect.flow-run.*"},
+            match=ANY_FLOW_RUN,
+            match_related=[ours, STARTED_BY_PEOPLE],
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SETTLED,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it goes on where it was"
+            )
+        ],
+    )
+
+
+def replace(automation: Automation) -> None:
+    try:
+        found = Automation.read(name=automation.name)
+    except ValueError:  # what Prefect raises for a name that it does not know
+        automation.create()
+        return
+    automation.id = found.id
+    automation.update()
+
+
+if __name__ == "__main__":
+    register()

@@ -1,0 +1,44 @@
+"""How far a step is, as a Prefect progress artifact: the same numbers as on the terminal."""
+
+import time
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
+
+from tasks.execution import Share
+from tasks.stage import Step
+
+EVERY = 2.0  # seconds between two updates
+
+
+class ProgressArtifact:
+    """Observes one step, or a share of its rows."""
+
+    def __init__(self, step: Step, share: Share | None = None):
+        self.key = f"{step.stage.name}-{step.fingerprint[:8]}" + (f"-{share.name}" if share else "")
+        self.label = f"{step.label} · {share}" if share else step.label
+        self.artifact: UUID | None = None
+        self.last = 0.0
+
+    def __call__(self, step: Step, doing: str, done: int, total: int, unit: str) -> None:
+        if not total or (time.monotonic() - self.last < EVERY and done < total):
+            return
+        self.last = time.monotonic()
+        try:
+            self.tell(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+        except (
+            httpx.HTTPError,
+            OSError,
+            RuntimeError,
+            PrefectException,
+        ) as problem:  # a number unseen is no reason to stop
+            get_run_logger().warning("progress not reported: %s", problem)
+
+    def tell(self, text: str, share: float) -> None:
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(share, key=self.key, description=text)
+        else:
+            update_progress_artifact(self.artifact, share, description=text)

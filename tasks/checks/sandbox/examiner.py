@@ -1,0 +1,226 @@
+"""The part of the tests: runs them with a stand-in for the response's program, which is in another process.
+
+Only plain values come back from there, so that what the tests compare is nothing that the program could have made to be
+equal. This process runs no line of the response; its word is the verdict, `{verdict, passed, total, reason}`.
+"""
+
+import ast
+import builtins
+import importlib
+import json
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from tasks.checks.assertions import Rewriter, Trace
+from tasks.checks.names import TOO_DEEP, find_unbound_names
+from tasks.checks.sandbox.wire import LONGEST, decode, encode
+
+
+def play(order: dict, to: int, back: int) -> None:
+    """The job comes on standard input; the two descriptors lead to the candidate and come from it."""
+    job = json.loads(os.fdopen(0, "rb").read())
+    exam = Exam(to, back, time.monotonic() + order["seconds"])
+    exam.send({name: job[name] for name in ("setup", "text", "entry_point")})
+    try:
+        strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
+        modules = [name for name in strangers if name in sys.stdlib_module_names]
+        theirs = find_names_asked(job, strangers, modules)
+        rewriter = Rewriter(ast.parse(job["tests"]), set(theirs))
+    except (SyntaxError, ValueError, *TOO_DEEP) as problem:
+        exam.end("unchecked", f"the tests cannot be run: {problem}")
+    if why := exam.receive().get("loaded", "it does not say that it is loaded"):
+        exam.end("error", str(why))
+    run_tests(exam, rewriter.tests, job, modules, theirs)
+    skipped = rewriter.find_skipped(exam.trace)
+    if exam.calls and not exam.total and "assert" in job["tests"]:
+        exam.end("failed", "what the response gave led past every assertion")
+    if not exam.calls or not exam.total:
+        exam.end("unchecked", "the tests assert nothing of the response")
+    if exam.passed < exam.total:
+        exam.end("failed", exam.problem)
+    if skipped:
+        exam.end("unchecked", f"the response led past {len(skipped)} assertions, the first in line {skipped[0].line}")
+    exam.end("passed")
+
+
+def find_names_asked(job: dict, strangers: list[str], modules: list[str]) -> list[str]:
+    """The names that are the response's: its entry point, or the one name that neither the tests nor their setup bind. A
+    module of the standard library that they forgot to import is never the response's."""
+    if entry := re.findall(r"^\w+", job["entry_point"]):
+        return entry
+    unknown = [name for name in strangers if name not in modules]
+    if len(unknown) > 1:  # one of them may be what the tests compare with
+        raise ValueError(f"they name {' and '.join(unknown)} and no entry point: whose they are is not known")
+    return unknown
+
+
+def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], theirs: list[str]) -> None:
+    entry, trace = job["entry_point"], exam.trace
+    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke, "_alone": alone}
+    space |= {"_mark": trace.mark, "_watch": trace.watch, "_zip": exam.compare_lengths}
+    try:
+        exec(compile(job["setup"], "setup", "exec"), space)
+        space |= {name: importlib.import_module(name) for name in modules}
+        space |= {name: Remote(exam, name) for name in theirs}
+        exec(compile(tests, "tests", "exec"), space)
+        if entry and "check" in space:
+            space["check"](Remote(exam, entry))
+    except BaseException as problem:
+        why = f"{type(problem).__name__}: {problem!s:.200}"
+        exam.end(*(("error", why) if exam.calls else ("unchecked", f"the tests cannot be run: {why}")))
+
+
+class Exam:
+    """The line to the candidate, and the counts."""
+
+    def __init__(self, to: int, back: int, deadline: float):
+        self.to, self.back, self.deadline = to, back, deadline
+        self.buffer = b""
+        self.calls = self.passed = self.total = 0
+        self.problem = ""
+        self.trace = Trace()
+
+    def held(self, condition: Any) -> None:
+        true = bool(condition)
+        self.total += 1
+        self.passed += true
+        if not true:
+            self.problem = self.problem or f"assertion {self.total} does not hold"
+
+    def broke(self, problem: Exception) -> None:
+        self.total += 1
+        self.problem = self.problem or f"assertion {self.total}: {type(problem).__name__}: {problem!s:.200}"
+
+    def compare_lengths(self, theirs: tuple[bool, ...], *given: Any, **named: Any) -> zip:
+        """`theirs` tells which of the given the response made. Where they end before the tests' own, values that it should
+        have given are missing: an assertion that does not hold."""
+        sizes = [
+            (len(one), is_theirs) for one, is_theirs in zip(given, theirs, strict=True) if isinstance(one, list | tuple)
+        ]
+        made, wanted = ([size for size, one in sizes if one is is_theirs] for is_theirs in (True, False))
+        if made and wanted and min(made) < min(wanted):
+            self.broke(ValueError(f"{min(made)} values where the tests have {min(wanted)}"))
+        return zip(*given, strict=named.get("strict", False))
+
+    def end(self, verdict: str, reason: str = "") -> NoReturn:
+        """At once: tests may catch whatever is raised."""
+        words = " ".join(reason[:300].encode(errors="replace").decode().split())  # a line that can be stored
+        found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": words}
+        os.write(1, json.dumps(found).encode())
+        os._exit(0)
+
+    def ask(self, request: dict, given: Sequence[Any] = ()) -> Any:
+        self.calls += 1
+        self.send({**request, "number": self.calls})
+        answer = self.receive()
+        if answer.get("number") != self.calls:
+            self.end("error", "an answer to what was not asked")
+        if "raised" in answer:
+            raise raised(str(answer["raised"]), str(answer.get("message")))
+        try:
+            find = lambda number: Remote(self, int(number))
+            value = decode(answer["value"], find)
+            if given and value is None and "left" in answer:
+                put_back(given, decode(answer["left"], find))
+            return value
+        except (ValueError, TypeError, KeyError, RecursionError) as problem:
+            self.end("error", f"an answer that is no value: {problem}")
+
+    def send(self, message: dict) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self.to, line) :]
+        except BrokenPipeError:
+            self.end("error", "the program ended before its tests did")
+
+    def receive(self) -> dict:
+        while b"\n" not in self.buffer:
+            if not select.select([self.back], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
+                self.end("timeout", "not done in time")
+            read = os.read(self.back, 1 << 16)
+            if not read:
+                self.end("error", "the program ended before its tests did")
+            self.buffer += read
+            if len(self.buffer) > LONGEST:
+                self.end("error", "an answer that is too long")
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            self.end("error", "an answer that cannot be read")
+        return answer
+
+
+class Remote:
+    """Stands for an object of the response's program: it is called, its attributes are called, and nothing else is known."""
+
+    def __init__(self, exam: Exam, of: str | int):
+        self._exam, self._of = exam, of
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask(arguments, named)
+
+    def _in_place(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask(arguments, named, [*arguments, *named.values()])
+
+    def _ask(self, arguments: tuple, named: dict, given: Sequence[Any] = ()) -> Any:
+        sent = encode((arguments, named), self._number)["tuple"]
+        return self._exam.ask({"of": self._of, "arguments": sent}, given)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._exam.ask({"of": self._of, "attribute": name})
+
+    def _number(self, value: Any) -> int:
+        if isinstance(value, Remote) and isinstance(value._of, int):
+            return value._of
+        return self._exam.end(
+            "unchecked", f"a test gives the response a {type(value).__name__}, which is no plain value"
+        )
+
+
+def alone(called: Any) -> Any:
+    """What is called without a look at its answer, or only to see that there is none. Any other call may change nothing here:
+    tests would compare its answer with what they themselves make of the values that it left, None with None."""
+    return called._in_place if isinstance(called, Remote) else called
+
+
+def put_back(given: Sequence[Any], left: Any) -> None:
+    """Who is asked to change a list in place answers nothing, and the list is the answer. Who answers something has not been
+    asked to."""
+    positional, named = left
+    for mine, theirs in zip(given, [*positional, *named.values()], strict=True):
+        match mine:
+            case list() if isinstance(theirs, list):
+                mine[:] = theirs
+            case dict() | set() if type(theirs) is type(mine):
+                mine.clear()
+                mine.update(theirs)
+
+
+def unknowable(self: Remote, *_: Any) -> NoReturn:
+    raise TypeError("the response gave an object of its own where the tests want a value")
+
+
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "bool", "len", "iter", "contains", "getitem", "hash", "str", "repr"):
+    setattr(Remote, f"__{_name}__", unknowable)
+
+
+def raised(name: str, message: str) -> Exception:
+    """The built-in exception of that name, so that tests can expect it. Not one that ends an iteration: `all(map(…))` over
+    answers would be true after the first. For that, and for any other, one that nobody expects."""
+    kind = getattr(builtins, name, None)
+    if (
+        isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and not issubclass(kind, StopIteration | StopAsyncIteration)
+    ):
+        return kind(message)
+    return RuntimeError(f"{name}: {message}")

@@ -1,0 +1,47 @@
+"""Which answers are right, as the checks say. A recipe's evaluation and a checked suite count by the same rules:
+
+prompts with a gold are counted, and an answer that could not be checked is not right. Where no answer could be checked,
+there is no accuracy, only the reason.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from infra.errors import BadInput
+from infra.manifest import Manifest
+from tasks.execution import Run
+
+NO_CHECKS = "the recipe has no [checks]"
+NO_GOLD = "no prompt has a gold (a right answer, or tests)"
+
+
+def has_gold(golds: pd.Series) -> pd.Series:
+    return golds.fillna("").str.strip() != ""
+
+
+def read_verdicts(run: Run, checks: Manifest) -> pd.DataFrame:
+    """Of each distinct answer: `check` is 1 (correct), 0 (not) or missing (could not be checked); `reason` says why."""
+    rows = pd.read_parquet(run.file(checks, "scores.parquet"), columns=["content_id", "score", "verdict", "reason"])
+    reason = rows["reason"].where(rows["reason"].fillna("") != "", rows["verdict"])
+    return rows[["content_id"]].assign(check=rows["score"], reason=reason.where(rows["score"].isna()))
+
+
+def add_verdicts(rows: pd.DataFrame, verdicts: pd.DataFrame, who: str) -> pd.DataFrame:
+    joined = rows.merge(verdicts, on="content_id", how="left", validate="many_to_one", indicator="known")
+    lost = (joined["known"] == "left_only") & joined["content_id"].notna()
+    if lost.any():
+        raise BadInput(f"evaluation: {int(lost.sum())} answers of {who!r} have no check")
+    return joined.drop(columns="known")
+
+
+def find_obstacle(answers: Sequence[pd.DataFrame]) -> str | None:
+    """Why the models' answers to prompts with a gold have no accuracy; None where at least one answer was checked."""
+    rows = pd.concat([one[["text", "check", "reason"]] for one in answers])
+    if rows.empty:
+        return NO_GOLD
+    if rows["check"].notna().any():
+        return None
+    said = rows.dropna(subset="text")
+    commonest = said["reason"].mode().iloc[0] if len(said) else "there is no answer"
+    return f"none of {len(said)} answers could be checked: {commonest}"
