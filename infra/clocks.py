@@ -14,10 +14,14 @@ def clock_difference(blobs: Blobs) -> float:
     return min(there - before, 0.0) or max(there - after, 0.0)
 
 
+def name_difference(blobs: Blobs) -> str | None:
+    """What is wrong, in one line, where the two clocks are too far apart."""
+    if abs(apart := clock_difference(blobs)) <= APART:
+        return None
+    which = "ahead of" if apart > 0 else "behind"
+    return f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's; set the wrong one right"
+
+
 def require_same_clock(blobs: Blobs) -> None:
-    if abs(apart := clock_difference(blobs)) > APART:
-        which = "ahead of" if apart > 0 else "behind"
-        raise BadInput(
-            f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's, at most {APART:.0f} s are "
-            "allowed: set the wrong one right, else what is in use looks abandoned"
-        )
+    if problem := name_difference(blobs):
+        raise BadInput(f"{problem}; at most {APART:.0f} s are allowed, else what is in use looks abandoned")

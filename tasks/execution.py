@@ -19,8 +19,9 @@ from pydantic import BaseModel, Field
 
 from infra import hub
 from infra.checkpoints import Checkpoints
+from infra.errors import Unavailable
 from infra.launch import HERE, Environment, Launcher
-from infra.lease import lease
+from infra.lease import Lease, lease
 from infra.ledger import TELL_AGAIN, Request
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
@@ -172,17 +173,19 @@ def ensure(
         on_wait=waiting,
         done=lambda: find() is not None,
         pause=launcher.pause,
-    ):
+    ) as held:
         if found := find():
             observe(step, "found", 0, 0, "")
             return found
+        if held is None:
+            raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
         observe(step, "running", 0, 0, "")
-        made = make(step, store, launcher, observe, urgency)
+        made = make(step, held, store.fenced(held), launcher, observe, urgency)
     observe(step, "done", 0, 0, "")
     return made
 
 
-def make(step: Step, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0) -> Manifest:
+def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
     run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +207,7 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer, urgenc
             provenance=provenance(),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
-            attempt=uuid.uuid4().hex,
+            attempt=f"{held.epoch}-{uuid.uuid4().hex}",
         ),
     )
     Checkpoints(store.blobs, step.address).drop()

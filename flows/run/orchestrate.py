@@ -26,6 +26,7 @@ from flows.run.progress import ProgressArtifact
 from flows.run.work_pools import dispatch
 from flows.suites.comparisons import goals
 from flows.workspace import Place
+from infra.clocks import name_difference
 from infra.errors import TRANSIENT, BadInput
 from infra.uses import in_use
 from tasks.execution import Observer, ensure
@@ -93,6 +94,8 @@ def bring_all(lasts: list[Step]) -> dict[str, str]:
 @task(name="plan", task_run_name="plan", persist_result=False, **PATIENT)
 def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     place.store.probe()
+    if problem := name_difference(place.store.blobs):
+        get_run_logger().warning("%s: leases do not depend on it, fuse gc refuses", problem)
     planned = plan_all(lasts, place.store)
     create_table_artifact(
         key="plan",

@@ -6,7 +6,7 @@ checkpoints are kept or deleted by the same rule as their artifacts.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flows.ablation import load_matrix, wanted
@@ -61,19 +61,18 @@ def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> li
         deleted = []
         for item in found:
             if kept_as(item.address) not in used(blobs, now):
-                remove(blobs, item.address, held.check)
+                remove(blobs.fenced(held), item.address)
                 deleted.append(item)
         return deleted
 
 
-def remove(blobs: Blobs, address: str, check: Callable[[], None]) -> None:
-    """Deletes the manifest first: if the process is killed, a half-deleted artifact does not look complete. `check` raises
-    if nothing more may be deleted."""
+def remove(blobs: Blobs, address: str) -> None:
+    """Deletes the manifest first: if the process is killed, a half-deleted artifact does not look complete."""
     manifests = re.compile(rf"{address}/[^/]+\.json")
     for path in sorted(blobs.list(address), key=lambda path: not manifests.fullmatch(path)):
-        blobs.delete(path, check)
+        blobs.delete(path)
     if not address.startswith(("_checkpoints/", "pools/")):
-        blobs.delete(f"_prefect/{address.replace('/', '-')}", check)
+        blobs.delete(f"_prefect/{address.replace('/', '-')}")
 
 
 def kept_as(address: str) -> str:

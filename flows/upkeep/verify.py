@@ -61,8 +61,8 @@ def clear_away(piece: Piece, store: Store) -> str:
     if piece.lease:
         drop(store.blobs, piece.owner)
         return f"{piece.label}: deleted; a run that held it may repeat its work"
-    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds):
-        Checkpoints(store.blobs, piece.owner).discard(piece.checkpoint)
+    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds) as held:
+        Checkpoints(store.blobs.fenced(held), piece.owner).discard(piece.checkpoint)
     return f"{piece.label}: deleted; the training continues from the checkpoint before"
 
 
@@ -76,8 +76,8 @@ def before(step: Step, store: Store) -> str | None:
 
 def discard(step: Step, store: Store) -> None:
     """Deletes the step's artifact, under the step's lease, so that no run works on it at the same time."""
-    with lease(store.blobs, step.address, ttl=settings().lease_seconds):
-        store.discard(step.stage.name, step.fingerprint)
+    with lease(store.blobs, step.address, ttl=settings().lease_seconds) as held:
+        store.fenced(held).discard(step.stage.name, step.fingerprint)
 
 
 def refill(step: Step, store: Store) -> int:

@@ -6,6 +6,7 @@ complete, so that a kill loses only the part in flight.
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job
         wanted, missing = run.share.rows(wanted), run.share.rows(missing)
     waiting = lambda message: run.observe(run.step, message, 0, 0, "")
     mine = turn(run.store.blobs, run.step.pool, run.share, waiting, run.launcher.pause)
-    with mine if alone and len(missing) else nullcontext():
+    with mine if alone and len(missing) else nullcontext() as ours:
+        run = replace(run, store=run.store.fenced(ours)) if ours else run
         missing = left(missing, known) if alone else missing
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.blobs import Blobs
-from infra.lease import below, lease, live
+from infra.lease import Lease, below, lease, live
 from infra.settings import settings
 from tasks.execution import Share
 
@@ -17,7 +17,7 @@ POLL = 1.0
 @contextmanager
 def turn(
     blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], None], pause: Callable[[float], None]
-) -> Iterator[None]:
+) -> Iterator[Lease]:
     """Alone in the pool, or beside the other shares of as many: whoever else is at work in it has rows in common with us.
 
     Who holds a lease works, or waits for somebody who does: one that has to let others go first holds none meanwhile. So
@@ -30,11 +30,11 @@ def turn(
     beside = lambda: any(other.of > order for other in at_work(blobs, whole))
     while True:
         wait_while(first, on_wait, pause)
-        with lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait, pause=pause):
+        with lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait, pause=pause) as held:
             if first():
                 continue
             wait_while(beside, on_wait, pause)
-            yield
+            yield held
             return
 
 

@@ -15,7 +15,8 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from flows.deploy.register import SILENT
 from infra.prefect_server import local_server
-from tests.e2e.home import call, wait_until
+from tests.e2e.home import call
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,14 +107,14 @@ def test_silent_runs_of_this_project_crash_and_those_of_other_teams_are_let_alon
     alive = [server.run(server.deployment("fuse/demo")), server.run(theirs), server.run()]
     silent = [server.run(server.deployment(name)) for name in ("fuse/demo", "stage/gpu-train")]
     foreign = [server.run(theirs), server.run()]
-    wait_until(lambda: all(server.has_seen_start(run) for run in [*alive, *silent, *foreign]), 60, pause=1)
+    wait_until(lambda: all(server.has_seen_start(run) for run in [*alive, *silent, *foreign]), pause=1)
     for run in alive:
         server.beat(run, 2 * 30)
     for run in [*silent, *foreign]:
         server.beat(run, SILENT.total_seconds() - 1)
     time.sleep(5)
     server.look_at_once()
-    wait_until(lambda: all(server.state(run) in ("Crashed", "AwaitingRetry") for run in silent), 90)
+    wait_until(lambda: all(server.state(run) in ("Crashed", "AwaitingRetry") for run in silent), pause=1)
     time.sleep(10)  # the server looks every five seconds
     assert [server.state(run) for run in foreign] == ["Running", "Running"]
     assert [server.state(run) for run in alive] == ["Running"] * 3
@@ -125,7 +126,7 @@ def test_of_crashed_runs_only_those_that_people_start_here_go_on(server):
     stage = server.run(server.deployment("stage/gpu-train"))
     for run in (theirs, stage, ours):
         server.set_state(run, "CRASHED", "Crashed")
-    wait_until(lambda: server.state(ours) == "AwaitingRetry", 120)
+    wait_until(lambda: server.state(ours) == "AwaitingRetry", pause=1)
     time.sleep(10)
     assert (server.state(theirs), server.state(stage)) == ("Crashed", "Crashed")
 

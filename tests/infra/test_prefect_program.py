@@ -34,9 +34,10 @@ print(time.monotonic() - began)
 @pytest.mark.parametrize(("program", "waits"), [("prefect", True), ("infra.prefect_program", False)])
 def test_the_collector_waits_in_a_thread_of_its_own(tmp_path, program, waits):
     """As the server's threads do: one transaction is open, another connection waits for it, and holds garbage."""
-    (tmp_path / "prefect").mkdir()
+    (database := tmp_path / "prefect" / "server" / "database").mkdir(parents=True)
     (tmp_path / "prefect" / "__init__.py").touch()
     (tmp_path / "prefect" / "__main__.py").write_text(SERVER)
+    (database / "configurations.py").write_text("class AioSqliteConfiguration:\n    begin_transaction = None")
     path = os.pathsep.join([str(tmp_path), os.getcwd()])
     answer = subprocess.run(
         [sys.executable, "-m", program, str(tmp_path / "prefect.db")],
