@@ -5,7 +5,7 @@ import re
 from tasks.checks.quantities import read_quantity
 
 LONGEST = 1000  # characters of a statement; the rest is not read
-MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
+MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\$[^$]*\\begin[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 NUMBER = re.compile(r"(?:\\?[$€£]\s?)?[-−]?(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?(?:\s?\\?%)?(?![\w^])")
 END = re.compile(r"[.。?](?=\s|$)|\n")
 SUBJECT = re.compile(  # "The largest $n$ is", but not "2 when n is"

@@ -258,6 +258,7 @@ RIGHT = [
     ("13", "The answer is 13 – because of rounding."),
     ("1/3", r"\boxed{.333333}"),
     ("5", "The number of apples: 5"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", "The answer is $\\begin{pmatrix}\n1 \\\\\n2\n\\end{pmatrix}$."),
 ]
 WRONG = [
     ("1", r"\boxed{\sum_{n=1}^{10} n}"),
