@@ -5,17 +5,17 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
-from sft.test_train import trained as sft_trained
 from transformers import LlamaForCausalLM
-from wrpo.references import stored
-from wrpo.test_trainer import RECORDS
-from wrpo.test_trainer import trained as wrpo_trained
 
 from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.responses.stage import row_seed
 from tasks.responses.transformers_program import generate
+from tests import tiny
+from tests.sft.test_train import trained as sft_trained
+from tests.wrpo.references import stored
+from tests.wrpo.test_trainer import RECORDS
+from tests.wrpo.test_trainer import trained as wrpo_trained
 
 LIMIT = 28
 KINDS = {

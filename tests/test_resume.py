@@ -18,23 +18,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from wrpo.references import stored
 
 from flows.config.loading import load
 from infra.ending import SAVING
-from infra.errors import BadInput
+from infra.errors import OutOfMemory
 from tasks.loading import blamed
 from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.training.checkpoints import finished, restore, write
 from tasks.training.qlora import base_of
 from tasks.training.random_states import put_random_states, random_states
+from tests import tiny
 from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import stored
 
 STEPS, EVERY = 60, 4
 LORA = {
@@ -310,7 +310,9 @@ def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(prog
     monkeypatch.setattr(module, where, too_much)
     given |= {"rows": str(tmp_path / "reference/responses.parquet")}
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much") as said:
+    with pytest.raises(
+        OutOfMemory, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much"
+    ) as said:
         module.main(given, tmp_path / "out", Progress(tmp_path / "out"))
     named = re.findall(r"\b(?:how\.)?wrpo\.[a-z_.]+", str(said.value))
     assert len(named) == 6
@@ -336,5 +338,5 @@ def test_out_of_memory_in_a_step_is_the_user_s_to_mend(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "training_step", training_step)
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"out of memory: lower how.wrpo.device_batch_size"):
+    with pytest.raises(OutOfMemory, match=r"out of memory: lower how.wrpo.device_batch_size"):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

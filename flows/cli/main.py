@@ -1,4 +1,4 @@
-"""The command `fuse`: runs the command that was typed and turns known errors into a line and an exit code."""
+"""The command `fuse`: runs the chosen command and turns known errors into one line and an exit code."""
 
 import os
 import sys
@@ -38,11 +38,11 @@ def carry_out(chosen: Namespace) -> int:
             raise
         full = problem.errno in FULL
         place = f": {problem.filename}" if problem.filename else ""
-        advice = "; make room and run again, finished steps stay" if full else ""
+        advice = "; free some space and run again: finished steps are kept" if full else ""
         print(f"fuse: {one_line(os.strerror(problem.errno) + place)}{advice}", file=sys.stderr)
         return 1 if full else 2
     except KeyboardInterrupt:
-        print("\nfuse: interrupted; finished steps stay, the next run continues", file=sys.stderr)
+        print("\nfuse: interrupted; finished steps are kept, the next run continues", file=sys.stderr)
         return 130
 
 

@@ -1,5 +1,5 @@
-"""The keeper of the stack on one machine, a program: starts Prefect's server, an S3 server and a worker per pool in order,
-registers the deployments, starts again what dies, and ends everything when it is told to (`flows/deploy/stack.py`)."""
+"""Program: the keeper of the stack on one machine. Starts Prefect's server, an S3 server and a worker per pool in order,
+registers the deployments, restarts services that die, and stops everything on SIGTERM (`flows/deploy/stack.py`)."""
 
 import fcntl
 import json
@@ -15,17 +15,18 @@ from pathlib import Path
 from flows.deploy.stack import START_SECONDS, stack_folder
 from infra.errors import BadInput
 from infra.folder import draft_of
+from infra.gpus import find_gpus
 from infra.prefect_server import healthy
 from infra.seaweed import PORTS, command, free_ports, port_is_free, worker
 from infra.services import Service, Services
 from infra.settings import settings, stack_environment
 
 BUCKET = "artifacts"
-POOLS = {"cpu": None, "gpu-sample": 1, "gpu-score": 1, "gpu-train": 1}  # runs that its worker here takes at once
+POOLS = ("cpu", "gpu-sample", "gpu-score", "gpu-train")
 
 
 def keep(folder: Path) -> None:
-    """The keeper's life."""
+    """Starts the stack and keeps it alive until SIGTERM."""
     services = Services(folder)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open(folder / "keeper.lock", "a") as lock:
@@ -46,7 +47,7 @@ def keep(folder: Path) -> None:
 
 
 def start(folder: Path, services: Services) -> dict[str, str]:
-    """Everything, in order; returns the environment in which runs of this stack happen."""
+    """Starts all services in order; returns the environment variables for runs on this stack."""
     environment = own_environment(folder)
     everything = stack_environment(folder, environment)
     if not settings().store:
@@ -65,15 +66,20 @@ def start(folder: Path, services: Services) -> dict[str, str]:
     )
     if answer.returncode:
         raise RuntimeError(f"the deployments were not registered:\n{answer.stderr[-3000:]}")
-    for pool, limit in POOLS.items():
-        limited = ("--limit", str(limit)) if limit else ()
+    for pool in POOLS:
+        limited = () if pool == "cpu" else ("--limit", str(runs_at_once()))
         words = (sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}@home", *limited)
         services.start(Service(f"worker-{pool}", words, everything))
     return environment
 
 
+def runs_at_once() -> int:
+    """That the worker of a pool takes: one for each GPU, as the ledger deals these out; on cores alone, one."""
+    return max(len(find_gpus()), 1)
+
+
 def own_environment(folder: Path) -> dict[str, str]:
-    """How to reach this stack, keys included; kept in a file that only its owner reads, and that any shell can source."""
+    """The stack's addresses and keys, also written to a file that only its owner can read and that a shell can source."""
     file = folder / "environment"
     place = {"FUSE_STORE": settings().store_url} if settings().store else own_store(file)
     environment = {"PREFECT_API_URL": f"http://127.0.0.1:{settings().ui_port}/api", **place}
@@ -85,7 +91,7 @@ def own_environment(folder: Path) -> dict[str, str]:
 
 
 def own_store(file: Path) -> dict[str, str]:
-    """The S3 server's address and keys, these as the file has them from before."""
+    """The S3 server's address and keys; keys from an earlier start are kept."""
     before = dict(entries(file)) if file.exists() else {}
     keys = worker(BUCKET)["credentials"][0]
     return {

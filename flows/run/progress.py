@@ -1,4 +1,4 @@
-"""How far a step is, as a Prefect progress artifact: the same numbers as on the terminal."""
+"""Shows a step's progress as a Prefect progress artifact, with the same numbers as on the terminal."""
 
 import time
 from uuid import UUID
@@ -12,10 +12,11 @@ from tasks.execution import Share
 from tasks.stage import Step
 
 EVERY = 2.0  # seconds between two updates
+STATES = ("queued", "running", "found", "done")
 
 
 class ProgressArtifact:
-    """Observes one step, or a share of its rows."""
+    """Reports the progress of one step, or of a share of its rows."""
 
     def __init__(self, step: Step, share: Share | None = None):
         self.key = f"{step.stage.name}-{step.fingerprint[:8]}" + (f"-{share.name}" if share else "")
@@ -24,20 +25,22 @@ class ProgressArtifact:
         self.last = 0.0
 
     def __call__(self, step: Step, doing: str, done: int, total: int, unit: str) -> None:
+        if not total and doing not in STATES:
+            get_run_logger().info("%s: %s", self.label, doing)  # what it waits for
         if not total or (time.monotonic() - self.last < EVERY and done < total):
             return
         self.last = time.monotonic()
         try:
-            self.tell(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+            self.publish(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
         except (
             httpx.HTTPError,
             OSError,
             RuntimeError,
             PrefectException,
-        ) as problem:  # a number unseen is no reason to stop
+        ) as problem:  # progress that cannot be shown must not stop the run
             get_run_logger().warning("progress not reported: %s", problem)
 
-    def tell(self, text: str, share: float) -> None:
+    def publish(self, text: str, share: float) -> None:
         if self.artifact is None:
             self.artifact = create_progress_artifact(share, key=self.key, description=text)
         else:

@@ -10,21 +10,37 @@ import shutil
 from pathlib import Path
 
 from infra.checkpoints import Checkpoints
-from infra.errors import CorruptArtifact
+from infra.errors import CorruptArtifact, ProgramKilled
 from infra.settings import settings
 from tasks.execution import Run
 
 KEPT = 2
 
 
-def train(run: Run, module: str, job: dict, group: int) -> Path:
-    """Runs a training program, from the newest complete checkpoint of this step where there is one."""
+def train(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Path:
+    """Runs a training program, from the newest complete checkpoint of this step where there is one. A program that is killed
+    goes on from its own newest, so many times."""
+    name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
+    job = {**job, "report": str(settings().workspace.absolute() / "runs" / name)}
+    deaths = 0
+    while True:
+        try:
+            return train_once(run, module, job, group)
+        except ProgramKilled as problem:
+            if deaths == restarts or run.launcher.stopped.is_set():
+                raise
+            deaths += 1
+            run.count(restarts=deaths)
+            words = f"goes on from its newest checkpoint: {str(problem).partition(';')[0]}"
+            run.observe(run.step, words, 0, 0, "")
+
+
+def train_once(run: Run, module: str, job: dict, group: int) -> Path:
     stored, out = Checkpoints(run.store.blobs, run.step.address), run.scratch / "program"
+    shutil.rmtree(out, ignore_errors=True)  # what a killed program left has been committed, or is not whole
     if folder := newest(run, stored):
         job = {**job, "resume": str(folder)}
         run.count(resumed_at=int(folder.name))
-    name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
-    job = {**job, "report": str(settings().workspace.absolute() / "runs" / name)}
     return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"), group=group)
 
 
@@ -32,6 +48,7 @@ def newest(run: Run, stored: Checkpoints) -> Path | None:
     """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's.
     Damaged ones are passed over for an older one, and said; where no other is left, a person decides."""
     damaged: dict[str, CorruptArtifact] = {}
+    shutil.rmtree(run.scratch / "resume", ignore_errors=True)
     for name in reversed(stored.names()):
         try:
             stored.fetch(name, run.scratch / "resume" / name)

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chain.small import ROOT, environment, programs_of, write_recipe
+
+from tests.chain.small import ROOT, environment, programs_of, write_recipe
 
 STEPS = 1200  # of an SFT that leaves no checkpoint before its last step
 LONG = ("--set", f"sft.max_steps={STEPS}", "--set", "sft.epochs=9999", "--set", "how.sft.checkpoint_steps=0")

@@ -3,8 +3,6 @@
 import hashlib
 
 import pytest
-import tiny
-from sft.test_train import cross_entropy_over_responses, job, trained, weights
 from transformers import AutoModelForCausalLM
 
 from infra.errors import BadInput
@@ -14,6 +12,8 @@ from tasks.sft.stage import SFT
 from tasks.sft.train import main
 from tasks.stage import digest
 from tasks.training.checkpoints import finished
+from tests import tiny
+from tests.sft.test_train import cross_entropy_over_responses, job, trained, weights
 
 TEXTS = [
     (f"copy: {word}", word) for word in ("a", "bc", "def", "ghij", "k l", "mno", "pq", "r", "stu", "vw", "xyz", "no")

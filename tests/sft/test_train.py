@@ -6,7 +6,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
@@ -16,6 +15,7 @@ from tasks.records import SFT_RECORD
 from tasks.sft.packing import pack
 from tasks.sft.train import encode, main
 from tasks.tokens import prompt_ids, response_ids
+from tests import tiny
 
 TEXTS = [("sort: cab", "abc"), ("copy: q", "q"), ("shift: hello there", "ifmmp"), ("reverse: xyz", "zyx, I think so")]
 MORE = [*TEXTS, ("copy: ab", "ab"), ("sort: ba", "ab"), ("copy: long words", "long words"), ("reverse: 12", "21")]
