@@ -44,9 +44,15 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     in_form = lambda some: blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
     rows, left_over = in_form(samples)
     refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
+    config = model.config.get_text_config()
+    routing = {
+        name: value for name, value in vars(config).items() if "router" in name
+    }  # TRL changes it for the training
+    plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
+    plain |= {"router_aux_loss_coef": 0.0}  # a mixture of experts would depend on the batch of a device
     trainer = SftTrainer(
         model=adapted(model, what.get("lora"), job["seed"]),
-        args=arguments(SFTConfig, job, len(rows), out, packing=False, max_length=None, remove_unused_columns=False),
+        args=arguments(SFTConfig, job, len(rows), out, **plain),
         rows=rows,
         tokenizer=tokenizer,
         callbacks=[StepCount(progress), *trackers(job)],
@@ -57,6 +63,7 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     resume = newest(job, out)
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     trainer.train(resume_from_checkpoint=resume and str(resume))
+    vars(config).update(routing)
     kept, losses = best.better() if two else (None, {})
     keep(trainer, tokenizer, job, out, kept)
     part()

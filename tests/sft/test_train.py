@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from infra.errors import BadInput
 from tasks.program import Progress
@@ -87,6 +87,32 @@ def test_a_response_that_was_cut_off_is_learned_without_an_end(form, start, tmp_
         fed = sum(4 + len(prompt) + len(response) + 1 for prompt, response, *_ in texts[:4])
         assert summary["tokens"] == fed - 1
     assert (summary["cut_off"], summary["left_out"]) == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory):
+    """A mixture of experts whose configuration asks for the router's auxiliary loss, as Mixtral's does."""
+    like = tiny.llama().config
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    more = ("num_key_value_heads", "initializer_range", "max_position_embeddings")
+    config = MixtralConfig(
+        **{name: getattr(like, name) for name in sizes + more},
+        num_local_experts=4,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+    )
+    torch.manual_seed(0)
+    return tiny.save(MixtralForCausalLM(config), tmp_path_factory.mktemp("experts"))
+
+
+def test_a_mixture_of_experts_learns_the_responses_and_nothing_else(experts, tmp_path):
+    """The router's auxiliary loss depends on the batch of a device, which is not hashed, and no recipe asks for it."""
+    expected = cross_entropy_over_responses(experts, TEXTS)
+    one, four = (trained(experts, tmp_path / str(size), device_batch_size=size, epochs=3) for size in (1, 4))
+    assert one["loss_first"] == pytest.approx(expected, rel=1e-5) == four["loss_first"]
+    assert one["loss_last"] == pytest.approx(four["loss_last"], rel=1e-4)
+    config = json.loads((tmp_path / "4/out/model/config.json").read_text())
+    assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (True, 0.5)
 
 
 def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start, tmp_path):
