@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from infra.settings import settings
 from infra.uses import in_use
 from tests.chaos.proxy import Delay, Proxy, Skew
