@@ -1,5 +1,5 @@
 """Checks every model of a recipe before a run: tokenizer, chat template and context length, on the real prompts. Loads no
-weights. Also checks that this machine has the packages that training needs.
+weights. Also checks that this machine has the packages and GPUs that the run needs.
 
 Skips models that this project makes itself, and models behind an endpoint that applies its own chat template.
 """
@@ -15,6 +15,7 @@ from flows.config.recipe import Recipe
 from flows.workspace import Place
 from infra import hub
 from infra.errors import BadInput
+from infra.gpus import find_gpus
 from tasks.doctor.findings import Finding
 from tasks.execution import ensure
 from tasks.models.stage import Folder, Hub
@@ -27,7 +28,8 @@ NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
     """All findings about the recipe's trainings and models; an empty list if there is no model to check."""
-    models, found = [model | {"folder": str(folder)} for model, folder in models_of(recipe)], lacking(recipe)
+    models = [model | {"folder": str(folder)} for model, folder in models_of(recipe)]
+    found = [*lacking(recipe), *asking_too_much(last)]
     if not models:
         return found
     chosen = ensure(prompts_of(last), place.store, place.launcher)
@@ -50,6 +52,15 @@ def lacking(recipe: Recipe) -> list[Finding]:
         missing = [name for name in needed if needed[name] and not how.work_pool and find_spec(name) is None]
         found += [Finding(stage, "packages", True, f"needs {name}, which is not installed here") for name in missing]
     return found
+
+
+def asking_too_much(last: Step) -> list[Finding]:
+    """Steps with a program that needs more GPUs than this machine has (if it has any). Steps on a work pool are not checked:
+    a worker gives back a run that needs more GPUs than it has."""
+    available = len(find_gpus())
+    too_wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > available > 0]
+    text = "one program asks for {} GPUs, this machine has {}"
+    return [Finding(step.label, "gpus", True, text.format(step.gpus, available)) for step in too_wide]
 
 
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
@@ -94,7 +105,7 @@ def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None
     checked = set()
     for recipe, last in runs:
         models = [[model, str(folder)] for model, folder in models_of(recipe)]
-        missing = [finding.text for finding in lacking(recipe)]
+        missing = [finding.text for finding in (*lacking(recipe), *asking_too_much(last))]
         subject = json.dumps([models, prompts_of(last).address, missing, sorted(recipe.doctor.accepted)])
         if subject not in checked:
             checked.add(subject)
@@ -106,7 +117,11 @@ def prompts_of(last: Step) -> Step:
 
 
 def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:
-    if red := stopping(recipe, examine(recipe, last, place)):
+    refuse(stopping(recipe, examine(recipe, last, place)))
+
+
+def refuse(red: list[Finding]) -> None:
+    if red:
         lines = "\n".join(
             f"  {finding.model}.{finding.check}: {finding.text}{finding.hint and f'; {finding.hint}'}"
             for finding in red

@@ -7,6 +7,7 @@ Prefect, `flows/plan.py` shows what a run would do.
 from dataclasses import dataclass, field
 
 from flows.config.recipe import Recipe
+from flows.config.usable import refuse_unusable_prompts
 from flows.suites.answers import baselines, check_answers
 from flows.suites.chains import suite_results
 from tasks.checks.stage import check_responses
@@ -28,6 +29,7 @@ from tasks.wrpo.stage import compute_reference, train_wrpo
 def fusion(recipe: Recipe) -> Step:
     """The whole chain of a recipe; its last step is the report."""
     recipe.refuse_open_slots()
+    refuse_unusable_prompts(recipe)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.resolve("reward.model"))

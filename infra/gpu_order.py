@@ -1,6 +1,6 @@
 """Which waiting program takes which GPUs next: in order, and later ones only where they delay none before them.
 
-An estimate that is missing is read against the later program: what runs may end now, what waits may run for ever.
+What is not known is read against the later program: what runs may end now, what waits may run for ever.
 """
 
 import math
@@ -14,21 +14,24 @@ class Waiting:
 
     gpus: int
     usable: tuple[str, ...]
-    seconds: float | None = None  # how long it will run; None: not known
+    at_least: float | None = None  # seconds that it will run; None: not known
+    at_most: float | None = None
 
 
 def choose(waiting: Waiting, ahead: Sequence[Waiting], ends: dict[str, float | None]) -> tuple[str, ...]:
-    """The GPUs that it may take now, none where it has to wait. `ends` says of each GPU that is taken in how many seconds
-    it will be free; None: not known. `ahead` are those that wait before it."""
-    blocked: list[Waiting] = []
+    """The GPUs that it may take now, none where it has to wait. `ends` says of each GPU that is taken for how many
+    seconds at least it will be; None: not known. `ahead` are those that wait before it."""
+    blocked: dict[tuple, Waiting] = {}  # of those that want the same one stands for all
     for one in (*ahead, waiting):
         chosen = fitting(one, ends.keys())
-        after = ends | dict.fromkeys(chosen, math.inf if one.seconds is None else one.seconds)
-        if any(begins(other, after) > begins(other, ends) for other in blocked):
+        after = ends | dict.fromkeys(chosen, math.inf if one.at_most is None else one.at_most)
+        if chosen and any(begins(other, after) > begins(other, ends) for other in blocked.values()):
             chosen = ()
         if not chosen:
-            blocked.append(one)
-        ends = ends | dict.fromkeys(chosen, one.seconds)  # each takes them as soon as it looks
+            blocked[one.gpus, one.usable] = one
+        ends = ends | dict.fromkeys(chosen, one.at_least)  # each takes them as soon as it looks
+        if not fitting(waiting, ends.keys()) and one is not waiting:
+            return ()
     return chosen
 
 

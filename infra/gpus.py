@@ -57,7 +57,11 @@ def list_gpus() -> list[Gpu]:
     return found
 
 
-def require_gpus() -> None:
-    """Unavailable where FUSE_GPUS are not there: the work goes back, and another worker or a later time may have them."""
-    if (wanted := settings().gpus) and (found := len(find_gpus())) < wanted:
+def require_gpus(asked: int = 0) -> None:
+    """Unavailable where FUSE_GPUS are not there, or some and fewer than a program asks for: the work goes back, and another
+    worker or a later time may have them."""
+    found = len(find_gpus())
+    if found < (wanted := settings().gpus):
         raise Unavailable(f"FUSE_GPUS: {wanted} wanted, this machine shows {found}")
+    if 0 < found < asked:
+        raise Unavailable(f"one program asks for {asked} GPUs, this machine shows {found}")

@@ -29,6 +29,7 @@ class Request:
     gpus: int = 0
     what: str = "a program"  # as others who wait are told
     urgency: int = 0  # how many steps of its run follow on it, one after the other
+    since: float = 0.0  # when it first asked; a program that is started again keeps its place. 0: now
     rows: int = 0  # that it makes; 0: not known
     kind: str = ""  # programs of one kind take equally long for a row
     progress: str = ""  # the file in which it says how far it is
@@ -71,14 +72,14 @@ class Ledger:
 
     def learn(self, request: Request, seconds: float) -> None:
         """What a program of this kind has taken."""
-        if request.gpus and request.rows:
+        if self.gpus and request.gpus and request.rows:
             with self.folder.gate():
                 self.folder.learn(request.kind, request.rows, seconds)
 
     def _wait(self, request: Request, pause: Callable[[float], None], on_wait: Callable[[str], None]) -> Grant:
-        waiting = Waiting(request.gpus, tuple(self.gpus), self.folder.seconds(request.kind, request.rows))
+        waiting = Waiting(request.gpus, tuple(self.gpus), *self.folder.expected(request.kind, request.rows))
         with self.folder.gate(pause):
-            ticket = self.folder.draw(waiting, request.urgency)
+            ticket = self.folder.draw(waiting, request.since or time.time(), request.urgency)
         told, when = "", -TELL_AGAIN
         try:
             while True:
@@ -108,7 +109,7 @@ class Ledger:
             chosen = choose(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}
             for uuid in chosen:
-                write_note(locks[uuid], note | {"seconds": waiting.seconds})
+                write_note(locks[uuid], note | {"seconds": waiting.at_least})
             if chosen:
                 held = [locks.pop(uuid) for uuid in chosen]
                 return Grant(tuple(self.gpus[uuid] for uuid in chosen), (*held, self.folder.keep()))

@@ -9,8 +9,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from infra.gpu_order import Waiting
 
 HOUR = 3600.0
 SILENT = 15.0  # seconds without a look after which a process that waits is passed over: somebody has suspended it
+LIVES = 1.0  # seconds after which we look again whether somebody still waits
 KINDS = 500  # of programs, whose runs are remembered
 FEW = 10  # times as many rows: of those a short run says too little, which is mostly loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
@@ -39,6 +40,8 @@ class Ticket:
 class LedgerFolder:
     def __init__(self, place: Path):
         self.place, self.tickets = place, place / "tickets"
+        self.seen: dict[str, tuple[float, int]] = {}  # of a file of progress, when it first said how much was done
+        self.alive: dict[str, tuple[float, Waiting | None]] = {}  # of a ticket, when we looked; None: it is passed over
 
     def make(self) -> None:
         """For this user alone: others could take our GPUs there, or leave us links to our own files."""
@@ -58,12 +61,12 @@ class LedgerFolder:
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
-    def draw(self, waiting: Waiting, urgency: int) -> Ticket:
-        """The next place in the queue. A step that waits for this program is worth an hour of waiting."""
-        path = self.tickets / f"{time.time() - urgency * HOUR:020.6f}-{uuid4().hex}"
+    def draw(self, waiting: Waiting, since: float, urgency: int) -> Ticket:
+        """A place in the queue. A step that waits for this program is worth an hour of waiting."""
+        path = self.tickets / f"{since - urgency * HOUR:020.6f}-{uuid4().hex}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try_lock(lock)
-        write_note(lock, {"gpus": waiting.gpus, "usable": waiting.usable, "seconds": waiting.seconds})
+        write_note(lock, asdict(waiting))
         return Ticket(path, lock)
 
     def before(self, ticket: Ticket) -> list[Path]:
@@ -72,16 +75,25 @@ class LedgerFolder:
         return sorted(path for path in self.tickets.iterdir() if path.name < ticket.path.name)
 
     def ahead(self, ticket: Ticket) -> list[Waiting]:
-        """Who waits before this ticket. One that is not locked is of a process that died."""
-        found = []
+        """Who waits before this ticket. What was looked at a moment ago is not read again: many may wait and look."""
+        now, found = time.monotonic(), []
         for path in self.before(ticket):
-            with open(path, "rb") as file:
-                if try_lock(file.fileno()):
-                    path.unlink()
-                elif time.time() - path.stat().st_mtime < SILENT:
-                    note = json.loads(file.read())
-                    found.append(Waiting(note["gpus"], tuple(note["usable"]), note["seconds"]))
+            when, waiting = self.alive.get(path.name, (-LIVES, None))
+            if now - when >= LIVES:
+                waiting = self._read(path)
+                self.alive[path.name] = now, waiting
+            found += [waiting] if waiting else []
         return found
+
+    def _read(self, path: Path) -> Waiting | None:
+        """A ticket that is not locked is of a process that died; one that is gone has just had its turn."""
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            if try_lock(file.fileno()):
+                path.unlink()
+            elif time.time() - path.stat().st_mtime < SILENT:
+                note = json.loads(file.read())
+                return Waiting(**note | {"usable": tuple(note["usable"])})
+        return None
 
     def lock(self, uuid: str) -> int | None:
         """The lock of a GPU; None where somebody has it."""
@@ -101,22 +113,27 @@ class LedgerFolder:
         return UNKNOWN | (read_json(self._file(uuid)) or {})
 
     def seconds_left(self, uuid: str) -> float | None:
-        """Until the program on a GPU ends, by its own progress or by what it was expected to take; None: not known."""
+        """That the program on a GPU still runs at least: by how fast its progress was since we first saw it, or by what its
+        kind has taken; None: not known."""
         note = self.holder(uuid)
-        lasts = time.time() - note["since"]
-        at = read_json(Path(note["progress"])) if note["progress"] else None
-        if at and at["done"]:
-            return lasts * max(at["total"] - at["done"], 0) / at["done"]
-        return None if note["seconds"] is None else max(note["seconds"] - lasts, 0.0)
+        if at := read_json(Path(note["progress"] or self.place / "none")):
+            now = time.time()
+            first, before = self.seen.setdefault(note["progress"], (now, at["done"]))
+            if at["done"] > before:
+                return (at["total"] - at["done"]) * (now - first) / (at["done"] - before)
+        return None if note["seconds"] is None else max(note["seconds"] - (time.time() - note["since"]), 0.0)
 
-    def seconds(self, kind: str, rows: int) -> float | None:
-        """How long a program will run: by what its kind takes for a row, or the slowest kind that is known. Loading takes
-        its time for few rows too: none is expected to be quicker than any was."""
+    def expected(self, kind: str, rows: int) -> tuple[float | None, float | None]:
+        """How many seconds a program will run, at least and at most: by what its kind takes for a row, or at most by the
+        slowest kind that is known. Loading takes its time for few rows too: none is expected to be quicker than any was."""
         known = {name: run for name, run in (read_json(self.place / "runs.json") or {}).items() if run[0] * FEW >= rows}
         if not rows or not known:
-            return None
-        alike = [known[kind]] if kind in known else known.values()
-        return max(rows * max(took / made for made, took in alike), min(took for _, took in known.values()))
+            return None, None
+        quickest = min(took for _, took in known.values())
+        if kind in known:
+            made, took = known[kind]
+            return rows * took / made, max(rows * took / made, quickest)
+        return None, max(rows * max(took / made for made, took in known.values()), quickest)
 
     def learn(self, kind: str, rows: int, seconds: float) -> None:
         """A run of about the longest that its kind has had."""

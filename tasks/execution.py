@@ -1,6 +1,7 @@
 """Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
 
 import json
+import math
 import platform
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from infra import hub
 from infra.checkpoints import Checkpoints
 from infra.launch import HERE, Environment, Launcher
 from infra.lease import lease
-from infra.ledger import Request
+from infra.ledger import TELL_AGAIN, Request
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
@@ -67,6 +68,8 @@ class Run:
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # of the rows; then they are all that is made, and no artifact
     urgency: int = 0  # how many steps follow on it, one after the other
+    began: float = field(default_factory=time.time)
+    told: float = -math.inf  # when an observer last heard what the step waits for
 
     @property
     def folder(self) -> Path:
@@ -97,11 +100,15 @@ class Run:
         self.counts.update(numbers)
 
     def request(self, rows: int = 0) -> Request:
-        """What one of the step's programs asks for, `rows` being those that it makes."""
-        return Request(self.step.gpus, self.step.label, self.urgency, rows)
+        """What one of the step's programs asks for, `rows` being those that it makes. One that is started again is as old as
+        the step."""
+        return Request(self.step.gpus, self.step.label, self.urgency, self.began, rows)
 
     def waits(self, text: str) -> None:
-        self.observe(self.step, text, 0, 0, "")
+        """Several programs of a step wait together: what the first of them says is enough for a while."""
+        if time.monotonic() - self.told >= TELL_AGAIN:
+            self.told = time.monotonic()
+            self.observe(self.step, text, 0, 0, "")
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.observe(self.step, "running", done, total, unit)

@@ -39,6 +39,8 @@ class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
     work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
+    memory_gb: int = Field(0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it")
+    shared_memory_gb: int = Field(0, ge=0, description="of /dev/shm, likewise")
 
     @property
     def hosts(self) -> int:
@@ -151,6 +153,16 @@ class Step:
     def gpus(self) -> int:
         """That one of its programs needs; of several, each."""
         return self.stage.gpus(self.what, self.how)
+
+    @property
+    def machine(self) -> dict[str, int]:
+        """What a run of it asks of its work pool, by the names that templates of pools have for it."""
+        asked = {
+            "gpus": self.gpus * self.how.programs,
+            "memory_gb": self.how.memory_gb,
+            "shared_memory_gb": self.how.shared_memory_gb,
+        }
+        return {name: number for name, number in asked.items() if number}
 
     @property
     def pool(self) -> str | None:

@@ -239,3 +239,15 @@ def test_pairs_come_before_the_split_where_it_counts_them():
     assert inputs_of("splitting", *both)["pairs"] == ["pairs · before splitting"]
     assert "splits" not in inputs_of("pairs · before splitting", *both)
     assert "pairs" not in inputs_of("splitting")
+
+
+def test_the_checks_of_a_recipe_judge_the_held_out_answers_of_every_model(tmp_path):
+    recipe = load("demo", ["evaluation.collectives=[{name='best', model={kind='best-by-reward'}}]"])
+    (evaluation,) = fusion(recipe).inputs["evaluation"]
+    answers, checks = (evaluation.inputs[name] for name in ("answers", "checks"))
+    assert len(answers) == 7 and recipe.checks.kind == "exact"
+    for said, checked in zip(answers, checks, strict=True):
+        assert checked.inputs["responses"] == (said,) and checked.what == recipe.checks
+        assert checked.inputs["model"] == said.inputs.get("model", (said,))
+    (without,) = fusion(load(str(write_recipe(tmp_path)))).inputs["evaluation"]
+    assert without.inputs["checks"] == ()

@@ -24,7 +24,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from flows.config.loading import load
 from infra.ending import SAVING
-from infra.errors import BadInput
+from infra.errors import OutOfMemory
 from tasks.loading import blamed
 from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
@@ -201,11 +201,32 @@ def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_pa
     assert result(tmp_path / "out") == result(tmp_path / "unbroken")
 
 
+@pytest.mark.parametrize("every", [0, EVERY])
+def test_an_end_between_the_last_step_and_the_model_loses_no_step(every, unbroken, tmp_path, monkeypatch):
+    """However often checkpoints are due: the last step always leaves one."""
+    room, given, expected = unbroken
+    given, out = {**given, "how": given["how"] | {"checkpoint_steps": every}}, tmp_path / "out"
+    module = import_module(f"tasks.{room}.train")
+
+    def end(*_):
+        raise InterruptedError("the power is gone")
+
+    out.mkdir()
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(module, "keep", end)
+        module.main(given, out, Progress(out))
+    assert int(finished(out)[-1].name) == STEPS and not (out / "model").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.Trainer.training_step", end)  # no step is made again
+        module.main(given, out, Progress(out))
+    assert result(out) == expected
+
+
 def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
     room, given, _ = unbroken
     given = given | {"what": given["what"] | {"max_steps": 18}}
     assert run(room, given, tmp_path / "out") == 0
-    assert [path.name for path in finished(tmp_path / "out")] == ["000000012", "000000016"]
+    assert [path.name for path in finished(tmp_path / "out")] == ["000000016", "000000018"]
     assert {path.name for path in finished(tmp_path / "out")[-1].iterdir()} == {
         "model.safetensors",
         "optimizer.safetensors",
@@ -289,7 +310,9 @@ def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(prog
     monkeypatch.setattr(module, where, too_much)
     given |= {"rows": str(tmp_path / "reference/responses.parquet")}
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much") as said:
+    with pytest.raises(
+        OutOfMemory, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much"
+    ) as said:
         module.main(given, tmp_path / "out", Progress(tmp_path / "out"))
     named = re.findall(r"\b(?:how\.)?wrpo\.[a-z_.]+", str(said.value))
     assert len(named) == 6
@@ -315,5 +338,5 @@ def test_out_of_memory_in_a_step_is_the_user_s_to_mend(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "training_step", training_step)
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"out of memory: lower how.wrpo.device_batch_size"):
+    with pytest.raises(OutOfMemory, match=r"out of memory: lower how.wrpo.device_batch_size"):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

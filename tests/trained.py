@@ -40,9 +40,9 @@ def few_records(run: Run, what: What, how: How) -> None:
     pq.write_table(table, run.folder / "records.parquet")
 
 
-def step(every: int, learning_rate: float = 1e-3, epochs: int = 200) -> Step:
+def step(every: int, learning_rate: float = 1e-3, epochs: int = 200, restarts: int = 2) -> Step:
     what = SFT(learning_rate=learning_rate, epochs=epochs, batch_size=4, max_length=64, seed=1)
-    how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
+    how = TrainingHow(device_batch_size=4, checkpoint_steps=every, restarts=restarts)
     return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
 
 

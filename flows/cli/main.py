@@ -2,17 +2,25 @@
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 
 from flows.cli.parser import make_parser
+from infra.interruption import one_a_second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = make_parser().parse_args(arguments)
+    with one_a_second():
+        return carry_out(chosen)
+
+
+def carry_out(chosen: Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
     from infra.visible import one_line, visible
 
-    chosen = make_parser().parse_args(arguments)
     try:
         module, _, function = chosen.command.partition(":")
         return getattr(import_module(f"flows.cli.{module}"), function)(chosen) or 0

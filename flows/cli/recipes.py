@@ -8,6 +8,7 @@ from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
 from flows.config.loading import load
 from flows.config.recipe import Recipe
+from flows.doctor import asking_too_much, examine, refuse, refuse_red, stopping
 from flows.fusion import fusion
 from flows.plan import plan as make_plan
 from flows.plan import verify_inputs
@@ -38,7 +39,6 @@ def run(chosen: argparse.Namespace) -> None:
         show_remarks(console, remarks(recipe, report, place.store))
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
-        from flows.doctor import refuse_red
         from flows.run.local import run_here  # loads Prefect
 
         refuse_red(recipe, report, place)
@@ -48,8 +48,6 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def doctor(chosen: argparse.Namespace) -> int:
-    from flows.doctor import examine, stopping
-
     recipe, last, place = load_chain(chosen)
     findings = examine(recipe, last, place)
     show_findings(make_console(), findings, recipe.doctor.accepted)
@@ -61,6 +59,7 @@ def plan(chosen: argparse.Namespace) -> None:
     console = make_console()
     show_plan(console, make_plan(last, place.store))
     show_remarks(console, remarks(recipe, last, place.store))
+    refuse(stopping(recipe, asking_too_much(last)))
 
 
 def report(chosen: argparse.Namespace) -> None:

@@ -109,7 +109,11 @@ class Hows(Section):
     wrpo: WRPOHow = WRPOHow()
 
     def engine(self, name: str) -> AnyEngine:
-        return self.engines.get(name, self.sampling)
+        """The engine of a model. It runs on the work pool for sampling, unless it names another pool or is an endpoint."""
+        engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
+        if isinstance(engine, Endpoint) or engine.work_pool or not pool:
+            return engine
+        return engine.model_copy(update={"work_pool": pool})
 
 
 class Doctor(Section):

@@ -15,13 +15,14 @@ from pathlib import Path
 from flows.deploy.stack import START_SECONDS, stack_folder
 from infra.errors import BadInput
 from infra.folder import draft_of
+from infra.gpus import find_gpus
 from infra.prefect_server import healthy
 from infra.seaweed import PORTS, command, free_ports, port_is_free, worker
 from infra.services import Service, Services
 from infra.settings import settings, stack_environment
 
 BUCKET = "artifacts"
-POOLS = {"cpu": None, "gpu-sample": 1, "gpu-score": 1, "gpu-train": 1}  # pool -> limit of parallel runs of its worker
+POOLS = ("cpu", "gpu-sample", "gpu-score", "gpu-train")
 
 
 def keep(folder: Path) -> None:
@@ -65,11 +66,16 @@ def start(folder: Path, services: Services) -> dict[str, str]:
     )
     if answer.returncode:
         raise RuntimeError(f"the deployments were not registered:\n{answer.stderr[-3000:]}")
-    for pool, limit in POOLS.items():
-        limited = ("--limit", str(limit)) if limit else ()
+    for pool in POOLS:
+        limited = () if pool == "cpu" else ("--limit", str(runs_at_once()))
         words = (sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}@home", *limited)
         services.start(Service(f"worker-{pool}", words, everything))
     return environment
+
+
+def runs_at_once() -> int:
+    """The number of parallel runs of a pool's worker: one for each GPU (the ledger assigns GPUs); one without GPUs."""
+    return max(len(find_gpus()), 1)
 
 
 def own_environment(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from flows.config.examination import Examination, Gate
 from infra.store import Store
-from tasks.evaluation.statistics import overall, within_noise
+from tasks.evaluation.statistics import compute_overall_score, within_noise
 from tasks.stage import Step, lineage
 
 MAIN = {"alpaca-eval": "LC", "arena-hard": "WR", "mt-bench": "overall", "align-bench": "overall"}
@@ -43,7 +43,7 @@ def averages(models: Collection[str], suites: list[dict]) -> dict[str, float] | 
     found = {}
     for model in models:
         main = [main_result(suite, model) for suite in suites]
-        found[model] = overall([(result["value"], result["full_marks"]) for result in main])
+        found[model] = compute_overall_score([(result["value"], result["full_marks"]) for result in main])
     return found
 
 

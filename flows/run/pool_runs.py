@@ -85,6 +85,7 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
                 idempotency_key=f"{store_url}/{errand.key}:{attempt}",
                 tags=[*tags(errand, place), f"asked-by:{flow_run.id}"],
                 flow_run_name=name_of(step, errand.share),
+                job_variables=step.machine,
                 timeout=0,
             )
         except ObjectNotFound as problem:

@@ -12,6 +12,7 @@ from tasks.execution import Share
 from tasks.stage import Step
 
 EVERY = 2.0  # seconds between two updates
+STATES = ("queued", "running", "found", "done")
 
 
 class ProgressArtifact:
@@ -24,6 +25,8 @@ class ProgressArtifact:
         self.last = 0.0
 
     def __call__(self, step: Step, doing: str, done: int, total: int, unit: str) -> None:
+        if not total and doing not in STATES:
+            get_run_logger().info("%s: %s", self.label, doing)  # the reason for waiting
         if not total or (time.monotonic() - self.last < EVERY and done < total):
             return
         self.last = time.monotonic()

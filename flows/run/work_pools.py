@@ -45,8 +45,8 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None, urge
     try:
         if place.store.blobs.url != store:
             raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, but the flow's is {store}")
-        require_gpus()
         made = unpack(step)
+        require_gpus(made.gpus)
         if share:
             counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency)
             return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")

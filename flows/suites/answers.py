@@ -36,7 +36,7 @@ def answers(
         outputs = examined.model.resolve(f"models.{name}.model")
         return [take_answers(f"{name_of(suite)} · outputs of {name}", suite=questions, **outputs)]
     responses = [answer(examination, suite, questions, models[name], name)]
-    if isinstance(suite, Judged) and SUITES[suite.suite].TURNS == 2:
+    if isinstance(suite, Judged) and SUITES[suite.suite].turns == 2:
         label = f"{name_of(suite)} · second turns of {name}"
         turns = continue_dialogue(label, suite=questions, responses=responses, what=What())
         responses.append(answer(examination, suite, turns, models[name], name))
@@ -55,7 +55,7 @@ def collective(
     if isinstance(examined.model, BestByReward):
         chosen = examined.model.reward
         model = obtain_model(f"model · reward of {name}", **chosen.resolve(f"models.{name}.model.reward.model"))
-        reward = (model, chosen.scoring, ScoringHow())
+        reward = (model, chosen.scoring, ScoringHow(work_pool=examination.sampling.work_pool))
     voices = Voices(
         part=name_of(suite),
         prompts={"prompts": questions},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tasks.doctor.findings import Finding
 from tasks.models.weights import NO_HEAD, find_text_writer
+from tasks.positions import PositionLimit
 from tasks.tokens import end_id, prompt_ids
 from tasks.training.truncation import MIN_RESPONSE
 
@@ -151,3 +152,14 @@ def trainable(name: str, lengths: list[int], max_length: int) -> Finding:
         "training leaves them out"
     )
     return Finding(name, "training-length", long > 0.01 * len(lengths), text)
+
+
+def positions(name: str, limit: PositionLimit, max_length: int) -> Finding:
+    """Whether positions depend on the longest row of a batch. `max_length`: of the training, 0 if the model is not trained."""
+    text = (
+        f"beyond {limit.tokens:,} tokens its positions ({limit.kind}) depend on the longest row of a batch: transformers"
+        f" samples such rows one by one, a training refuses them"
+    )
+    if max_length > limit.tokens:
+        return Finding(name, "positions", True, f"{text}; max_length is {max_length:,}, set it to {limit.tokens:,}")
+    return Finding(name, "positions", False, text)

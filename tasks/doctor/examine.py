@@ -15,6 +15,7 @@ from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
 from tasks.loading import LOCAL, blamed
+from tasks.positions import position_limit
 from tasks.program import Progress, run, write_json
 from tasks.tokens import generation_of, prompt_ids
 
@@ -60,19 +61,21 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             checks.render(tokenizer, ("user", checks.QUESTION))
     except BadInput as problem:
         return [*code, Finding(name, "template", True, str(problem)[:200])]
-    if (limit := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
+    if (context_length := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
         return [*code, Finding(name, "context", True, "the model's configuration has no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, limit, model["context"], model["max_new_tokens"], model["scored"]))
+    found.append(checks.context(name, context_length, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
         found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
-        found.append(checks.truncation(name, lengths, limit, model["max_new_tokens"]))
+        found.append(checks.truncation(name, lengths, context_length, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))
+    if limit := position_limit(config):
+        found.append(checks.positions(name, limit, model["trained"]))
     if prompts and not unread:
         first = tokenizer.apply_chat_template(prompts[0], tokenize=False, add_generation_prompt=True)
         found.append(Finding(name, "first-prompt", False, first))

@@ -160,6 +160,17 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
+    for file in model_files(folder):
+        if leads_out(file):
+            raise BadInput(f"{field}.path: {file} is a link to {file.resolve()}: put a copy in its place, or remove it")
+
+
+def leads_out(file: Path) -> bool:
+    """Refuses links, because a link could copy any file of this machine into the shared store. Links within the hub's cache
+    are allowed: they lead to its blobs."""
+    folder, target = file.parent.resolve(), file.resolve()
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    return not any(target.is_relative_to(place) for place in (folder, blobs))
 
 
 def check_classifier(field: str, model: Folder) -> None:

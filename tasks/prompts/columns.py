@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tasks.prompts.mining import mine_asserts, mine_examples
 from tasks.records import prompt_id
 from tasks.stage import What
 
@@ -24,6 +25,13 @@ class Columns(What):
     messages: str | None = Field(None, description="a list of {role, content} or {from, value}")
     category: str | None = None
     gold: str | None = Field(None, description="the correct answer, or tests, for checking responses")
+    tests: Literal["given", "examples", "asserts"] = Field(
+        "given",
+        description="examples, asserts: make the gold from worked examples or asserts in the prompt or the data set's response",
+    )
+    solution: str | None = Field(
+        None, description="for tests = examples: a program that shows how to call the function"
+    )
     response: str | None = Field(None, description="a response in the data set; only read if named here")
     part: str | None = Field(
         None, description="sft, preference or held_out, for the split 'given'; only read if named here"
@@ -34,12 +42,15 @@ class Columns(What):
     )
     marks: Literal["none", "extra-id"] = Field("none", description="extra-id: a text contains turns, as in HelpSteer2")
 
+    def optional(self) -> tuple[tuple[str, str | None], ...]:
+        return ("response", self.response), ("part", self.part), ("solution", self.solution)
+
     def wanted(self) -> dict[str, tuple[str, bool]]:
         """column -> (its part of the prompt, whether the row must have it)."""
         parts = {"prompt": self.prompt, "messages": self.messages, "category": self.category, "gold": self.gold}
         if self.prompt or self.messages:  # if one of them is named, do not read the other from its default column
             parts = {part: name for part, name in parts.items() if name or part not in ("prompt", "messages")}
-        parts |= {part: name for part, name in (("response", self.response), ("part", self.part)) if name}
+        parts |= {part: name for part, name in self.optional() if name}
         named = {part: (name,) if isinstance(name, str) else name or (part,) for part, name in parts.items()}
         return {name: (part, bool(parts[part])) for part, names in named.items() for name in names}
 
@@ -56,12 +67,25 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
         "messages": messages,
         "category": text(row.get(columns.category or "category"), "category") or category,
         "gold": plain(row.get(columns.gold or "gold")),
+        "unmined": "",
         "response": given(row, columns, answer),
         "part": part_of(row, columns),
     }
+    if columns.tests != "given":
+        found |= mine(messages[-1]["content"], row, columns, found["response"])
     for name, words in strings(found):
         refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
+
+
+def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
+    """The gold made from the prompt or the response, or the reason why it cannot be made."""
+    try:
+        if columns.tests == "examples":
+            return {"gold": mine_examples(prompt, text(row.get(columns.solution), "solution"))}
+        return {"gold": mine_asserts(prompt, response)}
+    except ValueError as problem:
+        return {"gold": None, "unmined": str(problem)}
 
 
 def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:

@@ -76,7 +76,7 @@ class Selecting:
                 continue
             prompt |= {**place, "part": prompt_set.part or prompt["part"]}
             if reason := refused_by(prompt_set.filters, prompt):
-                self.drop(prompt, reason)
+                self.drop(prompt, reason, prompt["unmined"])
                 continue
             self.keep_answer(prompt)
             if before := self.kept.get(prompt["prompt_id"]) or fresh.get(prompt["prompt_id"]):

@@ -47,5 +47,6 @@ def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], rec
             "seed": what.seed,
         },
         how.group,
+        how.restarts,
     )
     run.keep(out, "model", "steps.parquet", "speed.parquet")

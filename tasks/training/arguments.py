@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from infra.errors import BadInput
+from infra.errors import BadInput, OutOfMemory
 from tasks.loading import out_of_memory
 from tasks.program import Progress
 from tasks.training import zero
@@ -98,7 +98,7 @@ def enough_memory(job: dict, room: str) -> Iterator[None]:
         adapters = "" if lora else f", train adapters alone ({room}.lora)"
         if lora and lora.get("base") != "nf4":
             adapters = f", hold what is not trained in 4 bits ({room}.lora.base)"
-        raise BadInput(
+        raise OutOfMemory(
             f"out of memory: lower how.{room}.device_batch_size ({how['device_batch_size']}), set"
             f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), share the training out among"
             f" GPUs by how.{room}.processes ({how.get('processes', 1)}) and how.{room}.deepspeed"

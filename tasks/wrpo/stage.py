@@ -42,7 +42,8 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
         LOG_PROB,
         "tasks.wrpo.reference",
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
-        how.processes if how.processes > 1 else 0,
+        group=how.processes if how.processes > 1 else 0,
+        restarts=how.restarts,
     )
     read = rows[rows["tokens"] > 0]
     refuse_none(len(read), len(rows), what.max_length)
@@ -82,5 +83,6 @@ def train_wrpo(
             "seed": what.seed,
         },
         how.group,
+        how.restarts,
     )
     run.keep(out, "model", "steps.parquet", "speed.parquet")

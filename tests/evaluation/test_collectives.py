@@ -113,7 +113,7 @@ def test_pairs_that_stay_without_reply_are_a_failure_and_replay_makes_no_call(wo
         with pytest.raises(ProgramFailed, match=r"30 of 36 games .* got no reply, the first: status 400"):
             workplace.made(compared(stub.url, *THREE)[0])
         asked = stub.seen.total()
-        with pytest.raises(BadInput, match="never made, and replay makes no call"):
+        with pytest.raises(BadInput, match="not stored, and replay makes no requests"):
             workplace.made(compared(stub.url, *THREE, replay=True)[0])
         assert stub.seen.total() == asked
 

@@ -12,6 +12,7 @@ from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.doctor.findings import Finding
 from tests import tiny
+from tests.node.node import Node
 
 SOUND = tiny.TEMPLATE
 SYSTEM = "{% if messages[0].role != 'system' %}<user>You are a helpful assistant.<end>{% endif %}"
@@ -239,3 +240,22 @@ def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
         assert fusion(accepting).fingerprint == fusion(recipe).fingerprint
     with pytest.raises(BadInput, match=r"doctor\.accepted\.date"):
         load("demo", ["doctor.accepted.date=''"])
+
+
+def test_more_gpus_at_once_than_this_machine_has_are_refused_before_anything_is_sampled(workplace, capsys, monkeypatch):
+    """What a work pool has only its workers know; on cores alone a program that could use GPUs runs without."""
+    from flows.cli.main import main
+
+    wide = ["demo", "--set", "how.engines.mirror={kind='vllm', tensor_parallel=16}"]
+    assert main(["plan", *wide]) == 0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", Node(workplace.folder).make()["PATH"])
+    capsys.readouterr()
+    for command in ("plan", "run"):
+        assert main([command, *wide]) == 2
+        said = "per-model sampling · mirror.gpus: one program asks for 16 GPUs, this machine has 8"
+        assert said in capsys.readouterr().err
+    assert main(["doctor", *wide]) == 1
+    assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]
+    assert main(["plan", *wide, "--set", "how.engines.mirror.work_pool=gpu-sample"]) == 0
+    assert main(["plan", "demo", "--set", "how.engines.mirror={kind='vllm', tensor_parallel=8}"]) == 0

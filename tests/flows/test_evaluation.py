@@ -108,7 +108,7 @@ def test_a_mistake_is_named(tmp_path, suites, complaint):
 
 def test_a_suites_files_may_be_pinned(tmp_path):
     pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
-    with pytest.raises(BadInput, match=r"sha256.question.jsonl: 00… was asked for"):
+    with pytest.raises(BadInput, match=r"sha256.question.jsonl: expected 00…"):
         chains(examination(tmp_path, pinned))
 
 
@@ -118,8 +118,9 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
                for model, base in (("a", 5.0), ("b", 5.0 + value))]  # fmt: skip
     counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
     kind = "gold" if metric == "accuracy" else "owl"
+    tested = {**change, "p": 0.01, "holm": 0.02, "reading": reading(change, 0.02, 0.95)}
     return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
-            "differences": [{**change, "p": 0.01, "holm": 0.02, "reading": reading({**change}, 0.02, 0.95)}]}  # fmt: skip
+            "differences": [tested]}  # fmt: skip
 
 
 def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():

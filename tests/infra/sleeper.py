@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from infra.ending import SAVING
-from infra.errors import BadInput, Unavailable
+from infra.errors import BadInput, OutOfMemory, Unavailable
 from tasks.program import run
 
 
@@ -18,6 +18,10 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise BadInput("rows: there are none")
         case "no GPU":
             raise Unavailable("no GPU is free")
+        case "no memory":
+            raise OutOfMemory("out of memory: lower how.sft.device_batch_size (8)")
+        case "killed in a group":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "bug":
             raise ZeroDivisionError("a bug of ours")
         case "quick":

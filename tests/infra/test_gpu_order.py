@@ -6,7 +6,7 @@ ALL = tuple("01234567")
 
 
 def waits(gpus: int, seconds: float | None = None, usable: str = "01234567") -> Waiting:
-    return Waiting(gpus, tuple(usable), seconds)
+    return Waiting(gpus, tuple(usable), seconds, seconds)
 
 
 def test_the_first_takes_what_is_free_and_side_by_side_where_there_is_a_choice():
@@ -29,6 +29,12 @@ def test_while_the_first_waits_for_all_a_short_one_fills_a_gap_and_a_long_one_do
 def test_what_is_not_known_is_read_against_the_later_one():
     assert choose(waits(1, None), [waits(8)], dict.fromkeys("0123", 100.0)) == ()
     assert choose(waits(1, 1), [waits(8)], dict.fromkeys("0123")) == ()  # they may end now
+
+
+def test_one_whose_length_lies_between_bounds_is_long_when_it_passes_and_short_when_others_do():
+    between = Waiting(1, ALL, at_least=10.0, at_most=100.0)
+    assert choose(between, [waits(8)], dict.fromkeys("0123", 50.0)) == ()
+    assert choose(waits(1, 50), [between, waits(8)], dict.fromkeys("0123", 20.0)) == ()
 
 
 def test_a_long_one_may_pass_where_the_first_does_not_need_what_it_takes():

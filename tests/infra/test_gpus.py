@@ -70,4 +70,11 @@ def test_fewer_than_promised_are_unavailable(driver, monkeypatch):
     with pytest.raises(Unavailable, match="2 wanted, this machine shows 1"):
         require_gpus()
     driver(listed(2))
-    require_gpus()
+    require_gpus(2)
+    with pytest.raises(Unavailable, match="asks for 8 GPUs, this machine shows 2"):
+        require_gpus(8)
+
+
+def test_on_cores_alone_no_program_is_refused(driver):
+    driver("")
+    require_gpus(8)

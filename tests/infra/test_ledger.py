@@ -13,8 +13,10 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed
 from infra.gpus import Gpu
+from infra.launch import Launcher
 from infra.ledger import Ledger, Request
 from infra.ledger_folder import SILENT
+from tests.patience import STILL
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +44,7 @@ def waiting(ledger: Ledger, *requests: Request):
         yield had
     finally:
         for thread in threads:
-            thread.join(20)
+            thread.join(STILL)
 
 
 def elsewhere(folder: Path, gpus: int, then: str) -> subprocess.Popen:
@@ -104,7 +106,7 @@ def test_a_gpu_stays_taken_while_the_program_of_a_killed_launcher_lives(ledger, 
     thread.start()
     assert not had.wait(1.0)
     os.kill(program, signal.SIGKILL)
-    thread.join(10)
+    thread.join(STILL)
     assert had.is_set()
 
 
@@ -140,10 +142,19 @@ def test_a_big_one_is_not_starved_and_what_its_run_waits_for_most_goes_first(led
     assert had == ["sampling", "big", "answers"]
 
 
+def test_a_program_that_is_started_again_keeps_its_place(ledger):
+    shared = ledger()
+    with ExitStack() as stack, shared.taken(Request(4)):
+        again = Request(4, "again", since=time.time() - 100)
+        had = stack.enter_context(waiting(shared, Request(4, "first"), Request(4, "second"), again))
+    assert had == ["again", "first", "second"]
+
+
 def test_a_small_one_that_is_known_to_be_short_fills_the_gap(ledger, tmp_path):
     shared, progress = ledger(), tmp_path / "progress.json"
     shared.learn(Request(1, rows=10, kind="answers"), 10.0)
     progress.write_text('{"done": 1, "total": 1000000}')
+    shared.folder.seen[str(progress)] = (time.time() - 10, 0)
     with ExitStack() as stack, shared.taken(Request(2, "holder", progress=str(progress))):
         time.sleep(0.1)
         long = Request(1, "long", rows=10**9, kind="answers")
@@ -170,3 +181,12 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"FUSE_LEDGER: .* is not a folder that you alone"):
         Ledger([Gpu("0", "GPU-0")], tmp_path / "ledger")
     assert Ledger([], tmp_path / "nothing") and not (tmp_path / "nothing").exists()
+
+
+def test_a_machine_without_gpus_keeps_no_ledger(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    launcher = Launcher(slots=1, threads=1)
+    launcher.ledger = Ledger([], tmp_path / "ledger")
+    request = Request(1, "w", rows=3)
+    assert launcher.run("tests.infra.sleeper", {"kind": "quick"}, tmp_path / "out", request=request)["rows"] == 3
+    assert not (tmp_path / "ledger").exists()

@@ -24,11 +24,14 @@ def steps() -> list[Step]:
     """The chain of wrpo-llama3-8b, its open slots filled and its heavy stages on their pools."""
     open_slots = [field for field in slots(written("wrpo-llama3-8b")) if not field.startswith("prompts.")]
     filled = [f"{field}={'org/judge' if field.endswith('.id') else 'a' * 40}" for field in open_slots]
-    prompts = [f"prompts={{ kind = 'skills', count = {PROMPTS} }}", "split.held_out=0.1", "split.sft=0.3"]
+    prompts = [
+        f"prompts={{ kind = 'skills', count = {PROMPTS} }}",
+        "split.held_out=0.1",
+        "split.sft=0.3",
+        "split.preference=0.6",
+    ]
     pools = [f"how.{stage}.work_pool={pool}" for stage, pool in POOLS.items()]
-    engines = [f"how.engines.{name}.work_pool=gpu-sample" for name in written("wrpo-llama3-8b")["how"]["engines"]]
-    own = ["split.preference=0.6", "how.scoring.workers=8"]
-    return lineage(fusion(load("wrpo-llama3-8b", [*filled, *prompts, *own, *pools, *engines])))
+    return lineage(fusion(load("wrpo-llama3-8b", [*filled, *prompts, *pools])))
 
 
 def hours(step: str, request: Request) -> float:

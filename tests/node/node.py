@@ -82,7 +82,8 @@ class StandIns(Launcher):
         on_wait: Callable[[str], None] = lambda text: None,
     ) -> dict:
         if request.gpus:
-            asked = {"asked": time.time(), "urgency": request.urgency, "what": request.what}
+            now = time.time()
+            asked = {"asked": request.since or now, "queued": now, "urgency": request.urgency, "what": request.what}
             job = {**job, **asked, "program": module, "seconds": self.seconds(request)}
         module = self.stand_in if request.gpus else module
         return super().run(module, job, out, watch, group, environment, request, on_wait)

@@ -8,11 +8,7 @@ import time
 from pathlib import Path
 
 NODE = Path(os.environ["NODE"])
-AGE = (
-    time.clock_gettime(time.CLOCK_BOOTTIME)
-    - int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / 100
-)
-BEGAN = time.time() - AGE
+LEDGER = Path(os.environ["FUSE_LEDGER"])
 RANK, RANKS = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -23,8 +19,9 @@ class Record:
         seen = [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
         self.gpus = seen[RANK::RANKS] if RANKS > 1 else seen
         self.file = NODE / "records" / f"{time.time():.6f}-{os.getpid()}.json"
-        said = {name: job[name] for name in ("asked", "urgency", "what", "program", "seconds")}
-        together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": BEGAN}
+        said = {name: job[name] for name in ("asked", "queued", "urgency", "what", "program", "seconds")}
+        granted = time.time() if not seen else json.loads((LEDGER / f"gpu-GPU-{seen[0]}a").read_text())["since"]
+        together = {"gpus": self.gpus, "together": len(seen), "pid": os.getpid(), "start": granted}
         self.locks = [self.lock(name) for name in self.gpus]
         draft = self.file.with_suffix(".draft")
         draft.write_text(json.dumps(said | together | {"held": time.time()}))

@@ -18,6 +18,10 @@ SCHEMAS = {
     "tasks.scores.transformers_program": SCORE,
     "tasks.wrpo.reference": LOG_PROB,
 }
+LOGGED = (
+    *("loss", "learning_rate", "grad_norm", "alpha", "margin", "accuracy_source", "accuracy_own", "accuracy_weighted"),
+    *("reward_source_best", "reward_own_best", "reward_own_worst"),
+)
 STEPS = 10  # of a training, a checkpoint after each
 
 
@@ -75,7 +79,7 @@ def train(job: dict, out: Path, progress: Progress, record: Record) -> dict:
     if RANK == 0:
         (out / "model").mkdir()
         (out / "model" / "config.json").write_text("{}")
-        logged = [{"step": step, "loss": 1.0, "learning_rate": 1e-6, "grad_norm": 1.0} for step in range(1, STEPS + 1)]
+        logged = [{"step": step, **dict.fromkeys(LOGGED, 1.0)} for step in range(1, STEPS + 1)]
         pq.write_table(pa.Table.from_pylist(logged), out / "steps.parquet")
         pq.write_table(
             pa.Table.from_pylist([{"step": 1, "tokens": 1, "tokens_per_second": 1.0}]), out / "speed.parquet"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from infra.errors import ProgramFailed
 from infra.ledger import Request
 from infra.settings import settings
+from tasks.program import end_with_starter
 from tests.node.node import StandIns
 
 SIZES = (1, 1, 1, 2, 2, 4, 8)
@@ -31,4 +32,5 @@ def main(seed: int, jobs: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    end_with_starter()
     main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -13,6 +13,7 @@ from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Store
 from tasks.execution import ensure
+from tasks.program import end_with_starter
 from tasks.stage import Step
 from tests.node.mix import hours, steps
 from tests.node.node import StandIns
@@ -34,7 +35,7 @@ def main(pool: str, scale: float) -> None:
 def bring(step: Step, place: Place, urgency: int) -> None:
     inputs = [item for items in step.inputs.values() for item in items]
     while not all(place.store.manifest(item.stage.name, item.fingerprint) for item in inputs):
-        time.sleep(0.3)
+        time.sleep(0.5)
     while True:
         try:
             ensure(step, place.store, place.launcher, told, urgency)
@@ -49,4 +50,5 @@ def told(step: Step, doing: str, *numbers) -> None:
 
 
 if __name__ == "__main__":
+    end_with_starter()
     main(sys.argv[1], float(sys.argv[2]))

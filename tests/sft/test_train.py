@@ -102,7 +102,7 @@ def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start
 def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "model", "progress.json", "speed.parquet", "steps.parquet"
+        "checkpoints", "model", "progress.json", "speed.parquet", "steps.parquet"
     ]  # fmt: skip
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
