@@ -55,12 +55,12 @@ def lacking(recipe: Recipe) -> list[Finding]:
 
 
 def asking_too_much(last: Step) -> list[Finding]:
-    """Steps of which one program needs more GPUs than this machine has, if it has any. What a work pool has only its workers
-    know, and a run that asks for more goes back."""
-    here = len(find_gpus())
-    wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > here > 0]
+    """Steps with a program that needs more GPUs than this machine has (if it has any). Steps on a work pool are not checked:
+    a worker gives back a run that needs more GPUs than it has."""
+    available = len(find_gpus())
+    too_wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > available > 0]
     text = "one program asks for {} GPUs, this machine has {}"
-    return [Finding(step.label, "gpus", True, text.format(step.gpus, here)) for step in wide]
+    return [Finding(step.label, "gpus", True, text.format(step.gpus, available)) for step in too_wide]
 
 
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:

@@ -109,7 +109,7 @@ class Hows(Section):
     wrpo: WRPOHow = WRPOHow()
 
     def engine(self, name: str) -> AnyEngine:
-        """An engine of a model's own is on the pool for sampling too, unless it has one of its own or asks a server."""
+        """The engine of a model. It runs on the work pool for sampling, unless it names another pool or is an endpoint."""
         engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
         if isinstance(engine, Endpoint) or engine.work_pool or not pool:
             return engine

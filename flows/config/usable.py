@@ -1,4 +1,4 @@
-"""Which prompts of a recipe no rule could use: of these nothing is sampled, since sampling is what a run pays for."""
+"""Refuses recipes with prompts that no rule could use, before a run pays for sampling them."""
 
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
@@ -8,14 +8,15 @@ from tasks.prompts.sets import PromptSet, PromptSets, ReadySelection
 
 
 def refuse_unusable_prompts(recipe: Recipe) -> None:
-    """Every rule for a category may ask which responses are correct. Then each of its prompts needs a gold."""
-    for one in list_sets(recipe):
-        rules = [rule for whole in (recipe.records, recipe.pairs) for rule in find_rules(whole, one.category)]
-        if one.category and rules and all(rule.reads_checks for rule in rules) and not has_gold_always(one):
+    """If all rules for a category need checks of the responses, then each of its prompts needs a gold answer."""
+    for prompt_set in list_sets(recipe):
+        category = prompt_set.category
+        rules = [rule for part in (recipe.records, recipe.pairs) for rule in find_rules(part, category)]
+        if category and rules and all(rule.reads_checks for rule in rules) and not has_gold_always(prompt_set):
             kinds = " and ".join(dict.fromkeys(repr(rule.kind) for rule in rules))
             raise BadInput(
-                f"prompts.sets.{one.name}: prompts of {one.category!r} are used only by {kinds}, which need something to check "
-                'responses with, and its prompts may have nothing: add the filter {kind = "has-gold"}, and name '
+                f"prompts.sets.{prompt_set.name}: prompts of {category!r} are used only by {kinds}, which need gold answers to "
+                'check responses, but its prompts may have none: add the filter {kind = "has-gold"}, and name '
                 "columns.gold, or columns.tests"
             )
 
@@ -29,12 +30,13 @@ def list_sets(recipe: Recipe) -> tuple[PromptSet, ...]:
     return ()
 
 
-def find_rules(whole: Rule, category: str) -> list[Rule]:
-    by_category = getattr(whole, "rules", None)
-    return list(whole.each()) if by_category is None else [by_category[category]] if category in by_category else []
+def find_rules(rule: Rule, category: str) -> list[Rule]:
+    by_category = getattr(rule, "rules", None)
+    return list(rule.each()) if by_category is None else [by_category[category]] if category in by_category else []
 
 
-def has_gold_always(one: PromptSet) -> bool:
+def has_gold_always(prompt_set: PromptSet) -> bool:
     return any(
-        isinstance(each, HasGold) or (isinstance(each, HasTests) and each.where == "gold") for each in one.filters
+        isinstance(each, HasGold) or (isinstance(each, HasTests) and each.where == "gold")
+        for each in prompt_set.filters
     )

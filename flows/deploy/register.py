@@ -1,8 +1,8 @@
 """Registers this project on a Prefect server: work pools, the deployments of prefect.yaml, automations.
 
 Can be run repeatedly. An existing pool keeps its type: create Docker and Kubernetes pools from the templates in `infra/`
-first. Process pools get this machine's Python. Other teams may use the server:
-automations act on runs of this project's deployments alone, and a process pool of another team with one of our names is refused.
+first. Process pools get this machine's Python. Other teams may use the server: automations act only on runs of this
+project's deployments, and a process pool of another project with the same name is refused.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ POOLS = {
     "gpu-train": "SFT and WRPO: training, few long jobs.",
 }
 HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}  # seconds, the shortest that Prefect allows
-SILENT = timedelta(seconds=4 * 30)  # three heartbeats are missing, and the next had 30 s to reach a busy server
+SILENT = timedelta(seconds=4 * 30)  # three heartbeats are missing, and the next one had 30 s to reach a busy server
 SETTLED = timedelta(seconds=15)  # Prefect reports a crash twice, seconds apart; a restart must wait for both reports
 STARTED_BY_PEOPLE = ResourceSpecification(
     {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
@@ -78,7 +78,7 @@ def register_pool(client: SyncPrefectClient, name: str, description: str) -> Non
     if found.type == "process":
         if found.description not in POOLS.values():
             raise BadInput(
-                f"work pool {name}: exists and is not this project's, by its description; use another server"
+                f"work pool {name}: exists, but its description shows that it is not this project's; use another server"
             )
         client.update_work_pool(name, WorkPoolUpdate(description=description, base_job_template=process_template()))
 
@@ -96,10 +96,11 @@ def process_template() -> dict:
 
 
 def crash_the_silent(ours: ResourceSpecification) -> Automation:
-    """Marks a run as crashed if it sends no heartbeats: its worker is gone, and nothing else would end the run."""
+    """Marks a run as crashed if it sends no heartbeats: its worker is gone, and nothing else would end the run. Prefect looks
+    once per window."""
     return Automation(
         name="fuse: crash runs without heartbeat",
-        description=f"A run of fuse's deployments that was alive and then silent for {SILENT.seconds} s lost its worker.",
+        description=f"A run of fuse's deployments without a heartbeat for {SILENT.seconds} s has lost its worker.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.*"},

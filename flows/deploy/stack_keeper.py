@@ -74,7 +74,7 @@ def start(folder: Path, services: Services) -> dict[str, str]:
 
 
 def runs_at_once() -> int:
-    """That the worker of a pool takes: one for each GPU, as the ledger deals these out; on cores alone, one."""
+    """The number of parallel runs of a pool's worker: one for each GPU (the ledger assigns GPUs); one without GPUs."""
     return max(len(find_gpus()), 1)
 
 

@@ -26,7 +26,7 @@ class ProgressArtifact:
 
     def __call__(self, step: Step, doing: str, done: int, total: int, unit: str) -> None:
         if not total and doing not in STATES:
-            get_run_logger().info("%s: %s", self.label, doing)  # what it waits for
+            get_run_logger().info("%s: %s", self.label, doing)  # the reason for waiting
         if not total or (time.monotonic() - self.last < EVERY and done < total):
             return
         self.last = time.monotonic()

@@ -55,14 +55,14 @@ def collective_answers(
             )
             return choose_answers(label, responses=responses, scores=scores, what=what)
         case LowestPerplexity():
-            where = SurpriseHow(work_pool=voices.engine.work_pool)
+            surprise_how = SurpriseHow(work_pool=voices.engine.work_pool)
             nats = [
                 measure_surprise(
                     f"{voices.part} · perplexity of {member}",
                     **voices.prompts,
                     model=voices.models[member],
                     what=What(),
-                    how=where,
+                    how=surprise_how,
                 )
                 for member in members
             ]

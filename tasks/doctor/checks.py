@@ -155,7 +155,7 @@ def trainable(name: str, lengths: list[int], max_length: int) -> Finding:
 
 
 def positions(name: str, limit: PositionLimit, max_length: int) -> Finding:
-    """Positions that depend on the batch's longest row. `max_length`: of a model that is trained."""
+    """Whether positions depend on the longest row of a batch. `max_length`: of the training, 0 if the model is not trained."""
     text = (
         f"beyond {limit.tokens:,} tokens its positions ({limit.kind}) depend on the longest row of a batch: transformers"
         f" samples such rows one by one, a training refuses them"

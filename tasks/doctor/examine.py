@@ -61,17 +61,17 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             checks.render(tokenizer, ("user", checks.QUESTION))
     except BadInput as problem:
         return [*code, Finding(name, "template", True, str(problem)[:200])]
-    if (limit := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
+    if (context_length := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
         return [*code, Finding(name, "context", True, "the model's configuration has no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, limit, model["context"], model["max_new_tokens"], model["scored"]))
+    found.append(checks.context(name, context_length, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
         found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
-        found.append(checks.truncation(name, lengths, limit, model["max_new_tokens"]))
+        found.append(checks.truncation(name, lengths, context_length, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))
     if limit := position_limit(config):

@@ -166,7 +166,8 @@ def check_folder(field: str, folder: Path) -> None:
 
 
 def leads_out(file: Path) -> bool:
-    """The store is shared: a link could put any file of this machine there. Those of the hub's cache lead to its blobs."""
+    """Refuses links, because a link could copy any file of this machine into the shared store. Links within the hub's cache
+    are allowed: they lead to its blobs."""
     folder, target = file.parent.resolve(), file.resolve()
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return not any(target.is_relative_to(place) for place in (folder, blobs))

@@ -27,10 +27,10 @@ class Columns(What):
     gold: str | None = Field(None, description="the correct answer, or tests, for checking responses")
     tests: Literal["given", "examples", "asserts"] = Field(
         "given",
-        description="examples, asserts: the gold is made of the examples or asserts in the prompt or in the set's own answer",
+        description="examples, asserts: make the gold from worked examples or asserts in the prompt or the data set's response",
     )
     solution: str | None = Field(
-        None, description="tests = examples: the column with a program that calls the function"
+        None, description="for tests = examples: a program that shows how to call the function"
     )
     response: str | None = Field(None, description="a response in the data set; only read if named here")
     part: str | None = Field(
@@ -79,7 +79,7 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
 
 
 def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
-    """The gold, or why it cannot be made."""
+    """The gold made from the prompt or the response, or the reason why it cannot be made."""
     try:
         if columns.tests == "examples":
             return {"gold": mine_examples(prompt, text(row.get(columns.solution), "solution"))}

@@ -1,6 +1,6 @@
-"""Tests made of what a set of coding prompts shows: worked examples of a problem, or asserts beside an answer.
+"""Makes tests for coding prompts, from worked examples in a problem or from asserts in the prompt or the response.
 
-What cannot be made into tests that decide is refused, with a reason: a prompt with wrong tests is worse than one without.
+If reliable tests cannot be made, it gives the reason instead: wrong tests are worse than no tests.
 """
 
 import ast
@@ -39,7 +39,7 @@ CHANGING = {
 
 
 def mine_examples(statement: str, solution: str | None) -> str:
-    """Gold of a problem's worked examples, called as the set's own solution is called."""
+    """A gold from a problem's worked examples; the data set's solution shows how to call the function."""
     if not solution:
         raise ValueError("no solution that names the function")
     text = read_markup(statement)
@@ -61,7 +61,7 @@ def mine_examples(statement: str, solution: str | None) -> str:
 
 
 def read_markup(text: str) -> str:
-    """Of HTML or Markdown the text: `**Input:** nums = \\[1\\]` is `Input: nums = [1]`."""
+    """The plain text of HTML or Markdown: `**Input:** nums = \\[1\\]` becomes `Input: nums = [1]`."""
     text = html.unescape(re.sub(r"</?[a-z][^<>]*>", "", text, flags=re.IGNORECASE)).replace("\xa0", " ")
     return re.sub(r"\\([\\`*_{}\[\]()#+.!<>-])", r"\1", text.replace("**", ""))
 
@@ -83,7 +83,7 @@ def read_value(text: str) -> Any:
 
 
 def find_function(module: ast.Module, names: list[str]) -> tuple[str, list[str]]:
-    """The function or the method of the solution that takes arguments of these names."""
+    """The function or method of the solution whose arguments have these names."""
     bodies = [module.body, *(node.body for node in module.body if isinstance(node, ast.ClassDef))]
     for node in (one for body in bodies for one in body if isinstance(one, ast.FunctionDef)):
         parameters = [one.arg for one in node.args.args if one.arg != "self"]
@@ -98,7 +98,7 @@ def write_assert(name: str, arguments: list, wanted: Any) -> str:
 
 
 def mine_asserts(instruction: str, answer: str | None) -> str:
-    """Gold of the asserts that the instruction or the set's own answer shows, of one function that the answer defines."""
+    """A gold from asserts in the instruction or in the data set's response, about one function that the response defines."""
     if not answer:
         raise ValueError("no answer that defines the function")
     ours, theirs = find_statements(answer), find_statements(instruction)
@@ -116,7 +116,7 @@ def mine_asserts(instruction: str, answer: str | None) -> str:
 
 
 def find_statements(text: str) -> list[ast.stmt]:
-    """Of all fenced blocks that are Python, or of the lines that are asserts where there is none."""
+    """The statements of all fenced Python blocks; without such blocks, of the lines that are asserts."""
     blocks = FENCE.findall(text) or [
         "\n".join(line.strip() for line in text.splitlines() if line.strip().startswith("assert "))
     ]
@@ -149,5 +149,5 @@ def parse(code: str) -> ast.Module:
 
 
 def write_gold(tests: list[str], name: str, solution: str) -> str:
-    """`solution`: the check of responses runs it first, and uses tests that it does not pass for nothing."""
+    """The gold as JSON. `solution`: the check of responses runs it first, and ignores tests that it does not pass."""
     return json.dumps({"tests": tests, "entry_point": name, "solution": solution}, ensure_ascii=False)

@@ -147,7 +147,7 @@ CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier
 
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
-    from flows.cli import main
+    from flows.cli.main import main
     from tasks.doctor.examine import findings
 
     path = folder(workplace.folder / "model")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from flows.config.loading import load
 from flows.fusion import fusion
 from flows.workspace import Place
