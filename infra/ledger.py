@@ -72,7 +72,7 @@ class Ledger:
 
     def learn(self, request: Request, seconds: float) -> None:
         """What a program of this kind has taken."""
-        if request.gpus and request.rows:
+        if self.gpus and request.gpus and request.rows:
             with self.folder.gate():
                 self.folder.learn(request.kind, request.rows, seconds)
 
