@@ -32,7 +32,7 @@ class Scorer:
             1 if alone else batch_size,
         )
         self.batch_tokens = batch_tokens
-        self.layout, self.apart = "padded", 0
+        self.layout, self.apart, self.halved = "padded", 0, 0
 
     @torch.inference_mode()
     def choose_layout(self, rows: list[dict], wanted: str) -> None:
@@ -109,6 +109,7 @@ class Scorer:
                 ) from problem
         logging.warning("out of memory with %d responses at once: read in halves from here on", len(texts))
         torch.cuda.empty_cache()
+        self.halved += 1
         half = len(texts) // 2
         self.batch_size = min(self.batch_size, half)
         return [*self.in_halves(way, texts[:half]), *self.in_halves(way, texts[half:])]

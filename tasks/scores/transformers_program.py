@@ -29,7 +29,7 @@ def score(job: dict, out: Path, progress: Progress) -> dict:
         "batches_per_part": math.ceil(how["batches_per_part"] / together),
     }
     tokens = write_in_parts(rows, batches, SCORE, out, progress, scorer.score)
-    return {"tokens_made": tokens, "layout": scorer.layout, "read_apart": scorer.apart, "batch_size": scorer.batch_size}
+    return {"tokens_made": tokens, "layout": scorer.layout, "read_apart": scorer.apart, "batches_halved": scorer.halved}
 
 
 if __name__ == "__main__":
