@@ -1,6 +1,6 @@
-"""A matrix: many variants of one base recipe, each a few overrides and a hypothesis, over one shared set of artifacts.
+"""A matrix: many variants of one base recipe. Each variant has a few overrides and a hypothesis.
 
-A variant is a recipe like any other, so a stage that two of them share has one address and runs once.
+Each variant is a complete recipe, so a stage that two variants share has one address and runs once.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from tasks.stage import Step, lineage
 
 @dataclass(frozen=True)
 class Run:
-    """A variant as it is run: its recipe, and the chain of that."""
+    """A variant with its recipe and the chain of stages of that recipe."""
 
     variant: Variant
     recipe: Recipe
@@ -36,7 +36,7 @@ class Run:
 
 
 def load_matrix(name: str, base: str | None = None, overrides: Sequence[str] = ()) -> tuple[Matrix, list[Run]]:
-    """The matrix, and its base and variants as runs; `base` and `overrides` replace and change its base recipe."""
+    """The matrix, and its base and variants as runs. `base` replaces the base recipe, `overrides` change it."""
     file = find(name)
     try:
         matrix = Matrix.model_validate(read_toml(file))
@@ -58,18 +58,18 @@ def one_run(matrix: Matrix, base: dict, variant: Variant, origin: str) -> Run:
 
 
 def chosen(runs: list[Run], only: Sequence[str]) -> list[Run]:
-    """The base and the variants of these names; none named: all."""
+    """The base and the variants of these names; all variants if `only` is empty."""
     if unknown := set(only) - {run.variant.name for run in runs}:
         raise BadInput(f"--only {min(unknown)}: there is no such variant")
     return [run for run in runs if not only or run.variant.name in {FULL, *only}]
 
 
 def wanted(runs: Sequence[Run]) -> list[Step]:
-    """What is to be made of these, the base first among them."""
+    """The last steps that the runs need, those of the base first."""
     return goals({run.recipe.name: run.last for run in runs})
 
 
 def stages(runs: Sequence[Run]) -> tuple[int, int]:
-    """How many stages the variants have when each is counted by itself, and how many distinct ones there are to make."""
-    alone = sum(len(lineage(run.last)) for run in runs)
-    return alone, len({step.address for last in wanted(runs) for step in lineage(last)})
+    """The number of stages if every variant ran separately, and the number of distinct stages."""
+    separate = sum(len(lineage(run.last)) for run in runs)
+    return separate, len({step.address for last in wanted(runs) for step in lineage(last)})

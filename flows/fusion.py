@@ -1,12 +1,13 @@
 """The method as a chain of stages: WRPO (arXiv 2412.03187). Building the chain runs nothing; every step knows its address.
 
 Read `fusion` as the paper's method section; each of its verbs is a function below. `flows/run/` executes the chain on
-Prefect, `flows/plan.py` says what that would do.
+Prefect, `flows/plan.py` shows what a run would do.
 """
 
 from dataclasses import dataclass, field
 
 from flows.config.recipe import Recipe
+from flows.config.usable import refuse_unusable_prompts
 from flows.suites.answers import baselines, check_answers
 from flows.suites.chains import suite_results
 from tasks.checks.stage import check_responses
@@ -28,6 +29,7 @@ from tasks.wrpo.stage import compute_reference, train_wrpo
 def fusion(recipe: Recipe) -> Step:
     """The whole chain of a recipe; its last step is the report."""
     recipe.refuse_open_slots()
+    refuse_unusable_prompts(recipe)
     prompts = select_prompts(**recipe.prompts.resolve("prompts"))
     target = obtain_model("model · target", **recipe.target.resolve("target"))
     reward = obtain_model("model · reward", **recipe.reward.resolve("reward.model"))
@@ -75,7 +77,7 @@ class Sources:
     checks: list[Step] = field(default_factory=list)  # empty if the recipe has no [checks]
 
     def read_by(self, rule: Rule) -> dict[str, list[Step]]:
-        """Only the steps that a rule reads: a step that it does not read must not change its address."""
+        """Only the steps that a rule reads, so that no other step changes the address of the rule's stage."""
         kept = [place for place, name in enumerate(self.names) if name in rule.uses(tuple(self.names))]
         kinds = {"responses": self.responses, "scores": self.scores}
         if rule.reads_checks:
@@ -115,8 +117,8 @@ def ask_sources(recipe: Recipe, prompts: Step, reward: Step) -> Sources:
 
 
 def split(recipe: Recipe, prompts: Step, sources: Sources) -> Step:
-    """Parts of the prompts for SFT, for preference optimisation and for evaluation. Some recipes first build pairs with
-    all prompts, and count only the prompts that leave one."""
+    """Splits the prompts into parts for SFT, for preference optimisation and for evaluation. Some recipes first build pairs
+    from all prompts, and the split then counts only prompts that have a pair."""
     pairs = []
     if recipe.pairs_first:
         what = Pairs(sources=recipe.pairs.uses(tuple(sources.names)), rule=recipe.pairs)
@@ -134,8 +136,8 @@ def fine_tune(recipe: Recipe, prompts: Step, splits: Step, sources: Sources, tar
 
 
 def pair_responses(recipe: Recipe, prompts: Step, splits: Step, sources: Sources, sft: Step, reward: Step) -> Step:
-    """The fine-tuned target answers the preference prompts itself: its best answer is y_wt, its worst y_l; the sources'
-    best answer is y_ws. A rule that reads no own answers builds its pairs without them."""
+    """The fine-tuned target answers the preference prompts: its best answer is y_wt, its worst y_l. The sources' best answer
+    is y_ws. Some rules build pairs from the sources' answers only; then this sampling is left out."""
     own = {}
     if recipe.pairs.reads_own:
         given = {"prompts": prompts, "model": sft}
@@ -160,8 +162,8 @@ def pair_responses(recipe: Recipe, prompts: Step, splits: Step, sources: Sources
 
 
 def optimise(recipe: Recipe, sft: Step, pairs: Step) -> Step:
-    """Preference optimisation: trust moves from y_wt to y_ws as alpha rises. The reference's log-probabilities are a step
-    of their own, shared by all objectives that train on these pairs."""
+    """Preference optimisation: trust moves from y_wt to y_ws as alpha rises. The reference log-probabilities are a separate
+    step, which all objectives that train on these pairs share."""
     given = {"model": sft, "pairs": pairs}
     if needed := reference(recipe.wrpo):
         label = "WRPO · reference log-probs"
@@ -172,14 +174,14 @@ def optimise(recipe: Recipe, sft: Step, pairs: Step) -> Step:
 def compare_on_held_out(
     recipe: Recipe, prompts: Step, splits: Step, models: dict[str, Step], sources: Sources, reward: Step, judge: Step
 ) -> Step:
-    """Target, SFT, WRPO, the sources, and the baselines made of the sources' answers, on prompts that no model was trained
-    on. The recipe's checks find the correct answers; a judge that did not build the data says which answers win."""
+    """Compares target, SFT, WRPO, the sources, and the baselines made from the sources' answers, on prompts that no model
+    was trained on. The recipe's checks find the correct answers; a reward model that did not build the data is the judge."""
     samplings = {name: (model, recipe.sampling) for name, model in models.items()}
     for source, model in zip(recipe.sources, sources.models, strict=True):
         if source.answers:
             samplings[source.name] = (model, source.sampling or recipe.sampling)
-    asked = {name: model for name, (model, _) in samplings.items()}
-    opponents = tuple(name for name in asked if name not in models)
+    answering = {name: model for name, (model, _) in samplings.items()}
+    opponents = tuple(name for name in answering if name not in models)
     held_out = {"prompts": prompts, "splits": splits}
     answers = {
         name: sample_responses(
@@ -191,7 +193,7 @@ def compare_on_held_out(
         )
         for name, (model, sampling) in samplings.items()
     }
-    collectives = baselines(recipe, held_out, answers, asked, opponents, reward)
+    collectives = baselines(recipe, held_out, answers, answering, opponents, reward)
     answers |= collectives
     scores = annotate_rewards(
         "evaluation · judging",
@@ -206,7 +208,7 @@ def compare_on_held_out(
         **held_out,
         answers=[*answers.values()],
         scores=scores,
-        checks=check_answers(recipe, prompts, answers, asked),
+        checks=check_answers(recipe, prompts, answers, answering),
         what=Evaluation(
             models=tuple(models),
             opponents=opponents,
@@ -218,7 +220,8 @@ def compare_on_held_out(
 
 
 def score_by_jury(recipe: Recipe, prompts: Step, sources: Sources) -> list[Step]:
-    """Other reward models score the same source responses, to show if they would have chosen others. They build nothing."""
+    """Other reward models score the same source responses, to show if they would have chosen other responses. No training
+    data is built from these scores."""
     return [
         annotate_rewards(
             f"reward annotation · {name} by {juror.name}",

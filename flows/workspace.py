@@ -1,4 +1,4 @@
-"""Where a run happens: its store and its programs, as the settings have it; and how the report comes out of the store."""
+"""The workspace of a run: its store and its launcher of programs, from the settings; and copies of reports."""
 
 import json
 import os
@@ -27,14 +27,16 @@ class Place:
         chosen = settings()
         for folder in (chosen.workspace, *chosen.workspace.absolute().parents):
             if os.path.lexists(folder) and not folder.is_dir():
-                raise BadInput(f"FUSE_WORKSPACE: {chosen.workspace} cannot be a folder, {folder} is none")
+                raise BadInput(
+                    f"FUSE_WORKSPACE: cannot create {chosen.workspace}: {folder} exists and is not a directory"
+                )
         return cls(Store(chosen.store_url, chosen.workspace / "cache"), Launcher(), chosen.workspace)
 
     def numbers(self, report: Step) -> dict:
         return json.loads((self._files(report, "numbers.json") / "numbers.json").read_text())
 
     def report(self, report: Step) -> Path:
-        """A copy of the report that a person finds and opens."""
+        """Copies the report from the store into the workspace; returns the copy's path."""
         target = self.workspace / "reports" / f"{report.what.recipe['name']}-{report.fingerprint[:8]}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._files(report, "report.html") / "report.html", target)
@@ -45,16 +47,16 @@ class Place:
 
 
 def find_artifact(address: str, store: Store) -> Manifest | None:
-    """The artifact `stage/fingerprint`, the fingerprint's beginning being enough; None if this is no address."""
+    """The artifact at `stage/fingerprint`; the beginning of the fingerprint is enough. None if this is not an address."""
     stage, slash, beginning = address.partition("/")
     if not slash or Path(address).is_file():
         return None
     if not stage or not beginning or set(stage) - STAGE_CHARACTERS or set(beginning) - set("0123456789abcdef"):
-        raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, as wrpo/1f3a would be")
+        raise BadInput(f"{address}: neither a recipe's file nor an artifact's address, for example wrpo/1f3a")
     found = store.manifests(stage, beginning)
     if len(found) != 1:
         raise BadInput(
-            f"{address}: {'no artifact' if not found else f'{len(found)} artifacts'} of stage {stage!r} "
-            f"{'begins' if not found else 'begin'} so"
+            f"{address}: {len(found) or 'no'} artifact{'s' * (len(found) > 1)} of stage {stage!r} "
+            f"{'have' if found else 'has'} a fingerprint that begins so"
         )
     return found[0]

@@ -11,13 +11,17 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
+from infra import warm
 from infra.ending import SAVING, end_group, failure, send
 from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
+from infra.interruption import one_a_second
 from infra.ledger import Grant, Ledger, Request
 from infra.settings import other_python_environment, program_environment, settings
 from infra.signals import killed_for_memory
+from infra.warm import WarmProgram
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,18 @@ class Launcher:
         return self.given_threads or settings().threads_beside(len(self.ledger.gpus))
 
     def leave(self) -> None:
-        """We are interrupted: our programs end, and may save first, for as long as that takes. Who interrupts again does
-        not wait."""
-        self.patience = time.monotonic() + settings().save_seconds
-        self.stopped.set()
-        try:
-            for process in list(self.untold.values()):
-                self._tell(process)  # at once: who watches it may be busy
-            while self.running and self._waits_for(*self.running.values()):
-                time.sleep(0.1)
-        finally:
-            self.patience = 0.0
+        """We are interrupted: our programs end, and may save first, for as long as that takes. A second interruption, one
+        second or more after the first, ends the wait."""
+        with one_a_second(last=time.monotonic()):
+            self.patience = time.monotonic() + settings().save_seconds
+            self.stopped.set()
+            try:
+                for process in list(self.untold.values()):
+                    self._tell(process)  # at once: who watches it may be busy
+                while self.running and self._waits_for(*self.running.values()):
+                    time.sleep(0.1)
+            finally:
+                self.patience = 0.0
 
     def pause(self, seconds: float) -> None:
         """For whoever waits for others, however long they take: it ends, by an error, as soon as the run does."""
@@ -114,21 +119,9 @@ class Launcher:
         self, words: list[str], log: Path, watch: Callable[[], None], environment: Environment, granted: Grant | None
     ) -> None:
         module = words[-4]
-        if self.stopped.is_set():
-            raise ProgramFailed(f"{module} was not begun: the run is ending")
         killed_before = killed_for_memory()
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [environment.python, "-m", *words],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=program_environment(self.threads, environment.closed)
-                | environment.variables
-                | (granted.variables if granted else {}),
-                pass_fds=granted.locks if granted else (),
-            )
+            process = self._start(words, output, environment, granted)
         self.untold[process.pid] = process
         self.running[process.pid] = log.with_name(SAVING)
         try:
@@ -140,6 +133,27 @@ class Launcher:
         if process.returncode != 0:
             raise failure(module, process.returncode, log, killed_before)
 
+    def _start(
+        self, words: list[str], output: BinaryIO, environment: Environment, granted: Grant | None
+    ) -> subprocess.Popen | WarmProgram:
+        variables = program_environment(self.threads, environment.closed) | environment.variables
+        variables |= granted.variables if granted else {}
+        locks = granted.locks if granted else ()
+        may_fork = settings().warm and environment == HERE and len(words) == 4  # and no group
+        if may_fork and (process := warm.start(words, variables, output, locks, self.stopped)):
+            return process
+        if self.stopped.is_set():
+            raise ProgramFailed(f"{words[-4]} was not begun: the run is ending")
+        return subprocess.Popen(
+            [environment.python, "-m", *words],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=variables,
+            pass_fds=locks,
+        )
+
     def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
         """Returns when the program has ended by itself."""
         try:
@@ -148,8 +162,9 @@ class Launcher:
                 time.sleep(0.2)
         except BaseException as problem:
             if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
-                self.patience = time.monotonic() + settings().save_seconds
-                self._let_save(process, watch)
+                with one_a_second(last=time.monotonic()):
+                    self.patience = time.monotonic() + settings().save_seconds
+                    self._let_save(process, watch)
             raise
         if process.poll() is None:
             self._let_save(process, watch)

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         description="programs at once in a run, at most; 0: as many as have GPUs, and one per core, up to two, that need none",
     )
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    warm: bool = Field(True, description="programs fork from one that has loaded their libraries; 0: each loads them")
     reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
@@ -135,6 +136,13 @@ def program_environment(threads: int, closed: bool = False) -> dict[str, str]:
     }
 
 
+def replace_environment(values: dict[str, str]) -> None:
+    """In a program that was forked: it has its own from here on."""
+    os.environ.clear()
+    os.environ.update(values)
+    settings.cache_clear()
+
+
 def vllm_environment() -> dict[str, str]:
     """The variables that vLLM reads beside these; a variable that is set already stays."""
     return (
@@ -194,7 +202,6 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_CLI_WRAP_LINES": "false",

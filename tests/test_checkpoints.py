@@ -1,5 +1,6 @@
 """A training stage killed with its program goes on from the store's newest checkpoint, and leaves none behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from infra.errors import ProgramFailed, ProgramKilled
 from infra.prefect_server import local_server
 from infra.store import Store
 from tasks.execution import ensure
+from tests import trained
 from tests.patience import end_of
 from tests.trained import FEWER, step
 
@@ -37,9 +39,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "store/_checkpoints/sft").glob("*/*.json"))  # the markers
 
 
-def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(tmp_path):
+def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(workplace, tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    assert end_of(bring(unbroken), unbroken).returncode == 0
+    trained.bring(unbroken)
     process = bring(killed)
     while not checkpoints(killed):
         assert process.poll() is None
@@ -53,6 +55,21 @@ def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_c
     for folder in (unbroken, killed):
         assert not [path for path in (folder / "store/_checkpoints").rglob("*") if path.is_file()]
     assert "resumed_at" not in made(unbroken).counts
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_for_an_older_whole_one(tmp_path):
+    process = bring(tmp_path)
+    while len(checkpoints(tmp_path)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    *_, older, newest = checkpoints(tmp_path)
+    damaged = [tmp_path / "store" / json.loads(newest.read_text())["files"]["optimizer.safetensors"]["path"]]
+    damaged[0].write_bytes(damaged[0].read_bytes()[:-1] + b"?")
+    assert bring(tmp_path).wait() == 0
+    counts = made(tmp_path).counts
+    assert (counts["resumed_at"], counts["damaged_checkpoints"]) == (int(older.stem), 1)
 
 
 def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workplace):
@@ -90,12 +107,11 @@ def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_t
     assert len(killed) == 1
 
 
-def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(tmp_path):
-    """No checkpoint is due in this training: only the interruption can have left one."""
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):
+    """No checkpoint is due before this training's end: only the interruption can have left one."""
+    unbroken, killed = workplace.made(step(0, epochs=FEWER)), tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}
-        assert end_of(bring(unbroken, "flow", **there), unbroken).returncode == 0
         for signal_, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)):
             process = bring(killed, "flow", **there)
             while not training(killed):
@@ -106,7 +122,7 @@ def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_
         assert made(killed, epochs=FEWER) is None and len(checkpoints(killed)) == 2
         assert end_of(bring(killed, "flow", **there), killed).returncode == 0
     assert made(killed, epochs=FEWER).counts["resumed_at"] > 0
-    assert made(killed, epochs=FEWER).content == made(unbroken, epochs=FEWER).content
+    assert made(killed, epochs=FEWER).content == unbroken.content
 
 
 def training(folder: Path) -> bool:

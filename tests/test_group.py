@@ -9,12 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
-from test_quantised import needs_bitsandbytes
-from test_resume import SERVER, job, records, result, width, work
-from wrpo.references import log_probs, stored
 
 from flows.config.loading import load
 from flows.fusion import fusion
@@ -22,7 +18,11 @@ from infra.errors import BadInput
 from tasks.training import zero
 from tasks.training.checkpoints import finished
 from tasks.training.qlora import base_of
+from tests import tiny
 from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.test_resume import SERVER, job, records, result, width, work
+from tests.wrpo.references import log_probs, stored
 
 STEPS, HALF = 8, 4
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")

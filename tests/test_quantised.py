@@ -3,7 +3,6 @@
 from importlib.util import find_spec
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -11,6 +10,7 @@ from infra.errors import BadInput
 from tasks.training.lora import adapted, adapter_off, merged
 from tasks.training.qlora import dequantised, load_base
 from tasks.training.saved_model import finished, save
+from tests import tiny
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 QLORA = {"rank": 2, "alpha": 4.0, "targets": (), "base": "nf4"}

@@ -18,12 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from wrpo.references import stored
 
 from flows.config.loading import load
 from infra.ending import SAVING
@@ -34,7 +31,10 @@ from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.training.checkpoints import finished, restore, write
 from tasks.training.qlora import base_of
 from tasks.training.random_states import put_random_states, random_states
+from tests import tiny
 from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import stored
 
 STEPS, EVERY = 60, 4
 LORA = {
@@ -201,11 +201,32 @@ def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_pa
     assert result(tmp_path / "out") == result(tmp_path / "unbroken")
 
 
+@pytest.mark.parametrize("every", [0, EVERY])
+def test_an_end_between_the_last_step_and_the_model_loses_no_step(every, unbroken, tmp_path, monkeypatch):
+    """However often checkpoints are due: the last step always leaves one."""
+    room, given, expected = unbroken
+    given, out = {**given, "how": given["how"] | {"checkpoint_steps": every}}, tmp_path / "out"
+    module = import_module(f"tasks.{room}.train")
+
+    def end(*_):
+        raise InterruptedError("the power is gone")
+
+    out.mkdir()
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(module, "keep", end)
+        module.main(given, out, Progress(out))
+    assert int(finished(out)[-1].name) == STEPS and not (out / "model").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.Trainer.training_step", end)  # no step is made again
+        module.main(given, out, Progress(out))
+    assert result(out) == expected
+
+
 def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
     room, given, _ = unbroken
     given = given | {"what": given["what"] | {"max_steps": 18}}
     assert run(room, given, tmp_path / "out") == 0
-    assert [path.name for path in finished(tmp_path / "out")] == ["000000012", "000000016"]
+    assert [path.name for path in finished(tmp_path / "out")] == ["000000016", "000000018"]
     assert {path.name for path in finished(tmp_path / "out")[-1].iterdir()} == {
         "model.safetensors",
         "optimizer.safetensors",

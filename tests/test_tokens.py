@@ -3,7 +3,6 @@
 import string
 
 import pytest
-import tiny
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -11,6 +10,7 @@ from infra.errors import BadInput
 from tasks.loading import load_tokenizer
 from tasks.tokens import around_words, end_id, prompt_ids, response_ids, with_one_bos
 from tasks.training.truncation import fit, refuse_none
+from tests import tiny
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
 TURNS = [{"role": "user", "content": "sort: cab"}]

@@ -1,4 +1,4 @@
-"""`fuse ablate`: runs the missing steps of a matrix, then shows what its variants changed, on the terminal and as a page."""
+"""`fuse ablate`: runs the missing steps of a matrix, then compares its variants, on the terminal and as a page."""
 
 import argparse
 
@@ -18,7 +18,7 @@ from tasks.stage import Step
 
 
 class Counting(Watcher):
-    """Also counts the stages that were executed."""
+    """Shows progress and counts the executed stages."""
 
     executed = 0
 
@@ -28,15 +28,15 @@ class Counting(Watcher):
 
 
 def ablate(arguments: argparse.Namespace) -> int:
-    matrix, every = load_matrix(arguments.matrix, arguments.base, arguments.overrides)
-    runs, place, console = chosen(every, arguments.only), Place.from_settings(), make_console()
+    matrix, all_runs = load_matrix(arguments.matrix, arguments.base, arguments.overrides)
+    runs, place, console = chosen(all_runs, arguments.only), Place.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(wanted(runs), place.store)
-    missing = [one for one in planned if one.runs]
-    alone, distinct = stages(runs)
+    missing = [entry for entry in planned if entry.runs]
+    separate, distinct = stages(runs)
     console.print(
-        f"{matrix.name} on {matrix.base}: {len(runs)} variants, {alone} stages if each ran by itself, {distinct} distinct; "
-        f"{len(missing)} to do"
+        f"{matrix.name} on {matrix.base}: {len(runs)} variants, {separate} stages if each ran separately, "
+        f"{distinct} distinct; {len(missing)} to do"
     )
     failed: dict[str, str] = {}
     if missing and not arguments.plan:
@@ -46,7 +46,7 @@ def ablate(arguments: argparse.Namespace) -> int:
 
         refuse_red_of_any([(run.recipe, run.last) for run in runs], place)
         failed = run_matrix(matrix.name, runs, console)
-    table = matrix_table(matrix, every, place.store, failed)
+    table = matrix_table(matrix, all_runs, place.store, failed)
     show_matrix(console, table)
     for address, reason in failed.items():
         console.print(f"[red]failed[/] {address[:24]}: {escape(reason)}", highlight=False, soft_wrap=True)
@@ -64,7 +64,7 @@ def run_matrix(name: str, runs: list[Run], console: Console) -> dict[str, str]:
 
 
 def show_matrix(console: Console, table: dict) -> None:
-    """The recipe's own metrics side by side, then a table per suite: a terminal is not wide enough for all."""
+    """Prints one table of the recipe's metrics, then a table per suite: one table for all is too wide for a terminal."""
     suites = [[column] for column in table["columns"] if column["scale"] == "points"]
     for columns in ([column for column in table["columns"] if column["scale"] == "share"], *suites):
         shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -81,6 +81,6 @@ def show_matrix(console: Console, table: dict) -> None:
         if row["no_accuracy"]:
             console.print(f"{row['variant']}: no accuracy: {row['no_accuracy']}", markup=False)
     console.print(
-        f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's (accuracy), "
-        "sign flips (win rate), of a suite as in its own results; Holm's correction over the matrix"
+        f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's test "
+        "(accuracy), sign flips (win rate), for a suite the test in its results; Holm's correction over the matrix"
     )

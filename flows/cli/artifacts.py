@@ -1,4 +1,4 @@
-"""`fuse show` and `fuse verify`: what is stored of a recipe, or of one artifact and its inputs."""
+"""`fuse show` and `fuse verify`: the stored files of a recipe, or of one artifact and its inputs."""
 
 import argparse
 import time
@@ -20,7 +20,7 @@ def show(chosen: argparse.Namespace) -> None:
         manifest = place.store.manifest(last.stage.name, last.fingerprint)
         if manifest is None:
             raise BadInput(
-                f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan says what is missing"
+                f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan lists the missing steps"
             )
     show_lineage(make_console(), manifest, place.store)
 
@@ -29,11 +29,11 @@ def verify(chosen: argparse.Namespace) -> int:
     from flows.upkeep.verify import damaged, repair
 
     if chosen.sample is not None and chosen.sample < 1:
-        raise BadInput(f"--sample: a number of files from 1 on, not {chosen.sample}")
+        raise BadInput(f"--sample: must be at least 1, not {chosen.sample}")
     store, console, last = Place.from_settings().store, make_console(), None
     manifest = find_artifact(chosen.recipe, store)
     if manifest and chosen.repair:
-        raise BadInput(f"--repair: {chosen.recipe} is an artifact; a recipe is needed, which says how things are made")
+        raise BadInput(f"--repair: needs a recipe, to make damaged files again; {chosen.recipe} is an artifact")
     if manifest:
         pieces = pieces_of_artifact(manifest, store)
     else:

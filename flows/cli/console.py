@@ -1,4 +1,4 @@
-"""What a run shows on a terminal: a live line per running step (rows, rate, time left), and a line for each that ended."""
+"""A run's output on a terminal: a live line per running step (rows, rate, time left), and a line per finished step."""
 
 import sys
 import threading
@@ -21,11 +21,11 @@ from rich.segment import Segment
 from infra.visible import visible
 from tasks.stage import Step
 
-PLAIN_EVERY = 10.0  # seconds between two lines of one step where there is no terminal
+PLAIN_EVERY = 10.0  # seconds between two lines of one step if the output is not a terminal
 
 
 class Watcher:
-    """Observes the steps of a run; calls come from many threads."""
+    """Shows the progress of a run's steps; many threads call it."""
 
     def __init__(self, console: Console):
         self.console, self.lock = console, threading.Lock()
@@ -94,7 +94,7 @@ class Watcher:
 
 
 class Terminal(Console):
-    """Colours and live lines are ours; whatever a text holds that a terminal would obey is shown instead."""
+    """A console that shows control characters of printed texts instead of sending them to the terminal."""
 
     def render(self, *arguments, **keywords) -> Iterator[Segment]:
         for segment in super().render(*arguments, **keywords):

@@ -1,4 +1,4 @@
-"""`fuse evaluate`: runs what an examination lacks, says what it found, and lets a target through the gate or not."""
+"""`fuse evaluate`: runs the missing steps of an examination, shows the results, and promotes a model that passes the gate."""
 
 import argparse
 from pathlib import Path
@@ -25,16 +25,16 @@ NOT_PROMOTED = 3
 def evaluate(arguments: argparse.Namespace) -> int:
     examination, target = load_examination(arguments.examination, arguments.overrides), arguments.promote
     if target and not examination.gate:
-        raise BadInput("--promote: the examination has no [gate] that says what must not be lost")
+        raise BadInput("--promote: the examination needs a section [gate]")
     if target and isinstance(examination.models[-1].model, Outputs | Collective):
-        raise BadInput(f"--promote: {examination.names[-1]} is no model, but answers; there is nothing to promote")
+        raise BadInput(f"--promote: {examination.names[-1]} is not a model, it only has answers")
     lasts, place, console = chains(examination), Place.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
     failed: dict[str, str] = {}
     if arguments.plan:
         show_plan(console, planned)
-    elif any(one.runs for one in planned):
+    elif any(entry.runs for entry in planned):
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.run.local import examine_here
@@ -65,5 +65,5 @@ def through_the_gate(console: Console, found: dict, examination, place: Place, t
 def show_examination(console: Console, found: dict) -> None:
     show_suites(console, found["suites"], found["models"])
     if found["averages"] and len(found["suites"]) > 1:
-        said = ", ".join(f"{model} {value:.1f}" for model, value in found["averages"].items())
-        console.print(f"average over suites, each in percent of its full marks: {said}")
+        averages = ", ".join(f"{model} {value:.1f}" for model, value in found["averages"].items())
+        console.print(f"average over suites, each in percent of its full marks: {averages}")

@@ -1,4 +1,4 @@
-"""`fuse gc`, `fuse pin`: what may go from the store, shown and deleted, and what stays whatever happens."""
+"""`fuse gc` and `fuse pin`: list and delete artifacts that are not needed; protect artifacts from deletion."""
 
 import argparse
 import math
@@ -17,9 +17,9 @@ def collect_garbage(arguments: argparse.Namespace) -> None:
     kept = gc.chains_of(arguments.keep, arguments.keep_matrix, arguments.keep_examination)
     days, delete = arguments.days, arguments.delete
     store = Place.from_settings().store
-    store.probe()  # it decides under a lease: a store that cannot be written, or grants two, must not be swept
+    store.probe()  # deletion needs a lease: stop here if the store is read-only or its leases do not exclude each other
     if not 0 <= days < math.inf:
-        raise BadInput(f"--days: a number of days from 0 on, not {days:g}")
+        raise BadInput(f"--days: must be a finite number, at least 0, not {days:g}")
     if delete and not kept and not gc.pinned(store):
         raise BadInput(
             "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"
@@ -31,7 +31,7 @@ def pin_artifact(arguments: argparse.Namespace) -> None:
     address, remove = arguments.artifact, arguments.remove
     store = Place.from_settings().store
     if (manifest := find_artifact(address, store)) is None:
-        raise BadInput(f"{address}: not an artifact's address, as wrpo/1f3a would be")
+        raise BadInput(f"{address}: not an artifact's address; an example is wrpo/1f3a")
     (gc.unpin if remove else gc.pin)(store, manifest)
     print(f"{manifest.stage}/{manifest.fingerprint}: {'unpinned' if remove else 'pinned'}")
 
@@ -40,9 +40,9 @@ def show_garbage(console: Console, found: Sequence[gc.Garbage], deleted: bool) -
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("address", "MB", "days old"):
         table.add_column(name, no_wrap=True, justify="left" if name == "address" else "right")
-    for one in found:
-        table.add_row(one.address, f"{one.size / 1e6:,.1f}", f"{one.days:.1f}")
+    for item in found:
+        table.add_row(item.address, f"{item.size / 1e6:,.1f}", f"{item.days:.1f}")
     console.print(table)
-    size = sum(one.size for one in found) / 1e6
+    size = sum(item.size for item in found) / 1e6
     verdict = "deleted" if deleted else "nothing is deleted without --delete"
     console.print(f"\n{len(found)} addresses, {size:,.1f} MB; {verdict}")

@@ -1,4 +1,4 @@
-"""Lineage for a person: who made an artifact, from what, with which versions, up to the prompts."""
+"""Prints the lineage of an artifact: its settings, its inputs and the versions that made it, up to the prompts."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +13,7 @@ def show_lineage(console: Console, manifest: Manifest, store: Store) -> None:
 
 
 def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
-    """An artifact shown once in full; where it is used again, by its address alone."""
+    """A tree of an artifact and its inputs. An artifact that appears again is shown by its address only."""
     head = f"[bold]{escape(manifest.label)}[/]  [dim]{manifest.stage}/{manifest.fingerprint[:12]}[/]"
     if manifest.fingerprint in seen:
         return Tree(f"{head} [dim](above)[/]")
@@ -26,7 +26,7 @@ def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
             upstream = store.manifest(reference.stage, reference.fingerprint)
             if upstream is None:
                 tree.add(
-                    f"{escape(name)}: {reference.stage}/{reference.fingerprint[:12]} [red]is no longer in the store[/]"
+                    f"{escape(name)}: {reference.stage}/{reference.fingerprint[:12]} [red]is not in the store any more[/]"
                 )
             else:
                 tree.add(branch(upstream, store, seen))

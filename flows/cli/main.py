@@ -1,18 +1,26 @@
-"""The command `fuse`: runs the command that was typed and turns known errors into a line and an exit code."""
+"""The command `fuse`: runs the chosen command and turns known errors into one line and an exit code."""
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 
 from flows.cli.parser import make_parser
+from infra.interruption import one_a_second
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = make_parser().parse_args(arguments)
+    with one_a_second():
+        return carry_out(chosen)
+
+
+def carry_out(chosen: Namespace) -> int:
+    """Runs the command; returns its exit code."""
     from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
     from infra.visible import one_line, visible
 
-    chosen = make_parser().parse_args(arguments)
     try:
         module, _, function = chosen.command.partition(":")
         return getattr(import_module(f"flows.cli.{module}"), function)(chosen) or 0
@@ -30,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         full = problem.errno in FULL
         place = f": {problem.filename}" if problem.filename else ""
-        advice = "; make room and run again, finished steps stay" if full else ""
+        advice = "; free some space and run again: finished steps are kept" if full else ""
         print(f"fuse: {one_line(os.strerror(problem.errno) + place)}{advice}", file=sys.stderr)
         return 1 if full else 2
     except KeyboardInterrupt:
-        print("\nfuse: interrupted; finished steps stay, the next run continues", file=sys.stderr)
+        print("\nfuse: interrupted; finished steps are kept, the next run continues", file=sys.stderr)
         return 130
 
 

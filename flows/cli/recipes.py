@@ -29,11 +29,11 @@ def run(chosen: argparse.Namespace) -> None:
     place.store.probe()
     console = make_console()
     planned = make_plan(report, place.store)
-    missing = [one for one in planned if one.runs]
+    missing = [entry for entry in planned if entry.runs]
     console.print(
         f"{recipe.name}: {len(missing)} of {len(planned)} steps to do"
         if missing
-        else f"{recipe.name}: nothing to do, all steps are in place"
+        else f"{recipe.name}: nothing to do, all steps are done"
     )
     if missing:
         show_remarks(console, remarks(recipe, report, place.store))

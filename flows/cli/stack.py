@@ -1,4 +1,4 @@
-"""`fuse up`, `down`, `deploy`: the stack on this machine, and what is registered on a Prefect server."""
+"""`fuse up` and `fuse down`: the stack on this machine. `fuse deploy`: registers the deployments on a Prefect server."""
 
 import argparse
 
@@ -12,13 +12,13 @@ def start_stack(_: argparse.Namespace) -> None:
     print("starting object store, Prefect, deployments and workers (a minute or two)", flush=True)
     state = up()
     print(f"Prefect's UI: {state['ui']}\nartifacts: {state['store']}")
-    print(f"to use it in a shell: source {state['environment']}\nto stop it: fuse down")
+    print(f"to use the stack in a shell: source {state['environment']}\nto stop it: fuse down")
 
 
 def stop_stack(_: argparse.Namespace) -> None:
     from flows.deploy.stack import down
 
-    print("everything has stopped; artifacts and history stay" if down() else "nothing was running")
+    print("everything has stopped; artifacts and history are kept" if down() else "nothing was running")
 
 
 def deploy(_: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What suites found, on the terminal: a table per suite, differences with how sure they are, the judge's calibration."""
+"""Results of suites on the terminal: a table per suite, differences with p-values, and the judge's calibration."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
             continue
         table = Table(title=suite["name"], title_justify="left", box=None, pad_edge=False, header_style="bold")
         table.add_column("model")
-        columns = list(dict.fromkeys(one["column"] for one in suite["results"]))
+        columns = list(dict.fromkeys(result["column"] for result in suite["results"]))
         for name in (*columns, "flagged", "missing"):
             table.add_column(escape(name), justify="right", no_wrap=True)
         for model in models:
-            cells = {one["column"]: span(one) for one in suite["results"] if one["model"] == model}
-            counted = suite["counts"][model]
+            cells = {result["column"]: span(result) for result in suite["results"] if result["model"] == model}
+            counts = suite["counts"][model]
             table.add_row(
-                model, *(cells.get(name, "–") for name in columns), f"{counted['flagged']}", f"{counted['missing']}"
+                model, *(cells.get(name, "–") for name in columns), f"{counts['flagged']}", f"{counts['missing']}"
             )
         console.print(table)
         if suite.get("left_out"):
@@ -32,26 +32,26 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
             console.print("  " + line, markup=False)
 
 
-def span(one: dict) -> str:
-    return f"{one['value']:.2f} \\[{one['low']:.2f}, {one['high']:.2f}]"
+def span(result: dict) -> str:
+    return f"{result['value']:.2f} \\[{result['low']:.2f}, {result['high']:.2f}]"
 
 
 def by_place(suite: dict) -> list[str]:
-    """What of the judge's verdicts went by the answers' places, where it was shown two."""
+    """How often the order of two answers decided the judge's verdict."""
     return [
-        f"{suite['judge']} on {model}: {one['first']:.0%} went to the answer shown first"
+        f"{suite['judge']} on {model}: {counts['first']:.0%} of the verdicts chose the answer shown first"
         + (
-            f", {one['inconsistent']:.0%} of the winners changed with the order"
-            if one["inconsistent"] is not None
+            f", {counts['inconsistent']:.0%} of the winners changed with the order"
+            if counts["inconsistent"] is not None
             else ""
         )
-        for model, one in suite["counts"].items()
-        if one.get("first") is not None
+        for model, counts in suite["counts"].items()
+        if counts.get("first") is not None
     ]
 
 
 def calibrated(suite: dict) -> list[str]:
-    """How far the judge agrees with the published one on given outputs, if there were any."""
+    """How often the judge agrees with the published judge on outputs that came with published verdicts."""
     found = suite.get("calibration") or {"models": {}, "order": None}
     lines = [
         f"{suite['judge']} and the published judge agree on {one['agreement']:.1%} of {one['items']} answers of {name}"

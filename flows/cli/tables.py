@@ -23,39 +23,38 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     for name in ("state", "step", "address"):
         table.add_column(name, no_wrap=True)
     table.add_column("why", overflow="fold")
-    for one in planned:
+    for entry in planned:
         table.add_row(
-            STATES[one.state],
-            escape(one.step.label),
-            f"[dim]{one.step.stage.name}/{one.step.fingerprint[:12]}[/]",
-            escape("; ".join(one.reasons)),
+            STATES[entry.state],
+            escape(entry.step.label),
+            f"[dim]{entry.step.stage.name}/{entry.step.fingerprint[:12]}[/]",
+            escape("; ".join(entry.reasons)),
         )
     console.print(table)
-    runs = sum(one.runs for one in planned)
+    runs = sum(entry.runs for entry in planned)
     console.print(
-        f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are in place"
+        f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are done"
     )
 
 
 def show_remarks(console: Console, remarks: Sequence[str]) -> None:
-    for one in remarks:
-        console.print(f"note: {one}", markup=False, soft_wrap=True)
+    for remark in remarks:
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
 
 
 def show_findings(console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
-    """Everything the doctor said, red first within each model; a model's first rendered prompt at its end."""
+    """Prints all findings of the doctor, model by model, red ones first."""
     if not findings:
-        console.print(
-            "nothing to look at: every model is made here, or stands behind an endpoint with its own template"
-        )
-    for model in dict.fromkeys(one.model for one in findings):
+        console.print("no model to check: every model is made here, or is behind an endpoint with its own template")
+    for model in dict.fromkeys(finding.model for finding in findings):
         console.print(f"[bold]{escape(model)}[/]")
-        for one in sorted((one for one in findings if one.model == model), key=lambda one: not one.red):
-            reason = accepted.get(f"{model}.{one.check}") or accepted.get(one.check)
-            state = "[green]ok[/] " if not one.red else "[red]red[/]" if not reason else "[yellow]red[/]"
-            more = f"accepted: {reason}" if one.red and reason else one.hint
-            shown = f"{one.text}; {more}" if more else one.text
-            console.print(f"  {state} {one.check}: {escape(shown)}", soft_wrap=True)
+        about_model = [finding for finding in findings if finding.model == model]
+        for finding in sorted(about_model, key=lambda finding: not finding.red):
+            reason = accepted.get(f"{model}.{finding.check}") or accepted.get(finding.check)
+            state = "[green]ok[/] " if not finding.red else "[red]red[/]" if not reason else "[yellow]red[/]"
+            more = f"accepted: {reason}" if finding.red and reason else finding.hint
+            shown = f"{finding.text}; {more}" if more else finding.text
+            console.print(f"  {state} {finding.check}: {escape(shown)}", soft_wrap=True)
 
 
 def show_results(console: Console, numbers: dict) -> None:
@@ -75,7 +74,7 @@ def show_results(console: Console, numbers: dict) -> None:
     console.print(table)
     console.print(
         f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
-        "win rate against the sources, as the judge scores"
+        "win rate against the sources, by the judge's scores"
     )
     if numbers["no_accuracy"]:
         console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
@@ -92,16 +91,16 @@ def show_results(console: Console, numbers: dict) -> None:
 
 def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piece], sample: int | None) -> None:
     if not pieces:
-        console.print("nothing of it is in the store yet")
+        console.print("the store has no files of it yet")
         return
     entries = [piece.entry for piece in pieces if piece.entry]
     owners = len({piece.owner for piece in pieces})
-    looked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
+    checked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
     size = sum(entry.size for entry in entries) / 1e6
     for piece in broken:
         console.print(f"[red]damaged[/]  {escape(piece.label)}: {escape(piece.problem)}", soft_wrap=True)
-    verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]whole[/]"
-    console.print(f"{looked} files ({size:,.1f} MB) of {owners} artifacts and pools read again: {verdict}")
+    verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]undamaged[/]"
+    console.print(f"{checked} files ({size:,.1f} MB) of {owners} artifacts and pools checked: {verdict}")
 
 
 def percent(rate: dict | None) -> str:

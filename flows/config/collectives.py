@@ -1,4 +1,4 @@
-"""Collective baselines as their user writes them: one answer made of those that several models gave."""
+"""Collective baselines in a user's file: one answer, made from the answers of several models."""
 
 from collections.abc import Collection
 from typing import Annotated, Literal
@@ -10,34 +10,37 @@ from tasks.stage import Exact
 
 
 class Collective(Exact):
-    """No model of its own: it has the answers of others."""
+    """A baseline that is not a model: it uses the answers of other models."""
 
-    members: tuple[str, ...] = Field((), description="names; of equal ones the first has it")
+    members: tuple[str, ...] = Field(
+        (), description="names of models; if answers are equally good, the first member's is taken"
+    )
 
 
 class BestByReward(Collective):
-    """The answer that a reward model likes best."""
+    """The answer that a reward model scores highest."""
 
     kind: Literal["best-by-reward"]
 
 
 class LowestPerplexity(Collective):
-    """The answer of the model that the prompt surprises least: PackLLM's Top1-PPL."""
+    """The answer of the model for which the prompt has the lowest perplexity: PackLLM's Top1-PPL."""
 
     kind: Literal["lowest-perplexity"]
 
 
 class Pairwise(Collective):
-    """The answer that wins most pairs before a judge who sees both, as LLM-Blender ranks; the judge is an endpoint."""
+    """The answer that wins most pairwise comparisons, as LLM-Blender ranks; the judge is an endpoint."""
 
     kind: Literal["pairwise"]
 
 
 class Mixture(Collective):
-    """What a model answers that has read the members' answers: one layer of Mixture-of-Agents. This one samples."""
+    """The answer of an aggregator model that reads the members' answers: one layer of Mixture-of-Agents. Only this
+    collective samples new text."""
 
     kind: Literal["mixture-of-agents"]
-    aggregator: str = Field(description="the name of the model that reads and answers")
+    aggregator: str = Field(description="name of the model that reads the members' answers and writes its own")
 
 
 class Named(Exact):
@@ -47,15 +50,17 @@ class Named(Exact):
     model: Annotated[BestByReward | LowestPerplexity | Pairwise | Mixture, Field(discriminator="kind")]
 
 
-def refuse(field: str, one: Collective, there: Collection[str], models: Collection[str], judge: Judge | None) -> None:
-    """What a collective lacks, said as a ValueError: `there` are who answers, `models` those who can be asked something."""
-    if len(set(one.members)) < 2:
-        raise ValueError(f"{field}.members: a collective has two at least")
-    if unknown := set(one.members) - set(there):
-        raise ValueError(f"{field}.members: no model before it is called {min(unknown)!r}")
-    if isinstance(one, LowestPerplexity) and (beside := set(one.members) - set(models)):
-        raise ValueError(f"{field}.members: {min(beside)!r} is no model, and has no perplexity")
-    if isinstance(one, Mixture) and one.aggregator not in models:
-        raise ValueError(f"{field}.aggregator: there is no model {one.aggregator!r} that could be asked")
-    if isinstance(one, Pairwise) and judge is None:
+def refuse(
+    field: str, collective: Collective, answering: Collection[str], models: Collection[str], judge: Judge | None
+) -> None:
+    """Raises ValueError for an unknown or unusable member. `answering` have answers; `models` can also be prompted."""
+    if len(set(collective.members)) < 2:
+        raise ValueError(f"{field}.members: a collective needs at least two members")
+    if unknown := set(collective.members) - set(answering):
+        raise ValueError(f"{field}.members: there is no model {min(unknown)!r} before this one")
+    if isinstance(collective, LowestPerplexity) and (not_models := set(collective.members) - set(models)):
+        raise ValueError(f"{field}.members: {min(not_models)!r} is not a model and has no perplexity")
+    if isinstance(collective, Mixture) and collective.aggregator not in models:
+        raise ValueError(f"{field}.aggregator: there is no model {collective.aggregator!r} that can be prompted")
+    if isinstance(collective, Pairwise) and judge is None:
         raise ValueError(f"{field}: 'pairwise' needs a judge at an endpoint")

@@ -1,6 +1,6 @@
-"""An examination: which models are evaluated on which suites, by which judge, and what a target must not lose. Values only.
+"""An examination: which models are evaluated on which suites, by which judge, and the gate for promotion. Values only.
 
-Its first model is the one that the others are compared with.
+The other models are compared with its first model.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from tasks.stage import Seed
 
 
 class OfRecipe(Section):
-    """A model that a recipe makes or fuses, by its name there."""
+    """A model of a recipe, by its name in the recipe."""
 
     kind: Literal["recipe"]
     recipe: str
     of: str = Field("WRPO", description="target, SFT, WRPO or a source")
-    set: tuple[str, ...] = Field((), description="overrides of the recipe, as --set takes them")
+    set: tuple[str, ...] = Field((), description="overrides of the recipe, in the form of --set")
 
 
 class BestByReward(collectives.BestByReward):
-    """By a reward model of the examination's own."""
+    """Also names the reward model; in a recipe's evaluation it is the recipe's."""
 
     reward: Reward
 
@@ -47,16 +47,16 @@ class Examined(Section):
 
 
 class JudgeThere(Judge):
-    """And where it is."""
+    """A judge and the settings of its endpoint."""
 
     how: JudgingHow = JudgingHow()
 
 
 class Gate(Section):
-    """Suites on which the last model must not have lost to the first one, or it is not promoted."""
+    """Suites on which the last model must not lose to the first one; otherwise it is not promoted."""
 
     suites: tuple[str, ...] = Field(min_length=1)
-    margin: float = Field(0.0, ge=0, description="points that may be lost even beyond noise")
+    margin: float = Field(0.0, ge=0, description="allowed loss in points, even if it is larger than noise")
 
 
 class Examination(Section):
@@ -71,55 +71,51 @@ class Examination(Section):
 
     @model_validator(mode="after")
     def consistent(self) -> "Examination":
-        for field, names in (("models", [one.name for one in self.models]), ("suites", [*map(name_of, self.suites)])):
+        for field, names in (("models", self.names), ("suites", [*map(name_of, self.suites)])):
             if twice := [name for name in names if names.count(name) > 1]:
                 raise ValueError(f"{field}: the name {twice[0]!r} is taken")
         if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
             raise ValueError("judge: is missing, and a suite needs one")
-        self.refuse_turns_that_nobody_takes()
+        self.refuse_unsuitable_models()
         if self.gate and len(self.models) < 2:
-            raise ValueError(
-                "gate: needs two models, the one that must not be lost to and the candidate, which is the last"
-            )
+            raise ValueError("gate: needs two models: the first is the baseline, the last the candidate")
         if self.gate and (unknown := set(self.gate.suites) - {name_of(suite) for suite in self.suites}):
             raise ValueError(f"gate.suites: there is no suite {min(unknown)!r}")
         return self
 
-    def refuse_turns_that_nobody_takes(self) -> None:
-        asked = {suite.suite for suite in self.suites}
-        for place, one in enumerate(self.models):
-            if isinstance(one.model, Outputs) and asked & {"checked", "mt-bench", "lm-eval", "livebench"}:
-                raise ValueError(
-                    f"models.{one.name}: outputs are answers to one judged turn, and a suite asks for more"
-                )
-            if isinstance(one.model, Collective):
-                if asked & {"mt-bench", "lm-eval"}:
-                    raise ValueError(
-                        f"models.{one.name}: can choose an answer, but mt-bench and lm-eval ask for a model"
-                    )
-                before = {other.name: other.model for other in self.models[:place]}
-                collectives.refuse(f"models.{one.name}", one.model, before, models_of(before), self.judge)
+    def refuse_unsuitable_models(self) -> None:
+        """Stored answers and collectives cannot take part in every suite."""
+        kinds = {suite.suite for suite in self.suites}
+        for place, examined in enumerate(self.models):
+            field = f"models.{examined.name}"
+            if isinstance(examined.model, Outputs) and kinds & {"checked", "mt-bench", "lm-eval", "livebench"}:
+                raise ValueError(f"{field}: kind 'outputs' cannot be used with checked, mt-bench, lm-eval or livebench")
+            if isinstance(examined.model, Collective):
+                if kinds & {"mt-bench", "lm-eval"}:
+                    raise ValueError(f"{field}: a collective cannot be used with mt-bench or lm-eval")
+                earlier = {other.name: other.model for other in self.models[:place]}
+                collectives.refuse(field, examined.model, earlier, models_of(earlier), self.judge)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(one.name for one in self.models)
+        return tuple(examined.name for examined in self.models)
 
 
 def models_of(named: dict[str, object]) -> set[str]:
-    """Those that can be asked: not the ones of which only answers are there."""
+    """Names of the models that can be prompted; stored outputs and collectives cannot."""
     return {name for name, model in named.items() if not isinstance(model, Outputs | Collective)}
 
 
 def of_recipe(recipe: Recipe, names: Sequence[str]) -> Examination:
-    """What a recipe's own evaluation says of suites, as the examination of its models."""
-    asked, judge = recipe.evaluation, recipe.evaluation.open_judge
+    """The suites of a recipe's evaluation, as an examination of the recipe's models."""
+    evaluation, judge = recipe.evaluation, recipe.evaluation.open_judge
     return Examination(
         name=recipe.name,
-        seed=asked.seed,
+        seed=evaluation.seed,
         models=tuple(Examined(name=name, model=OfRecipe(kind="recipe", recipe=recipe.name, of=name)) for name in names),
-        suites=asked.suites,
+        suites=evaluation.suites,
         judge=JudgeThere(**dict(judge), how=recipe.how.judging) if judge else None,
-        confidence=asked.confidence,
+        confidence=evaluation.confidence,
         sampling=recipe.how.sampling,
     )
 

@@ -1,4 +1,4 @@
-"""A recipe as it is written: a TOML file holds its values, `--set a.b=c` overrides them."""
+"""Reads recipes: a TOML file holds the values, `--set a.b=c` overrides them."""
 
 import contextlib
 import tomllib
@@ -17,12 +17,12 @@ DEEPEST = 32  # sections around a field: more than any recipe has
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe by path, or by the name of one that is shipped, with `a.b=c` overrides applied before it is read."""
+    """A recipe by path or by the name of a shipped recipe. Overrides (`a.b=c`) are applied before validation."""
     return validated(written(name, overrides), str(find(name)))
 
 
 def written(name: str, overrides: Sequence[str] = ()) -> dict:
-    """What stands in the recipe's file, overridden, and not looked at yet."""
+    """The values of the recipe's file with the overrides applied, not validated yet."""
     values = read_toml(find(name))
     for override in overrides:
         apply(values, override)
@@ -32,7 +32,7 @@ def written(name: str, overrides: Sequence[str] = ()) -> dict:
 def read_toml(file: Path) -> dict:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, numbers and nesting beyond measure
+    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, too long numbers, too deep nesting
         raise BadInput(f"{file}: not TOML: {problem}") from problem
 
 
@@ -53,7 +53,8 @@ def find(name: str) -> Path:
 
 
 def apply(values: dict, override: str) -> None:
-    """`wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`; the value is TOML, or else text."""
+    """Sets one field in `values`: `wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`. A value
+    that is not TOML is taken as text."""
     path, equals, text = override.partition("=")
     if not equals or path.endswith(".") or not path:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
@@ -68,7 +69,7 @@ def apply(values: dict, override: str) -> None:
 
 
 def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
-    """The section that a dotted path leads into, and the last name of the path."""
+    """The section that holds the field of a dotted path, and the field's name."""
     *parents, last = path.split(".")
     if len(parents) > DEEPEST:
         raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")

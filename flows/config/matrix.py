@@ -1,4 +1,4 @@
-"""A matrix as its user writes it: variants of one base recipe, each a few overrides and a hypothesis."""
+"""The fields of a matrix file: variants of one base recipe, each with a few overrides and a hypothesis."""
 
 import copy
 import itertools
@@ -19,12 +19,14 @@ FULL = "full"  # the name of the base among the variants
 
 
 class Overrides(Exact):
-    """What sets variants apart from the base: fields by their dotted paths."""
+    """The differences between variants and the base: fields by their dotted paths."""
 
-    hypothesis: str = Field(min_length=1, description="what is expected, said before it is run")
-    expects: Literal["better", "worse", "same", "unknown"] = Field("unknown", description="than the base")
-    set: dict[str, Any] = Field({}, description="field -> value; a table replaces a section as a whole")
-    drop: tuple[str, ...] = Field((), description="fields of the base that are left out")
+    hypothesis: str = Field(min_length=1, description="the expected result, written before the run")
+    expects: Literal["better", "worse", "same", "unknown"] = Field(
+        "unknown", description="expected result, compared with the base"
+    )
+    set: dict[str, Any] = Field({}, description="field -> value; a table replaces a whole section")
+    drop: tuple[str, ...] = Field((), description="fields of the base to leave out")
 
 
 class Variant(Overrides):
@@ -32,16 +34,16 @@ class Variant(Overrides):
 
 
 class Sweep(Overrides):
-    """Variants generated from axes: one for each combination of their values, named by these."""
+    """Variants generated from axes: one for each combination of values. The values become part of their names."""
 
-    name: str = Field(pattern=NAME, description="their names begin so")
-    over: dict[str, Annotated[list, Field(min_length=1)]] = Field(min_length=1, description="field -> its values")
+    name: str = Field(pattern=NAME, description="prefix of the variants' names")
+    over: dict[str, Annotated[list, Field(min_length=1)]] = Field(min_length=1, description="field -> list of values")
 
     def variants(self) -> Iterator[Variant]:
         for values in itertools.product(*self.over.values()):
             name = "-".join([self.name, *(str(value) for value in values)])
             if not re.match(NAME, name):
-                raise ValueError(f"sweep {self.name}: its values make the name {name!r}; write such variants out")
+                raise ValueError(f"sweep {self.name}: {name!r} is not a valid name; write these variants one by one")
             chosen = {**self.set, **dict(zip(self.over, values, strict=True))}
             shared = {"hypothesis": self.hypothesis, "expects": self.expects, "drop": self.drop}
             yield Variant(name=name, set=chosen, **shared)
@@ -60,7 +62,7 @@ class Matrix(Exact):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"variants: the name {twice[0]!r} is taken")
         if len(names) == 1:
-            raise ValueError("variants: there are none")
+            raise ValueError("variants: the matrix has no variants")
         return self
 
     def all(self) -> list[Variant]:

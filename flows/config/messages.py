@@ -1,4 +1,4 @@
-"""Errors of a user's file in the user's words: the field as the file names it, what is wrong with it, and the value."""
+"""Messages for errors in a user's file: the field as the file names it, the problem, and the value."""
 
 from collections.abc import Iterator, Sequence
 from types import UnionType
@@ -8,23 +8,23 @@ from pydantic import BaseModel, ValidationError
 
 
 def field_path(place: Sequence[str | int], schema: type[BaseModel]) -> list[str]:
-    """The path as the file has it. pydantic's path also holds the kind of each union's variant, which no file nests."""
+    """The path of a field in the file. pydantic's path also contains the kind of each union member; a file does not."""
     path, types = [], [schema]
     for part in place:
-        models = [one for one in types if isinstance(one, type) and issubclass(one, BaseModel)]
+        models = [kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)]
         tagged = [model for model in models if part in tags_of(model)]
         if len(models) > 1 and tagged:
             types = tagged
             continue
         path.append(str(part))
-        types = [inner for one in types for inner in types_below(one, part)]
+        types = [inner for container in types for inner in types_below(container, part)]
     return path
 
 
 def tags_of(model: type[BaseModel]) -> set[Any]:
-    """Values that tell a variant of a union from the others."""
+    """The values of a model's Literal fields, which distinguish it from the other members of a union."""
     annotations = [field.annotation for field in model.model_fields.values()]
-    return {value for one in annotations if get_origin(one) is Literal for value in get_args(one)}
+    return {value for annotation in annotations if get_origin(annotation) is Literal for value in get_args(annotation)}
 
 
 def types_below(container: Any, part: str | int) -> Iterator[Any]:
@@ -39,7 +39,7 @@ def types_below(container: Any, part: str | int) -> Iterator[Any]:
 
 
 def members_of(annotation: Any) -> Iterator[Any]:
-    """A union's members; any other type alone."""
+    """The members of a union; for any other type, the type itself."""
     if get_origin(annotation) is Annotated:
         yield from members_of(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
@@ -50,7 +50,7 @@ def members_of(annotation: Any) -> Iterator[Any]:
 
 
 def describe(problem: ValidationError, schema: type[BaseModel]) -> str:
-    """One line per error: the field, what is wrong, and the value."""
+    """The field, the problem and the value of each error."""
     lines = []
     for error in problem.errors():
         field = ".".join(field_path(error["loc"], schema))
@@ -59,7 +59,7 @@ def describe(problem: ValidationError, schema: type[BaseModel]) -> str:
                 lines.append(f"{field}: there is no such field (value {error['input']!r:.80})")
             case "missing":
                 lines.append(f"{field}: is missing")
-            case "secret":  # may stand in the value
+            case "secret":  # the value may contain the secret
                 lines.append(f"{field}: {error['msg']}")
             case _:
                 lines.append(

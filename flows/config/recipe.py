@@ -28,7 +28,7 @@ NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 
 
 class Section(Exact):
-    """A part of the recipe that is not a stage's settings as it stands."""
+    """A part of the recipe that is not simply the settings of one stage."""
 
 
 class Source(Section):
@@ -36,19 +36,19 @@ class Source(Section):
 
     name: str = Field(pattern=NAME)
     model: SourceModel
-    sampling: Sampling | None = Field(None, description="its own sampling; none: the recipe's")
-    licence: str = Field("", description="what its responses may be used for; changes nothing")
-    context: int = Field(0, ge=0, description="tokens that it is said to read; fuse doctor compares. 0: not said")
-    notes: str = Field("", description="of its chat template and its sampling; changes nothing")
+    sampling: Sampling | None = Field(None, description="sampling of this source; default: the recipe's")
+    licence: str = Field("", description="permitted uses of its responses; does not affect the run")
+    context: int = Field(0, ge=0, description="its context length in tokens, for fuse doctor to compare; 0: unknown")
+    notes: str = Field("", description="about its chat template and sampling; does not affect the run")
 
     @property
     def answers(self) -> bool:
-        """Whether it can be asked anew: responses that a data set holds are no model."""
+        """Whether the source is a model that can answer new prompts, not a data set of existing responses."""
         return not isinstance(self.model, Existing)
 
 
 class Reward(Section):
-    """A reward model and how it reads."""
+    """A reward model and its scoring settings."""
 
     model: RewardSource
     scoring: Scoring = SequenceClassifier(kind="sequence-classifier")
@@ -61,7 +61,7 @@ class Reward(Section):
         return self
 
     def resolve(self, field: str) -> dict:
-        """The model's identity and place; a folder that holds no classifier is refused."""
+        """The model's identity and location; refuses a folder without a sequence classifier."""
         found = self.model.resolve(field)
         if isinstance(self.scoring, SequenceClassifier) and isinstance(self.model, Folder):
             check_classifier(field, self.model)
@@ -69,23 +69,23 @@ class Reward(Section):
 
 
 class Juror(Reward):
-    """A reward model more: it scores what the sources said, and builds nothing. The report sets it beside the others."""
+    """An additional reward model, for comparison in the report; its scores are not used to build training data."""
 
     name: str = Field(pattern=NAME)
 
 
 class Evaluating(Section):
-    """On the held-out prompts: how the models answer, and who judges."""
+    """Evaluation on the held-out prompts: how the models answer, and the judge."""
 
     judge: Reward
     temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
-    collectives: tuple[NamedCollective, ...] = Field((), description="baselines made of the sources' answers")
-    suites: tuple[AnySuite, ...] = Field(
-        (), description="benchmarks that target, SFT and WRPO are evaluated on as well"
+    collectives: tuple[NamedCollective, ...] = Field((), description="baselines made from the sources' answers")
+    suites: tuple[AnySuite, ...] = Field((), description="additional benchmarks for target, SFT and WRPO")
+    open_judge: Judge | None = Field(
+        None, description="judge at an endpoint, for open answers of suites and for pairs of answers"
     )
-    open_judge: Judge | None = Field(None, description="at an endpoint, of the suites' open answers and of pairs")
 
     @model_validator(mode="after")
     def judged(self) -> "Evaluating":
@@ -98,10 +98,10 @@ class Evaluating(Section):
 
 
 class Hows(Section):
-    """Speed and place: nothing here changes a result or an address."""
+    """How and where stages run. Nothing here changes a result or an address."""
 
     sampling: AnyLocal = Transformers()
-    engines: dict[str, AnyEngine] = Field({}, description="models with an engine of their own, by name")
+    engines: dict[str, AnyEngine] = Field({}, description="engines of single models, by the model's name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
     judging: JudgingHow = JudgingHow()
@@ -117,23 +117,23 @@ class Hows(Section):
 
 
 class Doctor(Section):
-    """What the doctor finds red and this recipe accepts: `check` or `model.check` -> why."""
+    """Red findings of the doctor that this recipe accepts: `check` or `model.check` -> reason."""
 
-    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="the findings and the reasons")
+    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="finding -> reason")
 
 
 class Recipe(Section):
-    """A run, from the prompts to the report."""
+    """All settings of a run, from the prompts to the report."""
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
-    seed: Seed = Field(description="seeds every stage that states none of its own")
+    seed: Seed = Field(description="seeds every stage that has no seed in its section")
     prompts: PromptSource
     target: GeneratorSource
     sources: tuple[Source, ...] = Field(min_length=1)
     reward: Reward
     jury: tuple[Juror, ...] = ()
     checks: Checking | None = Field(
-        None, description="which responses are correct, by the prompts' gold; none: not asked"
+        None, description="check responses against the prompts' gold answers; default: no checks"
     )
     split: SplitRule
     sampling: Sampling
@@ -148,7 +148,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def sow(cls, values: Any) -> Any:
-        """Gives every section that takes a seed and states none one that follows from the recipe's."""
+        """Derives a seed from the recipe's for every section that needs a seed and has none."""
         return sown(values)
 
     @model_validator(mode="after")
@@ -176,8 +176,8 @@ class Recipe(Section):
             lora = getattr(self, stage).lora
             if lora and lora.base == "nf4" and getattr(self.how, stage).deepspeed:
                 raise ValueError(
-                    f"how.{stage}.deepspeed: weights in nf4 are not shared out, and adapters leave nothing worth sharing:"
-                    f' leave it out, or {stage}.lora.base = "full"'
+                    f"how.{stage}.deepspeed: DeepSpeed does not shard nf4 weights, and adapters are too small to shard:"
+                    f' remove it, or set {stage}.lora.base = "full"'
                 )
         return self
 
@@ -187,29 +187,29 @@ class Recipe(Section):
             if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
                 raise ValueError(f"how.engines: there is no model {name!r}")
             if name in ("SFT", "WRPO") and isinstance(engine, Endpoint):
-                raise ValueError(f"how.engines.{name}: it is trained here, and no endpoint has it")
+                raise ValueError(f"how.engines.{name}: this run trains the model, so no endpoint serves it")
         return self
 
     @model_validator(mode="after")
     def answerable(self) -> "Recipe":
-        """The rules ask for nothing that the chain does not make, and fill what the objective reads."""
+        """The rules use only data that the chain makes, and fill every role that the objective reads."""
         names = {source.name for source in self.sources}
         for field, rule in (("records", self.records), ("pairs", self.pairs)):
-            for one in rule.each():
-                if unknown := set(getattr(one, "sources", ())) - names:
+            for part in rule.each():
+                if unknown := set(getattr(part, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
-                if one.reads_checks and self.checks is None:
+                if part.reads_checks and self.checks is None:
                     raise ValueError(
-                        f"{field}.kind: {one.kind!r} needs checks of the responses: add a section [checks]"
+                        f"{field}.kind: {part.kind!r} needs checks of the responses: add a section [checks]"
                     )
         for rule in self.pairs.each():
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
                 raise ValueError(
-                    f"pairs.kind: {rule.kind!r} fills no {lacking[0]}, which {self.wrpo.objective!r} reads"
+                    f"pairs.kind: {rule.kind!r} does not fill {lacking[0]}, which {self.wrpo.objective!r} reads"
                 )
         if self.pairs_first and self.pairs.reads_own:
             raise ValueError(
-                f"split.pairable: {self.pairs.kind!r} pairs are of the SFT model, which comes after splitting"
+                f"split.pairable: {self.pairs.kind!r} pairs need answers of the SFT model, which is trained after the split"
             )
         return self
 
@@ -217,36 +217,36 @@ class Recipe(Section):
     def collectives_have_members(self) -> "Recipe":
         answering = [source.name for source in self.sources if source.answers]
         taken = [source.name for source in self.sources] + ["target", "SFT", "WRPO"]
-        for one in self.evaluation.collectives:
-            if one.name in taken:
-                raise ValueError(f"evaluation.collectives: the name {one.name!r} is taken")
-            taken.append(one.name)
-            field, members = f"evaluation.collectives.{one.name}", one.model.members or tuple(answering)
-            whole = one.model.model_copy(update={"members": members})
-            asked = {*answering, "target", "WRPO"} | ({"SFT"} if self.sft.form != "none" else set())
-            refuse_collective(field, whole, answering, asked, self.evaluation.open_judge)
+        for named in self.evaluation.collectives:
+            if named.name in taken:
+                raise ValueError(f"evaluation.collectives: the name {named.name!r} is taken")
+            taken.append(named.name)
+            field, members = f"evaluation.collectives.{named.name}", named.model.members or tuple(answering)
+            whole = named.model.model_copy(update={"members": members})
+            askable = {*answering, "target", "WRPO"} | ({"SFT"} if self.sft.form != "none" else set())
+            refuse_collective(field, whole, answering, askable, self.evaluation.open_judge)
         return self
 
     @property
     def pairs_first(self) -> bool:
-        """Whether the split counts only prompts that leave a pair."""
+        """Whether pairs are built before the split, because the split counts only prompts that have a pair."""
         return isinstance(self.split, ByCategory) and bool(self.split.pairable)
 
     def refuse_open_slots(self) -> None:
-        """A recipe may leave to its user what only they can know; its chain cannot be made before they decided."""
+        """A recipe may leave fields open that only its user can decide; the chain cannot be built before that."""
         if fields := slots(self.model_dump(mode="json")):
             raise BadInput(
-                f"{', '.join(fields)}: open ({SLOT!r}); decide with --set FIELD=VALUE, a revision is a commit"
+                f"{', '.join(fields)}: open ({SLOT!r}); set a value with --set FIELD=VALUE (for a revision: a commit)"
             )
 
     def decisions(self) -> dict[str, Any]:
-        """All of it that changes a result, as plain values."""
-        said = {"sources": {"__all__": {"licence", "context", "notes"}}, "how": True, "doctor": True}
-        return without_paths(self.model_dump(mode="json", exclude=said, exclude_defaults=True))
+        """The values that can change a result, as plain data."""
+        no_effect = {"sources": {"__all__": {"licence", "context", "notes"}}, "how": True, "doctor": True}
+        return without_paths(self.model_dump(mode="json", exclude=no_effect, exclude_defaults=True))
 
 
 def slots(value: Any, path: str = "") -> list[str]:
-    """The fields that are open, as `--set` names them."""
+    """The paths of the open fields, in the form of `--set`."""
     match value:
         case dict():
             return [slot for name, part in value.items() for slot in slots(part, f"{path}.{name}".lstrip("."))]
@@ -259,7 +259,7 @@ def slots(value: Any, path: str = "") -> list[str]:
 
 
 def without_paths(value: Any) -> Any:
-    """Where a file lies decides nothing: what stands in it is in the addresses of the stages that read it."""
+    """Removes file paths: a path changes no result, and the stages' addresses already include the content of the file."""
     if isinstance(value, dict):
         return {name: without_paths(item) for name, item in value.items() if name != "path"}
     return [without_paths(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""A recipe states one seed; every section that takes one and states none gets its own, which follows from it."""
+"""Derives the seeds of a recipe's sections from the recipe's seed. A seed that a section states is kept."""
 
 import hashlib
 from typing import Any
@@ -7,11 +7,11 @@ SEEDED = ("prompts", "split", "sampling", "sft", "wrpo", "evaluation")
 UNSEEDED = {
     "prompts": {"file", "hub", "sets", "selection"},
     "split": {"given"},
-}  # kinds of these sections that draw nothing
+}  # kinds of these sections that use no random numbers
 
 
 def sown(values: Any) -> Any:
-    """The recipe's values with a seed in every section that takes one."""
+    """The recipe's values with a seed in every section that needs one."""
     if not isinstance(values, dict) or type(values.get("seed")) is not int:
         return {"seed": None, **values} if isinstance(values, dict) else values
     values = {name: dict(part) if isinstance(part, dict) else part for name, part in values.items()}
@@ -50,8 +50,8 @@ def sown_reward(values: dict, reward: Any, name: str) -> Any:
 def sown_source(values: dict, source: Any) -> Any:
     if not isinstance(source, dict):
         return source
-    grown = {**source, "model": sown_model(values, source.get("model"), f"source {source.get('name')}")}
-    if isinstance(sampling := grown.get("sampling"), dict):
+    seeded = {**source, "model": sown_model(values, source.get("model"), f"source {source.get('name')}")}
+    if isinstance(sampling := seeded.get("sampling"), dict):
         shared = values.get("sampling")
-        grown["sampling"] = {**shared, **sampling} if isinstance(shared, dict) else sampling
-    return grown
+        seeded["sampling"] = {**shared, **sampling} if isinstance(shared, dict) else sampling
+    return seeded

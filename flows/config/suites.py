@@ -1,4 +1,4 @@
-"""The suites that models are evaluated on, and who judges their open answers: values of recipes and of examinations."""
+"""The suites for evaluation, and the judge of open answers: values of recipes and of examinations."""
 
 from typing import Annotated, Literal
 
@@ -16,34 +16,34 @@ NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 
 
 class Decoding(Exact):
-    """How the models answer. Papers decode greedily here and sampled there: name a suite twice to have both."""
+    """How the models answer. Some papers decode greedily, others sample: list a suite twice, under two names, for both."""
 
-    name: str = Field("", pattern=f"{NAME}|^$", description="none: the suite's")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    name: str = Field("", pattern=f"{NAME}|^$", description="default: the suite's own name")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(2048, gt=0)
 
 
 class Judged(opening.Suite, Decoding):
-    """A suite of open questions, of which a judge says how well they were answered."""
+    """A suite of open questions; a judge rates the answers."""
 
 
 class Checked(Decoding):
-    """Prompts whose answers a program can check."""
+    """Prompts with gold answers, so that a program can check the models' answers."""
 
     suite: Literal["checked"]
-    prompts: PromptSource  # with gold: right answers, or tests
+    prompts: PromptSource  # with gold: correct answers or tests
     checks: Checking = Checking()
 
 
 class Benchmarked(Benchmark):
-    """Benchmarks of lm-eval. It decodes as its tasks say."""
+    """Benchmarks of lm-eval. The benchmark's tasks define the decoding."""
 
-    name: str = Field("", pattern=f"{NAME}|^$", description="none: lm-eval")
+    name: str = Field("", pattern=f"{NAME}|^$", description="default: lm-eval")
 
 
 class Live(LiveBench, Decoding):
-    """LiveBench, without a judge."""
+    """LiveBench; it needs no judge."""
 
     max_new_tokens: int = Field(4096, gt=0)
 
@@ -55,7 +55,7 @@ AnySuite = Annotated[Suite, Field(discriminator="suite")]
 class Judge(Exact):
     """A judge of open answers, at an endpoint."""
 
-    model: str = Field(min_length=1, description="as the endpoint calls it")
+    model: str = Field(min_length=1, description="the model's name at the endpoint")
     revision: str = ""
     both_orders: bool = False
     unanswered: float = Field(0.01, ge=0, le=1)

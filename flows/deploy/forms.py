@@ -1,4 +1,4 @@
-"""What the forms of deployments hold beside names of recipes: overrides, and the pools for the heavy stages."""
+"""Fields of the deployments' forms: overrides, and work pools for the heavy stages."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ KNOBS = {
 
 
 class Pools(BaseModel, extra="forbid"):
-    """Which work pool does which stage. None: the worker that runs the flow does it itself. No result depends on it."""
+    """The work pool of each heavy stage. None: the worker that runs the flow also runs the stage. Changes no result."""
 
     sampling: str | None = Field(None, title="Per-model sampling", description="a work pool, for example gpu-sample")
     scoring: str | None = Field(None, title="Reward annotation", description="a work pool, for example gpu-score")
@@ -31,7 +31,7 @@ class Pools(BaseModel, extra="forbid"):
 
 
 def chosen(values: dict[str, Any]) -> Recipe:
-    """The recipe that a filled-in form stands for."""
+    """The recipe that a filled-in form describes."""
     known = [f"{field}={values[knob]!r}" for knob, field in KNOBS.items() if values.get(knob) is not None]
     pools = Pools.model_validate(values["pools"]).overrides()
     return load(values["recipe"], [*known, *values.get("overrides", ()), *pools])

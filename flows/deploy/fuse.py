@@ -1,6 +1,6 @@
-"""The flows of the deployments: what a person starts from Prefect's UI, a schedule or an API call, by a form.
+"""The flows of the deployments `fuse` and `housekeeping`: started by a form in Prefect's UI, a schedule or an API call.
 
-The form is the schema of the flow's parameters: what it says of a field, and what it refuses, stands here.
+Prefect builds the form from the flow's parameters: their types validate it, and the docstring describes its fields.
 """
 
 from typing import Annotated
@@ -37,22 +37,22 @@ def fuse(
     sft_learning_rate: Positive | None = None,
     wrpo_learning_rate: Positive | None = None,
     beta: Positive | None = None,
-    overrides: list[Override] = [],  # noqa: B006 - the form shows it, nobody changes it
+    overrides: list[Override] = [],  # noqa: B006 - the form shows it, no code changes it
     pools: Pools = Pools(),  # noqa: B008
 ) -> dict:
-    """Fuses several source language models into one target model by preference optimisation (WRPO). What is already in
-    the store is found, not made again; a run that failed or crashed goes on where it was when you retry it.
+    """Fuses several source language models into one target model by preference optimisation (WRPO). Steps that are already
+    in the store are not run again; a run that failed or crashed continues where it stopped when you retry it.
 
     Args:
         recipe: A shipped recipe's name (demo, wrpo-llama3-8b, fusechat3-qwen2.5-7b, …), or the path of a TOML file on the worker.
-        seed: Seeds every stage that states no seed of its own. None: as the recipe says, here and below.
-        samples_per_prompt: How many responses every source model gives to a prompt. More extend those that are there.
-        temperature: How freely the models answer; 0 is greedy decoding.
+        seed: Seeds every stage that has no seed in the recipe. None, here and below: the recipe's value.
+        samples_per_prompt: Number of responses of every source model to a prompt. A higher number keeps the existing responses.
+        temperature: The sampling temperature; 0 is greedy decoding.
         sft_learning_rate: The peak learning rate of supervised fine-tuning.
         wrpo_learning_rate: The peak learning rate of preference optimisation.
-        beta: How strongly preference optimisation holds on to the model it starts from.
-        overrides: Any other field of the recipe, as FIELD=VALUE: what it leaves open ("pin-me"), or prompts.path=s3://bucket/file.jsonl.
-        pools: Which work pool does which heavy stage. None: the worker that runs the flow. No result depends on it.
+        beta: How strongly preference optimisation stays close to its starting model.
+        overrides: Any other field of the recipe, as FIELD=VALUE: open fields ("pin-me"), or for example prompts.path=s3://bucket/file.jsonl.
+        pools: The work pool of each heavy stage. None: the worker that runs the flow. Changes no result.
     """
     refuse_endless_starts()
     values = {knob: value for knob, value in locals().items() if knob in KNOBS}
@@ -67,14 +67,14 @@ def housekeeping(
     older_than_days: Annotated[float, Field(ge=0)] = 30,
     delete: bool = False,
 ) -> str:
-    """Finds what no kept recipe or pinned artifact needs and no running flow uses, and deletes it if told to.
+    """Lists artifacts that are not needed by a kept recipe, a pinned artifact or a running flow, and deletes them if asked.
 
     Args:
         keep: Recipes whose artifacts stay, by name or by path on the worker. Pinned artifacts (fuse pin) stay as well.
-        keep_matrices: Matrices whose variants' artifacts stay, likewise.
+        keep_matrices: Matrices whose variants' artifacts stay, by name or by path on the worker.
         keep_examinations: Examinations whose artifacts stay, by path on the worker.
-        older_than_days: Only what was last changed so long ago is touched.
-        delete: Off: only say what would go.
+        older_than_days: Only artifacts that were last changed at least this number of days ago.
+        delete: Delete the artifacts. Off: only list them.
     """
     store = Place.from_settings().store
     kept = chains_of(keep, keep_matrices, keep_examinations)
@@ -85,7 +85,8 @@ def housekeeping(
         key="garbage",
         description="deleted" if delete else "would be deleted",
         table=[
-            {"address": one.address, "MB": round(one.size / 1e6, 1), "days old": round(one.days, 1)} for one in found
+            {"address": item.address, "MB": round(item.size / 1e6, 1), "days old": round(item.days, 1)}
+            for item in found
         ],
     )
     return f"{len(found)} addresses"

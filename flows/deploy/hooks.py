@@ -1,4 +1,4 @@
-"""How runs of deployments begin and end: not for ever again, told to the webhook, failed where a part of them has."""
+"""Hooks of deployed flows: limit restarts, call the webhook, fail the run if a step failed."""
 
 from prefect.runtime import flow_run
 
@@ -6,7 +6,7 @@ from infra.errors import BadInput, ProgramFailed
 from infra.notify import tell
 from infra.settings import settings
 
-STARTS = 10  # a run that crashes again and again is not started for ever
+STARTS = 10  # limit of automatic restarts of a run that keeps crashing
 
 
 def notify(flow, run, state) -> None:
@@ -19,7 +19,7 @@ TOLD = {name: [notify] for name in ("on_completion", "on_failure", "on_crashed")
 
 def refuse_endless_starts() -> None:
     if (flow_run.run_count or 0) > STARTS:
-        raise BadInput(f"this run was started {STARTS} times; a new run goes on where it was")
+        raise BadInput(f"this run was started {STARTS} times; start a new run, it continues where this one stopped")
 
 
 def refuse_failures(failed: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
-"""Puts onto a Prefect server what this project needs there: work pools, the deployments of prefect.yaml, automations.
+"""Registers this project on a Prefect server: work pools, the deployments of prefect.yaml, automations.
 
-May be run again and again. A pool that exists keeps its type: Docker and Kubernetes pools are made from the templates in
-`infra/` before, see there; process pools get this machine's Python.
+Can be run repeatedly. An existing pool keeps its type: create Docker and Kubernetes pools from the templates in `infra/`
+first. Process pools get this machine's Python. Other teams may use the server:
+automations act on runs of this project's deployments alone, and a process pool of another team with one of our names is refused.
 """
 
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import yaml
 from prefect import get_client
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,6 +20,7 @@ from prefect.events import EventTrigger, Posture
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
+from prefect.utilities.importtools import import_object
 from prefect.workers.process import ProcessWorker
 
 from infra.errors import BadInput
@@ -29,8 +32,12 @@ POOLS = {
     "gpu-score": "Reward annotation: inference of the reward model.",
     "gpu-train": "SFT and WRPO: training, few long jobs.",
 }
-SILENT = timedelta(seconds=90)  # three heartbeats of the shortest kind Prefect allows
-SETTLED = timedelta(seconds=15)  # a crash is reported twice, seconds apart; only then may a run start again
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}  # seconds, the shortest that Prefect allows
+SILENT = timedelta(seconds=4 * 30)  # three heartbeats are missing, and the next had 30 s to reach a busy server
+SETTLED = timedelta(seconds=15)  # Prefect reports a crash twice, seconds apart; a restart must wait for both reports
+STARTED_BY_PEOPLE = ResourceSpecification(
+    {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
+)
 ANY_FLOW_RUN = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 
 
@@ -47,8 +54,18 @@ def register() -> None:
     )
     if answer.returncode:
         raise BadInput(f"prefect.yaml: the deployments were refused:\n{answer.stdout[-2000:]}{answer.stderr[-2000:]}")
-    for automation in (crash_the_silent(), restart_the_crashed()):
+    with get_client(sync_client=True) as client:
+        ours = match_deployments(client)
+    for automation in (crash_the_silent(ours), restart_the_crashed(ours)):
         replace(automation)
+
+
+def match_deployments(client: SyncPrefectClient) -> ResourceSpecification:
+    """Matches events of runs of prefect.yaml's deployments. Other teams use the server too, with other heartbeats."""
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    names = [f"{import_object(each['entrypoint']).name}/{each['name']}" for each in written]
+    ids = [f"prefect.deployment.{client.read_deployment_by_name(name).id}" for name in names]
+    return ResourceSpecification({"prefect.resource.role": "deployment", "prefect.resource.id": ids})
 
 
 def register_pool(client: SyncPrefectClient, name: str, description: str) -> None:
@@ -59,29 +76,35 @@ def register_pool(client: SyncPrefectClient, name: str, description: str) -> Non
         client.create_work_pool(pool)
         return
     if found.type == "process":
+        if found.description not in POOLS.values():
+            raise BadInput(
+                f"work pool {name}: exists and is not this project's, by its description; use another server"
+            )
         client.update_work_pool(name, WorkPoolUpdate(description=description, base_job_template=process_template()))
 
 
 def process_template() -> dict:
-    """A flow run as a process of the worker's own Python. Its output goes to Prefect's log, not through the worker: a run
-    outlives the worker's pipes."""
+    """Runs a flow as a process of the worker's Python. Its output goes to Prefect's log and not through the worker's pipes,
+    because the run may outlive the worker."""
     template = ProcessWorker.get_default_base_job_template()
     variables = template["variables"]["properties"]
     variables["command"]["default"] = f"{sys.executable} -m prefect.engine"
     variables["stream_output"]["default"] = False
     variables["working_dir"]["default"] = str(ROOT)
+    variables["env"]["default"] = HEARTBEAT
     return template
 
 
-def crash_the_silent() -> Automation:
-    """A run whose worker is gone sends no heartbeats, and nobody else would ever end it."""
+def crash_the_silent(ours: ResourceSpecification) -> Automation:
+    """Marks a run as crashed if it sends no heartbeats: its worker is gone, and nothing else would end the run."""
     return Automation(
         name="fuse: crash runs without heartbeat",
-        description="A flow run that was alive and is not heard of for 90 s has lost its worker.",
+        description=f"A run of fuse's deployments that was alive and then silent for {SILENT.seconds} s lost its worker.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.*"},
             match=ANY_FLOW_RUN,
+            match_related=ours,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -91,18 +114,16 @@ def crash_the_silent() -> Automation:
     )
 
 
-def restart_the_crashed() -> Automation:
-    """Only the flows that people start: a stage's run is followed by the flow that asked for it, which starts another."""
+def restart_the_crashed(ours: ResourceSpecification) -> Automation:
+    """Restarts crashed flows that people start. Not the runs of single stages: the flow that asked for them replaces them."""
     return Automation(
         name="fuse: go on with crashed runs",
-        description="A crashed run of fuse is started again, and finds what it had made.",
+        description="Starts a crashed run again; it finds its finished steps in the store.",
         trigger=EventTrigger(
             after={"prefect.flow-run.Crashed"},
             expect={"prefect.flow-run.*"},
             match=ANY_FLOW_RUN,
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": ["fuse", "ablate", "evaluate"]}
-            ),
+            match_related=[ours, STARTED_BY_PEOPLE],
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -110,7 +131,7 @@ def restart_the_crashed() -> Automation:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it goes on where it was"
+                state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it will continue where it stopped"
             )
         ],
     )
@@ -119,7 +140,7 @@ def restart_the_crashed() -> Automation:
 def replace(automation: Automation) -> None:
     try:
         found = Automation.read(name=automation.name)
-    except ValueError:  # what Prefect raises for a name that it does not know
+    except ValueError:  # Prefect's error for an unknown name
         automation.create()
         return
     automation.id = found.id

@@ -1,5 +1,5 @@
 """`fuse up`, `fuse down`: Prefect's server, an S3 server, and a worker per pool on one machine, kept alive by a keeper
-(`flows/deploy/stack_keeper.py`). What they made stays in WORKSPACE/stack: history, keys, artifacts, logs."""
+(`flows/deploy/stack_keeper.py`). History, keys, artifacts and logs stay in WORKSPACE/stack."""
 
 import contextlib
 import fcntl
@@ -24,21 +24,21 @@ def stack_folder() -> Path:
 
 
 def up() -> dict:
-    """Starts what does not run yet; returns where things are once everything answers."""
+    """Starts the stack if it does not run yet; returns its addresses when all services answer."""
     folder = stack_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "up.lock", "a") as others:
-        fcntl.flock(others, fcntl.LOCK_EX)  # of two at once one starts it, the other finds it
+    with open(folder / "up.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # if two commands run at once, one starts the stack and the other finds it
         while kept(folder) and "problem" in read_state(folder):
-            time.sleep(0.2)  # of a start that failed: its keeper still ends what it had started
+            time.sleep(0.2)  # an earlier start failed, and its keeper is still stopping the services
         if not kept(folder):
             start_keeper(folder)
     return wait_until_ready(folder)
 
 
 def start_keeper(folder: Path) -> None:
-    """Returns when it holds its lock and has said so."""
-    end(marked(folder))  # of a keeper that was killed
+    """Starts the keeper; returns when it holds its lock and has written its state."""
+    end(marked(folder))  # processes left by a keeper that was killed
     refuse_taken_ports()
     (folder / "state.json").unlink(missing_ok=True)
     with (folder / "keeper.log").open("ab") as log:
@@ -61,7 +61,7 @@ def refuse_taken_ports() -> None:
     ports = {"FUSE_UI_PORT": chosen.ui_port} | ({} if chosen.store else {"FUSE_S3_PORT": chosen.s3_port})
     for name, port in ports.items():
         if not port_is_free(port):
-            raise BadInput(f"{name}: port {port} of 127.0.0.1 is taken by another program; set it to a free one")
+            raise BadInput(f"{name}: port {port} of 127.0.0.1 is taken by another program; set it to a free port")
 
 
 def wait_until_ready(folder: Path) -> dict:
@@ -71,7 +71,7 @@ def wait_until_ready(folder: Path) -> dict:
         if problem := state.get("problem"):
             raise BadInput(problem)
         if not lives:
-            raise BadInput("the stack was ended while it started")
+            raise BadInput("the stack was stopped while it started")
         if state.get("ready"):
             return state
         time.sleep(0.2)
@@ -85,7 +85,7 @@ def read_state(folder: Path) -> dict:
 
 
 def down() -> bool:
-    """Ends everything; False when nothing ran. What runs were doing is found by the next `fuse up`."""
+    """Stops everything; False if nothing ran. After the next `fuse up`, interrupted runs continue."""
     folder = stack_folder()
     if not folder.exists():
         return False
@@ -101,7 +101,7 @@ def down() -> bool:
 
 
 def kept(folder: Path) -> bool:
-    """Whether a keeper lives: it holds its lock for as long as it does."""
+    """Whether a keeper is running: it holds its lock as long as it lives."""
     with open(folder / "keeper.lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

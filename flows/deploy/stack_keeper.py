@@ -1,5 +1,5 @@
-"""The keeper of the stack on one machine, a program: starts Prefect's server, an S3 server and a worker per pool in order,
-registers the deployments, starts again what dies, and ends everything when it is told to (`flows/deploy/stack.py`)."""
+"""Program: the keeper of the stack on one machine. Starts Prefect's server, an S3 server and a worker per pool in order,
+registers the deployments, restarts services that die, and stops everything on SIGTERM (`flows/deploy/stack.py`)."""
 
 import fcntl
 import json
@@ -26,7 +26,7 @@ POOLS = ("cpu", "gpu-sample", "gpu-score", "gpu-train")
 
 
 def keep(folder: Path) -> None:
-    """The keeper's life."""
+    """Starts the stack and keeps it alive until SIGTERM."""
     services = Services(folder)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with open(folder / "keeper.lock", "a") as lock:
@@ -47,7 +47,7 @@ def keep(folder: Path) -> None:
 
 
 def start(folder: Path, services: Services) -> dict[str, str]:
-    """Everything, in order; returns the environment in which runs of this stack happen."""
+    """Starts all services in order; returns the environment variables for runs on this stack."""
     environment = own_environment(folder)
     everything = stack_environment(folder, environment)
     if not settings().store:
@@ -79,7 +79,7 @@ def runs_at_once() -> int:
 
 
 def own_environment(folder: Path) -> dict[str, str]:
-    """How to reach this stack, keys included; kept in a file that only its owner reads, and that any shell can source."""
+    """The stack's addresses and keys, also written to a file that only its owner can read and that a shell can source."""
     file = folder / "environment"
     place = {"FUSE_STORE": settings().store_url} if settings().store else own_store(file)
     environment = {"PREFECT_API_URL": f"http://127.0.0.1:{settings().ui_port}/api", **place}
@@ -91,7 +91,7 @@ def own_environment(folder: Path) -> dict[str, str]:
 
 
 def own_store(file: Path) -> dict[str, str]:
-    """The S3 server's address and keys, these as the file has them from before."""
+    """The S3 server's address and keys; keys from an earlier start are kept."""
     before = dict(entries(file)) if file.exists() else {}
     keys = worker(BUCKET)["credentials"][0]
     return {

@@ -1,4 +1,4 @@
-"""The deployments' flows beside fusing: a matrix of variants, an evaluation alone. Their forms are their parameters."""
+"""The flows of the deployments `ablate` and `evaluate`: the variants of a matrix, and an evaluation without training."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from flows.workspace import Place
 
 
 def study_run_name() -> str:
-    """What a person calls the study, not where its file lies."""
-    asked = flow_run.parameters
-    return Path(asked.get("matrix") or asked["examination"]).stem
+    """The name of the study's file, without its folder."""
+    parameters = flow_run.parameters
+    return Path(parameters.get("matrix") or parameters["examination"]).stem
 
 
 @flow(name="ablate", flow_run_name=study_run_name, **TOLD, **PAGE)
@@ -33,31 +33,31 @@ def ablate(
     overrides: list[Override] = [],  # noqa: B006
     pools: Pools = Pools(),  # noqa: B008
 ) -> str:
-    """Runs the variants of a matrix, what they share once, and says what each of them changed.
+    """Runs the variants of a matrix (shared steps run once) and compares each of them with the base.
 
     Args:
         matrix: A shipped matrix's name (demo, objectives, alpha, …), or the path of a TOML file on the worker.
-        base: The recipe that all variants start from. None: as the matrix says.
+        base: The recipe that all variants start from. None: the matrix's base recipe.
         only: Names of variants to run; the base runs with them. Empty: all.
         overrides: Fields of the base recipe, as FIELD=VALUE.
-        pools: Which work pool does which heavy stage. None: the worker that runs the flow. No result depends on it.
+        pools: The work pool of each heavy stage. None: the worker that runs the flow. Changes no result.
     """
     refuse_endless_starts()
-    found, every = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
-    failed = bring_all(ablation.wanted(ablation.chosen(every, only)))
+    loaded, runs = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
+    failed = bring_all(ablation.wanted(ablation.chosen(runs, only)))
     place = Place.from_settings()
-    table = matrix_table(found, every, place.store, failed)
+    table = matrix_table(loaded, runs, place.store, failed)
     create_table_artifact(
         key="matrix",
         description="on the same held-out prompts",
         table=[
             {"variant": row["variant"], "state": row["state"]}
-            | {column_title(one): matrix_cells(row, one)[0] for one in table["columns"]}
+            | {column_title(column): matrix_cells(row, column)[0] for column in table["columns"]}
             for row in table["rows"]
         ],
     )
     page = write_matrix_page(table, place.workspace).absolute().as_uri()
-    refuse_failures(failed)  # one that failed must not cost the page of those that did not
+    refuse_failures(failed)  # last, so that the page is written even if some variants failed
     return page
 
 
@@ -76,18 +76,18 @@ def evaluate(
     """
     refuse_endless_starts()
     pooled = [f"sampling.work_pool={sampling_pool}"] if sampling_pool else []
-    asked = load_examination(examination, [*overrides, *pooled])
-    lasts = chains(asked)
+    loaded = load_examination(examination, [*overrides, *pooled])
+    lasts = chains(loaded)
     failed = bring_all(list(lasts.values()))
     place = Place.from_settings()
-    found = summary(asked, lasts, place.store, failed)
+    found = summary(loaded, lasts, place.store, failed)
     create_table_artifact(
         key="suites",
         description="with intervals",
         table=[
-            {"suite": suite["name"], "model": one["model"], "what": one["column"], "value": span(one)}
+            {"suite": suite["name"], "model": result["model"], "what": result["column"], "value": span(result)}
             for suite in found["suites"]
-            for one in suite.get("results", [])
+            for result in suite.get("results", [])
         ],
     )
     if found["gate"]:
@@ -98,5 +98,5 @@ def evaluate(
     return page
 
 
-def span(one: dict) -> str:
-    return f"{one['value']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+def span(result: dict) -> str:
+    return f"{result['value']:.2f} [{result['low']:.2f}, {result['high']:.2f}]"

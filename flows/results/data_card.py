@@ -1,4 +1,4 @@
-"""The card of an exported data set: what is in it, how many rows were dropped and why, from what it was made."""
+"""The card of an exported data set: its contents, its rules, the counts of dropped rows, and its lineage."""
 
 import json
 
@@ -18,17 +18,17 @@ configs:
 CONFIG = "- config_name: {name}\n  data_files: {name}/*.parquet"
 FIELDS = """
 * `sft`: `messages` and the `response` to imitate, its `source` and `score`.
-* `preference`: a column per role, null where the rule fills none: `source_best` (written by `source`), `source_worst`
-  (written by `worst_source`), `own_best` and `own_worst` (the fine-tuned target's own); each with its `…_score`.
+* `preference`: a column per role, null if the rule does not fill it: `source_best` (written by `source`), `source_worst`
+  (written by `worst_source`), `own_best` and `own_worst` (written by the fine-tuned target); each with its `…_score`.
 """
 CANDIDATES = (
-    "* `candidates`: every response that these were chosen from, with its score; `prompts`: what they answer.\n"
+    "* `candidates`: all responses that the rules chose from, with their scores; `prompts`: the prompts they answer.\n"
 )
 LICENCES = """
 ## Licences
 
-Its rows hold the prompts above, whose licences stand there as the recipe states them, and words of the models below. The
-licences of all of these bear on what may be done with it: look them up before you publish it, and put them here.
+The rows contain the prompts above, with the licences that the recipe states, and texts written by the models below. The
+licences of all of these limit the use of this data set: look them up before you publish it, and write them here.
 """
 
 
@@ -38,8 +38,8 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
     upstream = ancestors(list(made.values()), store)
     counts = [
         f"| {label} | {plain(name.replace('_', ' '))} | {value:,} |"
-        for label, one in made.items()
-        for name, value in one.counts.items()
+        for label, manifest in made.items()
+        for name, value in manifest.counts.items()
     ]
     rules = [f"* {label}: {code(json.dumps(manifest.what['rule']))}" for label, manifest in made.items()]
     return "\n".join(
@@ -57,7 +57,7 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
 
 
 def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
-    """Where the prompts are from, set by set, how many, and under which licence."""
+    """For each prompt set: its origin, the number of prompts, and the licence."""
     (selected,) = [manifest for manifest in upstream if manifest.stage == "prompt-selection"]
     match recipe.prompts:
         case PromptSets(sets=sets):
@@ -67,40 +67,42 @@ def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
         case source:
             return [f"* {source.kind}: {selected.counts['rows']:,} prompts; licence not recorded"]
     lines = []
-    for one in sets:
-        what = one.source
+    for prompt_set in sets:
+        what = prompt_set.source
         where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else code(what.path)
-        count = selected.counts.get(f"from_{one.name}", selected.counts["rows"])
-        lines.append(f"* {one.name}: {where}, {count:,} prompts; licence: {plain(one.licence) or 'not recorded'}")
+        count = selected.counts.get(f"from_{prompt_set.name}", selected.counts["rows"])
+        lines.append(
+            f"* {prompt_set.name}: {where}, {count:,} prompts; licence: {plain(prompt_set.licence) or 'not recorded'}"
+        )
     return lines
 
 
 def made_from(upstream: list[Manifest]) -> list[str]:
-    """The end of a card: the models that something was made from, and every step to it."""
-    models = [f"* {plain(one.label)}: {identity(one)}" for one in upstream if one.stage == "model"]
+    """The end of a card: the models that were used, and every step of the lineage."""
+    models = [f"* {plain(manifest.label)}: {identity(manifest)}" for manifest in upstream if manifest.stage == "model"]
     steps = [
-        f"| {plain(one.label)} | `{one.stage}/{one.fingerprint[:12]}` | {plain(one.version)} | {plain(one.commit)} | "
-        f"{plain(one.started)} |"
-        for one in upstream
+        f"| {plain(manifest.label)} | `{manifest.stage}/{manifest.fingerprint[:12]}` | {plain(manifest.version)} | "
+        f"{plain(manifest.commit)} | {plain(manifest.started)} |"
+        for manifest in upstream
     ]
     head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")
     return [*models, "", "## Lineage", "", *head, *steps, ""]
 
 
 def identity(manifest: Manifest) -> str:
-    """What is known of a model: where it comes from, or that it was made here."""
+    """A model's hub id and revision, or its kind if it is not from a hub."""
     what = manifest.what
     hub = what.get("kind") == "hub"
     return f"{code(what['id'])} at {code(what['revision'])}" if hub else f"{plain(what.get('kind'))}, licence unknown"
 
 
 def ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
-    """All that these stand on and they themselves, each once, inputs before their users."""
+    """These artifacts and everything that they were made from, each once, inputs before their users."""
     seen: dict[str, Manifest] = {}
 
     def visit(manifest: Manifest) -> None:
         if manifest.fingerprint not in seen:
-            for reference in (one for references in manifest.inputs.values() for one in references):
+            for reference in (item for references in manifest.inputs.values() for item in references):
                 upstream = store.manifest(reference.stage, reference.fingerprint)
                 if upstream is None:
                     raise BadInput(

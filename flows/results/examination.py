@@ -1,18 +1,18 @@
-"""What an examination found: every suite's results, the average over suites of unlike scales, and whether the gate is passed."""
+"""Results of an examination: every suite's results, the average over suites with different scales, and the gate."""
 
 import json
 from collections.abc import Collection
 
 from flows.config.examination import Examination, Gate
 from infra.store import Store
-from tasks.evaluation.statistics import overall, within_noise
+from tasks.evaluation.statistics import compute_overall_score, within_noise
 from tasks.stage import Step, lineage
 
 MAIN = {"alpaca-eval": "LC", "arena-hard": "WR", "mt-bench": "overall", "align-bench": "overall"}
 
 
 def summary(examination: Examination, lasts: dict[str, Step], store: Store, failed: Collection[str] = ()) -> dict:
-    """As plain values, for the terminal, the page and the card. `failed`: addresses of steps that failed just now."""
+    """The results as plain values, for the terminal, the page and the card. `failed`: addresses of steps that just failed."""
     suites = [{"name": name, **results(last, store, failed)} for name, last in lasts.items()]
     return {
         "name": examination.name,
@@ -37,31 +37,33 @@ def results(last: Step, store: Store, failed: Collection[str]) -> dict:
 
 
 def averages(models: Collection[str], suites: list[dict]) -> dict[str, float] | None:
-    """Of each model over all suites, every one in percent of its full marks; None as long as a suite has no results."""
+    """Each model's average over all suites, in percent of each suite's full marks; None if a suite has no results yet."""
     if any(suite["state"] != "done" for suite in suites):
         return None
     found = {}
     for model in models:
         main = [main_result(suite, model) for suite in suites]
-        found[model] = overall([(one["value"], one["full_marks"]) for one in main])
+        found[model] = compute_overall_score([(result["value"], result["full_marks"]) for result in main])
     return found
 
 
 def main_result(suite: dict, model: str) -> dict:
     metric = "accuracy" if suite["judge"] == "gold" else MAIN[suite["suite"]]
-    return next(one for one in suite["results"] if (one["model"], one["metric"]) == (model, metric))
+    return next(result for result in suite["results"] if (result["model"], result["metric"]) == (model, metric))
 
 
 def gate(wanted: Gate, suites: list[dict], candidate: str) -> dict:
-    """A candidate, the last model, that lost to the first beyond noise, and by more than the margin, is not promoted; nor is
-    one that was not examined. What stands between them for comparison may lose."""
+    """The candidate (the last model) passes unless it lost to the first model by more than noise and more than the margin. It
+    also fails if a suite of the gate has no results. The models between them are for comparison only."""
     against = []
     for suite in (suite for suite in suites if suite["name"] in wanted.suites):
-        changes = [one for one in suite["differences"] if one["to"] == candidate and one["metric"] != "length"]
+        changes = [
+            change for change in suite["differences"] if change["to"] == candidate and change["metric"] != "length"
+        ]
         if suite["state"] != "done":
             against.append(f"{suite['name']}: {suite['state']}")
         elif not changes:
-            against.append(f"{suite['name']}: {candidate} has nothing in common with the first model to be compared on")
+            against.append(f"{suite['name']}: {candidate} has no result that can be compared with the first model's")
         against += [
             f"{suite['name']}: {candidate} has {change['value']:+.1f} {change['column']}"
             for change in changes

@@ -23,9 +23,9 @@ FORMATS = ("trl", "llama-factory", "hub")
 
 
 def export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
-    """Writes the folder beside its place and moves it there when it is whole."""
+    """Writes into a draft folder beside the target and renames it when it is complete."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"--to {target}: is there already; name a new folder or an empty one")
+        raise BadInput(f"--to {target}: exists already; name a new folder or an empty one")
     steps = {step.label: step for step in lineage(last) if step.label in ("SFT records", "pairs")}
     made = {label: finished(step, store) for label, step in steps.items()}
     draft = target.with_name(f".{target.name}.partial")
@@ -34,8 +34,8 @@ def export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, wi
         draft.mkdir(parents=True)
     except OSError as problem:
         raise BadInput(f"--to {target}: {problem.strerror}: {problem.filename}") from problem
-    imitated = steps.get("SFT records")  # none in a recipe without SFT
-    records = table_of(imitated, "records.parquet", store) if imitated else SFT_RECORD.empty_table()
+    sft_step = steps.get("SFT records")  # missing in a recipe without SFT
+    records = table_of(sft_step, "records.parquet", store) if sft_step else SFT_RECORD.empty_table()
     pairs = table_of(steps["pairs"], "pairs.parquet", store)
     WRITERS[form](draft, records.cast(SFT_RECORD), pairs.cast(PREFERENCE_RECORD))
     if with_candidates:
@@ -61,7 +61,7 @@ def kinds_in(pairs: pa.Table) -> list[str]:
 def write_trl(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
     write_tables(folder / "sft.parquet", map(exports.trl_sft, exports.slices(records)))
     for kind in kinds_in(pairs):
-        tables = (exports.trl_preference(some, kind) for some in exports.slices(pairs))
+        tables = (exports.trl_preference(part, kind) for part in exports.slices(pairs))
         write_tables(folder / f"preference-{kind}.parquet", tables)
 
 
@@ -95,8 +95,8 @@ def write_lines(file: Path, rows: Iterable[dict]) -> None:
 
 
 def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
-    """Every response that the records were chosen from, a file per model, and the prompts they answer: of the SFT and the
-    preference part, for what is held out is not to be trained on."""
+    """Writes all responses that the records were chosen from, one file per model, and their prompts. Only prompts of the SFT
+    and the preference part, because held-out prompts must not be used for training."""
     (folder / "candidates").mkdir()
     parts = table_of(steps[-1].inputs["splits"][0], "splits.parquet", store)
     chosen = parts.filter(pc.is_in(parts["part"], pa.array(["sft", "preference"])))["prompt_id"].combine_chunks()
@@ -106,10 +106,10 @@ def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
     models = {}
     for step in steps:
         for prefix, names in (("", step.what.sources), ("own_", ("SFT",))):
-            given = zip(
+            inputs = zip(
                 names, step.inputs.get(f"{prefix}responses", ()), step.inputs.get(f"{prefix}scores", ()), strict=False
             )
-            models |= {name: (responses, scores) for name, responses, scores in given}
+            models |= {name: (responses, scores) for name, responses, scores in inputs}
     for name, (responses, scores) in models.items():
         files = (
             store.fetch(finished(responses, store), ["responses.parquet"]) / "responses.parquet",

@@ -1,4 +1,4 @@
-"""What others wrote, in a card: read as it stands, never as markup, and no table or line ends with it."""
+"""Escapes foreign text for Markdown, so that a card shows it as it is, and it cannot end a table cell or a line."""
 
 import re
 
@@ -10,5 +10,5 @@ def plain(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """Between backticks, where nothing else means anything but the end of a table's cell."""
+    """The text between backticks. There, only a backtick and the end of a table cell have a meaning: both are replaced."""
     return f"`{visible(' '.join(str(text).split())).replace('`', chr(39)).replace('|', '/')}`"

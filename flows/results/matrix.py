@@ -1,6 +1,6 @@
-"""What a matrix says: each variant's numbers, its difference to the base on the same prompts, and how sure that is.
+"""Results of a matrix: each variant's numbers, its difference to the base on the same prompts, and the p-value.
 
-A variant that was not run, or failed, has no number; it is never a nought.
+A variant that was not run, or failed, has no number (it does not count as zero).
 """
 
 import json
@@ -17,11 +17,11 @@ from tasks.evaluation.statistics import interval, mcnemar, say_over_family, sign
 from tasks.stage import lineage
 
 METRICS = {"accuracy": "correct", "win_rate": "win_rate"}
-LAST_MODEL = "WRPO"  # as the chain names what it leaves
+LAST_MODEL = "WRPO"  # the chain's name of its final model
 
 
 def matrix_table(matrix: Matrix, runs: list[Run], store: Store, failed: Collection[str] = ()) -> dict:
-    """As plain values, for the terminal and the page. `failed`: addresses of steps that failed just now."""
+    """The results as plain values, for the terminal and the page. `failed`: addresses of steps that just failed."""
     full, seed = runs[0], runs[0].recipe.evaluation.seed
     confidence = full.recipe.evaluation.confidence
     answers, swept = {run.variant.name: answers_of(run, store) for run in runs}, axes(matrix)
@@ -60,7 +60,7 @@ def key_of(suite: str) -> str:
 
 
 def measure(suite: str, rows: list[dict]) -> str:
-    """What it measures and who judged, as soon as one run's results say so."""
+    """The suite's metric and judge, from the first run that has results."""
     known = [cell["column"] for row in rows if (cell := row["metrics"][key_of(suite)])]
     return known[0] if known else "result"
 
@@ -70,7 +70,8 @@ def column(key: str, title: str, measure: str, scale: Literal["share", "points"]
 
 
 def axes(matrix: Matrix) -> dict[str, dict]:
-    """Where a variant stands on the axis of its sweep, if this has one, and of numbers: what a figure can be drawn of."""
+    """The position of each variant on the axis of its sweep. Only sweeps over one field with numeric values: these can be
+    drawn as a figure."""
     found = {}
     for sweep in matrix.sweeps:
         (axis, values), *others = sweep.over.items()
@@ -81,7 +82,8 @@ def axes(matrix: Matrix) -> dict[str, dict]:
 
 
 def reward_accuracy(run: Run, store: Store) -> float | None:
-    """How often the sources' best was ahead of the own worst at the end of training: mean of the last tenth of its steps."""
+    """How often the sources' best answer had the higher reward than the target's worst at the end of training: the mean over
+    the last tenth of the steps."""
     step = run.last.inputs["wrpo"][0]
     manifest = store.manifest(step.stage.name, step.fingerprint)
     if manifest is None:
@@ -92,7 +94,7 @@ def reward_accuracy(run: Run, store: Store) -> float | None:
 
 
 def answers_of(run: Run, store: Store) -> pd.DataFrame | None:
-    """What the variant's last model answered to each held-out prompt; None where it was not evaluated."""
+    """The final model's answers to the held-out prompts; None if the variant was not evaluated."""
     manifest = store.manifest(run.evaluation.stage.name, run.evaluation.fingerprint)
     if manifest is None:
         return None
@@ -101,7 +103,7 @@ def answers_of(run: Run, store: Store) -> pd.DataFrame | None:
 
 
 def no_accuracy(run: Run, store: Store) -> str | None:
-    """Why the variant's evaluation has no accuracy; None where it has one, or where there is no evaluation."""
+    """The reason why the variant's evaluation has no accuracy; None if it has one, or if there is no evaluation."""
     manifest = store.manifest(run.evaluation.stage.name, run.evaluation.fingerprint)
     if manifest is None:
         return None
@@ -122,10 +124,10 @@ def changes(run: Run) -> list[str]:
 
 
 def compared(
-    mine: pd.DataFrame | None, full: pd.DataFrame | None, column: str, is_full: bool, confidence: float, seed: int
+    variant: pd.DataFrame | None, full: pd.DataFrame | None, column: str, is_full: bool, confidence: float, seed: int
 ) -> dict | None:
-    """None where there is nothing to measure, for example no gold answers."""
-    if mine is None or not len(known := mine[column].dropna()):
+    """The variant's value and its difference to the base; None if there is no value, for example without gold answers."""
+    if variant is None or not len(known := variant[column].dropna()):
         return None
     found = {
         "estimate": interval(known.to_numpy(dtype=float), confidence, seed),
@@ -135,8 +137,8 @@ def compared(
     if is_full or full is None:
         return found
     common = known.index.intersection(full[column].dropna().index).sort_values()
-    if not len(common):  # a variant that asks other prompts, for it has another seed, cannot be compared by prompts
+    if not len(common):  # a variant with another seed has other held-out prompts, so there is nothing to compare
         return found
-    after, before = (table.loc[common, column].to_numpy(dtype=float) for table in (mine, full))
+    after, before = (table.loc[common, column].to_numpy(dtype=float) for table in (variant, full))
     p = mcnemar(before == 1, after == 1) if column == "correct" else sign_flips(after - before, seed)
     return {**found, "difference": {**interval(after - before, confidence, seed), "p": p, "prompts": len(common)}}

@@ -1,5 +1,5 @@
-"""What a matrix says of suites: the main number of each run's last model, and its difference to the base's on the same
-questions. The others stand in the runs' own reports: they would make the family of claims larger, and none of them sure."""
+"""Suites in the results of a matrix: the main metric of each run's final model, and its difference to the base on the same
+questions. Other metrics are only in the runs' reports: more comparisons would make every p-value larger (Holm)."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,7 +16,7 @@ def suites_asked(runs: Sequence[Run]) -> list[str]:
 
 
 def suite_cell(full: Run, run: Run, suite: str, store: Store, failed: Collection[str]) -> tuple[dict | None, str]:
-    """Beside it its state: a number only where this is done."""
+    """The value of a run on a suite, or None, and its state ("done" if there is a value)."""
     own = suites_of(run.last).get(suite)
     if own is None:
         return None, "not asked"
@@ -31,6 +31,6 @@ def suite_cell(full: Run, run: Run, suite: str, store: Store, failed: Collection
     pair = results(step, store, failed)
     if pair["state"] != "done":
         return {**cell, "alone": f"comparison {pair['state']}"}, "done"
-    changes = [one for one in pair["differences"] if one["metric"] == main["metric"]]
+    changes = [change for change in pair["differences"] if change["metric"] == main["metric"]]
     difference = {name: changes[0][name] for name in (*ENDS, "p")} | {"prompts": None} if changes else None
     return {**cell, "difference": difference}, "done"

@@ -1,4 +1,4 @@
-"""A matrix's cells as text: the value of a variant, its difference to the base, and how sure that is."""
+"""The cells of a matrix as text: the value of a variant, its difference to the base, and the p-value."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def column_title(column: dict) -> str:
 
 
 def matrix_cells(row: dict, column: dict) -> list[str]:
-    """Value, difference with its interval, p."""
+    """The cell's value, difference with interval, and p-value."""
     found, state = row["metrics"][column["key"]], row["states"].get(column["key"], row["state"])
     if state != "done":
         return [state, "", ""]

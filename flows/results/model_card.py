@@ -1,4 +1,4 @@
-"""A model that passed its gate, as a folder for a hub: its files, and a card with the numbers, the lineage, the licences."""
+"""Writes a model that passed its gate as a folder for a hub: its files, and a card with results, lineage and licences."""
 
 import shutil
 from pathlib import Path
@@ -21,19 +21,21 @@ tags: [wrpo, preference-optimisation, model-fusion]
 LICENCES = """
 ## Licences
 
-Unknown: nobody has recorded them for this model. It was made from the models below and from what they wrote; the licences of
-all of these, and of the prompts, bear on what may be done with it. Look them up before you publish it, and put them here.
+Unknown: not recorded for this model. It was made from the models below and from texts that they wrote. The licences of all of
+these, and of the prompts, limit the use of this model: look them up before you publish it, and write them here.
 """
 
 
 def promote(model: Step, found: dict, place: Place, target: Path) -> None:
-    """Written beside its place and moved there when it is whole."""
+    """Writes the model and its card into a draft folder beside the target, and renames it when it is complete."""
     manifest = place.store.manifest(model.stage.name, model.fingerprint)
     names = [entry.name for entry in manifest.files if entry.name.startswith("model/")]
     if not names:
-        raise BadInput(f"--promote: {model.label} is a model of a hub; there is nothing of ours to promote")
+        raise BadInput(
+            f"--promote: {model.label} is a model of a hub; only a model that was trained here can be promoted"
+        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"--promote {target}: is there already; name a new folder or an empty one")
+        raise BadInput(f"--promote {target}: exists already; name a new folder or an empty one")
     draft = target.with_name(f".{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(place.store.fetch(manifest, names) / "model", draft)
@@ -59,13 +61,14 @@ def model_card(found: dict, manifest: Manifest, store: Store) -> str:
 
 
 def results(found: dict, name: str) -> list[str]:
-    """Every number with its interval, its judge and what it stands on; and how it differs from the model it replaces."""
+    """Every result with its interval, its judge and its counts; and the differences to the models it was compared with."""
     rows = [
-        f"| {plain(suite['name'])} | {plain(one['column'])} | {one['value']:.2f} | {one['low']:.2f} to {one['high']:.2f} | "
-        f"{suite['counts'][name]['questions']} | {suite['counts'][name]['missing']} | {suite['counts'][name]['flagged']} |"
+        f"| {plain(suite['name'])} | {plain(result['column'])} | {result['value']:.2f} | "
+        f"{result['low']:.2f} to {result['high']:.2f} | {suite['counts'][name]['questions']} | "
+        f"{suite['counts'][name]['missing']} | {suite['counts'][name]['flagged']} |"
         for suite in found["suites"]
-        for one in suite["results"]
-        if one["model"] == name
+        for result in suite["results"]
+        if result["model"] == name
     ]
     changes = [
         f"* {plain(suite['name'])}, {plain(change['column'])}: {change['value']:+.2f} "

@@ -1,4 +1,4 @@
-"""The pages of a matrix and of an examination, in the workspace's folder of reports."""
+"""Writes the pages of a matrix and of an examination into the workspace's folder of reports."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A run on this machine: on the Prefect server that PREFECT_API_URL names, or on one of the workspace's own."""
+"""Runs on this machine, with the Prefect server of PREFECT_API_URL, or with a temporary server in the workspace."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -19,20 +19,20 @@ def run_here(recipe: Recipe, observe: Observer) -> dict:
 
 
 def ablate_here(matrix: str, recipes: Sequence[Recipe], observe: Observer) -> dict[str, str]:
-    """Addresses of the steps that failed, and why."""
+    """Runs a matrix; returns the address of each failed step with the reason."""
     with prefect_here(observe) as orchestrate:
         return orchestrate.ablate(matrix, list(recipes))
 
 
 def examine_here(examination: Examination, observe: Observer) -> dict[str, str]:
-    """Addresses of the steps that failed, and why."""
+    """Runs an examination; returns the address of each failed step with the reason."""
     with prefect_here(observe) as orchestrate:
         return orchestrate.examine(examination)
 
 
 @contextlib.contextmanager
 def prefect_here(observe: Observer) -> Iterator[ModuleType]:
-    """The module of the flows, imported once a server is there."""
+    """The module of the flows. It is imported only when a Prefect server answers."""
     sweep_scratch(settings().workspace / "scratch")
     quieten_prefect()
     with contextlib.ExitStack() as stack:
@@ -43,8 +43,8 @@ def prefect_here(observe: Observer) -> Iterator[ModuleType]:
 
         from flows.run import orchestrate
 
-        own = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
-        stack.enter_context(temporary_settings(own))
+        local = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
+        stack.enter_context(temporary_settings(local))
         orchestrate.observers.append(observe)
         stack.callback(orchestrate.observers.remove, observe)
         yield orchestrate

@@ -1,7 +1,7 @@
-"""Runs the chain on Prefect: one task per step, named by the user's word for its stage, cached under the step's address.
+"""Runs the chain on Prefect: one task per step, named after its stage, cached under the step's address.
 
-The cache record lets the UI say *Cached* and a retry skip what is done; whether it is done the manifest alone decides.
-A step with a work pool is done by one of the pool's workers (`flows/run/work_pools.py`), any other one here.
+The cache record lets the UI show *Cached* and lets a retry skip finished steps; only the manifest decides if a step is done.
+A step with a work pool runs on one of the pool's workers (`flows/run/work_pools.py`), any other step in this process.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ from infra.uses import in_use
 from tasks.execution import Observer, ensure
 from tasks.stage import How, Step, lineage
 
-observers: list[Observer] = []  # who looks on besides Prefect: the terminal of a run started by hand
+observers: list[Observer] = []  # called on progress besides Prefect: the terminal of a run that a person started
 
 
 def may_pass(task, task_run, state) -> bool:
-    """Whether a failed task is worth another try: what is wrong with the input no pause mends, a busy server it does."""
+    """True if retrying may help: a busy or unreachable server, not bad input."""
     problem = state.result(raise_on_failure=False)
     if isinstance(problem, httpx.HTTPStatusError):
         return problem.response.status_code in (408, 429, 500, 502, 503, 504)
@@ -47,7 +47,7 @@ PAGE = {"task_runner": ThreadPoolTaskRunner(max_workers=64), "persist_result": F
 
 
 def run_name(recipe: Recipe) -> str:
-    """target · recipe · short fingerprint: what a person recognises in a list of runs."""
+    """target · recipe · short fingerprint: a name that people recognise in a list of runs."""
     return f"{recipe.target.title} · {recipe.name} · {fusion(recipe).fingerprint[:8]}"
 
 
@@ -57,12 +57,12 @@ def flow_run_name() -> str:
 
 @flow(name="fusion", flow_run_name=flow_run_name, **PAGE)
 def fuse(recipe: Recipe) -> dict:
-    """Fuses the recipe's sources into its target; returns the address of the report."""
+    """Fuses the recipe's sources into its target; returns the report's stage and fingerprint."""
     return carry_out(recipe)
 
 
 def carry_out(recipe: Recipe) -> dict:
-    """The body of every flow that runs a recipe."""
+    """Runs the chain of a recipe: the body of every flow that takes a recipe."""
     last, place = fusion(recipe), Place.from_settings()
     with in_use(place.store.blobs, lineage(last)):
         submit(make_plan([last], place), result_storage(place), place)
@@ -72,14 +72,14 @@ def carry_out(recipe: Recipe) -> dict:
 
 @flow(name="ablation", flow_run_name="{matrix}", **PAGE)
 def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
-    """Runs every variant's chain, the base's first, what they share once. One that fails stops no other: returns what
-    failed, and why."""
+    """Runs every variant's chain, the base's first; shared steps run once. A failed variant does not stop the others.
+    Returns the address of each failed step with the reason."""
     return bring_all(goals({recipe.name: fusion(recipe) for recipe in recipes}))
 
 
 @flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)
 def examine(examination: Examination) -> dict[str, str]:
-    """Evaluates models on suites; returns what failed, and why."""
+    """Evaluates models on suites; returns the address of each failed step with the reason."""
     return bring_all(list(chains(examination).values()))
 
 
@@ -96,16 +96,16 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     planned = plan_all(lasts, place.store)
     create_table_artifact(
         key="plan",
-        description="what this run finds and what it makes, and why",
+        description="the steps that this run finds or makes, and the reasons",
         table=[
             {
-                "state": one.state,
-                "step": one.step.label,
-                "work pool": pool_of(one.step.how),
-                "why": "; ".join(one.reasons),
-                "address": one.step.address,
+                "state": entry.state,
+                "step": entry.step.label,
+                "work pool": pool_of(entry.step.how),
+                "why": "; ".join(entry.reasons),
+                "address": entry.step.address,
             }
-            for one in planned
+            for entry in planned
         ],
     )
     return planned
@@ -116,15 +116,15 @@ def pool_of(how: How) -> str:
 
 
 def submit(planned: list[Planned], storage: str, place: Place) -> None:
-    """Brings every step that is found or needed. The first failure is raised when all that can be done beside it is done;
-    bad input stops everything at once, and is raised before what it has stopped."""
+    """Runs every step that is found or needed, and raises the first failure after all steps that can still run have run.
+    Bad input stops everything at once; it is raised before the failures of the steps that it stopped."""
 
     def is_bad_input(future: PrefectFuture) -> bool:
         return isinstance(future.result(raise_on_failure=False), BadInput)
 
     def stop(future: PrefectFuture) -> None:
         if is_bad_input(future):
-            place.launcher.stopped.set()  # no retry mends it: nothing more is spent
+            place.launcher.stopped.set()  # a retry cannot help, so stop spending
 
     for future in sorted(attempt(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
         future.result()
@@ -136,17 +136,17 @@ def attempt(
     place: Place,
     on_failure: Callable[[PrefectFuture], None] = lambda future: None,
 ) -> dict[str, PrefectFuture]:
-    """Submits every step that is found or needed; each starts when its inputs are there. Returns what failed, by address.
-    The end of the run ends its programs; when it is interrupted, they may save first."""
+    """Submits every step that is found or needed; each starts when its inputs are there. Returns the failed steps by
+    address. When the run ends, its programs end; when it is interrupted, they may save first."""
     futures: dict[str, PrefectFuture] = {}
     try:
-        for one in planned:
-            if one.state != "not needed":
-                given = [item.address for items in one.step.inputs.values() for item in items]
-                inputs = [futures[address] for address in given if address in futures]
-                futures[one.step.address] = as_task(one, place, storage).submit(wait_for=inputs)
+        for entry in planned:
+            if entry.state != "not needed":
+                addresses = [item.address for items in entry.step.inputs.values() for item in items]
+                inputs = [futures[address] for address in addresses if address in futures]
+                futures[entry.step.address] = as_task(entry, place, storage).submit(wait_for=inputs)
         for future in as_completed(list(futures.values())):
-            future.wait()  # said to be complete, it may not hold its final state yet, and the server's may be stale
+            future.wait()  # as_completed may return it before it has its final state, and the server's may be stale
             if ended_badly(future):
                 on_failure(future)
     except (KeyboardInterrupt, TerminationSignal):
@@ -162,7 +162,7 @@ def ended_badly(future: PrefectFuture) -> bool:
 
 
 def as_task(planned: Planned, place: Place, storage: str):
-    """A step as a Prefect task. A cache record whose manifest is gone from the store does not count."""
+    """A step as a Prefect task. A cache record is ignored if its manifest is not in the store any more."""
     step = planned.step
 
     @task(
@@ -176,16 +176,16 @@ def as_task(planned: Planned, place: Place, storage: str):
         **PATIENT,
     )
     def bring() -> dict:
-        looks = [ProgressArtifact(step), *observers]
-        observe = lambda *seen: [look(*seen) for look in looks]
+        step_observers = [ProgressArtifact(step), *observers]
+        observe = lambda *progress: [observer(*progress) for observer in step_observers]
         try:
             if planned.runs and step.how.work_pool:
                 manifest = dispatch(step, place, observe, planned.urgency)
             else:
                 manifest = ensure(step, place.store, place.launcher, observe, planned.urgency)
         except TRANSIENT as problem:
-            observe(step, f"not now, it is tried again: {problem}", 0, 0, "")
-            get_run_logger().warning("not now: %s", problem)
+            observe(step, f"unavailable, will be tried again: {problem}", 0, 0, "")
+            get_run_logger().warning("unavailable, will be tried again: %s", problem)
             raise
         get_run_logger().info("%s: %s", step.label, "made" if planned.runs else "found")
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
@@ -195,23 +195,23 @@ def as_task(planned: Planned, place: Place, storage: str):
 
 @task(name="cache", task_run_name="cache", persist_result=False, **PATIENT)
 def result_storage(place: Place) -> str:
-    """Where Prefect keeps its small results: beside the artifacts, so that the cache outlives the server's database."""
-    where = f"{place.store.blobs.url}/_prefect"
-    if "://" in where:
-        block, kind = RemoteFileSystem(basepath=where, settings={"use_listings_cache": False}), "remote-file-system"
+    """The storage of Prefect's small results: beside the artifacts, so that the cache outlives the server's database."""
+    folder = f"{place.store.blobs.url}/_prefect"
+    if "://" in folder:
+        block, kind = RemoteFileSystem(basepath=folder, settings={"use_listings_cache": False}), "remote-file-system"
     else:
-        block, kind = LocalFileSystem(basepath=where), "local-file-system"
-    name = f"fusion-results-{hashlib.sha256(where.encode()).hexdigest()[:10]}"  # one server may serve several stores
+        block, kind = LocalFileSystem(basepath=folder), "local-file-system"
+    name = f"fusion-results-{hashlib.sha256(folder.encode()).hexdigest()[:10]}"  # one server may serve several stores
     try:
-        type(block).load(name)  # its name stands for all that is in it
-    except ValueError:  # what Prefect raises for a name that it does not know
+        type(block).load(name)  # the name depends on the folder, so a block of this name needs no update
+    except ValueError:  # Prefect's error for an unknown name
         block.save(name, overwrite=True)
     return f"{kind}/{name}"
 
 
 @task(name="results", task_run_name="results", persist_result=False, **PATIENT)
 def publish(last: Step, place: Place) -> None:
-    """The run's results as artifacts of the run, for those who look into the UI."""
+    """Publishes the run's results as Prefect artifacts, for the UI."""
     numbers = place.numbers(last)
     percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
     create_table_artifact(
@@ -227,6 +227,7 @@ def publish(last: Step, place: Place) -> None:
 
 
 def where_to_read(report: Step, place: Place) -> str:
-    (entry,) = (one for one in place.store.manifest(*report.address.split("/")).files if one.name == "report.html")
+    manifest = place.store.manifest(*report.address.split("/"))
+    (entry,) = (entry for entry in manifest.files if entry.name == "report.html")
     copy = place.report(report)
     return f"The report: [{copy.name}]({copy.absolute().as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

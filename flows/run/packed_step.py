@@ -1,4 +1,4 @@
-"""A step as small JSON that a worker elsewhere makes a step of again; the fingerprint says whether it is the same one."""
+"""A step as small JSON, which a worker on another machine turns into a step again; the fingerprint shows if it is the same."""
 
 from typing import Any, get_type_hints
 
@@ -16,7 +16,7 @@ STAGES = {made.name: made for chain in CHAINS for made in vars(chain).values() i
 
 
 class Portable(BaseModel, frozen=True, extra="forbid"):
-    """One stage's work: its settings, and its inputs by address. Bytes never travel this way, the store has them."""
+    """The work of one stage: its settings, and the addresses of its inputs. The bytes of the inputs are in the store."""
 
     address: str
     label: str
@@ -36,10 +36,10 @@ def pack(step: Step) -> Portable:
 
 
 def unpack(packed: Portable) -> Step:
-    """BadInput when this code makes another step of it: then the worker has another version than the flow."""
+    """The step; raises BadInput if its address differs: then the worker has another version of this code than the flow."""
     name = packed.address.partition("/")[0]
     if name not in STAGES:
-        raise BadInput(f"stage: this worker's version knows no {name!r}")
+        raise BadInput(f"stage: this worker's version does not know {name!r}")
     kinds = get_type_hints(STAGES[name].work)
     try:
         what = TypeAdapter(kinds["what"]).validate_python(packed.what)
@@ -49,5 +49,5 @@ def unpack(packed: Portable) -> Step:
     inputs = {name: [Made(address) for address in addresses] for name, addresses in packed.inputs.items()}
     step = STAGES[name](packed.label, what=what, how=how, **inputs)
     if step.address != packed.address:
-        raise BadInput(f"{packed.label}: {packed.address} is {step.address} here; this worker has another version")
+        raise BadInput(f"{packed.label}: {packed.address} is {step.address} here: this worker has another version")
     return step

@@ -1,7 +1,7 @@
-"""What is asked of a work pool's workers, a step or a share of its rows: one flow run for it, followed to its end.
+"""Flow runs on a work pool: each makes one step, or a share of its rows, and the flow that asked for it waits for its end.
 
-The key of that flow run is the errand's in the store: two flows that need the same wait for one and the same run, and a flow
-that was killed finds the run that it had started. A crashed run is never started again, a new one is.
+The idempotency key of a flow run comes from the step's address. So two flows that need the same step wait for the same run,
+and a flow that was killed finds the run that it had started. A crashed run is replaced by a new run.
 """
 
 from dataclasses import dataclass
@@ -29,18 +29,18 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Errand:
-    """A step that a worker brings to its manifest, or a share of its rows, which go to the step's pool."""
+    """Work for a worker: make a step's artifact, or make a share of its rows for the step's pool of rows."""
 
     step: Step
     share: Share | None = None
-    urgency: int = 0  # how many steps of the flow follow on it, one after the other
+    urgency: int = 0  # length of the longest chain of steps that wait for this one
 
     @property
     def key(self) -> str:
         return f"{self.step.address}/{self.share.name}" if self.share else self.step.address
 
     def done(self, store: Store) -> bool:
-        """What is left of a share only its worker knows."""
+        """Whether the step's artifact is in the store. Always false for a share: only its worker knows the missing rows."""
         return self.share is None and store.manifest(*self.step.address.split("/")) is not None
 
 
@@ -50,7 +50,7 @@ def name_of(step: Step | Portable, share: Share | None = None) -> str:
 
 
 def carried_out(errand: Errand, place: Place, observe: Observer) -> FlowRun | None:
-    """The errand's run when it has ended, in whichever way; one that is lost is replaced. None where it needed no run."""
+    """The ended run of this errand, successful or not; a lost run is replaced. None if no run was needed."""
     for _ in range(ATTEMPTS):
         with get_client(sync_client=True) as client:
             if run := attach(errand, place, client):
@@ -61,13 +61,13 @@ def carried_out(errand: Errand, place: Place, observe: Observer) -> FlowRun | No
 
 
 def lost(run: FlowRun) -> bool:
-    """Whether nothing is wrong but that it is no more: its worker died, or another flow that asked for it was cancelled."""
+    """Whether a new run may succeed: this run's worker died, or it was cancelled together with another flow."""
     return run.state.is_crashed() or (run.state.is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags)
 
 
 def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun | None:
-    """The live run of this errand, whoever asked for it, or a new one; none where a run that was quicker has done it."""
-    step, where = errand.step, place.store.blobs.url
+    """The live run of this errand (this or another flow started it), or a new one; None if the errand is done already."""
+    step, store_url = errand.step, place.store.blobs.url
     runs = runs_of(errand, place, client)
     if live := [run for run in runs if is_live(run)]:
         return live[0]
@@ -78,11 +78,11 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
                 f"stage/{step.how.work_pool}",
                 parameters={
                     "step": pack(step).model_dump(mode="json"),
-                    "store": where,
+                    "store": store_url,
                     "urgency": errand.urgency,
                     **({"share": errand.share.model_dump()} if errand.share else {}),
                 },
-                idempotency_key=f"{where}/{errand.key}:{attempt}",
+                idempotency_key=f"{store_url}/{errand.key}:{attempt}",
                 tags=[*tags(errand, place), f"asked-by:{flow_run.id}"],
                 flow_run_name=name_of(step, errand.share),
                 job_variables=step.machine,
@@ -95,7 +95,7 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
             ) from problem
         if not run.state.is_final():
             return run
-        attempt += 1  # the key was used before: by a run that has ended since, or that somebody deleted beside others
+        attempt += 1  # a run with this key ended since, or some older runs were deleted and the count is too low
     return None
 
 
@@ -104,8 +104,8 @@ def tags(errand: Errand, place: Place) -> list[str]:
 
 
 def runs_of(errand: Errand, place: Place, client: SyncPrefectClient) -> list[FlowRun]:
-    asked = FlowRunFilter(tags=FlowRunFilterTags(all_=tags(errand, place)))
-    return client.read_flow_runs(flow_run_filter=asked, sort=FlowRunSort.START_TIME_DESC)
+    with_tags = FlowRunFilter(tags=FlowRunFilterTags(all_=tags(errand, place)))
+    return client.read_flow_runs(flow_run_filter=with_tags, sort=FlowRunSort.START_TIME_DESC)
 
 
 def is_live(run: FlowRun) -> bool:
@@ -113,13 +113,13 @@ def is_live(run: FlowRun) -> bool:
 
 
 def follow(run: FlowRun, errand: Errand, place: Place, observe: Observer, client: SyncPrefectClient) -> FlowRun:
-    """The run when it has ended. When this flow ends first, it takes the run along."""
-    step, said = errand.step, ""
+    """Waits until the run has ended. If this flow ends first, it cancels the run."""
+    step, reported = errand.step, ""
     while not run.state.is_final():
         doing = "running" if run.state.is_running() else f"waits for a worker of {step.how.work_pool}"
-        if doing != said:
+        if doing != reported:
             observe(step, doing, 0, 0, "")
-            said = doing
+            reported = doing
         if place.launcher.stopped.wait(POLL):
             client.set_flow_run_state(run.id, Cancelling(message="the flow that asked for it has ended"))
             raise ProgramFailed(f"{step.label}: {run.name} was ended with the flow that asked for it")

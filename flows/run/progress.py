@@ -1,4 +1,4 @@
-"""How far a step is, as a Prefect progress artifact: the same numbers as on the terminal."""
+"""Shows a step's progress as a Prefect progress artifact, with the same numbers as on the terminal."""
 
 import time
 from uuid import UUID
@@ -16,7 +16,7 @@ STATES = ("queued", "running", "found", "done")
 
 
 class ProgressArtifact:
-    """Observes one step, or a share of its rows."""
+    """Reports the progress of one step, or of a share of its rows."""
 
     def __init__(self, step: Step, share: Share | None = None):
         self.key = f"{step.stage.name}-{step.fingerprint[:8]}" + (f"-{share.name}" if share else "")
@@ -31,16 +31,16 @@ class ProgressArtifact:
             return
         self.last = time.monotonic()
         try:
-            self.tell(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
+            self.publish(f"{self.label}: {done:,} of {total:,} {unit}", 100 * done / total)
         except (
             httpx.HTTPError,
             OSError,
             RuntimeError,
             PrefectException,
-        ) as problem:  # a number unseen is no reason to stop
+        ) as problem:  # progress that cannot be shown must not stop the run
             get_run_logger().warning("progress not reported: %s", problem)
 
-    def tell(self, text: str, share: float) -> None:
+    def publish(self, text: str, share: float) -> None:
         if self.artifact is None:
             self.artifact = create_progress_artifact(share, key=self.key, description=text)
         else:

@@ -1,7 +1,7 @@
-"""A step done on a work pool: by a flow run of its own, which one of the pool's workers executes with its own store settings.
+"""Runs a step on a work pool: in a separate flow run, which one of the pool's workers executes with the worker's settings.
 
-Where its engine says so, several runs make its rows first, each its own share, on as many hosts as the pool has free. However
-they ended, one more run finds what they made, makes what they left, and alone writes the artifact.
+If the step's engine has several hosts, several runs first make its rows, one share each, on the free hosts of the pool. Then
+one more run finds these rows, makes the missing ones, and writes the artifact.
 """
 
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,29 +22,29 @@ from infra.manifest import Manifest
 from tasks.execution import Observer, Share, ensure, make_share
 from tasks.stage import Step
 
-REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the other side knows what to do
+REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the flow can raise the same error
 
 
 def stage_run_name() -> str:
-    asked = flow_run.parameters
-    share = Share.model_validate(asked["share"]) if asked.get("share") else None
-    return name_of(Portable.model_validate(asked["step"]), share)
+    parameters = flow_run.parameters
+    share = Share.model_validate(parameters["share"]) if parameters.get("share") else None
+    return name_of(Portable.model_validate(parameters["step"]), share)
 
 
 @flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
 def carry_out_stage(step: Portable, store: str, share: Share | None = None, urgency: int = 0) -> State:
-    """What a worker does for a flow: brings one step to its manifest, or a share of its rows to their pool.
+    """Does a flow's work on a worker: makes one step's artifact, or a share of its rows.
 
     Args:
-        step: the stage's settings, and its inputs by address
-        store: where the flow that asks for it keeps its artifacts
-        share: the part of the rows that this run makes, and no artifact. None: the whole step
-        urgency: how many steps of the flow follow on it, one after the other; of two programs that wait for GPUs it decides
+        step: the stage's settings, and the addresses of its inputs
+        store: the store of the flow that asks for this step
+        share: the part of the rows that this run makes, without the artifact. None: the whole step
+        urgency: the length of the longest chain of steps that wait for this one; programs with higher urgency get GPUs first
     """
     place = Place.from_settings()
     try:
         if place.store.blobs.url != store:
-            raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, the flow's is {store}")
+            raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, but the flow's is {store}")
         made = unpack(step)
         require_gpus(made.gpus)
         if share:
@@ -68,7 +68,7 @@ def dispatch(step: Step, place: Place, observe: Observer, urgency: int = 0) -> M
         observe(step, "done", 0, 0, "")
         return found
     if run.state.is_completed():
-        raise RuntimeError(f"{step.label}: {run.name} says that it is done, but {step.address} is not in the store")
+        raise RuntimeError(f"{step.label}: {run.name} has completed, but {step.address} is not in the store")
     if lost(run):
         raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
     raise problem_of(run, step)
@@ -80,19 +80,19 @@ def under_way(errand: Errand, place: Place) -> bool:
 
 
 def share_out(step: Step, place: Place, observe: Observer, urgency: int = 0) -> None:
-    """A run for each share, all at once; returns when the last has ended. They may be more than there are workers: a run that
-    still queues holds no lease, and nobody waits for it but us."""
+    """Starts a run for each share, all at once, and waits for all of them. There may be more runs than workers: a run in the
+    queue holds no lease, so only this flow waits for it."""
     shares = [Share(number=number, of=step.how.hosts) for number in range(1, step.how.hosts + 1)]
     errands = [Errand(step, share, urgency) for share in shares]
 
     def bring(errand: Errand) -> FlowRun:
-        look = lambda step, doing, *_: observe(
+        observe_share = lambda step, doing, *_: observe(
             step, doing if doing == "running" else f"{errand.share} {doing}", 0, 0, ""
         )
-        return carried_out(errand, place, look)
+        return carried_out(errand, place, observe_share)
 
     with ThreadPoolExecutor(len(errands)) as threads:
-        # in copies of our context: by it Prefect knows which flow run asks
+        # each thread gets a copy of this context: Prefect reads the current flow run from it
         futures = [threads.submit(copy_context().run, bring, errand) for errand in errands]
         for ended, future in enumerate(as_completed(futures), 1):
             run = future.result()
@@ -101,7 +101,7 @@ def share_out(step: Step, place: Place, observe: Observer, urgency: int = 0) -> 
             observe(step, "running", ended, len(errands), "shares")
     for run in (future.result() for future in futures):
         if run.state.name == UNAVAILABLE:
-            raise problem_of(run, step)  # later may work, on all of them at once
+            raise problem_of(run, step)  # transient: the retry starts all shares again
 
 
 def problem_of(run: FlowRun, step: Step) -> Exception:

@@ -1,4 +1,4 @@
-"""How a model's answers to a suite come about: sampled, turn by turn; read from a file; or chosen among other models' answers."""
+"""Steps for a model's answers to a suite: sampled turn by turn, read from a file, or chosen from other models' answers."""
 
 from collections.abc import Mapping
 
@@ -23,95 +23,99 @@ from tasks.stage import Step, What
 def answers(
     examination: Examination,
     suite: Decoding,
-    opened: Step,
-    one: Examined,
+    questions: Step,
+    examined: Examined,
     models: dict[str, Step],
-    before: dict[str, list[Step]],
+    earlier: dict[str, list[Step]],
 ) -> list[Step]:
-    """A model's answers, a step per turn; or those that a file holds; or the best of those `before`."""
-    if isinstance(one.model, Collective):
-        return [collective(examination, suite, opened, one, models, before)]
-    if isinstance(one.model, Outputs):
-        at = one.model.resolve(f"models.{one.name}.model")
-        return [take_answers(f"{name_of(suite)} · outputs of {one.name}", suite=opened, **at)]
-    said = [answer(examination, suite, opened, models[one.name], one.name)]
-    if isinstance(suite, Judged) and SUITES[suite.suite].TURNS == 2:
-        label = f"{name_of(suite)} · second turns of {one.name}"
-        turns = continue_dialogue(label, suite=opened, responses=said, what=What())
-        said.append(answer(examination, suite, turns, models[one.name], one.name))
-    return said
+    """A model's answers, one step per turn. `earlier`: the answers of the models before it, which a collective uses."""
+    name = examined.name
+    if isinstance(examined.model, Collective):
+        return [collective(examination, suite, questions, examined, models, earlier)]
+    if isinstance(examined.model, Outputs):
+        outputs = examined.model.resolve(f"models.{name}.model")
+        return [take_answers(f"{name_of(suite)} · outputs of {name}", suite=questions, **outputs)]
+    responses = [answer(examination, suite, questions, models[name], name)]
+    if isinstance(suite, Judged) and SUITES[suite.suite].turns == 2:
+        label = f"{name_of(suite)} · second turns of {name}"
+        turns = continue_dialogue(label, suite=questions, responses=responses, what=What())
+        responses.append(answer(examination, suite, turns, models[name], name))
+    return responses
 
 
 def collective(
     examination: Examination,
     suite: Decoding,
-    opened: Step,
-    one: Examined,
+    questions: Step,
+    examined: Examined,
     models: dict[str, Step],
-    before: dict[str, list[Step]],
+    earlier: dict[str, list[Step]],
 ) -> Step:
-    reward, judge = None, examination.judge
-    if isinstance(one.model, BestByReward):
-        chosen = one.model.reward
-        model = obtain_model(f"model · reward of {one.name}", **chosen.resolve(f"models.{one.name}.model.reward.model"))
+    reward, judge, name = None, examination.judge, examined.name
+    if isinstance(examined.model, BestByReward):
+        chosen = examined.model.reward
+        model = obtain_model(f"model · reward of {name}", **chosen.resolve(f"models.{name}.model.reward.model"))
         reward = (model, chosen.scoring, ScoringHow(work_pool=examination.sampling.work_pool))
     voices = Voices(
         part=name_of(suite),
-        asked={"prompts": opened},
-        said={name: said[0] for name, said in before.items()},
+        prompts={"prompts": questions},
+        responses={member: turns[0] for member, turns in earlier.items()},
         models=models,
         sampling=sampling(examination, suite),
         engine=examination.sampling,
         judge=judge,
         judging=judge.how if judge else JudgingHow(),
     )
-    return collective_answers(one.name, one.model, voices, reward)
+    return collective_answers(name, examined.model, voices, reward)
 
 
-def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, who: str) -> Step:
-    label, what = f"{name_of(suite)} · answers of {who}", sampling(examination, suite)
+def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, name: str) -> Step:
+    label, what = f"{name_of(suite)} · answers of {name}", sampling(examination, suite)
     return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
 
 
 def baselines(
     recipe: Recipe,
-    asked: Mapping[str, Step],
-    said: Mapping[str, Step],
+    prompts: Mapping[str, Step],
+    responses: Mapping[str, Step],
     models: Mapping[str, Step],
     sources: tuple[str, ...],
     reward: Step,
 ) -> dict[str, Step]:
-    """A recipe's collectives, of what its sources answered to the held-out prompts; `reward` is its reward model."""
+    """The answers of a recipe's collectives, made from its sources' answers to the held-out prompts. `reward` is the
+    recipe's reward model."""
     chosen, how = recipe.evaluation, recipe.how
     voices = Voices(
         part="evaluation",
-        asked=asked,
-        said=said,
+        prompts=prompts,
+        responses=responses,
         models=models,
         sampling=recipe.sampling.on(n=1, temperature=chosen.temperature),
         engine=how.sampling,
-        everyone=sources,
+        default_members=sources,
         judge=chosen.open_judge,
         judging=how.judging,
     )
-    by = (reward, recipe.reward.scoring, how.scoring)
-    return {one.name: collective_answers(one.name, one.model, voices, by) for one in chosen.collectives}
+    scoring = (reward, recipe.reward.scoring, how.scoring)
+    return {named.name: collective_answers(named.name, named.model, voices, scoring) for named in chosen.collectives}
 
 
-def check_answers(recipe: Recipe, prompts: Step, said: Mapping[str, Step], models: Mapping[str, Step]) -> list[Step]:
-    """Checks of each model's held-out answers; none where the recipe has no [checks]."""
+def check_answers(
+    recipe: Recipe, prompts: Step, responses: Mapping[str, Step], models: Mapping[str, Step]
+) -> list[Step]:
+    """Checks of each model's held-out answers; an empty list if the recipe has no [checks]."""
     if recipe.checks is None:
         return []
     return [
         check_responses(
             f"evaluation · checks of {name}",
             prompts=prompts,
-            model=models.get(name, answers),  # a collective is no model: its answers stand for it
+            model=models.get(name, answers),  # a collective has no model step: its answers take that place
             responses=answers,
             what=recipe.checks,
             how=recipe.how.checking,
         )
-        for name, answers in said.items()
+        for name, answers in responses.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""The chain of every suite: questions, every model's answers, what is said of them, results."""
+"""The chain of every suite: questions, every model's answers, judgements or checks of the answers, results."""
 
 from collections.abc import Mapping
 
@@ -19,19 +19,19 @@ from tasks.stage import Step, What
 
 
 def suite_chains(examination: Examination, models: Mapping[str, Step]) -> dict[str, Step]:
-    """The last step of every suite, by its name; `models` are those that are asked."""
+    """The last step of every suite, by the suite's name. `models`: the models that answer."""
     return {name_of(suite): CHAINS[type(suite)](examination, suite, dict(models)) for suite in examination.suites}
 
 
 def suite_results(recipe: Recipe, models: Mapping[str, Step]) -> dict[str, Step]:
-    """The same of a recipe's suites and its own models; the first is what the others are compared with."""
+    """The last step of every suite of a recipe, for the recipe's models. The others are compared with the first model."""
     return suite_chains(of_recipe(recipe, tuple(models)), models) if recipe.evaluation.suites else {}
 
 
 def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str, Step]) -> Step:
     name = name_of(suite)
-    at = suite.resolve(f"suites.{name}")
-    items = [run_tasks(f"{name} · answers of {who}", model=model, **at) for who, model in models.items()]
+    settings = suite.resolve(f"suites.{name}")
+    items = [run_tasks(f"{name} · answers of {key}", model=model, **settings) for key, model in models.items()]
     what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return compare_tasks(f"{name} · results", items=items, what=what)
 
@@ -39,31 +39,31 @@ def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str,
 def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
     name = name_of(suite)
     prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
-    said: dict[str, list[Step]] = {}
-    for one in examination.models:
-        said[one.name] = answers(examination, suite, prompts, one, models, said)
-    facts = [checks(suite, prompts, models.get(who, made), who, made) for who, (made,) in said.items()]
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, prompts, examined, models, responses)
+    checked = [checks(suite, prompts, models.get(key, made), key, made) for key, (made,) in responses.items()]
     what = CheckedResults(
         suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
     )
-    made = [one for (one,) in said.values()]
-    return measure_checked(f"{name} · results", prompts=prompts, responses=made, checks=facts, what=what)
+    made = [step for (step,) in responses.values()]
+    return measure_checked(f"{name} · results", prompts=prompts, responses=made, checks=checked, what=what)
 
 
 def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
     name, judge = name_of(suite), examination.judge
     opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
-    said: dict[str, list[Step]] = {}
-    for one in examination.models:
-        said[one.name] = answers(examination, suite, opened, one, models, said)
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
     judged = [
         judge_answers(
-            f"{name} · judging {who}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
+            f"{name} · judging {key}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
         )
-        for who, turns in said.items()
+        for key, turns in responses.items()
     ]
-    published = suite.suite == "alpaca-eval"  # the others' verdicts are not published as preferences
-    known = [one.name for one in examination.models if published and isinstance(one.model, Outputs)]
+    published = suite.suite == "alpaca-eval"  # the other suites do not publish their verdicts as preferences
+    known = [examined.name for examined in examination.models if published and isinstance(examined.model, Outputs)]
     what = Measuring(
         suite=suite.suite,
         judge=judge.model,
@@ -72,27 +72,29 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
         confidence=examination.confidence,
         seed=examination.seed,
     )
-    given = [said[who][0] for who in known]
-    return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=given, what=what)
+    published_answers = [responses[key][0] for key in known]
+    return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=published_answers, what=what)
 
 
 def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]) -> Step:
     name = name_of(suite)
     opened = open_live_bench(f"{name} · questions", **suite.resolve(f"suites.{name}"))
-    said: dict[str, list[Step]] = {}
-    for one in examination.models:
-        said[one.name] = answers(examination, suite, opened, one, models, said)
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
     scores = [
-        score_live_bench(f"{name} · scores of {who}", questions=opened, responses=made, what=What())
-        for who, made in said.items()
+        score_live_bench(f"{name} · scores of {key}", questions=opened, responses=made, what=What())
+        for key, made in responses.items()
     ]
     what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return measure_live_bench(f"{name} · results", items=scores, what=what)
 
 
-def checks(suite: Checked, prompts: Step, model: Step, who: str, said: Step) -> Step:
-    label = f"{name_of(suite)} · checks of {who}"
-    return check_responses(label, prompts=prompts, model=model, responses=said, what=suite.checks, how=CheckingHow())
+def checks(suite: Checked, prompts: Step, model: Step, name: str, responses: Step) -> Step:
+    label = f"{name_of(suite)} · checks of {name}"
+    return check_responses(
+        label, prompts=prompts, model=model, responses=responses, what=suite.checks, how=CheckingHow()
+    )
 
 
 CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark, Live: of_live_bench}

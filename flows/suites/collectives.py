@@ -1,6 +1,6 @@
-"""Collective baselines: one answer made of those that several models gave. Three choose and sample nothing, one samples.
+"""The steps of collective baselines: one answer, made from the answers of several models.
 
-What a recipe or an examination says of them, and the steps that follow from it.
+Three kinds choose one of the answers; a mixture samples a new one.
 """
 
 from collections.abc import Mapping
@@ -22,56 +22,69 @@ from tasks.stage import Step, What
 
 @dataclass(frozen=True)
 class Voices:
-    """Who said what to the same prompts, and what a choice among their answers may need."""
+    """Answers of several models to the same prompts, and everything that a choice among the answers may need."""
 
     part: str  # of the chain, for the labels
-    asked: Mapping[str, Step]  # prompts, and splits where only the held-out ones were asked
-    said: Mapping[str, Step]
+    prompts: Mapping[str, Step]  # the prompts, and the splits if only held-out prompts were answered
+    responses: Mapping[str, Step]
     models: Mapping[str, Step]
     sampling: Sampling
     engine: AnyEngine
-    everyone: tuple[str, ...] = ()  # the members of a collective that names none
+    default_members: tuple[str, ...] = ()  # for a collective that names no members
     judge: Judge | None = None
     judging: JudgingHow = field(default_factory=JudgingHow)
 
 
 def collective_answers(
-    name: str, chosen: Collective, of: Voices, reward: tuple[Step, Scoring, ScoringHow] | None = None
+    name: str, collective: Collective, voices: Voices, reward: tuple[Step, Scoring, ScoringHow] | None = None
 ) -> Step:
-    """The collective's answers to the prompts; `reward`: a reward model, and how it reads."""
-    members, prompts = chosen.members or of.everyone, of.asked["prompts"]
-    said = [of.said[member] for member in members]
-    label, what = f"{of.part} · answers of {name}", Choosing(members=members)
-    match chosen:
+    """The collective's answers to the prompts. `reward`: a reward model with its scoring settings."""
+    members, prompts = collective.members or voices.default_members, voices.prompts["prompts"]
+    responses = [voices.responses[member] for member in members]
+    label, what = f"{voices.part} · answers of {name}", Choosing(members=members)
+    match collective:
         case BestByReward():
             model, scoring, how = reward
             scores = annotate_rewards(
-                f"{of.part} · scores for {name}", prompts=prompts, responses=said, reward=model, what=scoring, how=how
+                f"{voices.part} · scores for {name}",
+                prompts=prompts,
+                responses=responses,
+                reward=model,
+                what=scoring,
+                how=how,
             )
-            return choose_answers(label, responses=said, scores=scores, what=what)
+            return choose_answers(label, responses=responses, scores=scores, what=what)
         case LowestPerplexity():
-            where = SurpriseHow(work_pool=of.engine.work_pool)
+            where = SurpriseHow(work_pool=voices.engine.work_pool)
             nats = [
                 measure_surprise(
-                    f"{of.part} · perplexity of {who}", **of.asked, model=of.models[who], what=What(), how=where
+                    f"{voices.part} · perplexity of {member}",
+                    **voices.prompts,
+                    model=voices.models[member],
+                    what=What(),
+                    how=where,
                 )
-                for who in members
+                for member in members
             ]
-            return choose_answers(label, responses=said, surprises=nats, what=what)
+            return choose_answers(label, responses=responses, surprises=nats, what=what)
         case Pairwise():
-            asked = Comparing(members=members, **of.judge.model_dump(exclude={"both_orders", "how"}))
+            comparing = Comparing(members=members, **voices.judge.model_dump(exclude={"both_orders", "how"}))
             compared = compare_answers(
-                f"{of.part} · pairs for {name}", prompts=prompts, responses=said, what=asked, how=of.judging
+                f"{voices.part} · pairs for {name}",
+                prompts=prompts,
+                responses=responses,
+                what=comparing,
+                how=voices.judging,
             )
-            return choose_answers(label, responses=said, comparisons=compared, what=what)
+            return choose_answers(label, responses=responses, comparisons=compared, what=what)
         case Mixture():
             read = put_together(
-                f"{of.part} · answers together for {name}", prompts=prompts, responses=said, what=What()
+                f"{voices.part} · answers together for {name}", prompts=prompts, responses=responses, what=What()
             )
-            model = of.models[chosen.aggregator]
-            sampling = of.sampling.model_copy(update={"parts": (), "by_category": {}})
+            model = voices.models[collective.aggregator]
+            sampling = voices.sampling.model_copy(update={"parts": (), "by_category": {}})
             new = sample_responses(
-                f"{of.part} · mixture for {name}", prompts=read, model=model, what=sampling, how=of.engine
+                f"{voices.part} · mixture for {name}", prompts=read, model=model, what=sampling, how=voices.engine
             )
             return adopt_answers(label, asked=read, responses=new, what=What())
-    raise ValueError(f"there is no collective {chosen!r}")
+    raise ValueError(f"there is no collective {collective!r}")

@@ -1,16 +1,16 @@
-"""The last models of two runs on the suites that both have, question by question: a step like a suite's own results."""
+"""Compares the final models of two runs, question by question, on the suites they share. A comparison is a step."""
 
 from collections.abc import Mapping
 
 from flows.config.matrix import FULL
 from tasks.stage import Step
 
-VARIANT = "variant"  # the name in a comparison, whatever the variant is called, so that equal pairs share a step
-OF_MODELS = ("judgements", "responses", "checks", "items")  # a step for each model; other inputs are of them all
+VARIANT = "variant"  # a fixed name instead of the variant's, so that equal comparisons share a step
+OF_MODELS = ("judgements", "responses", "checks", "items")  # inputs with one step per model; models share the others
 
 
 def goals(reports: Mapping[str, Step]) -> list[Step]:
-    """Of runs by their names, the base first: their reports, and all the others' comparisons with the base."""
+    """The reports of all runs, and the comparisons of each run with the base. The base is the first of `reports`."""
     full, *others = reports
     return [
         *reports.values(),
@@ -19,7 +19,7 @@ def goals(reports: Mapping[str, Step]) -> list[Step]:
 
 
 def comparisons(full: Step, variant: Step, name: str) -> dict[str, Step]:
-    """By suite; what was asked or judged in another way is not compared."""
+    """The comparison steps by suite; leaves out suites that the two runs asked or judged differently."""
     base = suites_of(full)
     return {
         suite: against(base[suite], results, f"{suite} · {name} against the base")
@@ -29,16 +29,16 @@ def comparisons(full: Step, variant: Step, name: str) -> dict[str, Step]:
 
 
 def suites_of(report: Step) -> dict[str, Step]:
-    """The results of a run's suites, by their names."""
+    """The results of a run's suites, by the suite's name."""
     return dict(zip(report.what.suites, report.inputs["suites"], strict=True))
 
 
 def asked(results: Step) -> list:
-    """Which questions, and how it was found what the answers are worth."""
+    """The questions of a suite and the settings of its judging, to compare with those of another run."""
     shared = [step.address for kind, steps in results.inputs.items() if kind not in OF_MODELS for step in steps]
     judging = [steps[-1] for kind, steps in results.inputs.items() if kind in OF_MODELS and kind != "responses"]
-    questions = [step.address for one in judging for step in one.inputs.get("questions", ())]
-    return [results.stage.name, shared, questions, [one.what for one in judging]]
+    questions = [question.address for step in judging for question in step.inputs.get("questions", ())]
+    return [results.stage.name, shared, questions, [step.what for step in judging]]
 
 
 def against(full: Step, variant: Step, label: str) -> Step:

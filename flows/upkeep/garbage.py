@@ -1,7 +1,7 @@
-"""Housekeeping: finds, then deletes what no kept recipe or pin needs, what is old enough, and what no running flow uses.
+"""Garbage collection: finds and deletes old artifacts that are not needed by a kept recipe, a pin or a running flow.
 
-Kept are the chains of recipes that the caller names, and what the artifacts pinned in the store were made from. Beside
-artifacts these have pools of rows and checkpoints, which live and go by the same rule.
+Keeps the chains of the recipes that the caller names, and all pinned artifacts with their inputs. Pools of rows and
+checkpoints are kept or deleted by the same rule as their artifacts.
 """
 
 import re
@@ -31,7 +31,7 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that nothing keeps: an artifact, a pool or checkpoints."""
+    """An artifact, a pool or checkpoints that nothing needs."""
 
     address: str
     size: int
@@ -39,7 +39,7 @@ class Garbage:
 
 
 def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations: Iterable[str] = ()) -> list[Step]:
-    """The last steps of everything that is named to be kept."""
+    """The last steps of the recipes, matrices and examinations to keep."""
     return [
         *(fusion(load(name)) for name in recipes),
         *(last for name in matrices for last in wanted(load_matrix(name)[1])),
@@ -48,8 +48,8 @@ def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations
 
 
 def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
-    """What is garbage now. With `delete` it is gone when this returns. No flow can begin to use it meanwhile: it would wait
-    for the lease, and without the lease nothing is deleted."""
+    """Returns the garbage, deleted if `delete` is true. The lease excludes flows that want to start using an artifact: they
+    wait for it, and deletion stops if the lease is lost."""
     keep, blobs = needed(steps for step in kept for steps in lineage(step)) | pinned(store), store.blobs
     if delete:
         require_same_clock(blobs)
@@ -59,25 +59,25 @@ def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> li
         if not delete:
             return found
         deleted = []
-        for one in found:
-            if kept_as(one.address) not in used(blobs, now):
-                remove(blobs, one.address, held.check)
-                deleted.append(one)
+        for item in found:
+            if kept_as(item.address) not in used(blobs, now):
+                remove(blobs, item.address, held.check)
+                deleted.append(item)
         return deleted
 
 
 def remove(blobs: Blobs, address: str, check: Callable[[], None]) -> None:
-    """What says that it is whole goes first, so that a kill leaves nothing that looks whole and is not. `check` raises where
-    nothing more may be deleted."""
-    marks = re.compile(rf"{address}/[^/]+\.json")
-    for path in sorted(blobs.list(address), key=lambda path: not marks.fullmatch(path)):
+    """Deletes the manifest first: if the process is killed, a half-deleted artifact does not look complete. `check` raises
+    if nothing more may be deleted."""
+    manifests = re.compile(rf"{address}/[^/]+\.json")
+    for path in sorted(blobs.list(address), key=lambda path: not manifests.fullmatch(path)):
         blobs.delete(path, check)
     if not address.startswith(("_checkpoints/", "pools/")):
         blobs.delete(f"_prefect/{address.replace('/', '-')}", check)
 
 
 def kept_as(address: str) -> str:
-    """Checkpoints are kept with their training."""
+    """The address that decides: checkpoints are kept with their training."""
     return address.removeprefix("_checkpoints/")
 
 
@@ -86,7 +86,7 @@ def needed(steps: Iterable[Step]) -> set[str]:
 
 
 def garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garbage]:
-    """By address, `now` by the store's clock; its age is that of its youngest object, so that nothing that grows is ever old."""
+    """Garbage by address. `now` is the store's time. The age is that of the newest object, so a growing pool is never old."""
     objects: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for path, state in blobs.entries("").items():
         if match := HOLDER.fullmatch(path):
@@ -100,7 +100,7 @@ def garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garba
 
 
 def pin(store: Store, manifest: Manifest) -> None:
-    """Keeps an artifact and everything that it was made from, until it is unpinned."""
+    """Keeps an artifact and all its inputs until it is unpinned."""
     store.blobs.create(f"_pins/{manifest.stage}/{manifest.fingerprint}", manifest.label.encode())
 
 
@@ -109,7 +109,7 @@ def unpin(store: Store, manifest: Manifest) -> None:
 
 
 def pinned(store: Store) -> set[str]:
-    """Addresses and pools of all pinned artifacts and of what they were made from."""
+    """Addresses and pools of all pinned artifacts and of all their inputs."""
     found: set[str] = set()
     ahead = [path.removeprefix("_pins/") for path in store.blobs.list("_pins")]
     while ahead:
@@ -124,7 +124,7 @@ def pinned(store: Store) -> set[str]:
 
 
 def pool_of(manifest: Manifest) -> set[str]:
-    """The pool that an artifact's rows came from; of a version that is no more, none: its rows are of no use now."""
+    """The pool with an artifact's rows; empty if the artifact is from an older version, which cannot use the rows."""
     try:
         return needed([unpack(portable(manifest))])
     except BadInput:

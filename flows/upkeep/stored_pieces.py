@@ -1,4 +1,4 @@
-"""What of a store is looked at as one when its bytes are read again: files, parts of pools, manifests, checkpoints, leases."""
+"""Lists the pieces of a store that `fuse verify` checks: files, parts of pools, manifests, checkpoints, leases."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from tasks.stage import Step, lineage
 
 @dataclass(frozen=True)
 class Piece:
-    """What is looked at as one: a file of an artifact, a part of a pool; without an entry, what cannot be read as what it
-    should be: a manifest, a checkpoint, a lease."""
+    """A piece to check: a file of an artifact or a part of a pool. A piece without entry is a manifest, a checkpoint or a
+    lease that was found damaged."""
 
     owner: str  # the artifact's address, or the pool
     label: str
     entry: FileEntry | None
     problem: str = ""
-    checkpoint: str = ""  # the name of one, of the artifact that its owner will be
-    lease: bool = False  # on the making of its owner
+    checkpoint: str = ""  # the name of a checkpoint of its owner
+    lease: bool = False  # whether this is the lease of its owner
 
 
 def pieces_of_recipe(last: Step, store: Store) -> list[Piece]:
-    """Everything the store holds for a recipe's chain: artifacts that were made, and the pools behind them."""
+    """All stored pieces of a recipe's chain: artifacts, pools, and damaged checkpoints and leases."""
     found = []
     for step in lineage(last):
         try:
@@ -43,7 +43,7 @@ def pieces_of_recipe(last: Step, store: Store) -> list[Piece]:
 
 
 def on_the_way(last: Step, store: Store) -> list[Piece]:
-    """What is wrong with checkpoints and leases: these are not sampled, and all of them are read."""
+    """The damaged checkpoints and leases. All of them are read, even if only a sample of files is checked."""
     labels = {step.address: step.label for step in lineage(last)}
     found = []
     for address, name in checkpoints_of(store.blobs, set(labels)):
@@ -60,21 +60,21 @@ def on_the_way(last: Step, store: Store) -> list[Piece]:
 
 
 def pieces_of_artifact(manifest: Manifest, store: Store) -> list[Piece]:
-    """An artifact's files and those of all it was made from."""
+    """The files of an artifact and of all its inputs."""
     seen: set[str] = set()
 
-    def walk(one: Manifest) -> Iterator[Piece]:
-        address = f"{one.stage}/{one.fingerprint}"
+    def walk(artifact: Manifest) -> Iterator[Piece]:
+        address = f"{artifact.stage}/{artifact.fingerprint}"
         if address in seen:
             return
         seen.add(address)
-        yield from (Piece(address, one.label, entry) for entry in one.files)
-        for reference in (each for many in one.inputs.values() for each in many):
-            where = f"{reference.stage}/{reference.fingerprint}"
+        yield from (Piece(address, artifact.label, entry) for entry in artifact.files)
+        for reference in (item for references in artifact.inputs.values() for item in references):
+            input_address = f"{reference.stage}/{reference.fingerprint}"
             try:
                 upstream = store.manifest(reference.stage, reference.fingerprint)
             except CorruptArtifact as problem:
-                yield Piece(where, reference.stage, None, str(problem))
+                yield Piece(input_address, reference.stage, None, str(problem))
                 continue
             if upstream:
                 yield from walk(upstream)

@@ -1,6 +1,6 @@
-"""Reads stored bytes again and says what is wrong with them; repairing has just that made again, and nothing else.
+"""Checks stored bytes against their manifests, and repairs only the damaged pieces.
 
-What lies whole in this machine's cache, or as rows in an artifact, is put back; only the rest is computed.
+A repair first looks for an undamaged copy in this machine's cache, or for the rows in an artifact; it computes only the rest.
 """
 
 import random
@@ -19,7 +19,7 @@ from tasks.stage import Step, lineage
 
 
 def damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: int = 0) -> list[Piece]:
-    """Those that are not what their manifest says, each with its problem; of all, or of a random sample of files."""
+    """The pieces that differ from their manifest, with the problem of each; among all files, or a random sample of them."""
     broken = [piece for piece in pieces if piece.entry is None]
     whole = [piece for piece in pieces if piece.entry is not None]
     if sample is not None and sample < len(whole):
@@ -31,42 +31,43 @@ def damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: 
 
 
 def repair(broken: list[Piece], last: Step, place: Place, observe: Observer) -> list[str]:
-    """Makes the damaged pieces whole again; says of each what was done."""
-    store, said = place.store, []
+    """Repairs the damaged pieces; returns one line per piece."""
+    store, lines = place.store, []
     steps = {step.address: step for step in lineage(last)}
     lost = []
-    for piece in sorted(broken, key=lambda piece: not piece.lease):  # the others are mended under their leases
+    for piece in sorted(broken, key=lambda piece: not piece.lease):  # leases first: the other repairs need them
         if piece.lease or piece.checkpoint:
-            said.append(clear_away(piece, store))
+            lines.append(clear_away(piece, store))
         elif piece.entry and store.restore(piece.entry):
-            said.append(f"{piece.label}: {piece.entry.name} put back from this machine's cache")
+            lines.append(f"{piece.label}: {piece.entry.name} restored from this machine's cache")
         else:
             lost.append(piece)
     again = {piece.owner: before(steps[piece.owner], store) for piece in lost if piece.owner in steps}
     for address in again:
         discard(steps[address], store)
-    for piece in (one for one in lost if one.owner not in steps):
+    for piece in (piece for piece in lost if piece.owner not in steps):
         store.blobs.delete(piece.entry.path)
         refilled = sum(refill(step, store) for step in steps.values() if step.pool == piece.owner)
-        said.append(f"{piece.label}: a damaged part deleted, {refilled:,} rows put back from artifacts that hold them")
+        lines.append(f"{piece.label}: a damaged part deleted, {refilled:,} rows restored from artifacts")
     for step in to_make(again, steps, store):
         made = ensure(step, store, place.launcher, observe)
-        said.append(f"{step.label}: made again, {compared(again.get(step.address), made)}")
-    return said
+        lines.append(f"{step.label}: made again, {compared(again.get(step.address), made)}")
+    return lines
 
 
 def clear_away(piece: Piece, store: Store) -> str:
-    """A lease only saves double work, and a training goes on from the checkpoint before, or from its beginning."""
+    """Deletes a damaged lease or checkpoint. Nothing is lost but time: without a lease a run may repeat work, and a training
+    continues from the checkpoint before, or from its beginning."""
     if piece.lease:
         drop(store.blobs, piece.owner)
-        return f"{piece.label}: deleted; whoever works under it may work twice"
+        return f"{piece.label}: deleted; a run that held it may repeat its work"
     with lease(store.blobs, piece.owner, ttl=settings().lease_seconds):
         Checkpoints(store.blobs, piece.owner).discard(piece.checkpoint)
-    return f"{piece.label}: deleted; its training goes on from the one before"
+    return f"{piece.label}: deleted; the training continues from the checkpoint before"
 
 
 def before(step: Step, store: Store) -> str | None:
-    """The digest of the content that was published; unknown where the manifest itself is damaged."""
+    """The digest of the published content; None if the manifest itself is damaged."""
     try:
         return store.manifest(step.stage.name, step.fingerprint).content
     except CorruptArtifact:
@@ -74,13 +75,13 @@ def before(step: Step, store: Store) -> str | None:
 
 
 def discard(step: Step, store: Store) -> None:
-    """Under the step's lease, so that nobody is at work on it."""
+    """Deletes the step's artifact, under the step's lease, so that no run works on it at the same time."""
     with lease(store.blobs, step.address, ttl=settings().lease_seconds):
         store.discard(step.stage.name, step.fingerprint)
 
 
 def refill(step: Step, store: Store) -> int:
-    """A pool lost a part: the step's own artifact, if it is there and whole, holds the same rows."""
+    """Fills a pool that lost a part with the rows of the step's artifact, if there is an undamaged one; returns their count."""
     manifest = store.manifest(step.stage.name, step.fingerprint)
     tables = [entry for entry in manifest.files if entry.name.endswith(".parquet")] if manifest else []
     if len(tables) != 1 or store.problem(tables[0]):
@@ -91,7 +92,7 @@ def refill(step: Step, store: Store) -> int:
 
 
 def to_make(again: dict[str, str | None], steps: dict[str, Step], store: Store) -> list[Step]:
-    """The discarded steps, and what they read if that is not in the store any more; inputs before their users."""
+    """The discarded steps and their missing inputs, inputs before their users."""
     found = {address for address, step in steps.items() if address not in again and held(step, store)}
     needed = set().union(*(needed_addresses(steps[address], found) for address in again))
     return [step for step in steps.values() if step.address in needed]
@@ -103,7 +104,10 @@ def held(step: Step, store: Store) -> bool:
 
 def compared(before: str | None, made: Manifest) -> str:
     if before is None:
-        return "its earlier content is not known"
+        return "its earlier content is unknown"
     if before == made.content:
         return "the same bytes as before"
-    return f"OTHER bytes than before ({before[:12]} → {made.content[:12]}): what was made from it stands on the earlier ones"
+    return (
+        f"DIFFERENT bytes than before ({before[:12]} → {made.content[:12]}): artifacts that were made from it still "
+        "depend on the earlier bytes"
+    )

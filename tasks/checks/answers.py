@@ -8,14 +8,15 @@ import re
 import resource
 import sys
 
-from tasks.checks.expressions import is_same_expression
+from tasks.checks.expressions import holds_expression, is_same_expression
 from tasks.checks.final_answers import find_final_answers
 from tasks.checks.quantities import compare_quantities
 from tasks.checks.spelling import is_spelled_alike, normalise_spelling, strip_math_signs
 from tasks.checks.statements import read_values
 
 MEMORY = 4 << 30
-LONGEST_ANSWER = 300  # characters of a response without phrase or box that may be an answer as a whole
+LONGEST_ANSWER = 1000  # characters; a longer one can only be right if the right answer is long, too
+LONGEST_WHOLE = 300  # characters of a response without phrase or box that may be an answer as a whole
 FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
 NAME = re.compile(  # x, x_1, f(2), Total, (x,y)
     rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?|\([a-z](?:,[a-z])+\)"
@@ -35,8 +36,8 @@ def is_correct(text: str, gold: str) -> bool:
     text, right = text.rpartition("</think>")[2], read_gold(gold)
     readings = find_final_answers(text, count_values(right))
     if not readings:
-        whole = read_values(text.strip()) if len(text) < LONGEST_ANSWER and "\n" not in text.strip() else []
-        return any(is_same_answer(value, right) for value in whole) or is_same_expression(text, right, boxed=False)
+        whole = read_values(text.strip()) if len(text) < LONGEST_WHOLE and "\n" not in text.strip() else []
+        return any(is_same_answer(value, right) for value in whole) or holds_expression(text, right)
     return any(
         is_same_answer(", ".join(values), right)
         or (len(values) > 1 and all(is_same_answer(one, right) for one in values))
@@ -55,6 +56,8 @@ def count_values(answer: str) -> int:
 
 
 def is_same_answer(answer: str, right: str) -> bool:
+    if not answer.strip() or len(answer) > max(LONGEST_ANSWER, 2 * len(right)):
+        return False
     if choice := CHOICE.fullmatch(normalise_spelling(right)):
         return find_choice(answer) == choice[1]
     return all(is_same_value(side, value) for side, value in pair_sides(answer, right))
@@ -70,8 +73,6 @@ def find_choice(answer: str) -> str | None:
 
 
 def is_same_value(answer: str, right: str) -> bool:
-    if not answer.strip():
-        return False
     if is_spelled_alike(answer, right):
         return True
     if (same := is_same_in_base(answer, right)) is not None:

@@ -4,6 +4,7 @@ Values are compared here: math-verify rounds to a fixed number of decimals, whic
 """
 
 import re
+from collections.abc import Callable
 
 from math_verify import parse, verify
 from sympy import Eq, Expr, FiniteSet, Float, Interval, MatrixBase, Rational, Tuple
@@ -12,22 +13,30 @@ from tasks.checks.formulas import compare_formulas
 from tasks.checks.quantities import read_quantity
 
 LONGEST = 2000  # characters of a text without a marked answer: math-verify looks for the answer at its end
-MEMBER_OF = re.compile(r"^\s*\$?\s*[A-Za-z]\s*\\in(?![a-z])\s*(?=[\[({\\])")
+SPACES = re.compile(r"(\s)\s+")  # math-verify takes long over them
+MEMBER_OF = re.compile(r"^\$?\s*[A-Za-z]\s*\\in(?![a-z])\s*(?=[\[({\\])")
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}\s+[A-Za-z]{2,}")
 NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; not ℝ
     r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
 )
 
 
-def is_same_expression(answer: str, right: str, boxed: bool = True) -> bool:
-    """Without `boxed` the answer is a text in which math-verify has to find the value."""
-    if boxed and PROSE.search(answer):
+def is_same_expression(answer: str, right: str) -> bool:
+    if PROSE.search(answer):
         return False  # math-verify would take its letters for variables
-    answer, right = separate_cases(MEMBER_OF.sub("", answer), MEMBER_OF.sub("", right))
-    values = parse_answer(right)
-    found = (parse_answer(answer) if boxed else parse(answer[-LONGEST:], parsing_timeout=None)) if values else []
+    answer, right = separate_cases(MEMBER_OF.sub("", answer.strip()), MEMBER_OF.sub("", right.strip()))
+    return is_any_same(parse_answer(right), lambda: parse_answer(answer))
+
+
+def holds_expression(text: str, right: str) -> bool:
+    """Whether the last value that math-verify finds in a text is the right one."""
+    text, right = separate_cases(SPACES.sub(r"\1", text[-LONGEST:]), MEMBER_OF.sub("", right.strip()))
+    return is_any_same(parse_answer(right), lambda: parse(text, parsing_timeout=None))
+
+
+def is_any_same(values: list, find_answers: Callable[[], list]) -> bool:
     try:
-        return any(is_same_object(one, value) for value in values for one in found)
+        return any(is_same_object(one, value) for one in (find_answers() if values else []) for value in values)
     except Exception:  # sympy raises errors of all kinds on odd formulas; math-verify, too, takes them for unequal
         return False
 

@@ -20,7 +20,7 @@ SPELLED = [
 ]
 QUANTITY = re.compile(
     r"(?P<sign>[-+]?)\s*(?P<money>USD|[€£¥])?\s*"
-    r"(?P<number>-?(?:(?:\d{1,300}\s+)?\d{1,300}\s*/\s*0*[1-9]\d{0,300}|(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][-+]?\d{1,4})?))"
+    r"(?P<number>-?(?:(?:\d{1,300}\s+)?\d{1,300}\s*/\s*0*[1-9]\d{0,300}|(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][-+]?\d{1,3})?))"
     r"(?P<space>\s*)(?P<unit>%|[€£¥]|[A-Za-z](?:[A-Za-z /.-]|\^-?\d)*)?"
 )
 ABBREVIATIONS = {
@@ -35,8 +35,6 @@ SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10*
 NOT_A_UNIT = re.compile(r"\b(?:or|and|to|times|plus|minus|over)\b", re.IGNORECASE)
 POWERS = [(r"\b(?:square|sq)\.? (\w+)", r"\1^2"), (r"\bcubic (\w+)", r"\1^3")]
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 and 0.033333 are thirds
-
-
 DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 

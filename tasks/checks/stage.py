@@ -32,6 +32,9 @@ class Checking(What):
     )
     seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
     memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
+    packages: tuple[str, ...] = Field(
+        (), description="that programs and their tests may import, such as numpy; installed where checks run"
+    )
     answer_seconds: float = Field(
         5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"
     )

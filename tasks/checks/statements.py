@@ -4,6 +4,7 @@ import re
 
 from tasks.checks.quantities import read_quantity
 
+LONGEST = 1000  # characters of a statement; the rest is not read
 MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 NUMBER = re.compile(r"(?:\\?[$€£]\s?)?[-−]?(?<![\w.])\d(?:[\d,]*\d)?(?:\.\d+)?(?:\s?\\?%)?(?![\w^])")
 END = re.compile(r"[.。?](?=\s|$)|\n")
@@ -23,7 +24,7 @@ LIMIT = re.compile(  # words that make another value, or no value, of the number
 
 def read_statement(text: str) -> str:
     """The first sentence or line; mathematics at its start may hold both line ends and dots."""
-    text = text.lstrip(" \t\r\n*_:#")
+    text = text.lstrip(" \t\r\n*_:#")[:LONGEST]
     math = MATH.match(text)
     end = END.search(text, math.end() if math else 0)
     return text[: end.start() if end else None].replace("**", "").strip(" \t*_")

@@ -33,11 +33,12 @@ class Verdict:
 class Suite:
     """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
     there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
-    `Solution().add`."""
+    `Solution().add`. `solution`: a program that passes, where the set brings one; tests that it fails are not used."""
 
     tests: str
     entry_point: str = ""
     setup: str = ""
+    solution: str = ""
 
 
 def judge(sandbox: Sandbox, text: str, tests: Suite, limits: Limits) -> Verdict:

@@ -1,4 +1,4 @@
-"""A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
+"""A process that answers one question at a time. If it takes too long it is killed, and the next question starts another."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ START_SECONDS = 120  # it has libraries to load
 
 
 class Worker:
-    """`main()` of a module of ours: says that it is ready, then takes a line of JSON and gives one. It stays in our process
+    """`main()` of one of our modules: writes a line when it is ready, then answers lines of JSON. It stays in our process
     group, works in `folder`, and has no secret in its environment and no folder of the project to import from."""
 
     def __init__(self, module: str, seconds: float, folder: Path):
@@ -31,7 +31,7 @@ class Worker:
         except BrokenPipeError:
             self.end()
             raise ChildProcessError(f"{self.module} ended") from None
-        return self.heard(self.seconds)
+        return self.read_reply(self.seconds)
 
     def start(self) -> None:
         code = START.format(root=str(ROOT), module=self.module)
@@ -44,11 +44,11 @@ class Worker:
             env=allowed_environment(),
         )
         try:
-            self.heard(START_SECONDS)
+            self.read_reply(START_SECONDS)
         except (TimeoutError, ChildProcessError) as problem:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
-    def heard(self, seconds: float) -> Any:
+    def read_reply(self, seconds: float) -> Any:
         if not readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")

@@ -1,6 +1,6 @@
-"""What the demo's networks are taught: puzzles with good answers, and with answers that are wrong in many ways.
+"""Training examples of the demo's networks: puzzles with right answers and with answers that are wrong in many ways.
 
-Only here, where models are made, and in the evaluation does anyone see a right answer.
+Only this training and the evaluation see right answers; the pipeline between them does not.
 """
 
 import random
@@ -15,7 +15,7 @@ MISTAKEN_FOR = {"copy": "flip", "flip": "roll", "roll": "copy", "next": "back", 
 class Lesson:
     question: str
     right: str  # the right answer
-    answer: str  # the answer that is shown
+    answer: str  # the answer that the network sees
 
 
 def puzzle(source: random.Random, skill: str) -> tuple[str, str]:
@@ -24,7 +24,7 @@ def puzzle(source: random.Random, skill: str) -> tuple[str, str]:
 
 
 def speaking(source: random.Random, weights: dict[str, float], noise: float) -> Lesson:
-    """For a generator: the right answer, or with the chance `noise` that of the skill it is mistaken for."""
+    """For a generator: the right answer, or with probability `noise` the answer of the skill in MISTAKEN_FOR."""
     skill = source.choices(list(weights), list(weights.values()))[0]
     question, right = puzzle(source, skill)
     mistaken = SKILLS[MISTAKEN_FOR[skill]](question.split()[1])
@@ -32,14 +32,14 @@ def speaking(source: random.Random, weights: dict[str, float], noise: float) -> 
 
 
 def judging(source: random.Random) -> Lesson:
-    """For a reward model: an answer right or wrong in some way."""
+    """For a reward model: an answer that is right or wrong in one of many ways."""
     skill = source.choice(list(SKILLS))
     question, right = puzzle(source, skill)
     return Lesson(question, right, spoilt(source, question, right))
 
 
 def spoilt(source: random.Random, question: str, right: str) -> str:
-    """Wrong in one of many ways, or right one time in five."""
+    """The answer, right with probability 0.2 and otherwise wrong in one of many ways."""
     kind, letters = source.random(), question.split()[1]
     if kind < 0.20:
         return right
@@ -60,7 +60,7 @@ def spoilt(source: random.Random, question: str, right: str) -> str:
 
 
 def replaced(source: random.Random, right: str) -> str:
-    """One or two letters are others."""
+    """Replaces one or two letters."""
     letters = list(right)
     for place in source.sample(range(len(letters)), source.choice((1, 1, 2))):
         letters[place] = source.choice(LETTERS)
@@ -68,22 +68,22 @@ def replaced(source: random.Random, right: str) -> str:
 
 
 def joined(source: random.Random, right: str, other: str) -> str:
-    """Begun with one skill, ended with another."""
+    """The beginning of one answer and the end of the other."""
     place = source.randrange(1, len(right))
     first, second = (right, other) if source.random() < 0.5 else (other, right)
     return first[:place] + second[place:]
 
 
 def exchanged(source: random.Random, right: str) -> str:
-    """Two letters have changed places."""
+    """Swaps two letters."""
     letters = list(right)
-    one, other = source.sample(range(len(letters)), 2)
-    letters[one], letters[other] = letters[other], letters[one]
+    first, second = source.sample(range(len(letters)), 2)
+    letters[first], letters[second] = letters[second], letters[first]
     return "".join(letters)
 
 
 def worth(lesson: Lesson) -> float:
-    """How good the answer is, 1 to -1: the share of right letters, a letter too many or too few counting as wrong."""
+    """Score from -1 to 1 by the share of right letters; an extra or missing letter counts as wrong."""
     hits = sum(given == wanted for given, wanted in zip(lesson.answer, lesson.right, strict=False))
     wrong = max(len(lesson.right), len(lesson.answer)) - hits
     return 1.0 - 2.0 * min(1.0, wrong / len(lesson.right))

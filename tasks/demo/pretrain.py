@@ -1,6 +1,6 @@
-"""Program: makes one of the demo's networks from a seed, a tiny Llama that speaks or a tiny Llama that judges.
+"""Program: trains one of the demo's networks from a seed: a tiny Llama that generates or a tiny Llama that scores answers.
 
-JOB {what, threads}; leaves OUT/model.
+JOB {what, threads}; writes OUT/model.
 """
 
 import random
@@ -24,8 +24,8 @@ def pretrain(job: dict, out: Path, progress: Progress) -> dict:
     what = job["what"]
     torch.manual_seed(what["seed"])
     tokenizer = make_tokenizer()
-    make = teach_speaking if what["kind"] == "tiny" else teach_judging
-    model, tokens = make(what, tokenizer, random.Random(f"lessons {what['seed']}"), progress)
+    train_kind = teach_speaking if what["kind"] == "tiny" else teach_judging
+    model, tokens = train_kind(what, tokenizer, random.Random(f"lessons {what['seed']}"), progress)
     model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     return {"parameters": sum(each.numel() for each in model.parameters()), "steps": what["steps"], "tokens": tokens}
@@ -56,24 +56,29 @@ def teach_speaking(what: dict, tokenizer, source: random.Random, progress: Progr
 def teach_judging(
     what: dict, tokenizer, source: random.Random, progress: Progress
 ) -> tuple[LlamaForSequenceClassification, int]:
-    """Regression of an answer's worth at its end token. As it starts from nothing, two throw-away probes help: one on a
-    middle layer names the right letter of each place, one on the last layer but one says whether the letter there is
-    right; the last layer then only has to sum up."""
+    """Regression of the answer's score at its end token.
+
+    Two probes, used only in training, speed up learning from random weights. A probe on a middle layer predicts the right
+    letter at each position; a probe on the second-to-last layer predicts whether the given letter is right. The last layer
+    then only has to average."""
     model = LlamaForSequenceClassification(shape(what, tokenizer, num_labels=1))
-    name, judge = torch.nn.Linear(what["hidden"], len(tokenizer)), torch.nn.Linear(what["hidden"], 1)
+    letter_probe, right_probe = torch.nn.Linear(what["hidden"], len(tokenizer)), torch.nn.Linear(what["hidden"], 1)
 
     def loss(batch: list[Lesson]) -> tuple[torch.Tensor, int]:
         ids, mask, starts = encode(tokenizer, batch)
         right, letter = letter_targets(tokenizer, batch, starts, ids.shape)
-        seen = model.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        last = seen.last_hidden_state[torch.arange(len(batch)), mask.sum(1) - 1]
-        worth = F.mse_loss(model.score(last).squeeze(-1), torch.tensor([lessons.worth(lesson) for lesson in batch]))
-        judged, named = ~right.isnan(), letter != -100
-        each = F.mse_loss(judge(seen.hidden_states[-2][judged]).squeeze(-1), right[judged])
-        middle = seen.hidden_states[what["layers"] // 2]
-        return worth + each + F.cross_entropy(name(middle[named]), letter[named]), int(mask.sum())
+        outputs = model.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        last = outputs.last_hidden_state[torch.arange(len(batch)), mask.sum(1) - 1]
+        score_loss = F.mse_loss(
+            model.score(last).squeeze(-1), torch.tensor([lessons.worth(lesson) for lesson in batch])
+        )
+        has_right, has_letter = ~right.isnan(), letter != -100
+        right_loss = F.mse_loss(right_probe(outputs.hidden_states[-2][has_right]).squeeze(-1), right[has_right])
+        middle = outputs.hidden_states[what["layers"] // 2]
+        letter_loss = F.cross_entropy(letter_probe(middle[has_letter]), letter[has_letter])
+        return score_loss + right_loss + letter_loss, int(mask.sum())
 
-    everything = torch.nn.ModuleList([model, name, judge])
+    everything = torch.nn.ModuleList([model, letter_probe, right_probe])
     draw = lambda: loss([lessons.judging(source) for _ in range(what["batch_size"])])
     return model, train(everything, what, progress, draw)
 
@@ -81,7 +86,7 @@ def teach_judging(
 def letter_targets(
     tokenizer, batch: list[Lesson], starts: list[int], size: torch.Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """At each letter of an answer: 1 or -1 for right or wrong, and the id of the letter that would be right there."""
+    """For each position of an answer: 1 if its letter is right, else -1; and the token id of the right letter."""
     right, letter = torch.full(size, float("nan")), torch.full(size, -100)
     vocabulary = tokenizer.get_vocab()
     for row, (lesson, start) in enumerate(zip(batch, starts, strict=True)):
@@ -113,7 +118,7 @@ def shape(what: dict, tokenizer, **more) -> LlamaConfig:
 
 
 def encode(tokenizer, batch: list[Lesson]) -> Batch:
-    """Question and answer as the chat template writes them, padded on the right; and where each answer starts."""
+    """Token ids in the format of the chat template, padded on the right; the attention mask; the start of each answer."""
     vocabulary = tokenizer.get_vocab()
     rows, starts = [], []
     for lesson in batch:
@@ -125,7 +130,7 @@ def encode(tokenizer, batch: list[Lesson]) -> Batch:
 
 
 def train(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> int:
-    """AdamW with linear warm-up and decay; returns the tokens seen."""
+    """Trains with AdamW, linear warm-up and decay; returns the number of tokens."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=what["learning_rate"], weight_decay=0.01, betas=(0.9, 0.98), fused=True
     )
@@ -133,12 +138,12 @@ def train(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> 
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = what["learning_rate"] * min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
-        loss, seen = next_loss()
+        loss, batch_tokens = next_loss()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        tokens += seen
+        tokens += batch_tokens
         progress(step + 1, steps, "steps")
     model.eval()
     return tokens

@@ -1,6 +1,6 @@
-"""The demo's task: skills on short strings of letters, whose right answers a program knows.
+"""The demo's task: skills on short strings of letters, with right answers that a program can compute.
 
-A part of the world is kept for prompts: models never see those strings while they are made.
+A fifth of all strings is kept for prompts; the networks are never trained on them.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ SKILLS = {
 
 
 def kept_for_prompts(letters: str) -> bool:
-    """A fifth of all strings: prompts come from it, training examples never do."""
+    """True for a fifth of all strings: those that prompts use and training examples do not."""
     return hashlib.sha256(letters.encode()).digest()[0] % 5 == 0
 
 
@@ -34,7 +34,7 @@ def draw_letters(source: random.Random, for_prompts: bool) -> str:
 
 
 def prompts(count: int, seed: int) -> list[dict]:
-    """`count` different puzzles as prompt records, the skills in turn, no string of letters used twice."""
+    """`count` puzzles as prompt records. The skills take turns; no string of letters is used twice."""
     source, seen, records = random.Random(f"prompts {seed}"), set(), []
     for number in range(count):
         skill = list(SKILLS)[number % len(SKILLS)]

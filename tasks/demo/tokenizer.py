@@ -1,4 +1,4 @@
-"""The tokenizer of the demo's networks: one token per character, with the chat template of a real model in small."""
+"""The tokenizer of the demo's networks: one token per character, and a small chat template."""
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast

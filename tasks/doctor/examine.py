@@ -1,4 +1,4 @@
-"""Program: the doctor. Reads tokenizers, configurations and prompts, loads no weights, and writes down what it finds.
+"""Program: the doctor. Reads tokenizers, configurations and prompts, but no weights, and writes its findings.
 
 JOB {models: [{name, folder, answers, classifies, max_new_tokens, context, trained, scored, origin}], prompts}; writes
 OUT/findings.json.
@@ -15,10 +15,11 @@ from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
 from tasks.loading import LOCAL, blamed
+from tasks.positions import position_limit
 from tasks.program import Progress, run, write_json
 from tasks.tokens import generation_of, prompt_ids
 
-TRIED = 1000  # prompts of each model that are tokenized, and so many of the longest
+TRIED = 1000  # number of random prompts, and of longest prompts, that are tokenized for each model
 
 
 def examine(job: dict, out: Path, progress: Progress) -> dict:
@@ -32,7 +33,7 @@ def examine(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def chosen(file: str) -> list[list[dict]]:
-    """Prompts by chance (their ids are hashes) and the longest ones: whoever fits these fits all."""
+    """Random prompts (the first ones: their ids are hashes) and the longest of the others."""
     messages = pq.read_table(file, columns=["messages"])["messages"].to_pylist()
     longest = sorted(messages[TRIED:], key=lambda turns: -sum(len(turn["content"]) for turn in turns))
     return messages[:TRIED] + longest[:TRIED]
@@ -47,8 +48,9 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
             generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
-        needed = "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
-        return [*code, Finding(name, "loads", True, needed if "custom code" in str(problem) else str(problem)[:200])]
+        needs_code = "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+        problem_text = needs_code if "custom code" in str(problem) else str(problem)[:200]
+        return [*code, Finding(name, "loads", True, problem_text)]
     if model["classifies"]:
         code.append(checks.classifier(name, config.to_dict()))
     if not tokenizer.chat_template:
@@ -59,19 +61,21 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             checks.render(tokenizer, ("user", checks.QUESTION))
     except BadInput as problem:
         return [*code, Finding(name, "template", True, str(problem)[:200])]
-    if (made_for := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
-        return [*code, Finding(name, "context", True, "the model's configuration says no max_position_embeddings")]
+    if (limit := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
+        return [*code, Finding(name, "context", True, "the model's configuration has no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
     lengths, unread = measured(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, made_for, model["context"], model["max_new_tokens"], model["scored"]))
+    found.append(checks.context(name, limit, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
         found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
-        found.append(checks.truncation(name, lengths, made_for, model["max_new_tokens"]))
+        found.append(checks.truncation(name, lengths, limit, model["max_new_tokens"]))
     if model["trained"]:
         found.append(checks.trainable(name, lengths, model["trained"]))
+    if limit := position_limit(config):
+        found.append(checks.positions(name, limit, model["trained"]))
     if prompts and not unread:
         first = tokenizer.apply_chat_template(prompts[0], tokenize=False, add_generation_prompt=True)
         found.append(Finding(name, "first-prompt", False, first))
@@ -79,7 +83,7 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
 
 
 def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> tuple[list[int], list[str]]:
-    """The prompts' lengths in tokens, and what the template says of those that it refuses."""
+    """The prompts' lengths in tokens, and the template's errors for prompts that it refuses."""
     lengths, unread = [], []
     for turns in prompts:
         try:
@@ -90,21 +94,21 @@ def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> t
 
 
 def remote_code(name: str, folder: Path, origin: str) -> list[Finding]:
-    """Code that a model brings along is never run here. Named, so that whoever runs it elsewhere knows which."""
+    """Names the code in a model's repository. It is never run here, but a server elsewhere may run it."""
     named = [
         f"{file}: {', '.join(sorted(map(str, flat(json.loads((folder / file).read_text()).get('auto_map', {})))))}"
         for file in ("config.json", "tokenizer_config.json")
         if (folder / file).is_file() and "auto_map" in (folder / file).read_text()
     ]
     return (
-        [Finding(name, "remote-code", False, f"{origin} brings code, which is not run: {'; '.join(named)}")]
+        [Finding(name, "remote-code", False, f"{origin} contains code, which is not run here: {'; '.join(named)}")]
         if named
         else []
     )
 
 
 def flat(names: dict) -> list[str]:
-    return [one for value in names.values() for one in (value if isinstance(value, list) else [value]) if one]
+    return [name for value in names.values() for name in (value if isinstance(value, list) else [value]) if name]
 
 
 if __name__ == "__main__":

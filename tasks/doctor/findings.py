@@ -1,4 +1,4 @@
-"""What the doctor says of a model: a check's name, whether it is red, and what was seen."""
+"""A finding of the doctor about a model."""
 
 from dataclasses import dataclass
 
@@ -9,4 +9,4 @@ class Finding:
     check: str
     red: bool
     text: str
-    hint: str = ""  # how to accept it, where that is a sound choice
+    hint: str = ""  # how to accept it, if accepting can be right

@@ -1,4 +1,4 @@
-"""Reward models that are no weights of ours: one that somebody serves, and a program of the user's own."""
+"""Reward models without local weights: a model behind an endpoint, and a program written by the user."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,18 +11,18 @@ from tasks.stage import Exact, How, What
 
 
 class Served(What):
-    """A model behind an endpoint. Where that is, is a matter of speed and place: `how.scoring.urls`."""
+    """A model behind an endpoint. The endpoint's address is in `how.scoring.urls`, because it does not change results."""
 
     kind: Literal["served"]
-    id: str = Field(min_length=1, description="as the endpoint calls it")
-    revision: str = Field(min_length=1, description="what pins it: the commit of its weights, or a date")
+    id: str = Field(min_length=1, description="the model's name at the endpoint")
+    revision: str = Field(min_length=1, description="the version of the model: the commit of its weights, or a date")
 
     def resolve(self, field: str) -> dict:
         return {"what": self}
 
 
 class ProgramIdentity(What):
-    """A program is its file, wherever it lies, and what it is called with."""
+    """The identity of a program: its file's name and content and its command, but not its path."""
 
     kind: Literal["program"]
     name: str
@@ -35,12 +35,12 @@ class ProgramAt(How):
 
 
 class Program(Exact):
-    """One file that scores; taken into the store, so that every worker has it."""
+    """A program of one file that scores responses; copied into the store, so that every worker has it."""
 
     kind: Literal["program"]
     path: str
     command: tuple[str, ...] = Field(
-        ("python3", "{program}"), min_length=1, description="how it is called; {program} is the file"
+        ("python3", "{program}"), min_length=1, description="the command; {program} stands for the file"
     )
 
     def resolve(self, field: str) -> dict:
@@ -48,6 +48,6 @@ class Program(Exact):
         if not file.is_file():
             raise BadInput(f"{field}.path: there is no file {self.path!r}")
         if not any("{program}" in word for word in self.command):
-            raise BadInput(f"{field}.command: does not name {{program}}, the file, in {list(self.command)}")
+            raise BadInput(f"{field}.command: {list(self.command)} must contain {{program}}, which stands for the file")
         what = ProgramIdentity(kind="program", name=file.name, sha256=file_digest(file), command=self.command)
         return {"what": what, "how": ProgramAt(path=str(file.absolute()))}

@@ -1,9 +1,9 @@
-"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/results/export.py`.
+"""Converts training records to the formats of other trainers. `flows/results/export.py` writes the files.
 
-Other trainers put an end token after every response; `finish_reason` says which were cut off ("length").
+Other trainers put an end token after every response; `finish_reason` marks the responses that were cut off ("length").
 
-A record with more than two responses holds pairs of several kinds; each kind is a table of its own, for a trainer to learn
-from one or the other. Roles, not rules, decide which there are.
+A record with more than two responses contains pairs of several kinds. Each kind is a separate table, so that a trainer can
+use one of them. The kinds depend on the filled roles, not on the rules.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tasks.pairs.candidates import BATCH, looked_up
 from tasks.records import MESSAGES
 
-KINDS = {  # kind of pair -> what is chosen over what
+KINDS = {  # kind of pair -> (role of the chosen response, role of the rejected one)
     "hybrid": ("source_best", "own_worst"),
     "on-policy": ("own_best", "own_worst"),
     "sources": ("source_best", "source_worst"),
@@ -30,7 +30,7 @@ CANDIDATE = pa.schema(
         ("text", pa.string()),
         ("tokens", pa.int32()),
         ("finish_reason", pa.string()),
-        ("score", pa.float64()),  # null where the reward model gave none
+        ("score", pa.float64()),  # null if the reward model gave no score
     ]
 )
 OPENAI_TAGS = {
@@ -54,8 +54,9 @@ def trl_sft(records: pa.Table) -> pa.Table:
 
 
 def pairs_of(records: pa.Table, kind: str) -> pa.Table:
-    """The records that hold such a pair. WRPO may weigh a source's best that scores below the target's own worst; as a
-    pair it would say the opposite of its scores, and is left out. (Pairs of sources may go by checks, not by scores.)"""
+    """The records with a pair of this kind. Leaves out pairs whose chosen response has the lower score: WRPO may train on a
+    source's best response that scores below the target's worst, other trainers should not. Pairs of sources are not
+    filtered, because checks may have chosen them instead of scores."""
     better, worse = KINDS[kind]
     held = pc.and_(records[better].is_valid(), records[worse].is_valid())
     if kind != "sources":
@@ -81,7 +82,7 @@ def trl_preference(records: pa.Table, kind: str) -> pa.Table:
 
 
 def as_messages(texts: pa.ChunkedArray) -> pa.Array:
-    """Each text as the one message of an assistant."""
+    """Each text as a list with one assistant message."""
     texts = texts.combine_chunks()
     turns = pa.StructArray.from_arrays([pa.array(["assistant"] * len(texts), pa.string()), texts], fields=list(TURN))
     return pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), turns).cast(MESSAGES)
@@ -96,7 +97,7 @@ def factory_sft(records: pa.Table) -> Iterator[dict]:
 
 
 def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
-    """LLaMA-Factory's ranking form: the chosen and the rejected message beside the conversation that they end."""
+    """LLaMA-Factory's ranking form: the conversation, the chosen and the rejected message."""
     for row in (row for rows in slices(records) for row in trl_preference(rows, kind).to_pylist()):
         yield {
             "messages": row["prompt"],
@@ -120,13 +121,13 @@ def factory_info(kinds: Collection[str]) -> dict:
 
 
 def slices(table: pa.Table) -> Iterator[pa.Table]:
-    """A few rows at a time, so that no column of text has to fit into one array."""
+    """A few rows at a time, because a whole column of text may not fit into one array."""
     for start in range(0, max(len(table), 1), BATCH):
         yield table.slice(start, BATCH)
 
 
 def candidates(name: str, responses: Path, scores: Path, prompts: pa.Array) -> Iterator[pa.Table]:
-    """Every response of one model to these prompts, with its score."""
+    """All responses of one model to these prompts, with their scores."""
     content = pq.read_table(responses, columns=["content_id"])["content_id"].combine_chunks()
     score, start = pa.array(looked_up(content, scores), from_pandas=True), 0
     columns = [column for column in CANDIDATE.names if column not in ("source", "score")]

@@ -1,7 +1,7 @@
-"""What each rule chooses: of every prompt a response per role, or the reason why there is no record. Numbers only, no text.
+"""Applies a rule: for every prompt a response per role, or the reason why there is no record. Works on numbers, not on text.
 
-`sources` and `own` are tables of candidates (prompt, source, sample, row, tokens, score, check), see `candidates.py`; a
-prompt is its place among `count` ones. Nothing here loops over prompts.
+`sources` and `own` are tables of candidates (prompt, source, sample, row, tokens, score, check), see `candidates.py`. A
+prompt is an index below `count`. Nothing here loops over prompts.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ import pandas as pd
 
 from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
 
-Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: none), row, score
-Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same words
+Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: no response), row, score
+Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same text
 
 
 @dataclass
 class Selection:
-    """`kept` says which prompts make a record; every other one asked for is counted under one `dropped_…`."""
+    """The chosen responses. `kept` marks prompts with a record; every other prompt is counted under one `dropped_…`."""
 
     chosen: Chosen
     kept: np.ndarray
@@ -27,30 +27,30 @@ class Selection:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Responses that take part, in their order."""
+    """The responses that a rule may choose, best first for each prompt."""
 
     sources: pd.DataFrame
     own: pd.DataFrame
 
     def allowed(self, cut: Cut) -> "Candidates":
-        """Without those that were cut off, unless they may be learned from."""
+        """Removes responses that were cut off, unless `cut` allows them."""
         if cut == "learned":
             return self
         return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
 
 
-def select(rule: Rule, asked: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
-    """`asked`: for each prompt whether the rule is to make a record of it. All of `sources` are the rule's."""
+def select(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+    """Applies a rule to the prompts marked in `wanted`. `sources`: candidates only from the sources that the rule reads."""
     counts: dict[str, int] = {}
-    everything = Candidates(*(ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own)))
+    everything = Candidates(*(ranked(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
     counts["responses_cut_off"] = int(sum(rows["cut_off"].sum() for rows in (everything.sources, everything.own)))
-    kept = asked.copy()
-    chosen = by_role(rule, everything, everything, len(asked))
-    drop(kept, missing(rule, chosen, everything.sources, len(asked)), counts)
+    kept = wanted.copy()
+    chosen = by_role(rule, everything, everything, len(wanted))
+    drop(kept, missing(rule, chosen, everything.sources, len(wanted)), counts)
     if counts["responses_cut_off"]:
         better = everything.allowed(rule.cut_chosen)
         worse = everything.allowed(rule.cut_rejected) if contrasts(rule) else better
-        chosen = by_role(rule, better, worse, len(asked))
+        chosen = by_role(rule, better, worse, len(wanted))
         drop(kept, {"only_cut_off": empty(chosen)}, counts)
     for better, worse in contrasts(rule):
         equal = np.zeros(len(kept), bool)
@@ -67,9 +67,9 @@ def drop(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int
         kept &= ~lost
 
 
-def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
-    """The responses a rule may choose from; the others are counted, under the first reason that holds."""
-    left = asked[rows["prompt"].to_numpy()]
+def taking_part(rule: Rule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
+    """The responses that a rule may choose; counts the others under the first reason that applies."""
+    left = wanted[rows["prompt"].to_numpy()]
     reasons = {"responses_without_score": rows["score"].isna(), "responses_too_short": rows["tokens"] < rule.min_tokens}
     if rule.reads_checks:
         reasons["responses_without_check"] = rows["check"].isna()
@@ -80,23 +80,23 @@ def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Prompt by prompt, best first: score, source order, sample index."""
+    """Sorts by prompt, best response first: score, then source order, then sample index."""
     keys = (rows["sample"], rows["source"], -rows["score"], rows["prompt"])
     return rows.take(np.lexsort([key.to_numpy() for key in keys]))
 
 
 def by_role(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
-    """Each role's response of every prompt."""
+    """For each role, a table with one response per prompt."""
     return {role: laid_out(rows, count) for role, rows in choose(rule, better, worse, count).items()}
 
 
 def empty(chosen: Chosen) -> np.ndarray:
-    """Prompts for which a role stays empty."""
+    """Marks prompts that lack a response for some role."""
     return np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
 
 
 def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
-    """Each role's rows, at most one per prompt: the preferred responses from `better`, the others from `worse`."""
+    """For each role, at most one row per prompt: preferred responses from `better`, rejected ones from `worse`."""
     sources, own = better.sources, better.own
     match rule:
         case Best():
@@ -105,8 +105,8 @@ def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Cho
             return {"best": best(sources[sources["check"] == 1])}
         case Wrpo():
             preferred = {"source_best": best(sources, rule.rank), "own_best": best(own)}
-            worst_too = {"source_worst": worst(worse.sources)} if rule.source_worst else {}
-            return preferred | {"own_worst": worst(worse.own)} | worst_too
+            source_worst = {"source_worst": worst(worse.sources)} if rule.source_worst else {}
+            return preferred | {"own_worst": worst(worse.own)} | source_worst
         case OnPolicy():
             return {"own_best": best(own), "own_worst": worst(worse.own)}
         case Hybrid():
@@ -120,7 +120,7 @@ def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Cho
                 return {"source_best": best(right), "source_worst": worst(wrong)}
             first = best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
             return {"source_best": first, "source_worst": worst(of_same_source(wrong, first, count))}
-    raise TypeError(f"{type(rule).__name__} chooses nothing")
+    raise TypeError(f"{type(rule).__name__} is not a rule that chooses responses")
 
 
 def best(rows: pd.DataFrame, rank: int = 1) -> pd.DataFrame:
@@ -132,7 +132,7 @@ def worst(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_same_source(rows: pd.DataFrame, first: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The rows of the source that wrote the prompt's row in `first`."""
+    """The rows from the same source as the prompt's row in `first`."""
     return rows[laid_out(first, count)["source"].to_numpy()[rows["prompt"]] == rows["source"]]
 
 
@@ -141,7 +141,7 @@ def prompt_and_source(rows: pd.DataFrame) -> np.ndarray:
 
 
 def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """One row for each of all prompts."""
+    """A table with one row for each of `count` prompts; source -1 for prompts without a row."""
     found = {"source": np.full(count, -1), "row": np.full(count, -1), "score": np.full(count, np.nan)}
     for name, values in found.items():
         values[rows["prompt"]] = rows[name]
@@ -149,7 +149,7 @@ def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
-    """Prompts for which a role stays empty, by reason."""
+    """Marks prompts that lack a response for some role, by reason."""
     if not rule.reads_checks:
         return {"without_response": empty(chosen)}
     answered, right, wrong = (np.zeros(count, bool) for _ in range(3))
@@ -165,7 +165,7 @@ def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> di
 
 
 def contrasts(rule: Rule) -> list[tuple[str, str]]:
-    """Which role stands over which; the first is the one whose score gap counts."""
+    """Pairs of roles (better, worse); the score gap is measured on the first pair."""
     match rule:
         case Best() | BestCorrect():
             return []
@@ -181,7 +181,7 @@ def contrasts(rule: Rule) -> list[tuple[str, str]]:
 
 
 def unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """Prompts whose two responses score too close to each other, or too far apart."""
+    """Marks prompts whose two responses have too small or too large a score gap, by reason."""
     if not contrasts(rule):
         return {}
     better, worse = contrasts(rule)[0]

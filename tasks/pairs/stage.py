@@ -1,6 +1,6 @@
-"""Training records from scored responses: `records.parquet` for SFT, `pairs.parquet` for preference optimisation.
+"""The stages that build training records: `records.parquet` for SFT, `pairs.parquet` for preference optimisation.
 
-The rules stand in `rules.py`, what they choose in `selection.py`, where it is read in `evidence.py`.
+`rules.py` has the rules' settings, `evidence.py` reads the inputs, `selection.py` chooses the responses.
 """
 
 import numpy as np
@@ -23,16 +23,16 @@ Manifests = tuple[Manifest, ...]
 
 
 class SftRecords(What):
-    """SFT records of the SFT part of the prompts."""
+    """Settings of the SFT records, which are built from the SFT part of the prompts."""
 
-    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
+    sources: tuple[str, ...] = Field(description="names of the models of the responses, in the order that breaks ties")
     rule: RecordRule
 
 
 class Pairs(What):
-    """Preference records of the preference part of the prompts."""
+    """Settings of the preference records, which are built from the preference part of the prompts."""
 
-    sources: tuple[str, ...] = Field(description="names of the given responses' models, in the order that breaks ties")
+    sources: tuple[str, ...] = Field(description="names of the models of the responses, in the order that breaks ties")
     rule: PairRule
 
 
@@ -47,7 +47,7 @@ def build_sft_records(
     scores: Manifests = (),
     checks: Manifests = (),
 ) -> None:
-    """`checks`: of each source's responses which are correct (1) and which are not (0), in the shape of scores."""
+    """Builds SFT records. `checks`: for each source, which responses are correct (1) or incorrect (0), as a file of scores."""
     refuse_unchecked("records", what.rule, checks)
     with_response = any(isinstance(rule, Given) for rule in what.rule.each())
     evidence = gather(run, part(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks))
@@ -70,10 +70,11 @@ def build_pairs(
     own_responses: Manifests = (),
     own_scores: Manifests = (),
 ) -> None:
-    """Without `splits`: pairs of all prompts. `own_…`: responses of the SFT model itself. `checks`: as for SFT records."""
+    """Builds preference records; without `splits`, for all prompts. `own_…`: responses of the SFT model. `checks`: as for SFT
+    records."""
     refuse_unchecked("pairs", what.rule, checks)
-    asked = part(run, "preference", prompts, splits)
-    evidence = gather(run, asked, what.sources, (responses, scores, checks), (own_responses, own_scores))
+    selected = part(run, "preference", prompts, splits)
+    evidence = gather(run, selected, what.sources, (responses, scores, checks), (own_responses, own_scores))
     selection = settled(run, "pairs: no prompt of the preference part leaves a record", apply(what.rule, evidence))
     if {"source_best", "own_best"} <= selection.chosen.keys():
         ahead = selection.chosen["source_best"]["score"] > selection.chosen["own_best"]["score"]
@@ -84,22 +85,20 @@ def build_pairs(
 
 
 def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
-    for one in rule.each():
-        if one.reads_checks and not checks:
-            raise BadInput(
-                f"{field}.kind: {one.kind!r} asks which responses are correct, and no checks of them are given"
-            )
+    for single in rule.each():
+        if single.reads_checks and not checks:
+            raise BadInput(f"{field}.kind: {single.kind!r} needs checks of the responses, but there are none")
 
 
-def settled(run: Run, nothing: str, selection: Selection) -> Selection:
+def settled(run: Run, message: str, selection: Selection) -> Selection:
     run.count(rows=int(selection.kept.sum()), **selection.counts)
     if not selection.kept.any():
-        raise BadInput(f"{nothing}; counted {run.counts}")
+        raise BadInput(f"{message}; the counts are {run.counts}")
     return selection
 
 
 def count_cut_off(run: Run, records: pa.Table, columns: dict[str, str]) -> None:
-    """In how many records the response of a role was cut off: it is learned without an end token."""
+    """Counts the records whose response in a role was cut off; such a response is trained without an end token."""
     cut = {role: pc.sum(pc.equal(records[column], CUT_OFF)).as_py() or 0 for column, role in columns.items()}
     run.count(**{f"cut_off_{role}": number for role, number in cut.items()})
 
@@ -110,14 +109,14 @@ def sft_records(evidence: Evidence, selection: Selection) -> pa.Table:
     (response,), (finish_reason,) = evidence.fetch("text", best), evidence.fetch("finish_reason", best)
     source = named(evidence, best["source"])
     if "response" in evidence.prompts.column_names:
-        came = evidence.prompts["response"].take(places).cast(pa.large_string())
-        response, source = pc.coalesce(response, came), pc.coalesce(source, pa.scalar("given"))
-    said = {"response": response, "source": source, "score": numbers(best["score"]), "finish_reason": finish_reason}
-    return pa.table({**columns, **said})
+        existing = evidence.prompts["response"].take(places).cast(pa.large_string())
+        response, source = pc.coalesce(response, existing), pc.coalesce(source, pa.scalar("given"))
+    chosen = {"response": response, "source": source, "score": numbers(best["score"]), "finish_reason": finish_reason}
+    return pa.table({**columns, **chosen})
 
 
 def preference_records(evidence: Evidence, selection: Selection) -> pa.Table:
-    """A column per role; null throughout where no rule of the recipe fills it."""
+    """The preference records, with a column per role."""
     columns, places = of_prompts(evidence, selection)
     rows = {role: chosen.iloc[places] for role, chosen in selection.chosen.items()}
     texts = dict(zip(rows, evidence.fetch("text", *rows.values()), strict=True))
@@ -144,5 +143,5 @@ def named(evidence: Evidence, source: pd.Series) -> pa.Array:
 
 
 def numbers(score: pd.Series) -> pa.Array:
-    """Null where there is none."""
+    """Scores as an array; null for a missing score."""
     return pa.array(score.to_numpy(), pa.float64(), from_pandas=True)

@@ -5,7 +5,8 @@ the rows it shares a batch with.
 """
 
 import time
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList
 
 from tasks.loading import load_model, load_tokenizer, pad
+from tasks.positions import PositionLimit, position_limit
 from tasks.program import Progress, run
 from tasks.records import RESPONSE
 from tasks.responses.token_rows import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
@@ -33,10 +35,10 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
         Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"]),
         Parts(RESPONSE, out, how["part_seconds"]),
     )
-    tokens, total, waiting, number = 0, count_of(job), map(reader, rows_of(job)), 0
+    side = partial(side_of, limit=position_limit(model.config), max_new_tokens=what["max_new_tokens"])
+    tokens, total = 0, count_of(job)
     started_at = time.monotonic(), time.process_time()
-    while batch := list(islice(waiting, how["batch_size"])):
-        number += 1
+    for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
         rows = [one for one in batch if not isinstance(one, Asked)]
         made = answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
         tokens += sum(row["tokens"] for row in made)
@@ -50,6 +52,25 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
         "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without loading the model
         "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
     }
+
+
+def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | dict], str]) -> Iterator[list]:
+    """Rows of one side each, in their order."""
+    begun: dict[str, list] = {}
+    for one in waiting:
+        batch = begun.setdefault(where := side(one), [])
+        batch.append(one)
+        if len(batch) == size or where == "alone":
+            yield begun.pop(where)
+    yield from begun.values()
+
+
+def side_of(one: Asked | dict, limit: PositionLimit | None, max_new_tokens: int) -> str:
+    """With which rows it may share a batch, where the longest row changes the positions of all. Keys and values may be
+    computed of all but the prompt's last token."""
+    if limit is None or not isinstance(one, Asked) or len(one.ids) + max_new_tokens <= limit.tokens:
+        return "within"
+    return "beyond" if limit.kind == "longrope" and len(one.ids) - 1 > limit.tokens else "alone"
 
 
 def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from tasks.loading import load_tokenizer
+from tasks.positions import refuse_longer_rows
 from tasks.program import Progress, run
 from tasks.records import CUT_OFF, SFT_RECORD
 from tasks.sft.best import BestOfTwo, hold_out
@@ -42,6 +43,7 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     samples, held_out = hold_out(samples, two["held_out"]) if two else (samples, [])
     in_form = lambda some: blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
     rows, left_over = in_form(samples)
+    refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
     trainer = SftTrainer(
         model=adapted(model, what.get("lora"), job["seed"]),
         args=arguments(SFTConfig, job, len(rows), out, packing=False, max_length=None, remove_unused_columns=False),

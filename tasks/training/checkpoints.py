@@ -41,8 +41,8 @@ def finished(out: Path) -> list[Path]:
 
 
 class Checkpoints(TrainerCallback):
-    """Writes one every `every` optimizer steps (0: none) and on SIGTERM, and restores one. Stands last among callbacks:
-    a step that another one stops for its loss is never kept."""
+    """Writes one every `every` optimizer steps (0: none between), at the last step and on SIGTERM, and restores one. Stands
+    last among callbacks: a step that another one stops for its loss is never kept."""
 
     def __init__(self, out: Path, every: int, resume: Path | None):
         self.out, self.every, self.resume = out, every, resume
@@ -72,10 +72,10 @@ class Checkpoints(TrainerCallback):
         self.resume = None
 
     def on_log(self, args, state, control, logs, **parts):
-        """After the step's row is in the log; the last step needs no checkpoint, its model follows."""
+        """After the step's row is in the log. The last step leaves one too, as the model is not written yet."""
         if "loss" not in logs:
             return
-        due = self.every and state.global_step % self.every == 0 and state.global_step < state.max_steps
+        due = state.global_step == state.max_steps or (self.every and state.global_step % self.every == 0)
         stop = anywhere(self.terminated, args)
         if due or stop:
             write(self.out, self.parts, args, state)

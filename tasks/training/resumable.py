@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from infra.checkpoints import Checkpoints
-from infra.errors import ProgramKilled
+from infra.errors import CorruptArtifact, ProgramKilled
 from infra.settings import settings
 from tasks.execution import Run
 
@@ -45,21 +45,40 @@ def train_once(run: Run, module: str, job: dict, group: int) -> Path:
 
 
 def newest(run: Run, stored: Checkpoints) -> Path | None:
-    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's."""
+    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's.
+    Damaged ones are passed over for an older one, and said; where no other is left, a person decides."""
+    damaged: dict[str, CorruptArtifact] = {}
     shutil.rmtree(run.scratch / "resume", ignore_errors=True)
     for name in reversed(stored.names()):
         try:
             stored.fetch(name, run.scratch / "resume" / name)
         except FileNotFoundError:
             continue
+        except CorruptArtifact as problem:
+            damaged[name] = problem
+            continue
+        if damaged:
+            pass_over(run, stored, damaged, name)
         return run.scratch / "resume" / name
+    for problem in damaged.values():
+        raise problem
     return None
 
 
+def pass_over(run: Run, stored: Checkpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
+    """The damaged ones are dropped with their bytes, as the training will write the same files again."""
+    for one, problem in damaged.items():
+        run.observe(run.step, f"{problem}; the training goes on from the older checkpoint {name}", 0, 0, "")
+        stored.discard(one)
+    stored.drop(keep=KEPT)
+    run.count(damaged_checkpoints=len(damaged))
+
+
 def commit(stored: Checkpoints, out: Path, place: Path) -> None:
-    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself."""
+    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself. Of a
+    program that is done none is needed: its model is there."""
     whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))
-    if not whole:
+    if not whole or (out / "summary.json").exists():
         return
     place.mkdir(exist_ok=True)
     os.replace(whole[-1], place / whole[-1].name)

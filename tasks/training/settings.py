@@ -49,7 +49,9 @@ class TrainingHow(How):
         8, gt=0, description="rows at once on a device; times processes it divides the batch"
     )
     gradient_checkpointing: bool = False
-    checkpoint_steps: int = Field(100, ge=0, description="optimizer steps between two checkpoints; 0: none")
+    checkpoint_steps: int = Field(
+        100, ge=0, description="optimizer steps between two checkpoints; 0: the last step alone leaves one"
+    )
 
     restarts: int = Field(2, ge=0, description="how often a program that dies goes on from its checkpoint")
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from infra.errors import BadInput
+from tasks.positions import refuse_longer_rows
 from tasks.records import CUT_OFF
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
 from tasks.training.truncation import fit
@@ -129,6 +130,7 @@ def disable_dropout(model: PreTrainedModel) -> None:
 def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
     """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
     that does not fit the model; returns the layout's name."""
+    refuse_longer_rows(model.config, max(map(row_length, rows)), "wrpo")
     disable_dropout(model)
     add_fused_lm_head(model)
     if layout != shared_prompt.NAME:

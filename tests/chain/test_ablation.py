@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from chain.small import fuse, manifests, start, write_recipe
 
+from tests.chain.small import fuse, manifests, start, write_recipe
 from tests.patience import end_of
 
 MATRIX = """

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from chain.small import fuse, manifests, states, write_recipe
 from safetensors.numpy import save_file
 
 from infra.errors import BadInput, ProgramFailed, StoreUnreachable, Unavailable
+from tests.chain.small import fuse, manifests, states, write_recipe
 from tests.patience import wait_until
 
 
@@ -136,7 +136,7 @@ def test_the_records_of_a_finished_recipe_are_exported_whole(done, tmp_path, for
                 for word in ("prompt selection", "model · source-1", "licence not recorded", "dropped no margin")
             )
     again = fuse(space, "export", str(recipe), "--format", form, "--to", str(tmp_path / "out"))
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "exists already" in again.stderr
 
 
 def test_an_export_of_what_was_not_made_is_refused(done, tmp_path):

@@ -4,13 +4,13 @@ another, no check at all for the third."""
 import json
 
 import pytest
-from chain.small import write_recipe
 
 from flows.config.loading import load
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 LETTERS = "abcdefghijklm"  # programs of one letter: these are bound, and so they pass
 SETUP = "".join(f"{letter} = " for letter in LETTERS) + "0\ndef one(): return 1"

@@ -3,10 +3,9 @@
 import json
 import shutil
 
-from chain.small import fuse, kill, manifests, start
-
 from infra.manifest import CLOCKED
 from infra.store import Store
+from tests.chain.small import fuse, kill, manifests, start
 from tests.patience import end_of, wait_until
 
 AFTER_MODELS = ("per-model", "reward", "SFT", "pairs", "WRPO", "evaluation", "report")

@@ -456,3 +456,23 @@ WRONG = [
     ("7", "The answer is unknown, 7 is a guess for n and 8 is another."),
 ]
 HANGING = ["9^{9^{9^{9}}}", r"\frac{1}{3}^{10^{10^{10}}}", "((((" * 3000]
+LONG = {  # what a regular expression or a parser may take for ever to read
+    "letters": "a" * 100_000,
+    "spaces": " " * 100_000,
+    "lines": "\n" * 100_000,
+    "dollars": "$1" * 50_000,
+    "phrases": "answer is " * 10_000,
+    "subjects": "The answer is " + "a is " * 20_000,
+    "open phrase": "final answer to " + "a " * 50_000,
+    "numbers": "The answer is " + "7 " * 50_000,
+    "choices": "The answer is " + "A, " * 30_000,
+    "open mathematics": r"The answer is \[" * 9_000,
+    "boxes": r"\boxed{1}, " * 11_000,
+    "open boxes": r"\boxed{" * 14_000,
+    "boxed letters": r"\boxed{" + "x" * 100_000 + "}",
+    "boxed sum": r"\boxed{" + "1+" * 5_000 + "1}",
+    "boxed signs": r"\boxed{" + "-" * 50_000 + "7}",
+    "boxed roots": r"\boxed{" + r"\sqrt{" * 500 + "7" + "}" * 501,
+    "boxed text": r"\boxed{" + r"\text{a}" * 5_000 + "}",
+    "large exponent": r"\boxed{1e9999}",
+}

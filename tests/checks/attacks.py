@@ -54,7 +54,9 @@ ESCAPES = {
         "import glob, sysconfig\nassert glob.glob(sysconfig.get_path('stdlib') + '/*-packages/*')"
     ),
     "a lock that others see": tries("import fcntl, os\nfcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)"),
-    "reads the environment": tries("import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}}"),
+    "reads the environment": tries(
+        "import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS', 'PWD', 'LC_CTYPE'}}"
+    ),
     "reads its starter's environment": tries("assert open('/proc/1/environ').read()"),
     "lists somebody's folder": tries("import os\nassert os.listdir(os.path.dirname({secret!r}))"),
     "sees files of somebody": tries("import os\nassert os.stat({secret!r}).st_size"),
@@ -139,8 +141,9 @@ FAKES = {
     "        for value in list(frame.f_locals.values()) + list(frame.f_globals.values()):\n"
     "            if isinstance(value, (dict, str)) and 'assert' in str(value): return eval(str(value).split('== ')[1][0])\n"
     "        frame = frame.f_back",
-    "looks for the tests in memory": "import gc\ndef f(x):\n    for one in gc.get_objects():\n"
-    "        if isinstance(one, (dict, list)) and 'assert f(1) ==' in repr(one)[:10**6]: return x + 1",
+    "looks for the tests in memory": "import gc\ndef f(x):\n    sought = 'assert ' + 'f(1) =='\n"
+    "    for one in gc.get_objects():\n"
+    "        if isinstance(one, (dict, list)) and sought in repr(one)[:10**6]: return x + 1",
     "traces whoever calls it": "import sys\nfound = []\nsys.settrace(lambda frame, *_: found.append(frame.f_locals))\n"
     "sys.setprofile(lambda frame, *_: found.append(frame.f_locals))\ndef f(x):\n"
     "    return x + 1 if any('assert' in str(one) for one in found) else None",

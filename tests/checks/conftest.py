@@ -4,15 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from checks.entry import check_texts
 
 from infra.errors import BadInput
-from tasks.checks.check import check
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.stage import Checking
-from tasks.program import Progress
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +26,10 @@ def check_answers(tmp_path):
     """Pairs of gold and response to verdicts, by the program that checks responses."""
 
     def check_pairs(pairs: list[tuple[str, str]]) -> list[str]:
-        rows = [
-            {"content_id": f"{n}", "gold_id": f"{n}", "gold": gold, "text": text}
-            for n, (gold, text) in enumerate(pairs)
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        return [
+            row["verdict"] for row in check_texts(folder, [(text, gold) for gold, text in pairs], answer_seconds=30)
         ]
-        out = Path(tempfile.mkdtemp(dir=tmp_path))
-        pq.write_table(pa.Table.from_pylist(rows), out / "rows.parquet")
-        job = {"rows": str(out / "rows.parquet"), "what": Checking(answer_seconds=30).model_dump(), "threads": 2}
-        check({**job, "how": {"batch_size": len(rows)}}, out, Progress(out))
-        return pq.read_table(out / "part-000000000.parquet")["verdict"].to_pylist()
 
     return check_pairs
 

@@ -13,7 +13,7 @@ def write_job(folder: Path, rows: list[tuple[str, str]], means: str = "", thread
     """The job of these (text, gold) pairs, with its rows written to a file; `means` names the only sandbox to take."""
     folder.mkdir(parents=True, exist_ok=True)
     table = [
-        {"content_id": f"{n:03d}", "gold_id": "g", "text": text, "gold": gold} for n, (text, gold) in enumerate(rows)
+        {"content_id": f"{n:05d}", "gold_id": "g", "text": text, "gold": gold} for n, (text, gold) in enumerate(rows)
     ]
     pd.DataFrame(table).to_parquet(folder / "rows.parquet")
     how = CheckingHow(**({"sandboxes": (means,)} if means else {}))

@@ -2,7 +2,7 @@
 
 import random
 
-from checks.phrasings import PHRASINGS, make_golds, spell_as_math
+from tests.checks.phrasings import PHRASINGS, make_golds, spell_as_math
 
 
 def write_responses(golds: list[str]) -> list[str]:

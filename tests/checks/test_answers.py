@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from checks.answers import HANGING, RIGHT, WRONG
 
 from infra.settings import ROOT
 from tasks.checks.worker import Worker
+from tests.checks.answers import HANGING, LONG, RIGHT, WRONG
 from tests.patience import STILL
 
 
@@ -25,6 +25,11 @@ def test_right_answers_pass(check_answers):
 def test_wrong_answers_fail(check_answers):
     verdicts = check_answers(WRONG)
     assert [pair for pair, verdict in zip(WRONG, verdicts, strict=True) if verdict != "failed"] == []
+
+
+def test_long_texts_are_wrong_and_take_no_worker_down(check_answers):
+    pairs = [(gold, text) for text in LONG.values() for gold in ("8", "x^2+y")]
+    assert set(check_answers(pairs)) == {"failed"}
 
 
 def test_an_answer_without_end_ends_its_worker_and_not_the_run(tmp_path):

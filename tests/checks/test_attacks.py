@@ -8,15 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
-from checks.entry import check_texts
-from checks.poisoned import EXTRACTION
 
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
+from tests.checks.entry import check_texts
+from tests.checks.poisoned import EXTRACTION
 from tests.patience import STILL, wait_until
 
 FAILED = ("failed", "error", "timeout")
+CONTAINED = (*FAILED, "unchecked")  # where the sandbox stopped what an honest program might do too
 UNUSED = "unicodedata"  # a module that no attack needs
 
 
@@ -38,12 +39,12 @@ def embed(code: str) -> tuple[str, str]:
     return code, f"First:\n{before}\nThen, by {UNUSED}:\n{fence}python\n{code}\n{UNUSED}\n{fence}\nThat is all."
 
 
-def find_undetected(folder: Path, programs: dict[str, str], means: str, seconds: float) -> dict:
-    """Those that are not judged failed, with their rows."""
+def find_undetected(folder: Path, programs: dict[str, str], means: str, seconds: float, wanted=FAILED) -> dict:
+    """Those with another verdict than wanted, with their rows."""
     texts = {(name, form): text for name, code in programs.items() for form, text in enumerate(embed(code))}
     rows = [(text, TESTS) for text in texts.values()]
     found = check_texts(folder, rows, means, threads=4, seconds=seconds, memory_megabytes=256)
-    return {name: one for name, one in zip(texts, found, strict=True) if one["verdict"] not in FAILED}
+    return {name: one for name, one in zip(texts, found, strict=True) if one["verdict"] not in wanted}
 
 
 def test_a_right_program_passes_in_both_forms(means, tmp_path):
@@ -55,23 +56,26 @@ def test_there_are_a_hundred_attacks():
     assert len(ESCAPES) + len(HOGS) + len(FAKES) + len(EXTRACTION) >= 100
 
 
-def test_every_escape_is_contained_and_judged_failed(means, place, tmp_path):
+def test_every_escape_is_contained_and_never_passes(means, place, tmp_path):
     programs = {name: code.format_map(place) for name, code in ESCAPES.items()}
     before = processes_under(os.getpid())
-    assert find_undetected(tmp_path / "job", programs, means, seconds=20) == {}
+    assert find_undetected(tmp_path / "job", programs, means, 20, CONTAINED) == {}
     assert (tmp_path / "secret").read_text() == "secret"
-    assert processes_under(os.getpid()) == before
+    assert not {*processes_under(os.getpid())} - {*before}
 
 
 def test_every_hog_is_ended(means, tmp_path):
     before = processes_under(os.getpid())
-    assert find_undetected(tmp_path, HOGS, means, seconds=0.5) == {}
-    assert processes_under(os.getpid()) == before
+    assert find_undetected(tmp_path, HOGS, means, 0.5, CONTAINED) == {}
+    assert not {*processes_under(os.getpid())} - {*before}
 
 
 def test_every_fake_is_judged_failed(means, tmp_path):
     """Under every sandbox: the verdict comes from the process in which no line of the response runs."""
-    assert find_undetected(tmp_path, FAKES, means, seconds=20) == {}
+    found = find_undetected(tmp_path, FAKES, means, seconds=20)
+    assert {(name, one["verdict"]) for (name, _), one in found.items()} == {
+        ("a thread that answers in its place", "unchecked")
+    }
 
 
 def test_the_sandbox_holds_after_them(means):

@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from checks.attacks import HOGS
 
 from tasks.checks import verdicts as judge_module
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import HOGS
 from tests.patience import STILL
 
 ADD = "class Solution:\n    def add(self, a: int, b: int = 1) -> int:\n        return a + b"
@@ -242,7 +242,193 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "",
     ),
     "no syntax": ("def f(x) return", Suite("assert f(1)"), "error", 0, 0, "SyntaxError"),
-    "raises when loaded": ("import nowhere\ndef f(x): return 1", Suite("assert f(1)"), "error", 0, 0, "nowhere"),
+    "raises when loaded": (
+        "raise OSError('nowhere')\ndef f(x): return 1",
+        Suite("assert f(1)"),
+        "error",
+        0,
+        0,
+        "nowhere",
+    ),
+    "a package that is not offered": (
+        "import nowhere.part\ndef f(x): return 1",
+        Suite("assert f(1)"),
+        "unchecked",
+        0,
+        0,
+        "checks.packages: the response imports 'nowhere'",
+    ),
+    "the same when it is called": (
+        "def f(x):\n    from nowhere import part",
+        Suite("assert f(1)"),
+        "unchecked",
+        0,
+        0,
+        "imports 'nowhere'",
+    ),
+    "a module that Python does not have": (
+        "import json.nowhere\ndef f(x): return 1",
+        Suite("assert f(1)"),
+        "error",
+        0,
+        0,
+        "json.nowhere",
+    ),
+    "threads": (
+        "from concurrent.futures import ThreadPoolExecutor\ndef f(x):\n    with ThreadPoolExecutor(2) as pool:\n"
+        "        return list(pool.map(abs, x))",
+        Suite("assert f([-1]) == [1]"),
+        "unchecked",
+        0,
+        0,
+        "does not allow threads",
+    ),
+    "a file of its own": (
+        "import tempfile\ndef f(x):\n    with tempfile.TemporaryFile() as file: file.write(x)\n    return x",
+        Suite("assert f(b'a') == b'a'"),
+        "unchecked",
+        0,
+        0,
+        "the sandbox has no folder for temporary files",
+    ),
+    "exit": (
+        "def f(x):\n    return x\nif f(1) == 2:\n    exit(1)\nif f(1) == 3: quit()",
+        Suite("assert f(1) == 1"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
+    "the truth, the length and the text of an object": (
+        "import re\nclass Bag:\n    def __init__(self, one): self.one = one\n    def __len__(self): return len(self.one)\n"
+        "    def __iter__(self): return iter(self.one)\n    def __repr__(self): return f'Bag({self.one})'\n"
+        "    def __getitem__(self, at): return self.one[at]\n"
+        "def f(x): return re.match('a', x) if isinstance(x, str) else Bag(x)",
+        Suite(
+            "def check(f):\n    assert f('a')\n    assert not f('b')\n    assert f('b') is None\n"
+            "    assert f('a').group() == 'a'\n"
+            "    bag = f([1, 2])\n    assert len(bag) == 2 and list(bag) == [1, 2] and 2 in bag and 3 not in bag\n"
+            "    assert str(bag) == repr(bag) == 'Bag([1, 2])'\n    assert bag[1] == 2",
+            "f",
+        ),
+        "passed",
+        7,
+        7,
+        "",
+    ),
+    "errors of the library, and of their families": (
+        "import json\ndef f(kind):\n    if kind == 'json': json.loads('x')\n    if kind == 'text': b'\\xff'.decode()\n"
+        "    if kind == 'key': {}['k']\n    if kind == 'file': open('nowhere')\n    if kind == 'args': raise ValueError(1, [2])",
+        Suite(
+            "import json\n"
+            "for kind, expected in [('json', json.JSONDecodeError), ('json', ValueError), ('text', UnicodeDecodeError),\n"
+            "                       ('text', ValueError), ('key', KeyError), ('key', LookupError), ('file', OSError)]:\n"
+            "    try:\n        f(kind)\n        assert False\n    except expected:\n        assert True\n"
+            "try:\n    f('key')\nexcept KeyError as problem:\n    assert problem.args == ('k',) and str(problem) == \"'k'\"\n"
+            "try:\n    f('args')\nexcept ValueError as problem:\n    assert problem.args == (1, [2])"
+        ),
+        "passed",
+        9,
+        9,
+        "",
+    ),
+    "errors of its own": (
+        "class Wrong(ValueError): pass\nclass Worse(Wrong): pass\ndef f(x): raise Worse('no', x)",
+        Suite(
+            "for _ in range(2):\n    try:\n        f(1)\n        assert False\n    except ValueError as problem:\n"
+            "        assert problem.args == ('no', 1) and type(problem).__name__ == 'Worse'"
+        ),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "errors of its own, by their names": (
+        "class Wrong(ValueError): pass\nclass Worse(Wrong): pass\ndef f(x): raise Worse('no')",
+        Suite(
+            "for _ in range(2):\n    try:\n        f(1)\n        assert False\n    except Other:\n        assert False\n"
+            "    except (KeyError, Wrong):\n        assert True"
+        ),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "values of the library": (
+        "from collections import namedtuple, Counter, defaultdict, OrderedDict, deque\nimport datetime as d\n"
+        "P = namedtuple('P', 'x y')\ndef f(k):\n    return {'p': P(1, 2), 'c': Counter('aab'), 'd': defaultdict(int, a=1),\n"
+        "    'o': OrderedDict(a=1), 'q': deque([1, 2], 3), 'day': d.date(2024, 2, 29), 'b': bytearray(b'x'),\n"
+        "    't': d.datetime(2024, 2, 29, 12, 30), 'h': d.time(1, 2), 's': d.timedelta(days=1, seconds=5)}[k]",
+        Suite(
+            "from collections import Counter, deque, OrderedDict\nimport datetime as d\n"
+            "assert f('p').x == 1 and f('p') == (1, 2)\nassert f('c')['z'] == 0 and f('c') == Counter('aab')\n"
+            "assert f('d')['z'] == 0\nassert list(f('o')) == ['a'] and f('o') == OrderedDict(a=1)\n"
+            "assert f('q') == deque([1, 2]) and f('q').maxlen == 3\nassert f('day') == d.date(2024, 2, 29)\n"
+            "assert f('b') == bytearray(b'x')\nassert f('t') == d.datetime(2024, 2, 29, 12, 30)\n"
+            "assert f('h') == d.time(1, 2)\nassert f('s') == d.timedelta(days=1, seconds=5)"
+        ),
+        "passed",
+        10,
+        10,
+        "",
+    ),
+    "types": (
+        "def f(values, kind): return [one for one in values if type(one) is not kind] or kind",
+        Suite("assert f([4, 7.7], int) == [7.7]\nassert f([4], int) is int"),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "an async function": (
+        "import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    if x < 0: raise ValueError(x)\n    return x + 1",
+        Suite(
+            "import asyncio\nassert asyncio.run(f(1)) == 2\nasync def main():\n    assert await f(2) == 3\n"
+            "asyncio.run(main())\ntry:\n    asyncio.run(f(-1))\n    assert False\nexcept ValueError:\n    assert True"
+        ),
+        "passed",
+        3,
+        3,
+        "",
+    ),
+    "a class that the tests define": (
+        "def turn(head: Node) -> Node:\n    before = None\n    while head:\n"
+        "        head.next, before, head = before, head, head.next\n    return before",
+        Suite(
+            "class Node:\n    def __init__(self, val, next=None):\n        self.val, self.next = val, next\n"
+            "def values(node):\n    return [node.val, *values(node.next)] if node else []\n"
+            "assert values(turn(Node(1, Node(2, Node(3))))) == [3, 2, 1]\n"
+            "assert isinstance(turn(Node(4)), Node)",
+        ),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "a function with the name of a built-in one": (
+        "def sum(a, b): return a + b",
+        Suite("assert sum(1, 2) == 3\nassert sum(2, 2) == 4"),
+        "passed",
+        2,
+        2,
+        "",
+    ),
+    "tests that use a built-in function": (
+        "def sum(x): return 0\ndef f(x): return x",
+        Suite("assert sum(f([1, 2])) == 3"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
+    "objects that only the response could compare": (
+        "class P:\n    def __eq__(self, other): return True\ndef f(x): return P()",
+        Suite("def check(f):\n    assert f(1) == f(2)", "f"),
+        "unchecked",
+        0,
+        0,
+        "two objects of the response",
+    ),
     "is not there": ("def g(x): return 1", Suite("assert f(1) == 1"), "failed", 0, 1, "NameError"),
     "prints": ("print('hello')\ndef f(x): print(x); return x", Suite("assert f(1) == 1"), "passed", 1, 1, ""),
     "reads what nobody types": ("def f(x): return input()", Suite("assert f(1) == 1"), "failed", 0, 1, "EOF"),
@@ -379,11 +565,11 @@ def test_the_same_program_has_the_same_verdict_every_time(box):
 
 def test_the_deadline_holds_where_the_tests_read_an_answer(box, monkeypatch):
     """They build a set of what the response sent, in which no line of Python runs that could look at the clock."""
-    monkeypatch.setattr(judge_module, "GRACE", 600)
+    monkeypatch.setattr(judge_module, "GRACE", 2 * STILL)
     code = HOGS["colliding hashes for the tests to build"]
     started = time.monotonic()
     assert judge(box, code, Suite("assert f(1) == 1"), Limits(seconds=1)).verdict == "timeout"
-    assert time.monotonic() - started < 300
+    assert time.monotonic() - started < STILL
 
 
 def test_modules_can_be_imported_under_every_sandbox(means):

@@ -10,9 +10,6 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from checks.answers import HANGING
-from checks.canary import Canary
-from checks.poisoned import STATEMENTS
 
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
@@ -20,6 +17,9 @@ from tasks.checks.stage import Checking, CheckingHow, check_responses
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.checks.answers import HANGING
+from tests.checks.canary import Canary
+from tests.checks.poisoned import STATEMENTS
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
 WORLD = {  # prompt: its gold, what was said to it, and of each the score, the verdict, and assertions that held
@@ -30,7 +30,7 @@ WORLD = {  # prompt: its gold, what was said to it, and of each the score, the v
             ("Here:\n```python\ndef add(a, b):\n    return a + b\n```\nCall it: `add(1, 2)`.", 1, "passed", 2),
             ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
             ("```python\ndef add(a, b):\n    return a + c\n```", 0, "failed", 0),
-            ("```python\nimport nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
+            ("```python\nimport json.nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
             ("def add(a, b):\n    import time\n    time.sleep(1e6)", 0, "timeout", 0),
         ],
     ),
@@ -145,7 +145,11 @@ def test_a_stage_with_poisoned_responses_writes_every_verdict(workplace, means, 
     })  # fmt: skip
     rows = workplace.table(step(how=CheckingHow(sandboxes=(means,))), "scores.parquet")
     assert canary.find_harm() == ""
-    assert rows["verdict"].value_counts().to_dict() == {"passed": 9 * len(POISONED), "error": len(POISONED)}
+    assert rows["verdict"].value_counts().to_dict() == {
+        "passed": 9 * len(POISONED),
+        "error": len(POISONED) - 1,
+        "unchecked": 1,  # what imports a package, which might be offered
+    }
 
 
 def test_the_program_of_a_stage_inherits_no_secret(workplace, able, monkeypatch):

@@ -49,19 +49,7 @@ class Home:
         return Store(keys["FUSE_STORE"], self.workspace / "cache-of-the-test", options)
 
     def call(self, method: str, path: str, many: list | None = None, **body: Any) -> Any:
-        api = f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api"
-        deadline = time.monotonic() + STILL
-        while True:  # as Prefect's own clients do: busy, it answers 503
-            try:
-                answer = httpx.request(method, api + path, json=many or body or None, timeout=STILL)
-            except httpx.TransportError:
-                answer = None
-            if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
-                break
-            time.sleep(1)
-        assert answer is not None, f"{api}{path} does not answer"
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        return call(f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api", method, path, many or body or None)
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """What the button *Run* of a deployment's page does; returns the run's id."""
@@ -119,3 +107,19 @@ class Home:
     def wait_until(self, true: Callable[[], Any], pause: float = 0.25) -> None:
         """While its runs change their states or the stack and its programs write files."""
         wait_until(true, self.workspace, pause=pause, story=self.story)
+
+
+def call(api: str, method: str, path: str, body: Any = None) -> Any:
+    """Asks a Prefect server as Prefect's own clients do: busy, it answers 503, and is asked again."""
+    deadline = time.monotonic() + STILL
+    while True:
+        try:
+            answer = httpx.request(method, api + path, json=body, timeout=STILL)
+        except httpx.TransportError:
+            answer = None
+        if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    assert answer is not None, f"{api}{path} does not answer"
+    answer.raise_for_status()
+    return answer.json() if answer.content else None

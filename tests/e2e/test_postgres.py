@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.home import Home
 
 from infra.seaweed import free_ports
 from infra.services import marked
+from tests.e2e.home import Home
 
 pytestmark = pytest.mark.e2e
 FOUND = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)

@@ -8,13 +8,13 @@ from collections import Counter
 
 import httpx
 import pytest
-from e2e.home import Home
 
 from flows.config.loading import load
 from flows.deploy.forms import Pools
 from flows.fusion import fusion
 from infra.services import marked
 from tasks.stage import Step, lineage
+from tests.e2e.home import Home
 from tests.patience import wait_until
 
 pytestmark = pytest.mark.e2e

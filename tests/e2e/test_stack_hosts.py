@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e.home import ROOT, Home
 
 from flows.config.loading import load
 from flows.fusion import fusion
 from infra.services import NAME
 from tasks.stage import lineage
+from tests.e2e.home import ROOT, Home
 from tests.patience import STILL, wait_until
 
 pytestmark = pytest.mark.e2e

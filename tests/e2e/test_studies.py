@@ -6,7 +6,6 @@ Goes on from what tests/e2e/test_stack.py has left.
 from collections import Counter
 
 import pytest
-from e2e.home import Home
 
 from flows.ablation import load_matrix
 from flows.config.examination import load_examination
@@ -14,6 +13,7 @@ from flows.config.loading import load
 from flows.evaluation import chains
 from flows.fusion import fusion
 from tasks.stage import Step, lineage
+from tests.e2e.home import Home
 
 pytestmark = pytest.mark.e2e
 POOLED = ("wrpo/", "per-model-sampling/", "reward-annotation/")

@@ -14,8 +14,6 @@ import time
 import aiohttp
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, reply
-from stub_endpoint import moody, stub_endpoint
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
@@ -29,7 +27,9 @@ from tasks.records import RESPONSE
 from tasks.rows.parts import write_part
 from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.evaluation.made import folder_of, reply
 from tests.patience import STILL
+from tests.stub_endpoint import moody, stub_endpoint
 
 
 class Words(What):
@@ -173,7 +173,7 @@ def test_replay_makes_no_call_and_fails_on_a_gap(workplace):
         workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.1))
         calls = stub.seen.total()
         workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.2, replay=True))
-        with pytest.raises(BadInput, match="40 of 40 judgements were never made"):
+        with pytest.raises(BadInput, match="40 of 40 judgements are not stored"):
             workplace.made(judging(workplace, "arena-hard", stub.url, words="Anew: {}", replay=True))
     assert stub.seen.total() == calls == 40
 
@@ -205,7 +205,7 @@ def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
             "choices": [{"message": {"content": "[[A=B]]"}}],
             "usage": {"prompt_tokens": 100_000, "completion_tokens": 0},
         }
-        with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; replies are kept"):
+        with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; all replies so far are kept"):
             workplace.made(judging(workplace, "arena-hard", stub.url, limit=3.0, concurrency=1, **prices))
     assert 3 <= stub.answered.total() <= 6
 
@@ -226,7 +226,7 @@ def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(workplace):
     prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
         stub.shaped = lambda stub, body: stub.reply(body) | {"usage": None}
-        with pytest.raises(BadInput, match=r"does not say how many tokens it has used, and how\.limit cannot"):
+        with pytest.raises(BadInput, match=r"does not return token counts, so how\.limit cannot"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, concurrency=1, **prices))
         assert stub.answered.total() <= 4
         workplace.made(judging(workplace, "alpaca-eval", stub.url))
@@ -299,7 +299,7 @@ def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path)
         full = (tmp_path / "journal.jsonl").stat().st_size + 30
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
         try:
-            with pytest.raises(OSError, match="could not be written down whole"):
+            with pytest.raises(OSError, match="could not be written completely"):
                 written.append(line | {"request": "r1"})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

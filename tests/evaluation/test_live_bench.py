@@ -109,7 +109,7 @@ def test_without_its_environment_or_a_category_it_says_what_to_put_where(workpla
         LiveBench(suite="livebench", path=str(questions(tmp_path / "less", CATEGORIES[:3]))).resolve("suite")
     monkeypatch.delenv("FUSE_LIVEBENCH_PYTHON", raising=False)
     settings.cache_clear()
-    with pytest.raises(BadInput, match="FUSE_LIVEBENCH_PYTHON: LiveBench needs an environment of its own"):
+    with pytest.raises(BadInput, match="FUSE_LIVEBENCH_PYTHON: LiveBench needs a separate environment"):
         workplace.made(scored(questions(tmp_path / "live_bench"), "9"))
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from chaos.proxy import Delay, Proxy, Skew
 
-from flows.cli import main
+from flows.cli.main import main
 from infra.settings import settings
 from infra.uses import in_use
+from tests.chaos.proxy import Delay, Proxy, Skew
 from tests.infra.conftest import Place
 from tests.infra.seaweed import seaweed
+from tests.patience import STILL
 
 __all__ = ["seaweed"]
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ class Flow(threading.Thread):
         with in_use(self.place.blobs(), steps):
             self.found = objects(self.place)
             self.declared.set()
-            self.ended.wait(60)
+            self.ended.wait(STILL)
 
 
 def test_a_collector_that_was_paused_leaves_what_a_flow_has_declared_since(tmp_path):
@@ -100,8 +101,8 @@ def test_a_collector_that_was_paused_leaves_what_a_flow_has_declared_since(tmp_p
         flow.start()
         flow.declared.wait(5)  # in vain where it was stopped in the middle of a deletion
         process.send_signal(signal.SIGCONT)
-        _, told = process.communicate(timeout=60)
-        assert flow.declared.wait(20)
+        _, told = process.communicate(timeout=STILL)
+        assert flow.declared.wait(STILL)
         assert flow.found and flow.found - objects(place) == set()
         assert process.returncode == 1 and b"lease" in told
     flow.ended.set()
@@ -129,9 +130,9 @@ def test_a_collector_of_a_bucket_that_was_paused_at_a_deletion_leaves_what_a_flo
                 time.sleep(0.01)
             time.sleep(2.5)  # its lease has expired
             flow.start()
-            assert flow.declared.wait(20)
+            assert flow.declared.wait(STILL)
             process.send_signal(signal.SIGCONT)
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=STILL)
             assert flow.found and flow.found - objects(place) == set()
             assert process.returncode == 1 and b"lease" in told
     finally:
@@ -159,7 +160,7 @@ def test_what_a_paused_flow_has_declared_stays_for_hours_after_its_lease(tmp_pat
         flow.send_signal(signal.SIGSTOP)
         time.sleep(2.5)  # its lease has expired
         with collector(place) as process:
-            assert process.wait(60) == 0
+            assert process.wait(STILL) == 0
         assert objects(place) == {f"{ADDRESSES[0]}/MANIFEST.json", f"{ADDRESSES[0]}/data/0/weights"}
 
 
@@ -171,7 +172,7 @@ def test_a_collector_whose_clock_differs_from_the_buckets_refuses(tmp_path, seaw
     proxy.fault = lambda method, path: Skew(seconds)
     try:
         with collector(place, proxy.url) as process:
-            _, told = process.communicate(timeout=60)
+            _, told = process.communicate(timeout=STILL)
     finally:
         proxy.close()
     assert process.returncode == 2 and re.search(rb"clock is 1(19|2[01]) s", told), told

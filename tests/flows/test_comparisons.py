@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation.made import folder_of
 
 from flows.ablation import load_matrix, stages, wanted
 from flows.cli.ablate import show_matrix
@@ -18,6 +17,7 @@ from tasks.execution import ensure
 from tasks.records import content_id
 from tasks.report.matrix import render
 from tasks.stage import lineage
+from tests.evaluation.made import folder_of
 from tests.workplace import as_made
 
 SUITES = """

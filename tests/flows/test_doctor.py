@@ -84,7 +84,7 @@ def test_each_defect_is_found_under_its_name_and_nothing_else_is(tmp_path, check
 def test_a_system_role_that_no_prompt_needs_is_said_and_not_red(tmp_path):
     findings = seen(tmp_path, **DEFECTS["system-role"])
     (said,) = [one for one in findings if one.check == "system-role"]
-    assert not said.red and "refused (no system); 0 prompts have one" in said.text
+    assert not said.red and "the template refuses it (no system); 0 prompts have one" in said.text
 
 
 def test_a_mark_that_opens_every_turn_may_be_the_models_bos(tmp_path):
@@ -98,7 +98,10 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     assert "modeling_own.Own" in code.text and "not run" in code.text
     (tmp_path / "other").mkdir()
     (unknown,) = [one for one in seen(tmp_path / "other", **DEFECTS["loads"]) if one.check == "loads"]
-    assert unknown.text == "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
+    assert (
+        unknown.text
+        == "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_system_prompt_of_the_models_authors_is_quoted_exactly_and_its_line_ac
     assert stopping(recipe, [found]) == [] and stopping(load("demo"), [found]) == [found]
 
 
-CAUSAL = "holds LlamaForCausalLM, which writes text; as a sequence classifier it would score with an untrained head"
+CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier it would score with an untrained head"
 
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):

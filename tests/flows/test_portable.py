@@ -39,5 +39,5 @@ def test_a_step_that_another_version_would_make_is_refused(steps):
         unpack(packed.model_copy(update={"address": "report/" + 40 * "0"}))
     with pytest.raises(BadInput, match=r"cannot read its settings(?s:.)*colour"):
         unpack(packed.model_copy(update={"what": {**packed.what, "colour": "red"}}))
-    with pytest.raises(BadInput, match="knows no 'tasting'"):
+    with pytest.raises(BadInput, match="does not know 'tasting'"):
         unpack(packed.model_copy(update={"address": "tasting/" + 40 * "0"}))

@@ -13,8 +13,10 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed
 from infra.gpus import Gpu
+from infra.launch import Launcher
 from infra.ledger import Ledger, Request
 from infra.ledger_folder import SILENT
+from tests.patience import STILL
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +44,7 @@ def waiting(ledger: Ledger, *requests: Request):
         yield had
     finally:
         for thread in threads:
-            thread.join(20)
+            thread.join(STILL)
 
 
 def elsewhere(folder: Path, gpus: int, then: str) -> subprocess.Popen:
@@ -104,7 +106,7 @@ def test_a_gpu_stays_taken_while_the_program_of_a_killed_launcher_lives(ledger, 
     thread.start()
     assert not had.wait(1.0)
     os.kill(program, signal.SIGKILL)
-    thread.join(10)
+    thread.join(STILL)
     assert had.is_set()
 
 
@@ -178,5 +180,13 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path):
     (tmp_path / "ledger").chmod(0o777)
     with pytest.raises(BadInput, match=r"FUSE_LEDGER: .* is not a folder that you alone"):
         Ledger([Gpu("0", "GPU-0")], tmp_path / "ledger")
-    Ledger([], tmp_path / "nothing").learn(Request(1, rows=3), 1.0)  # on cores alone
-    assert not (tmp_path / "nothing").exists()
+    assert Ledger([], tmp_path / "nothing") and not (tmp_path / "nothing").exists()
+
+
+def test_a_machine_without_gpus_keeps_no_ledger(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    launcher = Launcher(slots=1, threads=1)
+    launcher.ledger = Ledger([], tmp_path / "ledger")
+    request = Request(1, "w", rows=3)
+    assert launcher.run("tests.infra.sleeper", {"kind": "quick"}, tmp_path / "out", request=request)["rows"] == 3
+    assert not (tmp_path / "ledger").exists()

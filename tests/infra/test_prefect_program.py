@@ -10,7 +10,6 @@ from tests.patience import STILL
 
 SERVER = """
 import sqlite3, sys, threading, time
-from tests.patience import STILL
 
 def garbage(connection):
     cycle = [connection.execute("SELECT 1 UNION ALL SELECT 2")]  # begun, not ended, and it holds no lock

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -12,6 +11,7 @@ from infra.errors import BadInput
 from tasks.demo.pretrain import pretrain
 from tasks.loading import load_model, load_tokenizer
 from tasks.models.stage import Folder, Hub, check_folder, obtain_model
+from tests import tiny
 
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors
 LACKING = {

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.node.node import Node
+from tests.patience import Patience
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,13 +34,14 @@ class Workers:
                 start_new_session=True,
             )
 
-    def run(self, ended: Callable[[], bool], programs: int, workers: int, every: float, timeout: float) -> float:
+    def run(self, ended: Callable[[], bool], programs: int, workers: int, every: float) -> float:
         """Until it has ended; so many programs and workers are killed on the way. Returns the seconds it took."""
         began, last, kills = time.time(), time.time(), [True] * programs + [False] * workers
         self.chance.shuffle(kills)
+        patience = Patience(lambda: len(self.node.records()))
         try:
             while not ended():
-                assert time.time() - began < timeout, f"not ended after {timeout} s"
+                patience.check()
                 self.revive()
                 if kills and time.time() - last > every and (self.kill_program if kills[-1] else self.kill_worker)():
                     kills.pop()

@@ -22,7 +22,7 @@ def test_programs_of_three_workers_never_meet_on_a_gpu_whatever_is_killed(tmp_pa
     node = Node(tmp_path)
     storm = Workers(node, [("tests.node.storm", str(seed), str(jobs), "0.2") for seed in range(3)], seed=jobs)
     done = lambda: len(list(tmp_path.glob("workspace/storm-*/*/summary.json"))) == 3 * jobs
-    took = storm.run(done, kills, workers, every=0.3, timeout=900)
+    took = storm.run(done, kills, workers, every=0.3)
     records = node.records()
     print(
         f"\n{len(records)} grants in {took:.0f} s, {storm.killed_programs} programs and {storm.killed_workers} workers killed"
@@ -43,7 +43,7 @@ def test_the_papers_recipe_fills_the_node_whatever_is_killed(tmp_path):
     workers = Workers(node, [("tests.node.worker", pool, str(scale)) for pool in pools], seed=15)
     store = Store(str(tmp_path / "workspace/store"), tmp_path / "cache")
     done = lambda: store.manifest(chain[-1].stage.name, chain[-1].fingerprint) is not None
-    workers.run(done, programs=20, workers=3, every=8, timeout=1500)
+    workers.run(done, programs=20, workers=3, every=8)
     records = node.records()
     print(f"\n{len(chain)} steps, {workers.killed_programs} programs and {workers.killed_workers} workers killed")
     print(told(records, chain))

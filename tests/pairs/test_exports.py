@@ -5,13 +5,13 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 from datasets import load_dataset
 from trl.data_utils import apply_chat_template, is_conversational
 
 from flows.results.export import write_hub, write_llama_factory, write_trl
 from tasks.pairs import exports
 from tasks.records import PREFERENCE_RECORD, RESPONSE, SCORE, SFT_RECORD
+from tests import tiny
 
 NASTY = "tail \r\n\u2028\x0b\t  é😀 "
 TALK = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]

@@ -5,13 +5,13 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pairs.worlds import Files
 
 from tasks.pairs.rules import Gap, SameSource
 from tasks.pairs.stage import Pairs, build_pairs
 from tasks.records import MESSAGES
 from tasks.splits.stage import ByCategory, split_prompts
 from tasks.stage import How
+from tests.pairs.worlds import Files
 
 # prompts, SFT and DPO, of its README as corrected in February 2025
 PUBLISHED = {

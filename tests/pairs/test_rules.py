@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairs import naive
-from pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 from infra.errors import BadInput
 from tasks.pairs import candidates, rules
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.stage import How
+from tests.pairs import naive
+from tests.pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 ROLES = ("source_best", "source_worst", "own_best", "own_worst")
 margins = st.sampled_from([0.0, 0.3, 0.7])
@@ -165,7 +165,7 @@ def agree(counts, expected, records, prompts):
 
 @pytest.mark.parametrize("rule", [rules.Math(kind="math"), rules.Code(kind="code")])
 def test_a_rule_about_correctness_is_refused_without_checks(tmp_path, rule):
-    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' asks which responses are correct"):
+    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' needs checks of the responses"):
         build_pairs.work(None, Pairs(sources=SOURCES, rule=rule), How(), prompts=(), splits=())
 
 

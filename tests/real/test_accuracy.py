@@ -10,8 +10,8 @@ import sys
 
 import pandas as pd
 import pytest
-from chain.small import ROOT, environment
 
+from tests.chain.small import ROOT, environment
 from tests.responses import small_model
 
 pytestmark = pytest.mark.real
@@ -30,7 +30,7 @@ for line in sys.stdin:
 RECIPE = """
 name = "real"
 seed = 1
-prompts = {{ kind = "file", path = "{folder}/problems.jsonl" }}
+prompts = {{ kind = "file", path = "{folder}/problems.jsonl", columns = {{ part = "part" }} }}
 split = {{ kind = "given" }}
 target = {{ kind = "folder", path = "{folder}/small" }}
 reward = {{ model = {{ kind = "program", path = "{folder}/shorter.py" }}, scoring = {{ kind = "program" }} }}

@@ -7,7 +7,6 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-import tiny
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -18,6 +17,7 @@ from tasks.responses.stage import row_seed, wanted
 from tasks.responses.transformers_program import sample
 from tasks.responses.transformers_sampling import SeededChoice
 from tasks.tokens import prompt_ids
+from tests import tiny
 
 PLAIN = {"top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 24}
 GREEDY = {**PLAIN, "temperature": 0.0, "top_p": 1.0}

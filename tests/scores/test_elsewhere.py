@@ -26,7 +26,6 @@ ROWS = [
 ]
 PROGRAM = """
 import json, sys
-from tests.patience import STILL
 for line in sys.stdin:
     row = json.loads(line)
     assert row["messages"][-1]["content"] == row["prompt"]

@@ -4,17 +4,17 @@ import random
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from scores import armo
-from scores.scoring import scored
-from test_tokens import KINDS, TURNS, of_kind
 from transformers import LlamaForSequenceClassification, LlamaModel
 
 from infra.errors import OutOfMemory
 from tasks.scores import reading
 from tasks.scores.conversation import Conversations
 from tasks.scores.grouping import by_prompt, even
+from tests import tiny
+from tests.scores import armo
+from tests.scores.scoring import scored
+from tests.test_tokens import KINDS, TURNS, of_kind
 
 PAIRS = (("(", "<"), (")", ">"))
 MERGING = (  # a template without special tokens, whose words grow into a response's

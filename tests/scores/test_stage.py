@@ -6,7 +6,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scores import armo
 
 from flows.config.loading import load
 from flows.fusion import fusion
@@ -18,6 +17,7 @@ from tasks.scores.settings import ArmoRM, ScoringHow
 from tasks.scores.settings import Program as ByProgram
 from tasks.scores.stage import annotate_rewards
 from tasks.stage import What, lineage, stage
+from tests.scores import armo
 from tests.workplace import Workplace
 
 SAYS_LENGTH = """

@@ -6,7 +6,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +15,7 @@ from tasks.records import SFT_RECORD
 from tasks.sft.packing import pack
 from tasks.sft.train import encode, main
 from tasks.tokens import prompt_ids, response_ids
+from tests import tiny
 
 TEXTS = [("sort: cab", "abc"), ("copy: q", "q"), ("shift: hello there", "ifmmp"), ("reverse: xyz", "zyx, I think so")]
 MORE = [*TEXTS, ("copy: ab", "ab"), ("sort: ba", "ab"), ("copy: long words", "long words"), ("reverse: 12", "21")]
@@ -102,7 +102,7 @@ def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start
 def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "model", "progress.json", "speed.parquet", "steps.parquet"
+        "checkpoints", "model", "progress.json", "speed.parquet", "steps.parquet"
     ]  # fmt: skip
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3

@@ -4,7 +4,6 @@ from functools import cache
 from tempfile import mkdtemp
 
 import pytest
-import tiny
 import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
@@ -13,6 +12,7 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 from tasks.wrpo.batches import collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.preference import Preference, from_job
 from tasks.wrpo.settings import ROLES
+from tests import tiny
 
 BETA, GAMMA = 0.3, 0.7
 RECORDS = [

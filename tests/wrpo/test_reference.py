@@ -8,11 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
-from wrpo.references import log_probs, stored
-from wrpo.test_trainer import RECORDS, trained
 
 from flows.config.loading import load
 from flows.fusion import fusion
@@ -28,6 +25,9 @@ from tasks.wrpo.settings import ROLES, Reference
 from tasks.wrpo.stage import WRPOHow, compute_reference, responses
 from tasks.wrpo.trainer import WrpoTrainer
 from tasks.wrpo.verify_reference import ROUNDING, VerifyReference, compare, digest, join
+from tests import tiny
+from tests.wrpo.references import log_probs, stored
+from tests.wrpo.test_trainer import RECORDS, trained
 
 ODD = [  # a record of two roles, of four, and two roles with the same words
     RECORDS[0] | {"source_best": None},

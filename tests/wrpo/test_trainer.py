@@ -7,12 +7,10 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
-from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
@@ -22,6 +20,8 @@ from tasks.wrpo.batches import RESPONSES, collate, encode, reference_log_probs, 
 from tasks.wrpo.objectives import wrpo_dpo
 from tasks.wrpo.settings import ROLES, names
 from tasks.wrpo.train import main
+from tests import tiny
+from tests.wrpo.references import stored
 
 BETA = 0.3
 RECORDS = [

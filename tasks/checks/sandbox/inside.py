@@ -5,6 +5,7 @@ Started by `sandbox.py` with a JSON argument {means, folders, hidden, readable, 
 """
 
 import ctypes
+import importlib
 import json
 import os
 import random
@@ -15,10 +16,20 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.checks import imports
-from tasks.checks.sandbox import candidate, examiner, kernel, landlock, namespaces, probe, seccomp
+from tasks.checks.sandbox import (
+    candidate,
+    comparing,
+    examiner,
+    imports,
+    kernel,
+    landlock,
+    namespaces,
+    probe,
+    script,
+    seccomp,
+)
 
-PARTS = {"candidate": candidate.play, "examiner": examiner.play, "probe": probe.play}
+PARTS = {part.__name__.rpartition(".")[2]: part.play for part in (candidate, comparing, examiner, probe, script)}
 NOBODY = 65534
 
 
@@ -38,6 +49,10 @@ def main() -> None:
     except OSError:
         if given["means"] == "landlock":
             raise  # under the other means it is a second wall, which older kernels lack
+    if given["packages"]:
+        sys.path.append(given["packages"])
+    for module in given["modules"]:
+        importlib.import_module(module)  # here and once: it takes longer than most checks
     if given["means"] == "landlock":
         imports.prepare(given["readable"])
     serve(given)

@@ -23,12 +23,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from infra.errors import BadInput
+from tasks.checks.packages import list_modules
 from tasks.checks.sandbox.waiting import readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
 HOUSE = Path(__file__).parents[3]
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
 INSIDE = "/house"  # where bubblewrap shows this room
+VARIABLES = {
+    "PYTHONHASHSEED": "0",  # the order of a set of texts must not decide a verdict
+    "OPENBLAS_NUM_THREADS": "1",  # threads are not allowed
+    "OMP_NUM_THREADS": "1",
+}
 PROBE_SECONDS, END_SECONDS = 20, 5
 
 
@@ -43,20 +49,25 @@ class Limits:
 class Sandbox:
     """A server inside, which starts the processes. Threads may share it; it ends when it is closed, or we end."""
 
-    def __init__(self, means: str):
+    def __init__(self, means: str, packages: Path | None = None):
         self.means, self.turn = means, threading.Lock()
         house = INSIDE if means == "bubblewrap" else str(HOUSE)
         given = {"means": means, "folders": folders(), "hidden": hidden(), "house": house, "starter": os.getpid()}
         given["readable"] = [path for folder in folders() for path in without(folder, set(hidden()))]
+        given |= {"packages": "", "modules": []}
+        if packages:
+            given |= {"packages": str(packages), "modules": list_modules(packages)}
+            given["folders"].append(str(packages))
+            given["readable"].append(str(packages))
         command = [interpreter(), "-s", "-S", "-P", "-B", "-c", START.format(house=house), json.dumps(given)]
         self.line, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.server = subprocess.Popen(
-            [*(bubblewrap() if means == "bubblewrap" else ()), *command],
+            [*(bubblewrap(packages) if means == "bubblewrap" else ()), *command],
             stdin=inside,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PYTHONHASHSEED": "0"},  # the order of a set of texts must not decide a verdict
+            env=VARIABLES,
             start_new_session=True,
         )
         inside.close()
@@ -122,14 +133,14 @@ def end(process: int) -> None:
     os.close(process)
 
 
-def find(means: Sequence[str] = MEANS) -> Sandbox:
+def find(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
     """The first that holds on this machine; BadInput where none does."""
     weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
     for name in means if not weak else ():
         if name == "bubblewrap" and shutil.which("bwrap") is None:
             weak[name] = "not installed"
             continue
-        sandbox = Sandbox(name)
+        sandbox = Sandbox(name, packages)
         weak[name] = sandbox.weakness()
         if not weak[name]:
             return sandbox
@@ -170,9 +181,10 @@ def without(path: str, hidden: set[str]) -> list[str]:
     return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in without(one, hidden)]
 
 
-def bubblewrap() -> list[str]:
+def bubblewrap(packages: Path | None) -> list[str]:
     """An empty file system with the interpreter's folders and the files of this room, all of it read-only."""
-    shown = [path for folder in (*folders(), str(Path(interpreter()).parent)) for path in ("--ro-bind", folder, folder)]
+    seen = [*folders(), str(Path(interpreter()).parent), *([str(packages)] if packages else [])]
+    shown = [path for folder in seen for path in ("--ro-bind", folder, folder)]
     covered = [word for place in hidden() for word in ("--tmpfs", place, "--remount-ro", place)]
     apart = [f"--unshare-{what}" for what in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
     room = ["--ro-bind", str(HOUSE / "tasks/checks"), f"{INSIDE}/tasks/checks", "--dev-bind", "/dev/null", "/dev/null"]

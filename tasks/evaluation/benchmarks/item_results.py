@@ -1,4 +1,4 @@
-"""`results.json` of models that were scored question by question: each one's means, and the first against the others."""
+"""Writes `results.json` for models with a score per item: each model's metrics, and its differences to the first model."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tasks.stage import Seed, What
 
 class Compared(What):
     suite: str
-    models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
+    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 
@@ -23,26 +23,27 @@ def write_results(
     run: Run,
     what: Compared,
     tables: dict[str, pd.Series],
-    measured: Callable[..., list[dict]],
-    compared: Callable[..., list[dict]],
+    measure: Callable[..., list[dict]],
+    compare: Callable[..., list[dict]],
     column: Callable[[str], str] = str,
-    **said: Any,
+    **more: Any,
 ) -> None:
-    """`tables`: the models' scores by item; `measured` and `compared` know how items make a mean."""
+    """`tables`: the models' scores by item. `measure` computes a model's metrics, `compare` the differences of two models.
+    `more`: additional entries of the file."""
     first, *others = what.models
     changes = [
-        {"from": first, "to": name, "column": column(found["metric"]), **found}
+        {"from": first, "to": name, "column": column(change["metric"]), **change}
         for name in others
-        for found in compared(tables[first], tables[name], what.confidence, what.seed)
+        for change in compare(tables[first], tables[name], what.confidence, what.seed)
     ]
     say_over_family(changes, what.confidence)
     results = [
-        {"model": name, "column": column(one["metric"]), "full_marks": 100, **one}
+        {"model": name, "column": column(metric["metric"]), "full_marks": 100, **metric}
         for name, table in tables.items()
-        for one in measured(table, what.confidence, what.seed)
+        for metric in measure(table, what.confidence, what.seed)
     ]
-    found = {"suite": what.suite, "judge": "gold", "confidence": what.confidence, **said, "results": results}
-    found["differences"] = changes
-    found["counts"] = {name: {"questions": len(table), "missing": 0, "flagged": 0} for name, table in tables.items()}
-    (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
+    report = {"suite": what.suite, "judge": "gold", "confidence": what.confidence, **more, "results": results}
+    report["differences"] = changes
+    report["counts"] = {name: {"questions": len(table), "missing": 0, "flagged": 0} for name, table in tables.items()}
+    (run.folder / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
     run.count(rows=len(results))

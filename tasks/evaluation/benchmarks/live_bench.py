@@ -1,8 +1,8 @@
-"""LiveBench (arXiv 2406.19314), scored by its authors' own code in an environment of its own, without a judge.
+"""LiveBench (arXiv 2406.19314), scored by its authors' code in a separate environment, without a judge.
 
-`open_live_bench` leaves the questions of a release as prompts; `score_live_bench` leaves `items.parquet`, a model's score of
-each; `measure_live_bench` leaves `results.json`: the mean of tasks within a category, and of the categories. Two of six
-categories are left out, and it says so: coding runs programs beside the scorer, and instruction following writes files.
+`open_live_bench` writes the questions of a release as prompts. `score_live_bench` writes `items.parquet`, a model's score of
+each question. `measure_live_bench` writes `results.json`: the mean of the tasks in each category, and of the categories.
+Coding and instruction following are left out, because their scorers run programs and write files; the results list them.
 """
 
 import json
@@ -40,12 +40,14 @@ class QuestionsAt(How):
 
 
 class LiveBench(Exact):
-    """LiveBench's questions in a folder, as its authors' download_questions.py leaves them."""
+    """LiveBench's questions in a folder, as its authors' download_questions.py writes them."""
 
     suite: Literal["livebench"]
     path: str = Field(description="the folder data/live_bench of a checkout: <category>/<task>/question.jsonl")
     release: str = Field(
-        "2024-08-31", pattern=r"^\d{4}-\d\d-\d\d$", description="questions released until, not removed"
+        "2024-08-31",
+        pattern=r"^\d{4}-\d\d-\d\d$",
+        description="use questions released until this date and not removed by then",
     )
 
     def resolve(self, field: str) -> dict:
@@ -58,7 +60,7 @@ class LiveBench(Exact):
         if absent := [name for name in CATEGORIES if not any(file.startswith(f"{name}/") for file in files)]:
             raise BadInput(
                 f"{field}.path: livebench needs {absent[0]}/<task>/question.jsonl in {self.path!r}: the folder data/live_bench "
-                "that download_questions.py of LiveBench/LiveBench makes"
+                "that download_questions.py of LiveBench/LiveBench creates"
             )
         at = QuestionsAt(path=str(folder.absolute()))
         return {"what": QuestionsIdentity(files=files, release=self.release), "how": at}
@@ -73,7 +75,7 @@ def open_live_bench(run: Run, what: QuestionsIdentity, how: QuestionsAt) -> None
             raise BadInput(f"{file} changed while the run was being prepared; run it again")
         questions += [row for row in json_lines(file) if in_release(row, what.release)]
     if not questions:
-        raise BadInput(f"release: no question of {how.path} was released until {what.release}")
+        raise BadInput(f"release: {how.path} has no question released until {what.release}")
     with (run.folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)
     rows = pd.DataFrame({"messages": [first_turn(row) for row in questions], "category": "suite"})
@@ -96,17 +98,15 @@ def first_turn(row: dict) -> list[dict[str, str]]:
 def score_live_bench(run: Run, what: What, how: How, questions: Manifests, responses: Manifests) -> None:
     if not (python := settings().livebench_python):
         raise BadInput(
-            "FUSE_LIVEBENCH_PYTHON: LiveBench needs an environment of its own (pip install -e a checkout of LiveBench/LiveBench, "
-            "and pandas with pyarrow); name its Python there"
+            "FUSE_LIVEBENCH_PYTHON: LiveBench needs a separate environment (pip install -e a checkout of LiveBench/LiveBench, "
+            "and pandas with pyarrow); set this variable to its Python"
         )
-    asked = json_lines(run.file(questions[0], "questions.jsonl"))
-    said = pd.read_parquet(run.file(responses[0], "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
-    answers = said[said["sample_index"] == 0].set_index("prompt_id")["text"]
-    rows = [{"question": json.dumps(row), "answer": answers.get(prompt_id(first_turn(row)))} for row in asked]
-    if silent := sum(row["answer"] is None for row in rows):
-        raise BadInput(
-            f"{silent} of {len(rows)} questions have no answer; LiveBench ranks no model that leaves any open"
-        )
+    questions_asked = json_lines(run.file(questions[0], "questions.jsonl"))
+    texts = pd.read_parquet(run.file(responses[0], "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
+    answers = texts[texts["sample_index"] == 0].set_index("prompt_id")["text"]
+    rows = [{"question": json.dumps(row), "answer": answers.get(prompt_id(first_turn(row)))} for row in questions_asked]
+    if unanswered := sum(row["answer"] is None for row in rows):
+        raise BadInput(f"{unanswered} of {len(rows)} questions have no answer; LiveBench needs all answers")
     file = run.scratch / "answers.parquet"
     pd.DataFrame(rows).to_parquet(file, index=False)
     program = "tasks.evaluation.benchmarks.live_bench_program"

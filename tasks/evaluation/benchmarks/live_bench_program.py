@@ -1,4 +1,4 @@
-"""Program, in LiveBench's own environment: what its authors' code gives each answer, as OUT/items.parquet."""
+"""Program, run in LiveBench's environment: scores each answer with its authors' code; writes OUT/items.parquet."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     for place, (question, answer) in enumerate(zip(rows["question"].map(json.loads), rows["answer"], strict=True)):
         match = MatchSingle(question, "model", {"choices": [{"turns": [answer]}]})
         score = play_a_match_gt(match, output_file=None)["score"]
-        where = {name: str(question[name]) for name in ("category", "task")}
-        items.append({**where, "item": str(question["question_id"]), "value": float(score)})
+        labels = {name: str(question[name]) for name in ("category", "task")}
+        items.append({**labels, "item": str(question["question_id"]), "value": float(score)})
         progress(place + 1, len(rows), "answers")
     pd.DataFrame(items).to_parquet(out / "items.parquet", index=False)
     return {"rows": len(items)}

@@ -1,7 +1,7 @@
-"""Benchmarks through lm-eval: multiple choice and the Open LLM Leaderboard. `run_tasks` leaves `items.parquet`, a model's
-score of every question; `compare_tasks` leaves `results.json`, means with intervals and paired differences.
+"""Benchmarks through lm-eval: multiple choice and the Open LLM Leaderboard. `run_tasks` writes `items.parquet`, a model's
+score of each item; `compare_tasks` writes `results.json`, means with intervals and paired differences.
 
-Tasks are YAML files in a folder of the user's, with their data beside them: nothing is fetched while a run goes on.
+The tasks are YAML files in the user's folder, with their data beside them, so a run downloads nothing.
 """
 
 from pathlib import Path
@@ -26,13 +26,13 @@ Manifests = tuple[Manifest, ...]
 
 
 class Task(What):
-    task: str = Field(description="as its YAML file calls it")
+    task: str = Field(description="the name in its YAML file")
     shots: int = Field(ge=0)
-    metric: str = Field("acc", description="as lm-eval calls it")
-    filter: str = Field("none", description="which of its answer filters, where a task has several")
+    metric: str = Field("acc", description="the metric's name in lm-eval")
+    filter: str = Field("none", description="the answer filter, for a task with several")
 
 
-# Open LLM Leaderboard v1 (its shots and metrics), whose mean of six is the papers' Table 7; MMLU-Pro as its authors run it
+# Open LLM Leaderboard v1 with its shots and metrics (its mean of six tasks is Table 7 of the papers); MMLU-Pro as published
 PRESETS = {
     "open-llm-leaderboard-v1": (
         Task(task="arc_challenge", shots=25, metric="acc_norm"),
@@ -67,7 +67,7 @@ class Benchmark(Exact):
     """Tasks of lm-eval, from a folder."""
 
     suite: Literal["lm-eval"]
-    path: str = Field(description="a folder of task files (YAML, as lm-eval has them) and the data that these name")
+    path: str = Field(description="a folder of lm-eval task files (YAML) and the data files that they name")
     preset: Literal["", "open-llm-leaderboard-v1", "mmlu-pro", "mmlu-redux", "gpqa-diamond"] = ""
     tasks: tuple[Task, ...] = ()
     chat: bool = False
@@ -76,26 +76,30 @@ class Benchmark(Exact):
     def resolve(self, field: str) -> dict:
         folder, wanted = Path(self.path), (*PRESETS.get(self.preset, ()), *self.tasks)
         if not wanted:
-            raise BadInput(f"{field}.tasks: names no task, and no preset is chosen ({', '.join(PRESETS)})")
+            raise BadInput(f"{field}.tasks: is empty; name a task or choose a preset ({', '.join(PRESETS)})")
         if not folder.is_dir():
             raise BadInput(f"{field}.path: there is no folder {self.path!r}")
         known = {name for file in folder.rglob("*.yaml") for name in names_in(file)}
-        if missing := [one.task for one in wanted if one.task not in known]:
+        if missing := [task.task for task in wanted if task.task not in known]:
             raise BadInput(
                 f"{field}.path: {self.path!r} has no task {missing[0]!r}: copy its YAML from lm-eval's lm_eval/tasks there, and "
-                "let dataset_path and dataset_kwargs.data_files name files that lie beside it"
+                "set dataset_path and dataset_kwargs.data_files to files beside it"
             )
         files = {
-            one.relative_to(folder).as_posix(): file_digest(one) for one in sorted(folder.rglob("*")) if one.is_file()
+            file.relative_to(folder).as_posix(): file_digest(file)
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
         }
         how = TasksHow(path=str(folder.absolute()), batch_size=self.batch_size)
         return {"what": TasksIdentity(tasks=wanted, files=files, chat=self.chat), "how": how}
 
 
 def names_in(file: Path) -> list[str]:
-    """The task or group that a file defines. Its tags of other kinds (functions of lm-eval's) are passed over."""
-    found = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
-    return [found[key] for key in ("task", "group") if isinstance(found, dict) and isinstance(found.get(key), str)]
+    """The names of the task and group that a file defines. BaseLoader ignores lm-eval's own YAML tags, such as !function."""
+    content = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
+    return [
+        content[key] for key in ("task", "group") if isinstance(content, dict) and isinstance(content.get(key), str)
+    ]
 
 
 @stage("benchmark answers", version="1")
@@ -106,8 +110,8 @@ def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) ->
     job = {"model": str(run.model(model[0])), **what.model_dump(mode="json"), **how.model_dump(mode="json")}
     if not (python := settings().harness_python):
         raise BadInput(
-            "FUSE_HARNESS_PYTHON: benchmarks need lm-eval in an environment of its own (pip install 'lm-eval[hf]==0.4.13'); name "
-            "its Python there"
+            "FUSE_HARNESS_PYTHON: benchmarks need lm-eval in a separate environment (pip install 'lm-eval[hf]==0.4.13'); set "
+            "this variable to its Python"
         )
     program = "tasks.evaluation.benchmarks.lm_eval_program"
     run.keep(run.program(program, job, environment=other_environment(python)), "items.parquet")
@@ -115,7 +119,7 @@ def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) ->
 
 @stage("benchmark results", version="2")
 def compare_tasks(run: Run, what: Compared, how: How, items: Manifests) -> None:
-    given = [pd.read_parquet(run.file(made, "items.parquet")) for made in items]
-    tables = {name: rows.set_index(["task", "item"])["value"] for name, rows in zip(what.models, given, strict=True)}
+    scores = [pd.read_parquet(run.file(made, "items.parquet")) for made in items]
+    tables = {name: rows.set_index(["task", "item"])["value"] for name, rows in zip(what.models, scores, strict=True)}
     write_results(run, what, tables, measured, compared)
     run.count(items=int(np.mean([len(table) for table in tables.values()])))

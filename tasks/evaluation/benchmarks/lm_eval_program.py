@@ -1,4 +1,4 @@
-"""Program, in lm-eval's own environment: a model's score of every item of some tasks, as OUT/items.parquet."""
+"""Program, run in lm-eval's environment: scores a model on each item of some tasks; writes OUT/items.parquet."""
 
 from pathlib import Path
 
@@ -25,19 +25,19 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dict]:
-    found = lm_eval.simple_evaluate(
+    results = lm_eval.simple_evaluate(
         model=model,
         tasks=[wanted["task"]],
         num_fewshot=wanted["shots"],
         task_manager=tasks,
         apply_chat_template=chat,
         fewshot_as_multiturn=chat and wanted["shots"] > 0,
-        bootstrap_iters=0,  # the intervals are ours
+        bootstrap_iters=0,  # intervals are computed later, from the items
         log_samples=True,
     )
     return [
         {"task": wanted["task"], "item": f"{name}/{sample['doc_id']}", "value": value(sample, wanted)}
-        for name, samples in found["samples"].items()
+        for name, samples in results["samples"].items()
         for sample in samples
         if sample["filter"] == wanted["filter"]
     ]
@@ -46,7 +46,7 @@ def items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dic
 def value(sample: dict, wanted: dict) -> float:
     if wanted["metric"] not in sample["metrics"]:
         raise BadInput(
-            f"tasks.{wanted['task']}.metric: has no {wanted['metric']!r}, but {', '.join(sample['metrics'])}"
+            f"tasks.{wanted['task']}.metric: unknown metric {wanted['metric']!r}; known are {', '.join(sample['metrics'])}"
         )
     return float(sample[wanted["metric"]])
 

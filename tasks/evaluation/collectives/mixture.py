@@ -1,7 +1,7 @@
-"""Mixture of Agents (arXiv 2406.04692), one layer: a model reads what others answered, and answers itself.
+"""Mixture of Agents (arXiv 2406.04692), one layer: a model reads the other models' answers, then writes its answer.
 
-`put_together` leaves the prompts that it is asked, in the authors' words, and `asked.parquet`, whose prompt each one is;
-`adopt_answers` leaves its answers under the prompts that were meant.
+`put_together` writes the prompts with the answers in them (the authors' instruction) and `asked.parquet`, which maps them to
+the original prompts. `adopt_answers` writes the model's responses under the original prompts.
 """
 
 import pandas as pd
@@ -26,16 +26,17 @@ READ = (
 
 @stage("answers together", version="1")
 def put_together(run: Run, what: What, how: How, prompts: Manifests, responses: Manifests) -> None:
-    asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
-    said = [first_answers(run, made) for made in responses]
-    answers = pd.concat(said, axis=1, join="inner")  # what every member answered
-    asked = asked[asked["prompt_id"].isin(answers.index)].sort_values("prompt_id")
-    turns = [
+    originals = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
+    by_member = [first_answers(run, made) for made in responses]
+    answers = pd.concat(by_member, axis=1, join="inner")  # only prompts that all members answered
+    originals = originals[originals["prompt_id"].isin(answers.index)].sort_values("prompt_id")
+    dialogues = [
         with_answers(list(messages), list(answers.loc[prompt]))
-        for prompt, messages in zip(asked["prompt_id"], asked["messages"], strict=True)
+        for prompt, messages in zip(originals["prompt_id"], originals["messages"], strict=True)
     ]
-    table = pd.DataFrame({"prompt_id": [prompt_id(one) for one in turns], "messages": turns, "category": "mixture"})
-    pd.DataFrame({"prompt_id": list(asked["prompt_id"]), "asked_id": table["prompt_id"]}).to_parquet(
+    ids = [prompt_id(turns) for turns in dialogues]
+    table = pd.DataFrame({"prompt_id": ids, "messages": dialogues, "category": "mixture"})
+    pd.DataFrame({"prompt_id": list(originals["prompt_id"]), "asked_id": table["prompt_id"]}).to_parquet(
         run.folder / "asked.parquet", index=False
     )
     run.count(rows=len(table))
@@ -48,18 +49,18 @@ def first_answers(run: Run, made: Manifest) -> pd.Series:
 
 
 def with_answers(turns: Turns, answers: list[str]) -> Turns:
-    """The conversation, the answers being told by the system, after what it said before if it said anything."""
-    told = READ + "".join(f"\n{place}. {answer}" for place, answer in enumerate(answers, 1))
+    """Adds the answers to the system message, after its text if there is one."""
+    instruction = READ + "".join(f"\n{place}. {answer}" for place, answer in enumerate(answers, 1))
     if turns[0]["role"] == "system":
-        return [{"role": "system", "content": f"{turns[0]['content']}\n\n{told}"}, *turns[1:]]
-    return [{"role": "system", "content": told}, *turns]
+        return [{"role": "system", "content": f"{turns[0]['content']}\n\n{instruction}"}, *turns[1:]]
+    return [{"role": "system", "content": instruction}, *turns]
 
 
 @stage("mixture answers", version="1")
 def adopt_answers(run: Run, what: What, how: How, asked: Manifests, responses: Manifests) -> None:
-    meant = pd.read_parquet(run.file(asked[0], "asked.parquet"))
+    originals = pd.read_parquet(run.file(asked[0], "asked.parquet"))
     rows = pd.read_parquet(run.file(responses[0], "responses.parquet")).rename(columns={"prompt_id": "asked_id"})
-    rows = meant.merge(rows, on="asked_id", validate="one_to_one").sort_values("prompt_id")
+    rows = originals.merge(rows, on="asked_id", validate="one_to_one").sort_values("prompt_id")
     rows["content_id"] = [content_id(*pair) for pair in zip(rows["prompt_id"], rows["text"], strict=True)]
     run.count(rows=len(rows), tokens=int(rows["tokens"].sum()))
     write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")

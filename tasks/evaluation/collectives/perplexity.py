@@ -1,4 +1,4 @@
-"""Program: how surprised a model is by prompts, in nats per token; of a prompt's text alone, without chat template.
+"""Program: computes a model's surprise at prompts, in nats per token, on the plain text without chat template.
 
 JOB {model, rows, batch_size, threads}; writes OUT/perplexity.parquet.
 """
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from tasks.loading import load_model, load_tokenizer, pad
 from tasks.program import Progress, run
 
-LONGEST = 2048  # tokens that are looked at, from the beginning
+LONGEST = 2048  # longer prompts are cut to this number of tokens
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
@@ -20,27 +20,27 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer, model = load_tokenizer(job["model"]), load_model(AutoModelForCausalLM, job["model"]).eval().to(device)
     rows = pd.read_parquet(job["rows"])
-    asked = [tokenizer(text)["input_ids"][:LONGEST] for text in rows["text"]]
-    order = sorted(range(len(asked)), key=lambda place: len(asked[place]))
-    nats = [0.0] * len(asked)
+    prompts = [tokenizer(text)["input_ids"][:LONGEST] for text in rows["text"]]
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))  # less padding
+    nats = [0.0] * len(prompts)
     for start in range(0, len(order), job["batch_size"]):
         places = order[start : start + job["batch_size"]]
-        found = surprise(model, [asked[place] for place in places], tokenizer.pad_token_id)
-        for place, value in zip(places, found, strict=True):
+        values = surprise(model, [prompts[place] for place in places], tokenizer.pad_token_id)
+        for place, value in zip(places, values, strict=True):
             nats[place] = value
         progress(start + len(places), len(order), "prompts")
     rows[["prompt_id"]].assign(nats=nats).to_parquet(out / "perplexity.parquet", index=False)
-    return {"rows": len(rows), "tokens": sum(map(len, asked))}
+    return {"rows": len(rows), "tokens": sum(map(len, prompts))}
 
 
 @torch.inference_mode()
 def surprise(model: PreTrainedModel, rows: list[list[int]], pad_token: int | None) -> list[float]:
-    """Mean of -log p(token | those before it), the first token being given; infinite where there is but one."""
+    """Mean of -log p(token | earlier tokens) over all tokens but the first; infinite for a prompt of one token."""
     batch = {name: values.to(model.device) for name, values in pad(rows, pad_token, "right").items()}
     log_probs = model(**batch).logits[:, :-1].float().log_softmax(-1)
-    taken = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0] * batch["attention_mask"][:, 1:]
+    of_tokens = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0] * batch["attention_mask"][:, 1:]
     counts = batch["attention_mask"][:, 1:].sum(-1)
-    return torch.where(counts > 0, -taken.sum(-1) / counts.clamp(min=1), torch.inf).tolist()
+    return torch.where(counts > 0, -of_tokens.sum(-1) / counts.clamp(min=1), torch.inf).tolist()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a judge will cost, from counted tokens, and what it did cost, from the tokens that the endpoint counted."""
+"""The cost of a judge: projected from a tokenizer's counts, and spent according to the endpoint's counts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from infra.errors import BadInput
 
-AROUND_A_MESSAGE, BEFORE_A_REPLY = 4, 3  # tokens that a chat template adds
+TOKENS_PER_MESSAGE, TOKENS_PER_REPLY = 4, 3  # that a chat template adds
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,12 @@ class Cost:
 
 
 def project(bodies: list[dict], reply_tokens: float, how: dict) -> Cost:
-    """Prompts are counted with the judge's own tokenizer; replies are taken to be as long as they were before."""
+    """Counts the prompts with the judge's tokenizer and assumes `reply_tokens` for each reply."""
     if not how["tokenizer"]:
         if how["price_in"] or how["price_out"]:
-            raise BadInput("how.tokenizer: a judge with a price needs one (tokenizer.json), to say what it will cost")
+            raise BadInput(
+                "how.tokenizer: set the judge's tokenizer.json; it is needed to project the cost of a judge with a price"
+            )
         return Cost(0, 0, 0.0)
     if not Path(how["tokenizer"]).is_file():
         raise BadInput(f"how.tokenizer: there is no file {how['tokenizer']!r}")
@@ -31,8 +33,8 @@ def project(bodies: list[dict], reply_tokens: float, how: dict) -> Cost:
 
 
 def tokens_of(body: dict, counter: Tokenizer) -> int:
-    said = counter.encode_batch([turn["content"] for turn in body["messages"]], add_special_tokens=False)
-    return sum(len(one.ids) + AROUND_A_MESSAGE for one in said) + BEFORE_A_REPLY
+    messages = counter.encode_batch([turn["content"] for turn in body["messages"]], add_special_tokens=False)
+    return sum(len(message.ids) + TOKENS_PER_MESSAGE for message in messages) + TOKENS_PER_REPLY
 
 
 def spent(replies: Iterable[dict], how: dict) -> Cost:

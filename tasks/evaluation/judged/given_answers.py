@@ -1,7 +1,6 @@
-"""Answers that exist already, as a file: published outputs, with what a published judge preferred where that stands there.
+"""Answers from a file: published outputs, with the preference of a published judge where the file has it.
 
-A model whose outputs are known need not be sampled to be judged; and a judge whose verdicts on them are compared with
-published ones is calibrated.
+A model with published outputs can be judged without sampling it. Published preferences calibrate the judge.
 """
 
 import json
@@ -32,7 +31,7 @@ class GivenAt(How):
 
 
 class Outputs(Exact):
-    """A file of answers: rows with `instruction` and `output` (or `output_2`), and `preference` (1 to 2) where published."""
+    """A file of answers. Its rows have `instruction`, `output` (or `output_2`) and optionally `preference`, 1 to 2."""
 
     kind: Literal["outputs"]
     path: str
@@ -51,18 +50,18 @@ def take_answers(run: Run, what: GivenIdentity, how: GivenAt, suite: Manifests) 
     rows = json_lines(file) if file.suffix == ".jsonl" else json.loads(file.read_text(encoding="utf-8"))
     given = {row["instruction"]: row for row in rows}
     _, _, questions = read_suite(run, suite[0].what["suite"], suite[0])
-    missing = [one.question_id for one in questions.values() if one.turns[0] not in given]
+    missing = [question.question_id for question in questions.values() if question.turns[0] not in given]
     if missing:
         raise BadInput(
             f"{file}: {len(missing)} of {len(questions)} questions have no answer, the first is {missing[0]}"
         )
-    said, published = [], []
+    answers, published = [], []
     for name, question in questions.items():
         row, prompt = given[question.turns[0]], prompt_id(first_turn(question))
         text = row["output"] if "output" in row else row["output_2"]
-        said.append({"prompt_id": prompt, "sample_index": 0, "text": text, "content_id": content_id(prompt, text)})
+        answers.append({"prompt_id": prompt, "sample_index": 0, "text": text, "content_id": content_id(prompt, text)})
         published.append({"question_id": name, "preference": row.get("preference")})
-    table = pd.DataFrame(said).drop_duplicates("prompt_id").reindex(columns=RESPONSE.names)
+    table = pd.DataFrame(answers).drop_duplicates("prompt_id").reindex(columns=RESPONSE.names)
     table["engine"] = "given"
     write(run, table, RESPONSE, "responses.parquet")
     pd.DataFrame(published).astype({"preference": float}).to_parquet(run.folder / "published.parquet", index=False)

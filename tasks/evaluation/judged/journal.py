@@ -1,6 +1,6 @@
-"""An append-only file of replies that were paid for: written before anything else is done with them, read after a kill.
+"""An append-only file of paid replies. A reply is written here first, so that a kill loses no reply that was paid for.
 
-A line begins with the sha256 of what follows: one that was torn off, or has changed since, is no reply.
+Each line begins with the sha256 of its JSON. Incomplete or changed lines are ignored.
 """
 
 import errno
@@ -11,16 +11,16 @@ from pathlib import Path
 
 
 def read(file: Path) -> dict[str, dict]:
-    """Replies by request."""
+    """The replies by request."""
     if not file.exists():
         return {}
-    found = {}
+    replies = {}
     for line in file.read_bytes().split(b"\n"):
         digest, _, written = line.partition(b" ")
         if digest == digest_of(written):
             row = json.loads(written)
-            found.setdefault(row["request"], row)
-    return found
+            replies.setdefault(row["request"], row)
+    return replies
 
 
 def digest_of(written: bytes) -> bytes:
@@ -28,19 +28,19 @@ def digest_of(written: bytes) -> bytes:
 
 
 class Journal:
-    """Open for appending; whole lines in one write each, so that several writers do not mix them."""
+    """The file, open for appending. Each line is one write, so that lines of several writers do not mix."""
 
     def __init__(self, file: Path):
         file.parent.mkdir(parents=True, exist_ok=True)
         self.file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if torn(file):
+        if torn(file):  # the incomplete line of a killed writer must not damage the next line
             os.write(self.file, b"\n")
 
     def append(self, row: dict) -> None:
         written = json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
         line = digest_of(written) + b" " + written + b"\n"
         if os.write(self.file, line) < len(line):
-            raise OSError(errno.ENOSPC, "a reply that was paid for could not be written down whole")
+            raise OSError(errno.ENOSPC, "a paid reply could not be written completely to the journal")
 
     def __enter__(self) -> "Journal":
         return self

@@ -1,7 +1,7 @@
-"""Program: has a judge's endpoint answer what it was not asked before. Projects the cost first, and refuses above the limit.
+"""Program: sends the requests that the journal has no reply for to the judge's endpoint. Stops before the first request if
+the projected cost exceeds the limit.
 
-A reply is in the journal before anything else is done with it, and in a part of the pool seconds later: what a kill can
-cost is the requests in flight.
+Each reply is first written to the journal, and seconds later to a part of the pool. A kill loses only requests in flight.
 """
 
 import asyncio
@@ -22,37 +22,39 @@ from tasks.evaluation.judged.replies import REPLY, Told
 from tasks.program import Progress, run, write_json
 from tasks.rows.parts import write_part
 
-NEARLY_SURE = 1e-3  # servers round, so that a certainty may stand a little above 0
+HIGHEST_LOGPROB = 1e-3  # slightly above 0, because servers round
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
     rows, how = pq.read_table(job["rows"]).to_pylist(), job["how"]
-    paid = journal.read(Path(job["journal"]))
-    known = [paid[row["request"]] for row in rows if row["request"] in paid]
-    asked = [(row["request"], json.loads(row["body"])) for row in rows if row["request"] not in paid]
+    stored = journal.read(Path(job["journal"]))
+    known = [stored[row["request"]] for row in rows if row["request"] in stored]
+    requests = [(row["request"], json.loads(row["body"])) for row in rows if row["request"] not in stored]
     if known:
         write_part(known, REPLY, out / "part-known.parquet")
-    if asked and how["replay"]:
-        raise BadInput(f"how.replay: {len(asked)} of {len(rows)} judgements were never made, and replay makes no call")
-    projected = project([body for _, body in asked], job["reply_tokens"], how)
-    refuse(projected, how, len(asked))
-    told = Told(out, progress, known=len(known), total=len(rows))
+    if requests and how["replay"]:
+        raise BadInput(
+            f"how.replay: {len(requests)} of {len(rows)} judgements are not stored, and replay makes no requests"
+        )
+    projected = project([body for _, body in requests], job["reply_tokens"], how)
+    refuse(projected, how, len(requests))
+    log = Told(out, progress, known=len(known), total=len(rows))
     started = time.monotonic()
-    with journal.Journal(Path(job["journal"])) as paid_for:
-        asyncio.run(listen(told, endpoint(how), asked, paid_for, how))
-    write_json(out / "unanswered.json", told.unanswered)
-    cost = spent(told.replies, how)
+    with journal.Journal(Path(job["journal"])) as journal_file:
+        asyncio.run(listen(log, endpoint(how), requests, journal_file, how))
+    write_json(out / "unanswered.json", log.unanswered)
+    cost = spent(log.replies, how)
     return {
-        "asked": len(asked),
-        "answered": len(told.replies),
-        "unanswered": len(told.unanswered),
+        "asked": len(requests),
+        "answered": len(log.replies),
+        "unanswered": len(log.unanswered),
         "from_journal": len(known),
         "projected_prompt_tokens": projected.prompt_tokens,
         "prompt_tokens": cost.prompt_tokens,
         "completion_tokens": cost.completion_tokens,
         "projected_dollars": round(projected.dollars, 4),
         "dollars": round(cost.dollars, 4),
-        "requests_per_second": round(len(told.replies) / max(time.monotonic() - started, 1e-9), 1),
+        "requests_per_second": round(len(log.replies) / max(time.monotonic() - started, 1e-9), 1),
     }
 
 
@@ -61,7 +63,7 @@ def endpoint(how: dict) -> Endpoint:
 
 
 def readable(reply: dict) -> bool:
-    """A completion of which everything can be read that is kept; raises where it cannot, and is asked for again."""
+    """True if all fields that are kept can be read. Otherwise raises an error, and the client asks again."""
     return completion(reply) and bool(reply_row("", reply))
 
 
@@ -73,19 +75,19 @@ def refuse(projected: Cost, how: dict, requests: int) -> None:
         )
 
 
-async def listen(told: Told, where: Endpoint, asked: list, paid_for: journal.Journal, how: dict) -> None:
-    """Asks until the limit is spent; what is under way then is paid for too, and heard."""
-    within = itertools.takewhile(lambda _: not told.enough, asked)
-    async for request, reply in ask_all(where, within):
+async def listen(log: Told, judge: Endpoint, requests: list, journal_file: journal.Journal, how: dict) -> None:
+    """Sends requests until the limit is spent. Requests in flight at that moment are paid too, so their replies are kept."""
+    within_limit = itertools.takewhile(lambda _: not log.stop_reason, requests)
+    async for request, reply in ask_all(judge, within_limit):
         if isinstance(reply, Unanswered):
-            told.unanswered[request] = str(reply)
+            log.unanswered[request] = str(reply)
             continue
         row = reply_row(request, reply)
-        paid_for.append(row)
-        told.hear(row, how)
-    told.flush()
-    if told.enough:
-        raise BadInput(f"{told.enough}; replies are kept")
+        journal_file.append(row)
+        log.record(row, how)
+    log.flush()
+    if log.stop_reason:
+        raise BadInput(f"{log.stop_reason}; all replies so far are kept")
 
 
 def reply_row(request: str, reply: dict) -> dict:
@@ -94,22 +96,22 @@ def reply_row(request: str, reply: dict) -> dict:
     kept = {
         "content": text_of(choice),
         "finish_reason": choice.get("finish_reason"),
-        "top_logprobs": [chance(one) for one in tokens[0].get("top_logprobs") or ()],
+        "top_logprobs": [chance(entry) for entry in tokens[0].get("top_logprobs") or ()],
         "model": reply.get("model"),
     }
     return {
         "request": request,
-        "reply": json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"),  # half a character
+        "reply": json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"),  # no lone surrogates
         "prompt_tokens": tokens_of(reply, "prompt_tokens"),
         "completion_tokens": tokens_of(reply, "completion_tokens"),
     }
 
 
-def chance(one: dict) -> dict:
-    """A token and its log-probability; what is no probability, or no number, is no reply."""
-    if not (found := float(one["logprob"])) < NEARLY_SURE:
-        raise ValueError(f"{found} is no log-probability")
-    return {"token": str(one["token"]), "logprob": found}
+def chance(entry: dict) -> dict:
+    """A token and its log-probability. Raises an error if the value is not a log-probability."""
+    if not (logprob := float(entry["logprob"])) < HIGHEST_LOGPROB:
+        raise ValueError(f"{logprob} is not a log-probability")
+    return {"token": str(entry["token"]), "logprob": logprob}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Judging: leaves `judgements.parquet`, a judge's raw reply to every game of a suite, and `answers.parquet`, what it judged.
+"""Judging: writes `judgements.parquet`, a judge's raw reply to each game of a suite, and `answers.parquet`, the judged answers.
 
-Every game has a row: judged, flagged (the answer is degenerate, nobody was asked, it has lost) or unanswered (and why).
+Each game has one row with a status: judged, flagged (the answer is degenerate and loses without a request) or unanswered
+(with the reason).
 """
 
 import hashlib
@@ -22,32 +23,32 @@ from tasks.rows import pool
 from tasks.stage import Addressed, What, stage
 
 Manifests = tuple[Manifest, ...]
-ENOUGH_REPLIES = 30  # from which on a judge's own replies say how long they are
+ENOUGH_REPLIES = 30  # to estimate the length of a judge's replies from its own
 
 
 class Judging(What):
-    """Who judges, and what is asked of it beyond the suite's own rules."""
+    """The judge, and settings that the suite leaves open."""
 
     suite: str
-    model: str = Field(min_length=1, description="as the endpoint calls it; it stands beside every number")
-    revision: str = Field("", description="what else pins the judge: a snapshot, a commit")
-    both_orders: bool = Field(False, description="ask in both positions where the suite asks in one")
-    unanswered: float = Field(0.01, ge=0, le=1, description="share of games that may stay without reply")
+    model: str = Field(min_length=1, description="the judge's name at its endpoint; shown beside each number")
+    revision: str = Field("", description="a snapshot or commit that pins the judge")
+    both_orders: bool = Field(False, description="ask in both orders where the suite asks in one")
+    unanswered: float = Field(0.01, ge=0, le=1, description="largest allowed share of games without reply")
 
 
 class JudgingHow(Asking):
-    """Where the judge is, how fast it is asked, and what may be spent."""
+    """The judge's endpoint, its rate limits and the budget."""
 
     url: Address = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
     price_in: float = Field(0.0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(0.0, ge=0, description="dollars per million reply tokens")
-    limit: float = Field(10.0, ge=0, description="dollars that one suite of one model may cost")
-    tokenizer: str = Field("", description="the judge's tokenizer.json, by which the cost is projected")
-    replay: bool = Field(False, description="make no call: use what was judged before, fail on the first gap")
+    limit: float = Field(10.0, ge=0, description="budget in dollars for one suite and one model")
+    tokenizer: str = Field("", description="the judge's tokenizer.json, for the projected cost")
+    replay: bool = Field(False, description="send no requests: use stored replies, fail if one is missing")
 
 
 def same_rows(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """A judge's replies are one pool for all suites and models: a request says the rest."""
+    """All suites and models share one pool of a judge's replies; the request identifies a reply within it."""
     return {"model": what.model, "revision": what.revision}
 
 
@@ -56,7 +57,7 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
     answers = answers_of(run, what.suite, suite[0], responses)
     games = games_of(run, what, suite[0], answers)
     wanted = games.dropna(subset="request").drop_duplicates("request")
-    replies, unanswered = replies_to(run, how, wanted, SUITES[what.suite].REPLY_TOKENS)
+    replies, unanswered = replies_to(run, how, wanted, SUITES[what.suite].reply_tokens)
     judged = games.merge(replies, on="request", how="left")
     judged["status"] = judged["status"].where(judged["status"] == "flagged", "judged")
     missing = judged["request"].notna() & judged["reply"].isna()
@@ -72,14 +73,14 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
 
 
 def games_of(run: Run, what: Judging, suite: Manifest, answers: Answers) -> pd.DataFrame:
-    """A row per game, with the request in the words that the judge gets; none where the answer is degenerate."""
-    module, folder, questions = read_suite(run, what.suite, suite)
-    template, bad = module.template(folder), flags(answers)
+    """A row per game, with the request to the judge. A game about a degenerate answer has no request."""
+    rules, folder, questions = read_suite(run, what.suite, suite)
+    judge_prompt, degenerate = rules.read_judge_prompt(folder), flags(answers)
     rows = []
     for question_id, question in questions.items():
-        for game in module.games(template, question, answers[question_id], what.both_orders):
-            reason = bad.get(question_id)
-            body = {"model": what.model, "messages": list(game.messages), **module.PARAMETERS}
+        for game in rules.make_games(judge_prompt, question, answers[question_id], what.both_orders):
+            reason = degenerate.get(question_id)
+            body = {"model": what.model, "messages": list(game.messages), **rules.parameters}
             rows.append(
                 {
                     "question_id": question_id,
@@ -101,7 +102,7 @@ def request_id(body: dict, revision: str) -> str:
 def replies_to(
     run: Run, how: JudgingHow, wanted: pd.DataFrame, usual_tokens: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All replies of the judge to these requests, those that the pool lacks being asked for; and why any is missing."""
+    """The judge's replies to these requests, and the reason for each missing one. Asks only for replies that the pool lacks."""
     held = pool.read(run, run.step.pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
     run.count(replies_found=len(wanted) - len(missing))
@@ -125,6 +126,6 @@ def replies_to(
 
 
 def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, usual: float) -> float:
-    """How long a reply is: of this judge's own to the same games where there are enough, else as usual."""
+    """Estimated length of a reply: the mean of the judge's stored replies if there are enough, else `usual`."""
     known = held[held["request"].isin(wanted["request"])]
     return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else usual

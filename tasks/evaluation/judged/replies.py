@@ -1,4 +1,4 @@
-"""What a judge's endpoint has said so far, in parts of the pool seconds later, and whether it may be asked any more."""
+"""Records a judge's replies, writes them to parts of the pool, and stops the requests when the limit is spent."""
 
 import time
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ PART_ROWS, PART_SECONDS = 500, 5.0
 
 @dataclass
 class Told:
-    """What the endpoint has said so far."""
+    """The replies so far and their cost."""
 
     out: Path
     progress: Progress
@@ -32,27 +32,29 @@ class Told:
     replies: list[dict] = field(default_factory=list)
     unanswered: dict[str, str] = field(default_factory=dict)
     dollars: float = 0.0
-    enough: str = ""  # why nothing more may be asked, once it may not
-    written: int = 0
-    last: float = field(default_factory=time.monotonic)
+    stop_reason: str = ""  # why no further request may be sent; empty while requests are allowed
+    written: int = 0  # replies in parts
+    last_write: float = field(default_factory=time.monotonic)
 
-    def over(self, how: dict) -> str:
-        """Whether the last reply has ended it: the limit is spent, or nobody knows what is."""
+    def find_stop_reason(self, how: dict) -> str:
+        """Why the last reply ends the requests: the limit is spent, or the endpoint does not count tokens."""
         if self.dollars > how["limit"]:
             return f"how.limit: ${self.dollars:,.2f} are spent, the limit is ${how['limit']:,.2f}"
         if (how["price_in"] or how["price_out"]) and not self.replies[-1]["prompt_tokens"]:
-            return f"{how['url']}: does not say how many tokens it has used, and how.limit cannot be kept (prices of 0: none)"
+            return (
+                f"{how['url']}: does not return token counts, so how.limit cannot be kept; set prices of 0 for no limit"
+            )
         return ""
 
-    def hear(self, row: dict, how: dict) -> None:
+    def record(self, row: dict, how: dict) -> None:
         self.replies.append(row)
         self.dollars += spent([row], how).dollars
-        self.enough = self.enough or self.over(how)
+        self.stop_reason = self.stop_reason or self.find_stop_reason(how)
         self.progress(self.known + len(self.replies), self.total, "judgements")
-        if len(self.replies) - self.written >= PART_ROWS or time.monotonic() - self.last > PART_SECONDS:
+        if len(self.replies) - self.written >= PART_ROWS or time.monotonic() - self.last_write > PART_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         if fresh := self.replies[self.written :]:
             write_part(fresh, REPLY, self.out / f"part-{self.written:09d}.parquet")
-        self.written, self.last = len(self.replies), time.monotonic()
+        self.written, self.last_write = len(self.replies), time.monotonic()

@@ -1,6 +1,6 @@
-"""Measuring a suite: leaves `results.json`, every model's numbers with intervals and what they stand on, and differences.
+"""Measuring a judged suite: writes `results.json` with each model's metrics, intervals and counts, and the differences.
 
-Every number bears its judge (`LC@judge`): numbers of two judges are not comparable.
+Each column names its judge (`LC@judge`), because numbers of two judges are not comparable.
 """
 
 from pydantic import Field
@@ -16,8 +16,8 @@ Manifests = tuple[Manifest, ...]
 
 class Measuring(What):
     suite: SuiteName
-    judge: str = Field(description="the judge's name, as it stands beside the numbers")
-    models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
+    judge: str = Field(description="the judge's name, shown beside the numbers")
+    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
     published: tuple[str, ...] = Field((), description="models whose answers came with published preferences")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
@@ -31,7 +31,7 @@ def measure_suite(
         "tasks.evaluation.judged.results_program",
         {
             "what": what.model_dump(mode="json"),
-            "folder": str(run.fetch(suite[0], list(SUITES[what.suite].FILES))),
+            "folder": str(run.fetch(suite[0], list(SUITES[what.suite].files))),
             "judged": [str(run.file(made, "judgements.parquet")) for made in judgements],
             "published": {
                 name: str(run.file(made, "published.parquet"))

@@ -1,4 +1,4 @@
-"""Program: a suite's numbers from judgements: parsed replies, intervals by bootstrap over questions, paired differences."""
+"""Program: computes a suite's metrics from judgements, with bootstrap intervals over questions and paired differences."""
 
 import json
 from pathlib import Path
@@ -17,60 +17,60 @@ EXAMPLES = 6
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
     what = job["what"]
-    sheets = {name: sheet(job, place) for place, name in enumerate(what["models"])}
+    sheets = {name: read_answer_sheet(job, place) for place, name in enumerate(what["models"])}
     measured = []
-    for place, (name, one) in enumerate(sheets.items()):
-        refuse_silence(name, one, what)
-        measured += results(name, one, what)
+    for place, (name, sheet) in enumerate(sheets.items()):
+        refuse_silence(name, sheet, what)
+        measured += results(name, sheet, what)
         progress(place + 1, len(sheets), "models")
-    found = {
+    report = {
         "suite": what["suite"],
         "judge": what["judge"],
         "confidence": what["confidence"],
         "results": measured,
-        "counts": {name: counts(one) for name, one in sheets.items()},
+        "counts": {name: counts(sheet) for name, sheet in sheets.items()},
         "differences": differences(sheets, what),
         "examples": examples(sheets),
         "calibration": calibration(sheets, job["published"]),
     }
-    (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
-    return {"rows": len(measured), "missing": sum(one["missing"] for one in found["counts"].values())}
+    (out / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
+    return {"rows": len(measured), "missing": sum(totals["missing"] for totals in report["counts"].values())}
 
 
-def sheet(job: dict, place: int) -> Sheet:
+def read_answer_sheet(job: dict, place: int) -> Sheet:
     suite, folder = job["what"]["suite"], Path(job["folder"])
     answers = pd.read_parquet(job["answers"][place])
     return Sheet(
         suite,
         folder,
-        {one.question_id: one for one in SUITES[suite].questions(folder)},
+        {question.question_id: question for question in SUITES[suite].read_questions(folder)},
         {name: tuple(turns) for name, turns in zip(answers["question_id"], answers["turns"], strict=True)},
         parsed(pd.read_parquet(job["judged"][place]), suite),
     )
 
 
-def refuse_silence(name: str, one: Sheet, what: dict) -> None:
-    """Nothing can be said where the judge has said nothing: it writes no verdicts, or no log-probabilities."""
-    if not one.judged_games():
-        heard = [reply for reply in one.judged["reply"] if isinstance(reply, str)]
-        first = f", the first is {heard[0]:.200}" if heard else ""
+def refuse_silence(name: str, sheet: Sheet, what: dict) -> None:
+    """Raises BadInput if no reply has a verdict: the judge wrote none, or its endpoint returns no log-probabilities."""
+    if not sheet.judged_games():
+        replies = [reply for reply in sheet.judged["reply"] if isinstance(reply, str)]
+        first = f", the first is {replies[0]:.200}" if replies else ""
         raise BadInput(
-            f"{what['suite']}: {what['judge']} gave no verdict on {name}; {len(heard)} replies of {len(one.judged)} games were "
-            f"read{first}"
+            f"{what['suite']}: {what['judge']} gave no verdict on {name}; {len(replies)} replies to {len(sheet.judged)} games "
+            f"were read{first}"
         )
 
 
-def results(name: str, one: Sheet, what: dict) -> list[dict]:
-    full = 10 if what["suite"] in ("mt-bench", "align-bench") else 100
+def results(name: str, sheet: Sheet, what: dict) -> list[dict]:
+    full_marks = SUITES[what["suite"]].full_marks
     return [
         {
             "model": name,
             "metric": metric,
             "column": column(metric, what),
-            "full_marks": None if metric == "length" else full,
-            **rate(found, what["confidence"]),
+            "full_marks": None if metric == "length" else full_marks,
+            **rate(measured, what["confidence"]),
         }
-        for metric, found in metrics(one, sorted(one.judged_questions()), what["seed"]).items()
+        for metric, measured in metrics(sheet, sorted(sheet.judged_questions()), what["seed"]).items()
     ]
 
 
@@ -79,27 +79,29 @@ def column(metric: str, what: dict) -> str:
 
 
 def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
-    """Of every model to the first; Holm's correction is over all that the suite claims."""
+    """The gain of each other model over the first. Holm's correction covers all metrics of the suite, except the length."""
     first, *others = sheets
-    found = [
+    changes = [
         {"from": first, "to": name, **change, "column": column(change["metric"], what)}
         for name in others
         for change in difference(sheets[first], sheets[name], what["confidence"], what["seed"])
     ]
-    say_over_family([change for change in found if change["metric"] != "length"], what["confidence"])
-    return found
+    say_over_family([change for change in changes if change["metric"] != "length"], what["confidence"])
+    return changes
 
 
 def examples(sheets: dict[str, Sheet]) -> list[dict]:
-    """The first questions by id, so that nobody chose them, with every model's last answer and what was said of it."""
+    """The first questions by id (not chosen by hand), with each model's last answer and its verdicts."""
     first = next(iter(sheets.values()))
-    said = {name: one.judged.groupby("question_id")["verdict"].agg(list).to_dict() for name, one in sheets.items()}
+    verdicts = {
+        name: sheet.judged.groupby("question_id")["verdict"].agg(list).to_dict() for name, sheet in sheets.items()
+    }
     return [
         {
             "prompt": first.questions[question].turns[-1],
             "answers": [
-                {"model": name, "text": one.answers[question][-1], "verdicts": said[name][question]}
-                for name, one in sheets.items()
+                {"model": name, "text": sheet.answers[question][-1], "verdicts": verdicts[name][question]}
+                for name, sheet in sheets.items()
             ],
         }
         for question in sorted(first.questions)[:EXAMPLES]
@@ -107,14 +109,14 @@ def examples(sheets: dict[str, Sheet]) -> list[dict]:
 
 
 def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict | None:
-    """This judge against the published one, on the same answers; of suites whose verdicts are preferences."""
-    read = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
-    published = {name: known for name, preferences in read.items() if len(known := preferences.dropna())}
-    if not published:  # outputs may come without
+    """Compares this judge with the published one on the same answers, for suites whose verdicts are preferences."""
+    tables = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
+    published = {name: known for name, preferences in tables.items() if len(known := preferences.dropna())}
+    if not published:  # files of outputs may have no preferences
         return None
     judged = {name: sheets[name].judged.dropna(subset="verdict") for name in published}
-    mine = {name: rows.groupby("question_id")["verdict"].mean() for name, rows in judged.items()}
-    return of_models(mine, published)
+    preferences = {name: rows.groupby("question_id")["verdict"].mean() for name, rows in judged.items()}
+    return of_models(preferences, published)
 
 
 if __name__ == "__main__":

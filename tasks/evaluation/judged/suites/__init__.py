@@ -1,12 +1,14 @@
-"""The suites by name; each is a module of pure functions."""
+"""The judged suites by name."""
 
-from types import ModuleType
+from tasks.evaluation.judged.suites.align_bench import AlignBench
+from tasks.evaluation.judged.suites.alpaca_eval import AlpacaEval
+from tasks.evaluation.judged.suites.arena_hard import ArenaHard
+from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
+from tasks.evaluation.judged.suites.mt_bench import MTBench
 
-from tasks.evaluation.judged.suites import align_bench, alpaca_eval, arena_hard, mt_bench
-
-SUITES: dict[str, ModuleType] = {
-    "alpaca-eval": alpaca_eval,
-    "arena-hard": arena_hard,
-    "mt-bench": mt_bench,
-    "align-bench": align_bench,
+SUITES: dict[str, JudgedSuite] = {
+    "alpaca-eval": AlpacaEval(),
+    "arena-hard": ArenaHard(),
+    "mt-bench": MTBench(),
+    "align-bench": AlignBench(),
 }

@@ -1,4 +1,4 @@
-"""What all suites share: their files as the authors publish them, questions, and what a judge is shown (a game)."""
+"""Shared by all judged suites: published files, questions, and games. A game is one request to the judge."""
 
 import json
 import re
@@ -20,7 +20,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Game:
-    """One thing that the judge is asked: about a question, in a position or turn (its name), in these words."""
+    """One request to the judge about a question. The name is the position of the answers, or the turn."""
 
     question_id: str
     name: str
@@ -32,7 +32,7 @@ def json_lines(file: Path) -> list[dict]:
 
 
 def answers_by_question(file: Path) -> dict[str, tuple[str, ...]]:
-    """Answers as FastChat and Arena-Hard publish them, a turn being text or {"content": text}."""
+    """Answers in the format of FastChat and Arena-Hard: a turn is text or {"content": text}."""
     return {
         str(row["question_id"]): tuple(
             turn["content"] if isinstance(turn, dict) else turn for turn in row["choices"][0]["turns"]
@@ -42,11 +42,11 @@ def answers_by_question(file: Path) -> dict[str, tuple[str, ...]]:
 
 
 def filled(template: str, **values: str) -> str:
-    """The template's {fields} in one pass: what an answer says is never taken for a field."""
+    """Replaces the template's {fields} in one pass, so that a {field} in an answer's text is not replaced."""
     names = "|".join(map(re.escape, values))
     return re.sub(f"{{({names})}}", lambda found: values[found[1]], template)
 
 
 def asked(system: str, user: str) -> tuple[dict[str, str], ...]:
-    said = ({"role": "system", "content": system}, {"role": "user", "content": user})
-    return said if system else said[1:]
+    messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
+    return messages if system else messages[1:]

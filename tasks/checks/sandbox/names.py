@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 ALWAYS = {
     *dir(builtins),
+    "exit",
+    "quit",
     "__name__",
     "__file__",
     "__doc__",

@@ -45,8 +45,8 @@ class Trace:
 
 
 class Rewriter(ast.NodeTransformer):
-    """`names` are those that the response defines. The rewritten tests call `_mark`, `_watch`, `_held`, `_broke`, `_alone` and
-    `_zip`, which the examiner gives them."""
+    """`names` are those that the response defines. The rewritten tests call `_mark`, `_watch`, `_held`, `_broke`, `_alone`,
+    `_caught` and `_zip`, which the examiner gives them."""
 
     def __init__(self, tests: ast.Module, names: set[str]):
         self.theirs = find_names_of_response(tests, names)
@@ -117,6 +117,8 @@ class Rewriter(ast.NodeTransformer):
         node.body = self.rewrite_block(node.body, "try", construct)
         for handler in node.handlers:
             handler.body = self.rewrite_block(handler.body, "handler", construct)
+            if handler.type and self.depends(handler.type):
+                handler.type = ast.Call(ast.Name("_caught", ast.Load()), [handler.type], [])
         node.orelse = self.rewrite_block(node.orelse, "unless raised", construct)
         node.finalbody = self.rewrite_block(node.finalbody, "try", construct)
         return node

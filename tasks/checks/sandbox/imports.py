@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import stat
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,7 +39,7 @@ def prepare(readable: list[str]) -> None:
 def find_modules(readable: list[str]) -> Iterator[str]:
     library = sysconfig.get_path("stdlib")
     yield library
-    for path in (one for one in readable if one.startswith(library)):
+    for path in (one for one in readable if one.startswith(library) or one in sys.path):
         yield path
         for folder, below, files in os.walk(path):
             below[:] = [name for name in below if name not in ("test", "__pycache__")]  # "test": Python's own tests
