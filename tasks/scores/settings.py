@@ -54,7 +54,10 @@ READS = {"endpoint": "served", "program": "program"}  # the kind of model that a
 
 
 class ScoringHow(Asking):
-    batch_size: int = Field(64, gt=0, le=65_536)
+    batch_size: int = Field(64, gt=0, le=65_536, description="responses at once, at most")
+    batch_tokens: int = Field(
+        65_536, gt=0, description="tokens at once, at most, padding included; a response is never cut"
+    )
     batches_per_part: int = Field(8, gt=0)
     layout: Literal["shared-prompt", "padded"] = Field(
         "shared-prompt", description="a prompt computed once for its responses, or with each of them; the scores agree"

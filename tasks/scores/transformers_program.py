@@ -20,7 +20,7 @@ SORTED = 4  # batches whose rows are sorted by length together
 def score(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, how = job["what"], job["how"]
-    scorer = Scorer(job["model"], what, how["batch_size"])
+    scorer = Scorer(job["model"], what, how["batch_size"], how["batch_tokens"])
     rows = pq.read_table(job["rows"]).to_pylist()
     scorer.choose_layout(rows, how["layout"])
     together = min(SORTED, how["batches_per_part"])
@@ -29,7 +29,7 @@ def score(job: dict, out: Path, progress: Progress) -> dict:
         "batches_per_part": math.ceil(how["batches_per_part"] / together),
     }
     tokens = write_in_parts(rows, batches, SCORE, out, progress, scorer.score)
-    return {"tokens_made": tokens, "layout": scorer.layout, "read_apart": scorer.apart}
+    return {"tokens_made": tokens, "layout": scorer.layout, "read_apart": scorer.apart, "batches_halved": scorer.halved}
 
 
 if __name__ == "__main__":

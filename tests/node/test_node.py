@@ -84,7 +84,8 @@ def overtaken(records: list[dict]) -> list[str]:
     for big in {(one["what"], one["start"]): one for one in records if one["together"] == GPUS}.values():
         others = [one for one in records if one["start"] != big["start"]]
         before = [one for one in others if one["start"] < big["queued"] or rank(one) <= rank(big)]
-        ends = [one["end"] for one in before if one["start"] < big["start"]]
+        # of one that was killed the end could not be foreseen
+        ends = [max(one["end"], one["start"] + one["seconds"]) for one in before if one["start"] < big["start"]]
         after = [one for one in others if one not in before and one["start"] < big["start"]]
         slower = max(
             (one["end"] - one["start"] - one["seconds"] for one in after), default=0
