@@ -13,7 +13,7 @@ from tasks.checks.sandbox.outside import Limits, Sandbox, end
 from tasks.checks.sandbox.waiting import readable
 from tasks.checks.verdicts import Verdict, close, read_verdict
 
-MOST_OUTPUT = 1 << 24  # bytes of one case
+MOST_MORE = 1 << 16  # bytes that a case may write beyond twice what is expected
 COMPARING = Limits(seconds=30, memory_megabytes=1024)
 
 
@@ -22,19 +22,20 @@ def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> V
     limits = Limits(cases.seconds or limits.seconds, cases.memory_megabytes or limits.memory_megabytes)
     written: list[str] = []
     problem = ""
-    for case in cases.inputs:
-        output, problem, late = run_case(sandbox, text, case, limits)
+    for case, expected in zip(cases.inputs, cases.outputs, strict=True):
+        most = 2 * len(expected.encode()) + MOST_MORE
+        output, problem, late = run_case(sandbox, text, case, limits, most)
         if late:
             return Verdict("timeout", len(written), len(cases.inputs), f"case {len(written) + 1} was not done in time")
         written.append(output)
-        if problem or len(output) >= MOST_OUTPUT:
+        if problem or len(output.encode()) >= most:
             break
     job = {"rule": cases.rule, "expected": cases.outputs, "written": written, "problem": problem}
     verdict = compare(sandbox, job)
     return replace(verdict, total=len(cases.inputs))
 
 
-def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits) -> tuple[str, str, bool]:
+def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits, most: int) -> tuple[str, str, bool]:
     """What the script wrote, what it raised, and whether it was still running when its time was over."""
     given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(text)]
     out, writes = os.pipe()
@@ -44,7 +45,7 @@ def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits) -> tuple[st
         process = sandbox.start("script", limits, [given[0], writes, given[1], says])
         close([*given, writes, says])
         given.clear()
-        output, late = read_all(out, MOST_OUTPUT, time.monotonic() + limits.seconds)
+        output, late = read_all(out, most, time.monotonic() + limits.seconds)
         problem, _ = read_all(why, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
         return output.decode(errors="replace"), problem.decode(errors="replace"), late
     finally:

@@ -79,4 +79,7 @@ def read_verdict(heard: int, seconds: float) -> Verdict:
     if not said:
         ended_by_its_timer = time.monotonic() - started >= seconds
         return too_late if ended_by_its_timer else Verdict("error", reason="the tests ended without a verdict")
-    return Verdict(**json.loads(said))
+    try:
+        return Verdict(**json.loads(said))
+    except (ValueError, TypeError):
+        return Verdict("error", reason="the tests ended with words that are no verdict")

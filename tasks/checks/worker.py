@@ -36,7 +36,7 @@ class Worker:
     def start(self) -> None:
         code = START.format(root=str(ROOT), module=self.module)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-I", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

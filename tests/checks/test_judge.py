@@ -372,6 +372,14 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         10,
         "",
     ),
+    "tests that print what the response gave": (
+        "def f(x): return 'x' * 100_000",
+        Suite("print(f(1))\nimport os, sys\nsys.stdout.flush()\nassert len(f(1)) == 100_000"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
     "types": (
         "def f(values, kind): return [one for one in values if type(one) is not kind] or kind",
         Suite("assert f([4, 7.7], int) == [7.7]\nassert f([4], int) is int"),
