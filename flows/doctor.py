@@ -12,27 +12,27 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.config.recipe import Recipe
-from flows.workspace import Place
+from flows.workspace import Workspace
 from infra import hub
 from infra.errors import BadInput
 from infra.gpus import find_gpus
 from tasks.doctor.findings import Finding
-from tasks.execution import ensure
-from tasks.models.stage import Folder, Hub
-from tasks.responses.engines import Endpoint
+from tasks.execution import ensure_artifact
+from tasks.models.stage import HubModel, ModelFolder
+from tasks.responses.engines import EndpointEngine
 from tasks.scores.settings import Reading, SequenceClassifier
 from tasks.stage import Step, lineage
 
 NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 
-def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
+def examine_models(recipe: Recipe, last: Step, place: Workspace) -> list[Finding]:
     """All findings about the recipe's trainings and models; an empty list if there is no model to check."""
-    models = [model | {"folder": str(folder)} for model, folder in models_of(recipe)]
-    found = [*lacking(recipe), *asking_too_much(last)]
+    models = [model | {"folder": str(folder)} for model, folder in list_examined_models(recipe)]
+    found = [*find_missing_packages(recipe), *asking_too_much(last)]
     if not models:
         return found
-    chosen = ensure(prompts_of(last), place.store, place.launcher)
+    chosen = ensure_artifact(find_prompt_step(last), place.store, place.launcher)
     prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
@@ -42,7 +42,7 @@ def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
         shutil.rmtree(out, ignore_errors=True)
 
 
-def lacking(recipe: Recipe) -> list[Finding]:
+def find_missing_packages(recipe: Recipe) -> list[Finding]:
     """Missing packages that would make a training fail here, late in the run. Stages on a work pool are not checked: only
     its workers know their packages."""
     found = []
@@ -63,7 +63,7 @@ def asking_too_much(last: Step) -> list[Finding]:
     return [Finding(step.label, "gpus", True, text.format(step.gpus, available)) for step in too_wide]
 
 
-def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
+def list_examined_models(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
     longest = min(recipe.sft.max_length, recipe.wrpo.max_length)
     models = [("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})]
     for source in recipe.sources:
@@ -76,21 +76,23 @@ def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
         models.append((name, reward.model, lengths))
     for name, model, lengths in models:
         engine = recipe.how.engine(name)
-        if isinstance(model, Folder | Hub) and not (isinstance(engine, Endpoint) and engine.speaks == "chat"):
-            facts = {"name": name, "origin": origin(model), "answers": "max_new_tokens" in lengths}
+        if isinstance(model, ModelFolder | HubModel) and not (
+            isinstance(engine, EndpointEngine) and engine.speaks == "chat"
+        ):
+            facts = {"name": name, "origin": describe_origin(model), "answers": "max_new_tokens" in lengths}
             facts["classifies"] = name in rewards and isinstance(rewards[name].scoring, SequenceClassifier)
             yield facts | NO_LENGTHS | lengths, files_of(model)
 
 
-def files_of(model: Folder | Hub) -> Path:
-    return hub.local_copy(model.id, model.revision, weights=False) if isinstance(model, Hub) else Path(model.path)
+def files_of(model: ModelFolder | HubModel) -> Path:
+    return hub.local_copy(model.id, model.revision, weights=False) if isinstance(model, HubModel) else Path(model.path)
 
 
-def origin(model: Folder | Hub) -> str:
-    return f"{model.id} at {model.revision}" if isinstance(model, Hub) else f"the folder {model.path}"
+def describe_origin(model: ModelFolder | HubModel) -> str:
+    return f"{model.id} at {model.revision}" if isinstance(model, HubModel) else f"the folder {model.path}"
 
 
-def stopping(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
+def select_blocking(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
     """The red findings that the recipe does not accept; they stop a run."""
     accepted = recipe.doctor.accepted
     return [
@@ -100,24 +102,24 @@ def stopping(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None:
+def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Workspace) -> None:
     """Checks the variants of a recipe; the same models on the same prompts are checked once."""
     checked = set()
     for recipe, last in runs:
-        models = [[model, str(folder)] for model, folder in models_of(recipe)]
-        missing = [finding.text for finding in (*lacking(recipe), *asking_too_much(last))]
-        subject = json.dumps([models, prompts_of(last).address, missing, sorted(recipe.doctor.accepted)])
+        models = [[model, str(folder)] for model, folder in list_examined_models(recipe)]
+        missing = [finding.text for finding in (*find_missing_packages(recipe), *asking_too_much(last))]
+        subject = json.dumps([models, find_prompt_step(last).address, missing, sorted(recipe.doctor.accepted)])
         if subject not in checked:
             checked.add(subject)
             refuse_red(recipe, last, place)
 
 
-def prompts_of(last: Step) -> Step:
+def find_prompt_step(last: Step) -> Step:
     return next(each for each in lineage(last) if each.title == "prompt selection")
 
 
-def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:
-    refuse(stopping(recipe, examine(recipe, last, place)))
+def refuse_red(recipe: Recipe, last: Step, place: Workspace) -> None:
+    refuse(select_blocking(recipe, examine_models(recipe, last, place)))
 
 
 def refuse(red: list[Finding]) -> None:

@@ -1,7 +1,7 @@
 """Evaluates any models on any suites, without training. Each suite is a separate chain that ends in its results."""
 
-from flows.config.examination import Collective, Examination, Examined, OfRecipe, Outputs
-from flows.config.loading import load
+from flows.config.examination import Collective, Examination, Examined, Outputs, RecipeModel
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from flows.suites.chains import suite_chains
 from infra.errors import BadInput
@@ -9,7 +9,7 @@ from tasks.models.stage import obtain_model
 from tasks.stage import Step
 
 
-def chains(examination: Examination) -> dict[str, Step]:
+def build_chains(examination: Examination) -> dict[str, Step]:
     """The last step of every suite, by the suite's name: the results of all models."""
     models = {
         examined.name: model_step(examined)
@@ -21,14 +21,14 @@ def chains(examination: Examination) -> dict[str, Step]:
 
 def model_step(examined: Examined) -> Step:
     field = f"models.{examined.name}.model"
-    if isinstance(examined.model, OfRecipe):
+    if isinstance(examined.model, RecipeModel):
         return made_by(examined.model, field)
     return obtain_model(f"model · {examined.name}", **examined.model.resolve(field))
 
 
-def made_by(source: OfRecipe, field: str) -> Step:
+def made_by(source: RecipeModel, field: str) -> Step:
     """The step that makes the model `source.of`: one of the models that the recipe's own evaluation compares."""
-    evaluation = fusion(load(source.recipe, source.set)).inputs["evaluation"][0]
+    evaluation = fusion(load_recipe(source.recipe, source.set)).inputs["evaluation"][0]
     names = (*evaluation.what.models, *evaluation.what.opponents)
     answers = zip(names, evaluation.inputs["answers"], strict=False)  # the collectives' answers come last: not needed
     made = {name: responses.inputs["model"][0] for name, responses in answers}

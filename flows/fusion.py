@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flows.config.recipe import Recipe
 from flows.config.usable import refuse_unusable_prompts
-from flows.suites.answers import baselines, check_answers
+from flows.suites.answers import answer_baselines, check_answers
 from flows.suites.chains import suite_results
 from tasks.checks.stage import check_responses
 from tasks.evaluation.stage import Evaluation, evaluate
@@ -22,7 +22,7 @@ from tasks.scores.stage import annotate_rewards
 from tasks.sft.stage import train_sft
 from tasks.splits.stage import split_prompts
 from tasks.stage import Step
-from tasks.wrpo.settings import reference
+from tasks.wrpo.settings import reference_settings
 from tasks.wrpo.stage import compute_reference, train_wrpo
 
 
@@ -36,7 +36,7 @@ def fusion(recipe: Recipe) -> Step:
     judge = obtain_model("model · judge", **recipe.evaluation.judge.resolve("evaluation.judge.model"))
 
     sources = ask_sources(recipe, prompts, reward)
-    splits = split(recipe, prompts, sources)
+    splits = split_parts(recipe, prompts, sources)
     sft = fine_tune(recipe, prompts, splits, sources, target)
     pairs = pair_responses(recipe, prompts, splits, sources, sft, reward)
     wrpo = optimise(recipe, sft, pairs)
@@ -116,7 +116,7 @@ def ask_sources(recipe: Recipe, prompts: Step, reward: Step) -> Sources:
     return sources
 
 
-def split(recipe: Recipe, prompts: Step, sources: Sources) -> Step:
+def split_parts(recipe: Recipe, prompts: Step, sources: Sources) -> Step:
     """Splits the prompts into parts for SFT, for preference optimisation and for evaluation. Some recipes first build pairs
     from all prompts, and the split then counts only prompts that have a pair."""
     pairs = []
@@ -165,7 +165,7 @@ def optimise(recipe: Recipe, sft: Step, pairs: Step) -> Step:
     """Preference optimisation: trust moves from y_wt to y_ws as alpha rises. The reference log-probabilities are a separate
     step, which all objectives that train on these pairs share."""
     given = {"model": sft, "pairs": pairs}
-    if needed := reference(recipe.wrpo):
+    if needed := reference_settings(recipe.wrpo):
         label = "WRPO · reference log-probs"
         given["reference"] = compute_reference(label, model=sft, pairs=pairs, what=needed, how=recipe.how.wrpo)
     return train_wrpo(**given, what=recipe.wrpo, how=recipe.how.wrpo)
@@ -193,7 +193,7 @@ def compare_on_held_out(
         )
         for name, (model, sampling) in samplings.items()
     }
-    collectives = baselines(recipe, held_out, answers, answering, opponents, reward)
+    collectives = answer_baselines(recipe, held_out, answers, answering, opponents, reward)
     answers |= collectives
     scores = annotate_rewards(
         "evaluation · judging",

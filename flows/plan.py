@@ -31,7 +31,7 @@ class Planned:
         return self.state in ("to do", "extends")
 
 
-def plan(last: Step, store: Store) -> list[Planned]:
+def plan_chain(last: Step, store: Store) -> list[Planned]:
     """Every step of the chain with its state, inputs before their users."""
     return plan_all([last], store)
 
@@ -44,7 +44,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
     needed = {address for last in lasts for address in needed_addresses(last, found)}
     known: dict[str, list[Manifest]] = {}
     planned: dict[str, Planned] = {}
-    follow = followers(steps)
+    follow = count_followers(steps)
     for step in steps:
         if manifest := manifests[step.address]:
             planned[step.address] = Planned(step, "found", manifest)
@@ -60,7 +60,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
     return list(planned.values())
 
 
-def followers(steps: Sequence[Step]) -> dict[str, int]:
+def count_followers(steps: Sequence[Step]) -> dict[str, int]:
     """For each address, the length of the longest chain of steps that wait for it. In `steps`, inputs come before users."""
     follow = {step.address: 0 for step in steps}
     for step in reversed(steps):
@@ -88,13 +88,13 @@ def why_new(step: Step, known: list[Manifest], planned: dict[str, Planned]) -> l
         return ["first of its kind" if not known else f"no {step.label!r} was made before"]
     nearest = min(
         sorted(same_label, key=lambda manifest: manifest.started, reverse=True),
-        key=lambda manifest: len(differences(step, manifest, planned)),
+        key=lambda manifest: len(compare_settings(step, manifest, planned)),
     )
-    return differences(step, nearest, planned)
+    return compare_settings(step, nearest, planned)
 
 
-def differences(step: Step, manifest: Manifest, planned: dict[str, Planned]) -> list[str]:
-    found = fields("", manifest.what, step.what.model_dump(mode="json"))
+def compare_settings(step: Step, manifest: Manifest, planned: dict[str, Planned]) -> list[str]:
+    found = compare_values("", manifest.what, step.what.model_dump(mode="json"))
     if manifest.version != step.stage.version:
         found.insert(0, f"version {manifest.version} → {step.stage.version}")
     new, other = [], []
@@ -109,22 +109,24 @@ def differences(step: Step, manifest: Manifest, planned: dict[str, Planned]) -> 
     return found + ([f"follows {', '.join(dict.fromkeys(new))}"] if new else [])
 
 
-def fields(path: str, before: Any, after: Any) -> list[str]:
+def compare_values(path: str, before: Any, after: Any) -> list[str]:
     """The leaves in which two plain values differ, for example `beta 0.01 → 0.1`."""
     if before == after:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         return [
-            line for name in names for line in fields(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))
+            line
+            for name in names
+            for line in compare_values(f"{path}.{name}".lstrip("."), before.get(name), after.get(name))
         ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True))
-        return [line for place, (old, new) in pairs for line in fields(f"{path}.{place}", old, new)]
-    return [f"{path} {shown(before)} → {shown(after)}"]
+        return [line for place, (old, new) in pairs for line in compare_values(f"{path}.{place}", old, new)]
+    return [f"{path} {format_value(before)} → {format_value(after)}"]
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

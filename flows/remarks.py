@@ -5,7 +5,7 @@ from infra.store import Store
 from tasks.stage import Step, lineage
 
 
-def remarks(recipe: Recipe, last: Step, store: Store) -> list[str]:
+def list_remarks(recipe: Recipe, last: Step, store: Store) -> list[str]:
     if recipe.checks is None:
         return ["no [checks]: the report will have no accuracy"]
     readers = [name for name in ("records", "pairs") if getattr(recipe, name).reads_checks]

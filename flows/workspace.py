@@ -17,13 +17,13 @@ STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     store: Store
     launcher: Launcher
     workspace: Path
 
     @classmethod
-    def from_settings(cls) -> "Place":
+    def from_settings(cls) -> "Workspace":
         chosen = settings()
         for folder in (chosen.workspace, *chosen.workspace.absolute().parents):
             if os.path.lexists(folder) and not folder.is_dir():

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from infra.bucket import Bucket
+from infra.bucket import S3Blobs
 from infra.errors import BadInput, StoreUnreachable
-from infra.folder import Folder
+from infra.folder import FolderBlobs
 from infra.names import is_name
 
 
@@ -40,9 +40,9 @@ class Blobs:
             root = Path(os.path.expanduser(rest)).absolute()
             if os.path.lexists(root) and not root.is_dir():
                 raise BadInput(f"{self.url}: the store must be a folder, this is none")
-            self._place: Folder | Bucket = Folder(root)
+            self._place: FolderBlobs | S3Blobs = FolderBlobs(root)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
-            self._place = Bucket(self.url, options or {})
+            self._place = S3Blobs(self.url, options or {})
         else:  # the address is not repeated: someone may have written a password into it
             raise BadInput(
                 "a store is <folder>, file://<folder> or s3://<bucket>/<prefix>; credentials come from AWS_*"

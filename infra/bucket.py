@@ -12,12 +12,12 @@ from typing import Any
 
 from infra.errors import BadInput, StoreUnreachable
 from infra.folder import Confirm, draft_of
-from infra.names import BLOCK, is_name, measure
+from infra.names import BLOCK, is_name, measure_stream
 
 PART = 32 * BLOCK
 
 
-class Bucket:
+class S3Blobs:
     """Blobs as S3 objects. Endpoint and credentials: s3fs's `options`, else what botocore reads from AWS_*.
 
     `confirm` is not called: S3 cannot hold anyone off while it is asked, and the check before a write is as good."""
@@ -54,7 +54,7 @@ class Bucket:
     def digest(self, path: str) -> tuple[int, str]:
         def whole(full: str) -> tuple[int, str]:
             with self.files.open(full, "rb", block_size=8 * BLOCK, cache_type="readahead") as stream:
-                return measure(stream)
+                return measure_stream(stream)
 
         return self._call(path, whole, self._full(path))
 
@@ -164,7 +164,7 @@ class Bucket:
             except (OSError, ValueError, BotoCoreError, ClientPayloadError) as error:
                 if is_damaged(error) and pauses:
                     time.sleep(pauses.pop())
-                elif known := named(f"{self.url}/{path}".rstrip("/"), error):
+                elif known := translate_error(f"{self.url}/{path}".rstrip("/"), error):
                     raise known from error
                 else:
                     raise
@@ -178,7 +178,7 @@ def is_damaged(error: Exception) -> bool:
     return isinstance(error, FlexibleChecksumError | ClientPayloadError) or _code(error) == "BadDigest"
 
 
-def named(where: str, error: Exception) -> Exception | None:
+def translate_error(where: str, error: Exception) -> Exception | None:
     """The failure in one line that says which object it was; none for what callers know how to read, and for bugs."""
     from botocore import exceptions as boto
     from fsspec.exceptions import FSTimeoutError

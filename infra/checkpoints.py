@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from infra.blobs import Blobs
 from infra.errors import CorruptArtifact
-from infra.names import Name, Sha256, Size, measure
+from infra.names import Name, Sha256, Size, measure_stream
 
 
 class File(BaseModel, frozen=True, extra="forbid"):
@@ -43,7 +43,7 @@ class Marker(BaseModel, frozen=True, extra="forbid"):
         return found
 
 
-class Checkpoints:
+class StoredCheckpoints:
     def __init__(self, blobs: Blobs, address: str):
         self.blobs, self.root = blobs, f"_checkpoints/{address}"
 
@@ -52,7 +52,7 @@ class Checkpoints:
         files = {}
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             with file.open("rb") as stream:
-                size, sha256 = measure(stream)
+                size, sha256 = measure_stream(stream)
             inside = file.relative_to(folder).as_posix()
             files[inside] = File(path=f"{self.root}/data/{sha256[:20]}/{inside}", size=size, sha256=sha256)
             self.blobs.put_file(file, files[inside].path)
@@ -73,7 +73,7 @@ class Checkpoints:
             else:
                 self.blobs.get_file(entry.path, target)
             with target.open("rb") as stream:
-                if measure(stream) != (entry.size, entry.sha256):
+                if measure_stream(stream) != (entry.size, entry.sha256):
                     raise CorruptArtifact(f"{self.blobs.url}/{entry.path}: damaged")
 
     def problem(self, name: str) -> str | None:

@@ -19,17 +19,17 @@ KINDS = {kind.__name__: kind for kind in (BadInput, OutOfMemory, Unavailable)}
 def end_group(process: subprocess.Popen) -> None:
     """The program and whatever it started: gone when this returns; the workers of a group at once after it, as their
     tether is cut."""
-    send(process, signal.SIGKILL)
+    send_signal(process, signal.SIGKILL)
     process.stdin.close()
     process.wait()
 
 
-def send(process: subprocess.Popen, what: signal.Signals) -> None:
+def send_signal(process: subprocess.Popen, what: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, what)
 
 
-def failure(module: str, code: int, log: Path, killed_before: int | None) -> Exception:
+def describe_failure(module: str, code: int, log: Path, killed_before: int | None) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # torchrun has a code of its own
         said = json.loads(reason.read_text())

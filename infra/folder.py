@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from infra.errors import FULL, BadInput
-from infra.names import DRAFT, measure
+from infra.names import DRAFT, measure_stream
 
 Confirm = Callable[[], None] | None  # raises where a lease that is needed for the write is another's
 
@@ -33,7 +33,7 @@ def draft_of(target: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def seal(draft: Path) -> None:
+def seal_file(draft: Path) -> None:
     """Flush to disk and take write permission away: programs read these files through links."""
     descriptor = os.open(draft, os.O_RDONLY)
     try:
@@ -43,7 +43,7 @@ def seal(draft: Path) -> None:
         os.close(descriptor)
 
 
-class Folder:
+class FolderBlobs:
     """Blobs as files. Data is flushed too: after a power cut a manifest must not outlive the bytes it vouches for."""
 
     def __init__(self, root: Path):
@@ -69,13 +69,13 @@ class Folder:
 
     def digest(self, path: str) -> tuple[int, str]:
         with self.local(path).open("rb") as stream:
-            return measure(stream)
+            return measure_stream(stream)
 
     def create(self, path: str, data: bytes, confirm: Confirm) -> bool:
         target = self.local(path)
         with draft_of(target) as draft:
             draft.write_bytes(data)
-            seal(draft)
+            seal_file(draft)
             try:
                 with self._confirmed(confirm):
                     os.link(draft, target)  # whole and exclusive at once, which neither rename nor open(…, "x") is
@@ -90,7 +90,7 @@ class Folder:
             return
         with draft_of(target) as draft:
             shutil.copyfile(local, draft)
-            seal(draft)
+            seal_file(draft)
             with self._confirmed(confirm):
                 os.replace(draft, target)
         self._keep_names(target)
@@ -152,7 +152,7 @@ class Folder:
     def _replace(self, target: Path, data: bytes) -> None:
         with draft_of(target) as draft:
             draft.write_bytes(data)
-            seal(draft)
+            seal_file(draft)
             os.replace(draft, target)
         self._keep_names(target)
 

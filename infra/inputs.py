@@ -21,7 +21,11 @@ def local_files(field: str, location: str) -> list[Path]:
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower() if separator else scheme
     local = not separator or scheme == "file"
-    found = listed(field, rest if separator else location) if local else copies(field, location, scheme, rest)
+    found = (
+        list_files(field, rest if separator else location)
+        if local
+        else copy_remote_files(field, location, scheme, rest)
+    )
     if not found and has_magic(location) and scheme not in UNLISTED:
         raise BadInput(f"{field}: nothing matches {location!r:.200}")
     if not found:
@@ -30,7 +34,7 @@ def local_files(field: str, location: str) -> list[Path]:
     return found
 
 
-def listed(field: str, path: str) -> list[Path]:
+def list_files(field: str, path: str) -> list[Path]:
     """A name that is there is itself, whatever characters are in it."""
     if not path or "\0" in path:
         return []
@@ -56,7 +60,7 @@ def is_there(file: Path, ask) -> bool:
         return False
 
 
-def copies(field: str, location: str, scheme: str, rest: str) -> list[Path]:
+def copy_remote_files(field: str, location: str, scheme: str, rest: str) -> list[Path]:
     if re.match("[^/]*:[^/]*@", rest):  # not repeated; and what a recipe says is kept with what it made
         raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
     if scheme not in SCHEMES:
@@ -66,14 +70,14 @@ def copies(field: str, location: str, scheme: str, rest: str) -> list[Path]:
     try:
         files, path = fsspec.url_to_fs(location, **OPTIONS.get(scheme, {}))
         files.invalidate_cache()
-        return [copy_of(files, one) for one in ([path] if scheme in UNLISTED else objects(files, path))]
+        return [copy_of(files, one) for one in ([path] if scheme in UNLISTED else list_objects(files, path))]
     except FileNotFoundError:
         return []
-    except (ValueError, ImportError, OSError, *unreachable(scheme)) as problem:
+    except (ValueError, ImportError, OSError, *connection_errors(scheme)) as problem:
         raise BadInput(f"{field}: {location!r} cannot be read: {' '.join(str(problem).split())}") from problem
 
 
-def objects(files, path: str) -> list[str]:
+def list_objects(files, path: str) -> list[str]:
     if files.isfile(path):
         return [path]
     folder = not has_magic(path)
@@ -93,7 +97,7 @@ def copy_of(files, path: str) -> Path:
     return copy
 
 
-def unreachable(scheme: str) -> tuple[type[Exception], ...]:
+def connection_errors(scheme: str) -> tuple[type[Exception], ...]:
     """What s3fs lets through of its client's complaints: no credentials, no server."""
     if scheme != "s3":
         return ()

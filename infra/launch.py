@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra import warm
-from infra.ending import SAVING, end_group, failure, send
+from infra.ending import SAVING, describe_failure, end_group, send_signal
 from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
 from infra.interruption import one_a_second
@@ -131,7 +131,7 @@ class Launcher:
             self.untold.pop(process.pid, None)
             del self.running[process.pid]
         if process.returncode != 0:
-            raise failure(module, process.returncode, log, killed_before)
+            raise describe_failure(module, process.returncode, log, killed_before)
 
     def _start(
         self, words: list[str], output: BinaryIO, environment: Environment, granted: Grant | None
@@ -187,7 +187,7 @@ class Launcher:
     def _tell(self, process: subprocess.Popen) -> None:
         """Once: a second signal would end torchrun's waiting for its workers."""
         if self.untold.pop(process.pid, None):
-            send(process, signal.SIGTERM)
+            send_signal(process, signal.SIGTERM)
 
     def _waits_for(self, *heard: Path) -> bool:
         return self.patience > 0 and (any(file.exists() for file in heard) or time.monotonic() < self.patience)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, CorruptArtifact, LeaseLost
-from infra.processes import boot, started
+from infra.processes import boot_identity, process_start
 
 
 def now() -> float:
@@ -36,8 +36,8 @@ class Holder(BaseModel, frozen=True):
 
     def ended(self) -> bool:
         """Whether its process ran on this very host, and runs no more."""
-        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
-        return here and started(self.pid) != self.started
+        here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot_identity())
+        return here and process_start(self.pid) != self.started
 
     def bytes(self) -> bytes:
         return self.model_dump_json().encode()
@@ -117,7 +117,7 @@ class Lease:
 
 
 @contextmanager
-def lease(
+def hold_lease(
     blobs: Blobs,
     name: str,
     ttl: float = 90.0,
@@ -139,7 +139,7 @@ def lease(
         taken.release()
 
 
-def live(blobs: Blobs, name: str) -> bool:
+def is_live(blobs: Blobs, name: str) -> bool:
     """Whether somebody holds `name` now."""
     path = f"_leases/{name}.json"
     try:
@@ -153,7 +153,7 @@ def _is_free(blobs: Blobs, path: str, holder: Holder) -> bool:
     return holder.expires == 0 or holder.ended() or blobs.age(path) > holder.ttl
 
 
-def ended(blobs: Blobs, name: str) -> bool:
+def has_ended(blobs: Blobs, name: str) -> bool:
     """Whether the process that holds `name` is known to have ended, as it ran on this host."""
     path = f"_leases/{name}.json"
     try:
@@ -162,12 +162,12 @@ def ended(blobs: Blobs, name: str) -> bool:
         return False
 
 
-def below(blobs: Blobs, name: str) -> list[str]:
+def leases_below(blobs: Blobs, name: str) -> list[str]:
     """The leases that lie under `name` as files under a folder, held or not."""
     return [path.removeprefix("_leases/").removesuffix(".json") for path in blobs.list(f"_leases/{name}")]
 
 
-def drop(blobs: Blobs, name: str) -> None:
+def drop_lease(blobs: Blobs, name: str) -> None:
     """Whoever held `name` holds it no more, and will see that."""
     blobs.delete(f"_leases/{name}.json")
 
@@ -211,9 +211,9 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     mine = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
-        boot=boot(),
+        boot=boot_identity(),
         pid=os.getpid(),
-        started=started(os.getpid()) or "",
+        started=process_start(os.getpid()) or "",
         expires=time.time() + ttl,
         ttl=ttl,
         epoch=before.epoch + 1 if before else 1,

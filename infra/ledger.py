@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import BadInput
-from infra.gpu_order import Waiting, choose
+from infra.gpu_order import Waiting, choose_gpus
 from infra.gpus import Gpu
 from infra.ledger_folder import LedgerFolder, Ticket, write_note
 
@@ -106,7 +106,7 @@ class Ledger:
             locks |= self._free(theirs)
             taken = ({*waiting.usable} | theirs) - locks.keys()
             ends = {uuid: self.folder.seconds_left(uuid) if ahead else None for uuid in taken}
-            chosen = choose(waiting, ahead, ends)
+            chosen = choose_gpus(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}
             for uuid in chosen:
                 write_note(locks[uuid], note | {"seconds": waiting.at_least})

@@ -22,7 +22,7 @@ class FileEntry(BaseModel, frozen=True, extra="forbid"):
     rows: int | None = None
 
 
-class Reference(BaseModel, frozen=True, extra="forbid"):
+class ArtifactReference(BaseModel, frozen=True, extra="forbid"):
     stage: str
     fingerprint: str
 
@@ -38,7 +38,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     fingerprint: str
     label: str
     what: dict
-    inputs: dict[str, list[Reference]]
+    inputs: dict[str, list[ArtifactReference]]
     files: tuple[FileEntry, ...]
     counts: dict[str, float | int | str]
     provenance: dict

@@ -27,7 +27,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=0)]
 
 
-def measure(stream: BinaryIO) -> tuple[int, str]:
+def measure_stream(stream: BinaryIO) -> tuple[int, str]:
     """(size, sha256) of what a stream still holds."""
     size, digest = 0, hashlib.sha256()
     while block := stream.read(BLOCK):

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 
 
-def tell(address: str, text: str) -> None:
+def post_message(address: str, text: str) -> None:
     """A message that cannot be delivered is no reason to fail: it is logged."""
     try:
         request = urllib.request.Request(

@@ -14,7 +14,7 @@ import time
 FULL = 60  # every so many seconds old objects are looked at as well, which holds everything up for some tenths
 
 
-def collect() -> None:
+def collect_cycles() -> None:
     turn = 0
     while True:
         time.sleep(1)
@@ -39,5 +39,5 @@ def begin_writing() -> None:
 if __name__ == "__main__":
     gc.disable()
     begin_writing()
-    threading.Thread(target=collect, name="garbage collector", daemon=True).start()
+    threading.Thread(target=collect_cycles, name="garbage collector", daemon=True).start()
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)

@@ -34,19 +34,19 @@ def local_server(home: Path) -> Iterator[str]:
         fcntl.flock(users, fcntl.LOCK_SH)
         with open(home / "start.lock", "a") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            address = running(home) or start(home)
+            address = running_address(home) or start_server(home)
         yield address
 
 
-def running(home: Path) -> str | None:
+def running_address(home: Path) -> str | None:
     with contextlib.suppress(FileNotFoundError):
         address = json.loads((home / "server.json").read_text())["api"]
-        if healthy(address):
+        if is_healthy(address):
             return address
     return None
 
 
-def healthy(address: str) -> bool:
+def is_healthy(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
             return answer.status == 200
@@ -54,7 +54,7 @@ def healthy(address: str) -> bool:
         return False
 
 
-def start(home: Path) -> str:
+def start_server(home: Path) -> str:
     (home / "server.json").unlink(missing_ok=True)
     with open(home / "server.log", "ab") as log:
         keeper = subprocess.Popen(
@@ -66,7 +66,7 @@ def start(home: Path) -> str:
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if address := running(home):
+        if address := running_address(home):
             return address
         if keeper.poll() is not None:
             break
@@ -75,7 +75,7 @@ def start(home: Path) -> str:
     raise RuntimeError(f"the local Prefect server did not start; the end of {home / 'server.log'}:\n" + "\n".join(tail))
 
 
-def keep(home: Path) -> None:
+def keep_server(home: Path) -> None:
     """The keeper's life: start the server, wait until nobody uses it, let it write its history down, stop it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -115,15 +115,15 @@ def keep(home: Path) -> None:
 def wait_alone(users, server: subprocess.Popen, address: str) -> None:
     """Returns holding the users' lock alone, the history written down; or when the server has died."""
     while server.poll() is None:
-        if free(users):
+        if is_unused(users):
             fcntl.flock(users, fcntl.LOCK_UN)
-            drain(address)
-            if free(users):
+            drain_server(address)
+            if is_unused(users):
                 return
         time.sleep(1)
 
 
-def free(users) -> bool:
+def is_unused(users) -> bool:
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -131,7 +131,7 @@ def free(users) -> bool:
     return True
 
 
-def drain(address: str) -> None:
+def drain_server(address: str) -> None:
     last, quiet, deadline = -1, 0, time.monotonic() + 60
     while quiet < QUIET_CHECKS and time.monotonic() < deadline:
         count = finished_task_runs(address)
@@ -152,4 +152,4 @@ def finished_task_runs(address: str) -> int:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    keep_server(Path(sys.argv[1]))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def boot() -> str:
+def boot_identity() -> str:
     """Which boot of which host, and which process namespace on it; empty where there is no /proc."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
@@ -12,7 +12,7 @@ def boot() -> str:
         return ""
 
 
-def started(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """When a running process began, in clock ticks since boot; None for none, or one that only waits to be reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from infra.processes import boot, started
+from infra.processes import boot_identity, process_start
 
 DAY = 86_400
 
 
 def new_scratch(place: Path) -> Path:
-    return place.absolute() / f"{os.getpid()}-{started(os.getpid())}-{_here()}-{uuid4().hex}"
+    return place.absolute() / f"{os.getpid()}-{process_start(os.getpid())}-{_here()}-{uuid4().hex}"
 
 
 def sweep_scratch(place: Path) -> None:
@@ -34,13 +34,13 @@ def _in_use(left: Path) -> bool:
     weeks. Of another machine, container or boot only the files tell: nothing written for a week means nobody is there."""
     pid, start, where, _ = left.name.split("-", 3)
     if where == _here() != _nowhere():
-        return started(int(pid)) == start
+        return process_start(int(pid)) == start
     newest = max((entry.lstat().st_mtime for entry in (left, *left.rglob("*"))), default=0.0)
     return time.time() - newest < 7 * DAY
 
 
 def _here() -> str:
-    return hashlib.sha256(boot().encode()).hexdigest()[:12]
+    return hashlib.sha256(boot_identity().encode()).hexdigest()[:12]
 
 
 def _nowhere() -> str:

@@ -26,7 +26,7 @@ PORTS = (
 )
 
 
-def program() -> str:
+def find_weed() -> str:
     """`weed`, beside this Python or on the path."""
     found = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
     if found is None and (found := shutil.which("weed")) is None:
@@ -36,23 +36,23 @@ def program() -> str:
     return found
 
 
-def identity(name: str, key: str, secret: str, actions: Sequence[str]) -> dict:
+def make_identity(name: str, key: str, secret: str, actions: Sequence[str]) -> dict:
     return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": list(actions)}
 
 
-def worker(bucket: str) -> dict:
+def worker_identity(bucket: str) -> dict:
     """An identity that may use one bucket, with new keys."""
     rights = [f"{right}:{bucket}" for right in ("Read", "Write", "List")]
-    return identity("worker", secrets.token_hex(10), secrets.token_urlsafe(30), rights)
+    return make_identity("worker", secrets.token_hex(10), secrets.token_urlsafe(30), rights)
 
 
-def command(data: Path, ports: Mapping[str, int], bucket: str, identities: Sequence[dict]) -> list[str]:
+def server_command(data: Path, ports: Mapping[str, int], bucket: str, identities: Sequence[dict]) -> list[str]:
     """The server's command line, after its keys were written where only their owner reads them."""
     keys = data / "s3.json"
     with open(os.open(keys, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump({"identities": list(identities)}, file)
     return [
-        *(program(), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(find_weed(), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-{name}={ports[name]}" for name in PORTS),
         *(f"-s3.config={keys}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         *("-master.telemetry=false", "-volume.preStopSeconds=0", f"-bucket={bucket}"),

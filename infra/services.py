@@ -71,7 +71,7 @@ class Services:
             if process.poll() is None:
                 continue
             if name not in self.again_at:
-                end(marked(self.folder, name))
+                end_processes(find_marked(self.folder, name))
                 self.deaths[name] = 0 if now - self.began[name] > 60 else self.deaths.get(name, 0) + 1
                 self.again_at[name] = now + PAUSES[min(self.deaths[name], len(PAUSES) - 1)]
             if now >= self.again_at[name]:
@@ -91,11 +91,11 @@ class Services:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
-            end(marked(self.folder, name))
+            end_processes(find_marked(self.folder, name))
             process.wait()
 
 
-def marked(folder: Path, name: str | None = None) -> list[psutil.Process]:
+def find_marked(folder: Path, name: str | None = None) -> list[psutil.Process]:
     """Every process of the stack, or of one of its services."""
     found = []
     for process in psutil.process_iter():
@@ -106,7 +106,7 @@ def marked(folder: Path, name: str | None = None) -> list[psutil.Process]:
     return found
 
 
-def end(processes: list[psutil.Process]) -> None:
+def end_processes(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

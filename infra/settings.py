@@ -81,14 +81,14 @@ class Settings(BaseSettings):
 
     @property
     def slots(self) -> int:
-        return self.programs or min(2, cores())
+        return self.programs or min(2, count_cores())
 
     def threads_beside(self, gpus: int) -> int:
         """Threads of a program, where as many run at once as there are GPUs or slots."""
-        return self.threads or max(1, cores() // max(self.slots, min(gpus, self.programs or gpus)))
+        return self.threads or max(1, count_cores() // max(self.slots, min(gpus, self.programs or gpus)))
 
 
-def cores() -> int:
+def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -171,7 +171,7 @@ def visible_gpus() -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",")]
 
 
-def secret(name: str) -> str:
+def read_secret(name: str) -> str:
     """A key out of the environment (or `.env`), by the name that a recipe gives; it goes nowhere but to its server."""
     settings()
     if not (value := os.environ.get(name, "").strip()):  # a key out of a file has the file's last line break

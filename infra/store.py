@@ -13,9 +13,9 @@ from pathlib import Path
 
 from infra.blobs import Blobs, Fence
 from infra.errors import BadInput, CorruptArtifact
-from infra.folder import draft_of, seal
+from infra.folder import draft_of, seal_file
 from infra.manifest import FileEntry, Manifest, NewerManifest, content_of
-from infra.names import measure
+from infra.names import measure_stream
 
 REQUESTS = 16  # at once, of many small ones
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
@@ -172,7 +172,7 @@ class Store:
                     break
                 problem = self._file_problem(draft, entry)
                 if not problem:
-                    seal(draft)
+                    seal_file(draft)
                     os.replace(draft, file)
         if problem:
             raise CorruptArtifact(problem)
@@ -205,7 +205,7 @@ class Store:
 
 def _measure(file: Path) -> tuple[int, str]:
     with Path(file).open("rb") as stream:
-        return measure(stream)
+        return measure_stream(stream)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.blobs import Blobs
 from infra.errors import BadInput
-from infra.lease import drop, ended, lease
+from infra.lease import drop_lease, has_ended, hold_lease
 from infra.settings import settings
 
 HOUSEKEEPING = "housekeeping"
@@ -25,15 +25,15 @@ def in_use(blobs: Blobs, steps: Iterable) -> Iterator[None]:
     """These steps' artifacts and pools are needed until the block ends."""
     name = uuid.uuid4().hex
     needed = sorted({step.address for step in steps} | {f"pools/{step.pool}" for step in steps if step.pool})
-    with lease(blobs, f"uses/{name}", ttl=settings().lease_seconds):
-        with lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
+    with hold_lease(blobs, f"uses/{name}", ttl=settings().lease_seconds):
+        with hold_lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
             blobs.create(f"_uses/{name}.json", json.dumps(needed).encode())
         yield
     with suppress(OSError):  # then housekeeping does it
-        forget(blobs, name)
+        forget_use(blobs, name)
 
 
-def used(blobs: Blobs, now: float) -> set[str]:
+def list_used(blobs: Blobs, now: float) -> set[str]:
     """Addresses and pools that flows need; under the housekeeping lease, `now` by the store's clock. Forgets flows that were
     killed on this machine, and flows that were silent for hours: a silent one may be paused, or cut off from the store."""
     found: set[str] = set()
@@ -41,10 +41,10 @@ def used(blobs: Blobs, now: float) -> set[str]:
     for path, (_, written) in blobs.entries("_uses").items():
         name = path.removeprefix("_uses/").removesuffix(".json")
         silent = now - max(written, renewed.get(f"_leases/uses/{name}.json", 0))
-        if silent < MARGIN and not ended(blobs, f"uses/{name}"):
+        if silent < MARGIN and not has_ended(blobs, f"uses/{name}"):
             found.update(needed_by(blobs, path))
         else:
-            forget(blobs, name)
+            forget_use(blobs, name)
     return found
 
 
@@ -56,6 +56,6 @@ def needed_by(blobs: Blobs, path: str) -> list[str]:
         raise BadInput(f"{blobs.url}/{path}: not what a flow writes; delete it if nothing is running") from problem
 
 
-def forget(blobs: Blobs, name: str) -> None:
+def forget_use(blobs: Blobs, name: str) -> None:
     blobs.delete(f"_uses/{name}.json")
-    drop(blobs, f"uses/{name}")
+    drop_lease(blobs, f"uses/{name}")

@@ -7,12 +7,12 @@ LONGEST = 1200  # characters of a line that says what is wrong
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def visible(text: str) -> str:
+def escape_control(text: str) -> str:
     """Every character that a terminal would act upon, spelled as Python does."""
     return UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
     """The same without line ends, and not longer than can be read."""
-    line = visible(" ".join(text.split("\n")))
+    line = escape_control(" ".join(text.split("\n")))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line) - LONGEST:,} characters more)"

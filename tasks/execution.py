@@ -18,14 +18,14 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from infra import hub
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import Unavailable
 from infra.launch import HERE, Environment, Launcher
-from infra.lease import Lease, lease
+from infra.lease import Lease, hold_lease
 from infra.ledger import TELL_AGAIN, Request
-from infra.manifest import Manifest, Reference
+from infra.manifest import ArtifactReference, Manifest
 from infra.scratch import new_scratch
-from infra.settings import cores, settings
+from infra.settings import count_cores, settings
 from infra.store import Store
 from tasks.stage import Step
 
@@ -154,7 +154,7 @@ class Run:
             self.progress(before + at["done"], before + at["total"], at["unit"])
 
 
-def ensure(
+def ensure_artifact(
     step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
 ) -> Manifest:
     """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
@@ -166,7 +166,7 @@ def ensure(
         observe(step, "found", 0, 0, "")
         return found
     waiting = lambda message: observe(step, message, 0, 0, "")
-    with lease(
+    with hold_lease(
         store.blobs,
         step.address,
         ttl=settings().lease_seconds,
@@ -180,12 +180,14 @@ def ensure(
         if held is None:
             raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
         observe(step, "running", 0, 0, "")
-        made = make(step, held, store.fenced(held), launcher, observe, urgency)
+        made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency)
     observe(step, "done", 0, 0, "")
     return made
 
 
-def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0) -> Manifest:
+def make_artifact(
+    step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0
+) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
     run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -199,18 +201,18 @@ def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Obs
             label=step.label,
             what=step.what.model_dump(mode="json"),
             inputs={
-                name: [Reference(stage=m.stage, fingerprint=m.fingerprint) for m in found]
+                name: [ArtifactReference(stage=m.stage, fingerprint=m.fingerprint) for m in found]
                 for name, found in inputs.items()
             },
             files=(),
             counts=run.counts,
-            provenance=provenance(),
+            provenance=find_provenance(),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
             attempt=f"{held.epoch}-{uuid.uuid4().hex}",
         ),
     )
-    Checkpoints(store.blobs, step.address).drop()
+    StoredCheckpoints(store.blobs, step.address).drop()
     shutil.rmtree(run.scratch)
     return manifest
 
@@ -238,19 +240,19 @@ def inputs_of(step: Step, store: Store) -> dict[str, tuple[Manifest, ...]]:
 
 
 @cache
-def provenance() -> dict:
+def find_provenance() -> dict:
     """With what it was made: the commit of this code, the libraries, the machine."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
-        "commit": commit(),
+        "commit": find_commit(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "cores": cores(),
+        "cores": count_cores(),
         **versions,
     }
 
 
-def commit() -> str:
+def find_commit() -> str:
     """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
     here = Path(__file__).parent
     ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)

@@ -24,7 +24,7 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
         raise BadInput(f"model: {folder} holds no config.json")
     if (Path(folder) / "adapter_config.json").exists():  # transformers would read the base from where this says
         raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
-    with blamed(f"model: {folder}"):
+    with blame_on(f"model: {folder}"):
         model, found = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **more, **LOCAL
         )
@@ -36,20 +36,20 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """With a chat template that is there and can be rendered: in a sandbox, as transformers does it."""
-    with blamed(f"model: the tokenizer in {folder}"):
+    with blame_on(f"model: the tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     if not tokenizer.chat_template:
         raise BadInput(f"model: the tokenizer in {folder} has no chat template")
     template = tokenizer.chat_template
     if isinstance(template, str) and "strftime_now" in template and not template.startswith(TODAY):
         tokenizer.chat_template = TODAY + template
-    with blamed(f"model: the chat template in {folder}"):
+    with blame_on(f"model: the chat template in {folder}"):
         tokenizer.apply_chat_template([{"role": "user", "content": "a question"}], add_generation_prompt=True)
     return tokenizer
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
+def blame_on(what: str) -> Iterator[None]:
     """Foreign files make libraries raise anything at all, down to a bare Exception: whatever it is, it is about the file,
     unless memory is out."""
     try:
@@ -65,7 +65,7 @@ def out_of_memory(problem: Exception) -> bool:
     return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)
 
 
-def pad(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:
+def pad_rows(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:
     """A batch of token ids with its mask. Padding is never attended to: a model without a pad token gets any id."""
     width = max(len(row) for row in rows)
     ids, mask = torch.full((len(rows), width), token or 0), torch.zeros((len(rows), width), dtype=torch.long)

@@ -34,7 +34,7 @@ class Progress:
 Work = Callable[[dict, Path, Progress], dict | None]
 
 
-def run(work: Work) -> None:
+def run_program(work: Work) -> None:
     """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest; of
     several processes only the first does."""
     tie_to_parent()

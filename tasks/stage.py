@@ -68,7 +68,7 @@ class Addressed(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def canonical(value: Any) -> Any:
+def to_canonical(value: Any) -> Any:
     """The one JSON form of a value that is hashed; raises for anything that has none."""
     match value:
         case None | bool() | str() | int():
@@ -83,16 +83,16 @@ def canonical(value: Any) -> Any:
                 for name, info in type(value).model_fields.items()
                 if info.is_required() or getattr(value, name) != info.get_default(call_default_factory=True)
             }
-            return canonical(kept)
+            return to_canonical(kept)
         case Mapping():
-            return {str(key): canonical(value[key]) for key in sorted(value)}
+            return {str(key): to_canonical(value[key]) for key in sorted(value)}
         case list() | tuple():
-            return [canonical(item) for item in value]
+            return [to_canonical(item) for item in value]
     raise TypeError(f"{type(value).__name__} has no canonical form: {value!r}")
 
 
 def digest(value: Any) -> str:
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(to_canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 

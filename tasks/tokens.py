@@ -32,7 +32,7 @@ def prompt_ids(
     Words of a message that spell a special token stay words: a user who writes <|eot_id|> ends no turn.
     """
     try:
-        if any(specials(tokenizer).search(turn["content"]) for turn in messages):
+        if any(special_pattern(tokenizer).search(turn["content"]) for turn in messages):
             ids = around_words(tokenizer, messages)
         else:
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
@@ -45,7 +45,7 @@ def prompt_ids(
 
 
 @lru_cache(maxsize=4)
-def specials(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+def special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """Finds what spells a special token, the longest first."""
     words = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
@@ -54,7 +54,7 @@ def specials(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
 def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     """The same of messages that spell special tokens. While the template is rendered each of these words stands behind a
     mark, which is no space, no letter and no tag: of the templates' filters none sees through it."""
-    special, marks = specials(tokenizer), marks_for(tokenizer, "".join(turn["content"] for turn in messages))
+    special, marks = special_pattern(tokenizer), marks_for(tokenizer, "".join(turn["content"] for turn in messages))
     hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
     rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
     return ids_around(tokenizer, rendered, marks)
@@ -63,16 +63,18 @@ def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, st
 def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, said: str, after: str) -> list[int]:
     """Of a whole conversation as a template wrote it, where the words of its last turn alone stay words."""
     marks = marks_for(tokenizer, said)
-    hidden = specials(tokenizer).sub(lambda word: marks[word[0]], said)
+    hidden = special_pattern(tokenizer).sub(lambda word: marks[word[0]], said)
     return ids_around(tokenizer, before + hidden + after, marks)
 
 
 def marks_for(tokenizer: PreTrainedTokenizerBase, said: str) -> dict[str, str]:
     """For each word in it that spells a special token a character for private use that is not in it."""
-    return dict(zip(sorted(set(specials(tokenizer).findall(said))), unused(0xF0000, said), strict=False))
+    return dict(
+        zip(sorted(set(special_pattern(tokenizer).findall(said))), unused_characters(0xF0000, said), strict=False)
+    )
 
 
-def unused(first: int, text: str) -> Iterator[str]:
+def unused_characters(first: int, text: str) -> Iterator[str]:
     return (chr(point) for point in range(first, first + 0xFFFE) if chr(point) not in text)
 
 
@@ -81,9 +83,9 @@ def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[st
     own: another character stands in for that, and the words come back. Then all is encoded at once, so that the words
     merge with their neighbours as in any text, and the rest is what it is without them."""
     places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
-    stand_ins = dict(zip(places, unused(0x100000, rendered), strict=False))
+    stand_ins = dict(zip(places, unused_characters(0x100000, rendered), strict=False))
     stands = lambda word: stand_ins[tokenizer.convert_tokens_to_ids(word[0])]
-    text = specials(tokenizer).sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
+    text = special_pattern(tokenizer).sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
     reader, meant = with_stand_ins(tokenizer, tuple(stand_ins.items()))
     ids = reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [meant.get(token, token) for token in ids]

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.ablation import load_matrix, wanted
+from flows.ablation import list_goals, load_matrix
 from flows.config import loading, matrix
-from flows.config.recipe import slots
+from flows.config.recipe import find_open_slots
 from flows.fusion import fusion
 from tasks.stage import Step, lineage
 
@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef" * 2 + "01234567"
 def fill_slots(name: str, prompts: Path) -> list[str]:
     """Overrides that decide what a shipped recipe leaves open."""
     choices = {"path": prompts, "id": "someone/judge"}  # every other slot is a commit
-    open_slots = slots(loading.load(name).model_dump(mode="json"))
+    open_slots = find_open_slots(loading.load_recipe(name).model_dump(mode="json"))
     return [f"{field}={choices.get(field.rpartition('.')[2], COMMIT)}" for field in open_slots]
 
 
@@ -39,12 +39,12 @@ def digest_stages(goals: list[Step]) -> dict[str, str]:
 def find_addresses(prompts: Path) -> Iterator[tuple[str, dict[str, str]]]:
     prompts.write_text('{"prompt": "one"}\n')
     for file in sorted(loading.SHIPPED.glob("*.toml")):
-        yield file.stem, digest_stages([fusion(loading.load(file.stem, fill_slots(file.stem, prompts)))])
+        yield file.stem, digest_stages([fusion(loading.load_recipe(file.stem, fill_slots(file.stem, prompts)))])
     for file in sorted(matrix.SHIPPED.glob("*.toml")):
         base = load_base(file)
         _, runs = load_matrix(file.stem, overrides=fill_slots(base, prompts))
-        whole = [run for run in runs if not slots(run.recipe.model_dump(mode="json"))]
-        yield f"matrix {file.stem}, {len(whole)} variants", digest_stages(wanted(whole))
+        whole = [run for run in runs if not find_open_slots(run.recipe.model_dump(mode="json"))]
+        yield f"matrix {file.stem}, {len(whole)} variants", digest_stages(list_goals(whole))
 
 
 def load_base(file: Path) -> str:

@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.execution import Run, ensure
+from tasks.execution import Run, ensure_artifact
 from tasks.stage import How, Step, What, stage
-from tasks.training.resumable import commit
+from tasks.training.resumable import commit_checkpoint
 
 POOL = f"fencing/{'a' * 40}"
 
@@ -41,8 +41,8 @@ def write(run: Run, what: Writing, how: Signs) -> None:
         kept = run.scratch / "program" / "checkpoints" / "000000100"
         kept.mkdir(parents=True)
         (kept / "weights").write_text(f"{os.getpid()}")
-        stored = Checkpoints(run.store.blobs, run.step.address)
-        commit(stored, run.scratch / "program", run.scratch / "committing")
+        stored = StoredCheckpoints(run.store.blobs, run.step.address)
+        commit_checkpoint(stored, run.scratch / "program", run.scratch / "committing")
     if what.kind != "artifact":
         me.with_suffix(".written").touch()
         time.sleep(300)
@@ -55,4 +55,4 @@ def written(kind: str, folder: str) -> Step:
 if __name__ == "__main__":
     url, options, kind, folder = sys.argv[1:]
     store = Store(url, Path(folder) / "cache", json.loads(options))
-    ensure(written(kind, folder), store, Launcher(slots=1, threads=1))
+    ensure_artifact(written(kind, folder), store, Launcher(slots=1, threads=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.rows.parts import Parts
 from tests.squares import SCHEMA
 
@@ -36,4 +36,4 @@ def squares(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(squares)
+    run_program(squares)

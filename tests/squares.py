@@ -8,7 +8,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.rows.parts import write_in_parts
 
 SCHEMA = pa.schema(
@@ -41,4 +41,4 @@ def squares(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(squares)
+    run_program(squares)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from infra.errors import BadInput
-from tasks.training.lora import adapted, adapter_off, merged, without_adapter
+from tasks.training.lora import adapter_off, add_adapter, merge_adapter, without_adapter
 from tests import tiny
 
 LORA = {"rank": 2, "alpha": 4.0, "targets": ()}
@@ -17,7 +17,7 @@ def logits(model) -> torch.Tensor:
 
 
 def test_a_new_adapter_changes_nothing_and_a_trained_one_is_off_and_merged_as_it_should_be():
-    plain, model = logits(tiny.llama()), adapted(tiny.llama(), LORA, seed=1)
+    plain, model = logits(tiny.llama()), add_adapter(tiny.llama(), LORA, seed=1)
     assert torch.equal(logits(model), plain)
     for name, value in model.named_parameters():
         assert value.requires_grad == ("lora_" in name)
@@ -27,20 +27,20 @@ def test_a_new_adapter_changes_nothing_and_a_trained_one_is_off_and_merged_as_it
     assert (trained - plain).abs().max() > 0.1
     with adapter_off(model):
         assert torch.equal(logits(model), plain)
-    whole = merged(model)
+    whole = merge_adapter(model)
     assert type(whole) is type(tiny.llama()) and not [name for name, _ in whole.named_parameters() if "lora" in name]
     torch.testing.assert_close(logits(whole), trained, rtol=1e-4, atol=1e-4)
 
 
 def test_without_targets_every_linear_layer_but_the_head_is_adapted():
-    model = adapted(tiny.llama(), LORA, seed=1)
+    model = add_adapter(tiny.llama(), LORA, seed=1)
     found = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
     assert found == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
 def test_without_an_adapter_the_model_is_itself():
     model = tiny.llama()
-    assert adapted(model, None, seed=1) is without_adapter(model) is merged(model) is model
+    assert add_adapter(model, None, seed=1) is without_adapter(model) is merge_adapter(model) is model
     with adapter_off(model):
         pass
 
@@ -49,7 +49,7 @@ def test_a_target_that_no_layer_has_is_named_with_those_that_there_are():
     with pytest.raises(
         BadInput, match=r"lora.targets: 'query' is no linear layer of the model; there are: down_proj, "
     ):
-        adapted(tiny.llama(), LORA | {"targets": ("q_proj", "query")}, seed=1)
-    model = adapted(tiny.llama(), LORA | {"targets": ("q_proj", "mlp.up_proj")}, seed=1)
+        add_adapter(tiny.llama(), LORA | {"targets": ("q_proj", "query")}, seed=1)
+    model = add_adapter(tiny.llama(), LORA | {"targets": ("q_proj", "mlp.up_proj")}, seed=1)
     found = {name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name}
     assert found == {"q_proj", "up_proj"}

@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import ProgramFailed, ProgramKilled
 from infra.prefect_server import local_server
 from infra.store import Store
-from tasks.execution import ensure
+from tasks.execution import ensure_artifact
 from tests import trained
 from tests.patience import end_of
 from tests.trained import FEWER, step
@@ -78,7 +78,7 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
         ProgramFailed, match=r"FloatingPointError: (?:loss|gradient norm) \[nan\] at optimizer step \d+; prompt"
     ):
         workplace.made(last)
-    kept = Checkpoints(workplace.store.blobs, last.address)
+    kept = StoredCheckpoints(workplace.store.blobs, last.address)
     assert kept.names()
     kept.fetch(kept.names()[-1], workplace.folder / "kept")
     weights = load_file(workplace.folder / "kept/model.safetensors")
@@ -90,7 +90,7 @@ def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_t
     killed: list[int] = []
 
     def kill_when_new(step, doing, *numbers) -> None:
-        there = Checkpoints(workplace.store.blobs, last.address).names()
+        there = StoredCheckpoints(workplace.store.blobs, last.address).names()
         if doing == "running" and len(killed) < 2 and there and int(there[-1]) > 30 * len(killed):
             killed.append(int(there[-1]))
             (program,) = psutil.Process().children()
@@ -99,11 +99,11 @@ def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_t
     last = step(every=10, epochs=FEWER)
     for each in (item for items in last.inputs.values() for item in items):
         workplace.made(each)
-    made = ensure(last, workplace.store, workplace.launcher, kill_when_new)
+    made = ensure_artifact(last, workplace.store, workplace.launcher, kill_when_new)
     assert made.counts["restarts"] == 2 and made.counts["resumed_at"] >= killed[1] > killed[0]
     last, killed[:] = step(every=10, learning_rate=1e-4, epochs=FEWER, restarts=0), []
     with pytest.raises(ProgramKilled, match=r"tasks.sft.train was killed by signal 9: "):
-        ensure(last, workplace.store, workplace.launcher, kill_when_new)
+        ensure_artifact(last, workplace.store, workplace.launcher, kill_when_new)
     assert len(killed) == 1
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
-from infra.lease import lease
-from tasks.execution import ensure
-from tasks.rows.pool import make_missing, read, write
-from tasks.rows.workers import Crew, dealt
+from infra.lease import hold_lease
+from tasks.execution import ensure_artifact
+from tasks.rows.pool import make_missing, read_pool, write_table
+from tasks.rows.workers import Workers, deal_rows
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
 from tests.workplace import Workplace
@@ -42,9 +42,9 @@ class Fate(How):
 @stage("crew squares", version="1", rows=lambda what, inputs: {"squares": "by a crew"})
 def squares(run, what, how):
     wanted = pd.DataFrame({"number": range(what.count)})
-    crew = Crew("tests.slow_squares", workers=how.workers, restarts=how.restarts)
+    crew = Workers("tests.slow_squares", workers=how.workers, restarts=how.restarts)
     make_missing(run, wanted, ["number"], crew, how.model_dump(), alone=True)
-    write(run, read(run, run.step.pool, ["number"]).sort_values("number"), SCHEMA, "squares.parquet")
+    write_table(run, read_pool(run, run.step.pool, ["number"]).sort_values("number"), SCHEMA, "squares.parquet")
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_two_steps_at_once_that_share_a_pool_make_no_row_twice(workplace, dies):
     said = []
     watch = lambda step, doing, *numbers: said.append(doing)
     with ThreadPoolExecutor() as threads:
-        first = threads.submit(ensure, five, workplace.store, workplace.launcher)
+        first = threads.submit(ensure_artifact, five, workplace.store, workplace.launcher)
         while not committed(workplace, five):
             time.sleep(0.02)
-        second = threads.submit(ensure, eight, workplace.store, workplace.launcher, watch)
+        second = threads.submit(ensure_artifact, eight, workplace.store, workplace.launcher, watch)
     assert isinstance(first.exception(), ProgramFailed) is dies
     assert second.result().counts["rows_found"] == (6 if dies else 20)
     assert committed(workplace, five) == 30 and any("waiting for process" in doing for doing in said)
@@ -87,7 +87,7 @@ def test_two_steps_at_once_that_share_a_pool_make_no_row_twice(workplace, dies):
 
 def test_who_lacks_no_row_waits_for_nobody(workplace):
     workplace.made(step(workplace, 3))
-    with lease(workplace.store.blobs, f"pools/{step(workplace, 3).pool}"):
+    with hold_lease(workplace.store.blobs, f"pools/{step(workplace, 3).pool}"):
         assert workplace.made(step(workplace, 2)).counts["rows_found"] == 2
 
 
@@ -102,11 +102,11 @@ def test_what_was_read_before_the_turn_is_not_read_again_in_it(workplace, monkey
 
 def test_shares_are_alike_disjoint_and_keep_the_samples_of_a_prompt_together():
     rows = pd.DataFrame({"prompt": [name for name in "abcdefg" for _ in range(5)], "sample": [*range(5)] * 7})
-    shares = dealt(rows, 3)
+    shares = deal_rows(rows, 3)
     assert pd.concat(shares).sort_index().equals(rows)
     assert [share["prompt"].nunique() for share in shares] == [3, 2, 2]
     assert not set(shares[0]["prompt"]) & set(shares[1]["prompt"])
-    assert len(dealt(rows[:5], 3)) == 1  # nothing is left for the others: they are not started
+    assert len(deal_rows(rows[:5], 3)) == 1  # nothing is left for the others: they are not started
 
 
 def test_an_engine_that_dies_is_started_again_and_goes_on_where_it_was(workplace):
@@ -201,5 +201,5 @@ def test_who_observes_a_crew_finds_the_context_that_the_step_runs_in(workplace):
     server, seen = ContextVar("server"), []
     server.set("here")
     look = lambda step, doing, *numbers: seen.append((doing, server.get("nowhere")))
-    ensure(step(workplace, 4, workers=2), workplace.store, workplace.launcher, look)
+    ensure_artifact(step(workplace, 4, workers=2), workplace.store, workplace.launcher, look)
     assert ("running", "here") in seen and {place for _, place in seen} == {"here"}

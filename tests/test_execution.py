@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from infra.errors import BadInput, ProgramFailed
-from infra.lease import lease
-from tasks.execution import ensure
+from infra.lease import hold_lease
+from tasks.execution import ensure_artifact
 from tasks.stage import How, What, stage
 from tests.patience import STILL
 
@@ -56,8 +56,8 @@ def scratch(workplace):
 def test_a_step_is_made_once_and_found_afterwards(workplace):
     step, seen = spelling(workplace), []
     observe = lambda step, doing, *numbers: seen.append(doing)
-    made = ensure(step, workplace.store, workplace.launcher, observe)
-    found = ensure(spelling(workplace), workplace.store, workplace.launcher, observe)
+    made = ensure_artifact(step, workplace.store, workplace.launcher, observe)
+    found = ensure_artifact(spelling(workplace), workplace.store, workplace.launcher, observe)
     assert found == made and diary(workplace) == ["cat"] and seen == ["running", "done", "found"]
     assert (workplace.store.fetch(made) / "deep" / "word.txt").read_text() == "cat"
     assert scratch(workplace) == []
@@ -84,9 +84,9 @@ def test_a_failure_leaves_no_manifest_and_the_next_try_makes_the_step(workplace)
 def test_who_waits_for_another_leaves_with_the_run(workplace):
     """Who interrupts a run does not wait for one that somebody else has begun."""
     step, told = spelling(workplace), threading.Event()
-    with ThreadPoolExecutor() as threads, lease(workplace.store.blobs, step.address):
+    with ThreadPoolExecutor() as threads, hold_lease(workplace.store.blobs, step.address):
         observe = lambda *seen: told.set()
-        waiting = threads.submit(ensure, step, workplace.store, workplace.launcher, observe)
+        waiting = threads.submit(ensure_artifact, step, workplace.store, workplace.launcher, observe)
         assert told.wait(STILL)
         workplace.launcher.leave()
         with pytest.raises(ProgramFailed, match="ending"):
@@ -97,7 +97,7 @@ def test_who_waits_for_another_leaves_with_the_run(workplace):
 def test_two_who_want_the_same_step_at_once_make_it_once(workplace):
     step, seen, found = spelling(workplace, seconds=0.5), [], []
     observe = lambda step, doing, *numbers: seen.append(doing)
-    want = lambda: found.append(ensure(step, workplace.store, workplace.launcher, observe))
+    want = lambda: found.append(ensure_artifact(step, workplace.store, workplace.launcher, observe))
     threads = [threading.Thread(target=want) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.training import zero
-from tasks.training.checkpoints import finished
+from tasks.training.checkpoints import finished_checkpoints
 from tasks.training.qlora import base_of
 from tests import tiny
 from tests.patience import join
@@ -110,7 +110,7 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
     agree(result(out)[1], result(tmp_path / "alone")[1])
     for name, value in whole(tmp_path / "alone").items():
         torch.testing.assert_close(whole(out)[name], value, rtol=1e-3, atol=1e-4)
-    (checkpoint,) = finished(out)
+    (checkpoint,) = finished_checkpoints(out)
     assert {path.suffix for path in checkpoint.rglob("*") if path.is_file()} == {".safetensors", ".json"}
     together(room, given | {"resume": str(checkpoint)}, again)
     assert result(again) == result(out)
@@ -122,7 +122,7 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
 def test_a_training_of_one_process_goes_on_in_two_at_the_same_alpha_on_the_same_rows(tmp_path):
     given = settings("wrpo", tmp_path, "plain")
     alone("wrpo", given, tmp_path / "one")
-    (checkpoint,) = finished(tmp_path / "one")
+    (checkpoint,) = finished_checkpoints(tmp_path / "one")
     together("wrpo", given | {"resume": str(checkpoint)}, tmp_path / "two")
     one, two = (result(tmp_path / name)[1] for name in ("one", "two"))
     assert two[:HALF] == one[:HALF]  # out of the checkpoint
@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_in_one_process_stops_all_with_the_rows_to_blam
     (message,) = said
     assert re.fullmatch(r"loss .*nan.* at optimizer step [0-2]; prompt ids: copy: xyz", message)
     assert not (tmp_path / "out/model").exists()
-    assert len(finished(tmp_path / "out")) == min(int(message.split(" step ")[1][0]), 2)
+    assert len(finished_checkpoints(tmp_path / "out")) == min(int(message.split(" step ")[1][0]), 2)
 
 
 @needs_deepspeed
@@ -185,7 +185,7 @@ def test_two_processes_share_the_reference_and_find_the_same_numbers(tmp_path):
 def test_without_the_package_deepspeed_is_refused(monkeypatch):
     monkeypatch.setattr(zero, "find_spec", lambda package: None)
     with pytest.raises(BadInput, match=r"how\.deepspeed: the package deepspeed is not installed"):
-        zero.configuration({"zero": 2, "offload": False}, "fp32")
+        zero.zero_config({"zero": 2, "offload": False}, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,12 @@ def test_without_the_package_deepspeed_is_refused(monkeypatch):
 )
 def test_a_recipe_asks_for_what_a_group_can_do(change, complaint):
     with pytest.raises(BadInput, match=complaint):
-        load("demo", [change])
+        load_recipe("demo", [change])
 
 
 def test_a_group_changes_no_address():
     group = "how.wrpo={ processes = 2, device_batch_size = 8, deepspeed = { zero = 3 } }"
-    assert fusion(load("demo", [group])).address == fusion(load("demo")).address
+    assert fusion(load_recipe("demo", [group])).address == fusion(load_recipe("demo")).address
 
 
 def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():

@@ -7,7 +7,7 @@ import pytest
 
 from infra.errors import ProgramFailed
 from tasks.rows import pool
-from tasks.rows.pool import fill, write
+from tasks.rows.pool import fill_pool, write_table
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
 
@@ -24,8 +24,8 @@ class Fate(How):
 @stage("squares", version="1", rows=lambda what, inputs: {"squares": "of whole numbers"})
 def squares(run, what, how):
     wanted = pd.DataFrame({"number": what.numbers})
-    rows = fill(run, wanted, ["number"], SCHEMA, "tests.squares", how.model_dump())
-    write(run, rows, SCHEMA, "squares.parquet")
+    rows = fill_pool(run, wanted, ["number"], SCHEMA, "tests.squares", how.model_dump())
+    write_table(run, rows, SCHEMA, "squares.parquet")
 
 
 def step(*numbers: int, **fate: int):
@@ -96,6 +96,6 @@ def test_small_parts_are_joined_in_their_order_and_only_until_there_is_enough(mo
     sizes = (1, 1, 3, 2, 7, 1, 1)
     numbers = iter(range(sum(sizes)))
     batches = [pa.record_batch({"number": [next(numbers) for _ in range(size)]}) for size in sizes]
-    tables = [table["number"].to_pylist() for table in pool.joined(batches)]
+    tables = [table["number"].to_pylist() for table in pool.join_small_batches(batches)]
     assert tables == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 10, 11, 12, 13], [14, 15]]
-    assert [*pool.joined([])] == []
+    assert [*pool.join_small_batches([])] == []

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.responses.stage import row_seed
-from tasks.responses.transformers_program import generate
+from tasks.responses.transformers_program import generate_rows
 from tests import tiny
 from tests.sft.test_train import trained as sft_trained
 from tests.wrpo.references import stored
@@ -68,7 +68,9 @@ def sampled(start, folder, questions: list[str], batch_size: int) -> dict[str, s
     what = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 12}
     how = {"batch_size": batch_size, "part_seconds": 1e9, "batches_per_part": 100}
     job = {"model": str(start), "what": what, "how": how, "threads": 1}
-    generate(job | {name: str(folder / f"{name}.parquet") for name in ("rows", "prompts")}, folder, Progress(folder))
+    generate_rows(
+        job | {name: str(folder / f"{name}.parquet") for name in ("rows", "prompts")}, folder, Progress(folder)
+    )
     found = [row for part in folder.glob("part-*") for row in pq.read_table(part).to_pylist()]
     assert len(found) == len(rows)
     return {f"{row['prompt_id']} {row['sample_index']}": row["text"] for row in found}
@@ -85,12 +87,12 @@ def test_a_response_does_not_depend_on_the_rows_beside_it(start, tmp_path):
 
 
 def test_the_doctor_says_what_becomes_of_long_rows(start):
-    from tasks.doctor.examine import findings
+    from tasks.doctor.examine import examine_model
 
     lengths = {"max_new_tokens": 12, "context": 0, "scored": 0}
     told = {"name": "m", "folder": str(start), "origin": "here", "answers": True, "classifies": False, **lengths}
     for trained, red in ((LIMIT, False), (LIMIT + 1, True), (0, False)):
-        (said,) = [one for one in findings(told | {"trained": trained}, []) if one.check == "positions"]
+        (said,) = [one for one in examine_model(told | {"trained": trained}, []) if one.check == "positions"]
         assert said.red == red and f"beyond {LIMIT} tokens" in said.text
     kind = json.loads((start / "config.json").read_text())["rope_parameters"]["rope_type"]
     assert kind in said.text

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from infra.errors import BadInput
-from tasks.training.lora import adapted, adapter_off, merged
-from tasks.training.qlora import dequantised, load_base
-from tasks.training.saved_model import finished, save
+from tasks.training.lora import adapter_off, add_adapter, merge_adapter
+from tasks.training.qlora import dequantise_model, load_base
+from tasks.training.saved_model import finish_model, save_model
 from tests import tiny
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
@@ -52,7 +52,7 @@ def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @needs_bitsandbytes
 def test_linear_layers_but_the_head_are_rounded_as_the_paper_has_it_and_nothing_else(start):
-    full, whole = AutoModelForCausalLM.from_pretrained(start), dequantised(load_base(start, "nf4", "fp32"))
+    full, whole = AutoModelForCausalLM.from_pretrained(start), dequantise_model(load_base(start, "nf4", "fp32"))
     assert type(whole) is type(full) and "quantization_config" not in whole.config.to_dict()
     for name, weight in full.named_parameters():
         found = whole.get_parameter(name)
@@ -78,10 +78,10 @@ def test_a_weight_takes_little_more_than_four_bits(tmp_path):
 
 @needs_bitsandbytes
 def test_the_base_computes_as_the_weights_it_was_rounded_to_whoever_looked_at_it_before(start):
-    base, plain = load_base(start, "nf4", "fp32"), dequantised(load_base(start, "nf4", "fp32"))
+    base, plain = load_base(start, "nf4", "fp32"), dequantise_model(load_base(start, "nf4", "fp32"))
     for _ in range(2):  # on some CPUs bitsandbytes would repack it here, for another arithmetic and without gradients
         torch.testing.assert_close(logits(base), logits(plain), rtol=1e-5, atol=1e-5)
-    model = adapted(base, QLORA, seed=1).train()
+    model = add_adapter(base, QLORA, seed=1).train()
     model(IDS).logits.square().mean().backward()
     learnt = {name for name, value in model.named_parameters() if value.grad is not None and value.grad.any()}
     assert learnt == {name for name, _ in model.named_parameters() if "lora_B" in name}
@@ -93,17 +93,17 @@ def test_what_is_kept_says_what_the_rounded_base_and_its_adapter_said(precision,
     """Measured: 2e-5 and 0.16, on logits that the adapter moved by 9. Merged into the full weights they are 5 away."""
     base = load_base(start, "nf4", precision)
     before = logits(base)
-    model = adapted(base, QLORA, seed=1)
+    model = add_adapter(base, QLORA, seed=1)
     assert torch.equal(logits(model), before)
     trained = logits(drawn(model))
     with adapter_off(model):
         assert torch.equal(logits(model), before)
     assert {value.dtype for value in model.parameters() if value.requires_grad} == {torch.float32}
-    save(finished(model, precision), tiny.tokenizer(), start, tmp_path)
+    save_model(finish_model(model, precision), tiny.tokenizer(), start, tmp_path)
     kept = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
     assert kept.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     assert (logits(kept) - trained).abs().max() < apart < (trained - before).abs().max() / 10
-    full = merged(drawn(adapted(AutoModelForCausalLM.from_pretrained(start), QLORA, seed=1)))
+    full = merge_adapter(drawn(add_adapter(AutoModelForCausalLM.from_pretrained(start), QLORA, seed=1)))
     assert (logits(full) - trained).abs().max() > 2 * apart
 
 
@@ -117,8 +117,8 @@ def test_biases_come_back_too(start, tmp_path):
         if name.endswith("bias"):
             torch.nn.init.normal_(value.data)
     base = load_base(tiny.save(model, tmp_path), "nf4", "fp32")
-    trained = logits(drawn(adapted(base, QLORA, seed=1)))
-    whole = merged(drawn(adapted(load_base(tmp_path, "nf4", "fp32"), QLORA, seed=1)))
+    trained = logits(drawn(add_adapter(base, QLORA, seed=1)))
+    whole = merge_adapter(drawn(add_adapter(load_base(tmp_path, "nf4", "fp32"), QLORA, seed=1)))
     torch.testing.assert_close(logits(whole), trained, rtol=1e-4, atol=1e-4)
 
 
@@ -134,7 +134,7 @@ def test_layers_of_another_kind_or_width_and_a_model_that_is_quantised_already_a
         BadInput, match=r"lora.base: nf4 is for linear layers, and transformer.h.0.attn.c_attn is a Conv1D"
     ):
         load_base(tmp_path / "old", "nf4", "fp32")
-    save(load_base(start, "nf4", "fp32"), tiny.tokenizer(), start, tmp_path / "quantised")
+    save_model(load_base(start, "nf4", "fp32"), tiny.tokenizer(), start, tmp_path / "quantised")
     for base in ("nf4", "full"):
         with pytest.raises(BadInput, match=r"model: .*quantised is quantised already: train it from its full weights"):
             load_base(tmp_path / "quantised", base, "fp32")

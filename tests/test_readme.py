@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from tasks.stage import lineage
 from tests.tiny import folder, llama, save
@@ -30,7 +30,7 @@ def test_the_readmes_recipe_makes_a_chain(tmp_path, monkeypatch):
     for name in ("reward", "judge"):
         config = LlamaConfig(**llama().config.to_dict() | {"num_labels": 1})
         save(LlamaForSequenceClassification(config), Path("models", name))
-    assert lineage(fusion(load("mine.toml")))[-1].stage.title == "report"
+    assert lineage(fusion(load_recipe("mine.toml")))[-1].stage.title == "report"
 
 
 def test_the_readme_is_short():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.config.loading import SHIPPED, load
-from flows.config.recipe import slots
+from flows.config.loading import SHIPPED, load_recipe
+from flows.config.recipe import find_open_slots
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.stage import lineage
@@ -17,19 +17,19 @@ def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "one"}\n')
     commit = "0123456789abcdef" * 2 + "01234567"
     choices = {"path": tmp_path / "prompts.jsonl", "id": "someone/judge"}  # all else is a commit
-    open_slots = slots(load(name).model_dump(mode="json"))
+    open_slots = find_open_slots(load_recipe(name).model_dump(mode="json"))
     decided = [f"{field}={choices.get(field.rpartition('.')[2], commit)}" for field in open_slots]
     assert bool(decided) == (name != "demo")
     for place, decision in enumerate(decided):
         with pytest.raises(BadInput) as problem:
-            fusion(load(name, decided[:place]))
+            fusion(load_recipe(name, decided[:place]))
         assert str(problem.value).startswith(decision.partition("=")[0]) and "\n" not in str(problem.value)
-    assert lineage(fusion(load(name, decided)))[-1].stage.title == "report"
+    assert lineage(fusion(load_recipe(name, decided)))[-1].stage.title == "report"
 
 
 def test_an_open_slot_is_refused_without_the_chain_too():
     with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is an open slot"):
-        load("wrpo-llama3-8b").target.resolve("target")
+        load_recipe("wrpo-llama3-8b").target.resolve("target")
 
 
 PUBLISHED = {  # SFT's learning rate, then preference optimisation: WRPO's Table 6, FuseChat-3.0's README
@@ -47,7 +47,7 @@ PUBLISHED = {  # SFT's learning rate, then preference optimisation: WRPO's Table
 def test_the_papers_recipes_hold_the_published_numbers():
     assert {*PUBLISHED, "demo"} == set(EVERY_SHIPPED)
     for name, (rate, fields) in PUBLISHED.items():
-        recipe = load(name)
+        recipe = load_recipe(name)
         assert recipe.sft.learning_rate == rate
         assert {field: getattr(recipe.wrpo, field) for field in fields} == fields
         for part in (recipe.sft, recipe.wrpo):
@@ -56,7 +56,7 @@ def test_the_papers_recipes_hold_the_published_numbers():
 
 def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
     for name in (name for name in EVERY_SHIPPED if name.startswith("fusechat3")):
-        recipe = load(name)
+        recipe = load_recipe(name)
         rules = {category: rule.kind for category, rule in recipe.pairs.rules.items()}
         assert rules == {"instruction following": "same-source", "mathematics": "math", "coding": "code"}
         windows = {
@@ -67,9 +67,9 @@ def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
 
 
 def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
-    recipe = load("demo", ["wrpo.alpha=0.3", "sources.0.model.steps=7"])
+    recipe = load_recipe("demo", ["wrpo.alpha=0.3", "sources.0.model.steps=7"])
     name = recipe.sources[1].name
-    again = load("demo", [f"sources.{name}.model.steps=9"])
+    again = load_recipe("demo", [f"sources.{name}.model.steps=9"])
     assert recipe.wrpo.alpha == 0.3 and recipe.sources[0].model.steps == 7 and again.sources[1].model.steps == 9
 
 
@@ -145,7 +145,7 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
 )
 def test_a_bad_field_is_named_with_its_value(override, message):
     with pytest.raises(BadInput) as problem:
-        fusion(load("demo", [override]))
+        fusion(load_recipe("demo", [override]))
     assert message in str(problem.value)
     assert "\n" not in str(problem.value)
 
@@ -154,47 +154,49 @@ def test_a_bad_field_is_named_with_its_value(override, message):
 def test_a_rule_about_correctness_needs_checks(tmp_path, field, kind):
     recipe = str(write_recipe(tmp_path))
     with pytest.raises(BadInput, match=f"{field}.kind: '{kind}' needs checks of the responses"):
-        load(recipe, [f"{field}={{kind='{kind}'}}"])
+        load_recipe(recipe, [f"{field}={{kind='{kind}'}}"])
 
 
 def test_a_missing_recipe_names_the_shipped_ones():
     with pytest.raises(BadInput, match=r"no shipped recipe.*demo"):
-        load("nosuch")
+        load_recipe("nosuch")
 
 
 def test_a_recipe_that_is_no_toml_says_where(tmp_path):
     (tmp_path / "broken.toml").write_text('name = "x"\nseed = =\n')
     with pytest.raises(BadInput, match=r"not TOML.*line 2"):
-        load(str(tmp_path / "broken.toml"))
+        load_recipe(str(tmp_path / "broken.toml"))
 
 
 def test_the_seed_changes_every_seeded_stage_and_how_changes_none():
-    addresses = lambda *overrides: {step.address for step in lineage(fusion(load("demo", overrides)))}
+    addresses = lambda *overrides: {step.address for step in lineage(fusion(load_recipe("demo", overrides)))}
     assert not addresses() & addresses("seed=99")
     assert addresses() == addresses("how.sampling.batch_size=3", "how.wrpo.device_batch_size=4")
 
 
 def test_an_engine_and_what_is_said_of_a_source_change_no_address():
-    addresses = lambda *overrides: [step.address for step in lineage(fusion(load("demo", overrides)))]
+    addresses = lambda *overrides: [step.address for step in lineage(fusion(load_recipe("demo", overrides)))]
     said = ("sources.mirror.licence=free", "sources.mirror.context=8192", "sources.mirror.notes=none")
     assert addresses() == addresses("how.engines.mirror={kind='vllm'}", *said)
     how = {
         step.label: step.how.kind
-        for step in lineage(fusion(load("demo", ["how.engines.SFT={kind='vllm'}"])))
+        for step in lineage(fusion(load_recipe("demo", ["how.engines.SFT={kind='vllm'}"])))
         if step.title == "per-model sampling"
     }
     assert how["per-model sampling · SFT model"] == "vllm" and how["per-model sampling · mirror"] == "transformers"
 
 
 def test_responses_that_a_set_holds_are_a_source_and_no_opponent():
-    chain = {step.label: step for step in lineage(fusion(load("demo", ["sources.mirror.model={kind='existing'}"])))}
+    chain = {
+        step.label: step for step in lineage(fusion(load_recipe("demo", ["sources.mirror.model={kind='existing'}"])))
+    }
     assert "per-model sampling · mirror" in chain and "evaluation · answers of mirror" not in chain
     assert chain["evaluation · results"].what.opponents == ("sorter", "roller")
 
 
 def test_the_papers_sources_are_sampled_as_published():
-    assert len(load("wrpo-llama3-8b").sources) == 10
-    sources = {source.name: source for source in load("fusechat3-llama3.1-8b").sources}
+    assert len(load_recipe("wrpo-llama3-8b").sources) == 10
+    sources = {source.name: source for source in load_recipe("fusechat3-llama3.1-8b").sources}
     asked = {name: source.sampling.by_category for name, source in sources.items()}
     assert all(
         by["coding"] == 8 and by["mathematics"] == 0
@@ -210,8 +212,8 @@ def test_the_papers_sources_are_sampled_as_published():
 
 def test_two_sources_of_one_name_are_refused():
     with pytest.raises(BadInput, match="is taken"):
-        recipe = load("demo")
-        load("demo", [f"sources.0.name='{recipe.sources[1].name}'"])
+        recipe = load_recipe("demo")
+        load_recipe("demo", [f"sources.0.name='{recipe.sources[1].name}'"])
 
 
 def dpo(pair):
@@ -219,7 +221,7 @@ def dpo(pair):
 
 
 def inputs_of(title, *overrides):
-    (step,) = [step for step in lineage(fusion(load("demo", overrides))) if step.label == title]
+    (step,) = [step for step in lineage(fusion(load_recipe("demo", overrides))) if step.label == title]
     return {name: [item.label for item in items] for name, items in step.inputs.items() if items}
 
 
@@ -242,12 +244,12 @@ def test_pairs_come_before_the_split_where_it_counts_them():
 
 
 def test_the_checks_of_a_recipe_judge_the_held_out_answers_of_every_model(tmp_path):
-    recipe = load("demo", ["evaluation.collectives=[{name='best', model={kind='best-by-reward'}}]"])
+    recipe = load_recipe("demo", ["evaluation.collectives=[{name='best', model={kind='best-by-reward'}}]"])
     (evaluation,) = fusion(recipe).inputs["evaluation"]
     answers, checks = (evaluation.inputs[name] for name in ("answers", "checks"))
     assert len(answers) == 7 and recipe.checks.kind == "exact"
     for said, checked in zip(answers, checks, strict=True):
         assert checked.inputs["responses"] == (said,) and checked.what == recipe.checks
         assert checked.inputs["model"] == said.inputs.get("model", (said,))
-    (without,) = fusion(load(str(write_recipe(tmp_path)))).inputs["evaluation"]
+    (without,) = fusion(load_recipe(str(write_recipe(tmp_path)))).inputs["evaluation"]
     assert without.inputs["checks"] == ()

@@ -17,11 +17,13 @@ NAMES = {"tensorboard": "tensorboard or tensorboardX", "wandb": "wandb", "tracki
 def test_a_tracker_whose_package_is_missing_is_refused(name, package, monkeypatch):
     monkeypatch.setattr(reporting, "find_spec", lambda package: None)
     with pytest.raises(BadInput, match=f"how.report_to: the package {package} is not installed"):
-        reporting.trackers({"how": {"report_to": [name]}})
+        reporting.make_trackers({"how": {"report_to": [name]}})
 
 
 def test_by_default_nothing_is_reported():
-    assert TrainingHow().report_to == () and reporting.trackers({"how": TrainingHow().model_dump(mode="json")}) == []
+    assert (
+        TrainingHow().report_to == () and reporting.make_trackers({"how": TrainingHow().model_dump(mode="json")}) == []
+    )
 
 
 def test_tensorboard_is_given_every_step(tmp_path):

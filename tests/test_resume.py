@@ -22,13 +22,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from infra.ending import SAVING
 from infra.errors import OutOfMemory
-from tasks.loading import blamed
+from tasks.loading import blame_on
 from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.training.checkpoints import finished, restore, write
+from tasks.training.checkpoints import finished_checkpoints, restore_checkpoint, write_checkpoint
 from tasks.training.qlora import base_of
 from tasks.training.random_states import put_random_states, random_states
 from tests import tiny
@@ -142,7 +142,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unb
     room, given, expected = unbroken
     chance, resumed, out = random.Random(kills), set(), tmp_path / "out"
     for number in range(kills):
-        resumed |= {path.name for path in finished(out)[-1:]}
+        resumed |= {path.name for path in finished_checkpoints(out)[-1:]}
         doom = chance.randint(1, max(STEPS // kills, EVERY + 2)), chance.uniform(0, 0.02)
         print(f"seed {kills}, kill {number}: from {max(resumed, default='nothing')}, steps and seconds {doom}")
         assert run(room, given, out, doom) == -signal.SIGKILL
@@ -160,7 +160,7 @@ def test_a_base_is_rounded_alike_again_when_the_training_of_its_adapter_goes_on(
         assert run(room, given, out, (steps, 0)) == -signal.SIGKILL
     assert run(room, given, out) == 0
     assert result(out) == result(tmp_path / "unbroken")
-    assert all("lora_" in name for name in load_file(finished(out)[-1] / "model.safetensors"))
+    assert all("lora_" in name for name in load_file(finished_checkpoints(out)[-1] / "model.safetensors"))
 
 
 def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
@@ -172,7 +172,7 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGTERM)
     join(process, out)
-    (saved,) = finished(out)
+    (saved,) = finished_checkpoints(out)
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
     assert (out / SAVING).exists()
     elsewhere = tmp_path / "elsewhere"
@@ -185,7 +185,7 @@ def test_sigterm_at_the_last_step_is_not_lost(unbroken, tmp_path):
     room, given, expected = unbroken
     process = start(room, given, tmp_path / "out", (STEPS, 0, signal.SIGTERM))
     join(process, tmp_path)
-    (*_, saved) = finished(tmp_path / "out")
+    (*_, saved) = finished_checkpoints(tmp_path / "out")
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) == STEPS
     assert run(room, given, tmp_path / "out") == 0
     assert result(tmp_path / "out") == expected
@@ -196,7 +196,7 @@ def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_pa
     assert run("wrpo", given, tmp_path / "unbroken") == 0
     process = start("wrpo", given, tmp_path / "out", (4, 0, signal.SIGTERM))
     join(process, tmp_path)
-    assert process.exitcode == 128 + signal.SIGTERM and finished(tmp_path / "out")[-1].name == "000000004"
+    assert process.exitcode == 128 + signal.SIGTERM and finished_checkpoints(tmp_path / "out")[-1].name == "000000004"
     assert run("wrpo", given, tmp_path / "out") == 0
     assert result(tmp_path / "out") == result(tmp_path / "unbroken")
 
@@ -215,7 +215,7 @@ def test_an_end_between_the_last_step_and_the_model_loses_no_step(every, unbroke
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
         patch.setattr(module, "keep", end)
         module.main(given, out, Progress(out))
-    assert int(finished(out)[-1].name) == STEPS and not (out / "model").exists()
+    assert int(finished_checkpoints(out)[-1].name) == STEPS and not (out / "model").exists()
     with monkeypatch.context() as patch:
         patch.setattr("transformers.Trainer.training_step", end)  # no step is made again
         module.main(given, out, Progress(out))
@@ -226,8 +226,8 @@ def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_p
     room, given, _ = unbroken
     given = given | {"what": given["what"] | {"max_steps": 18}}
     assert run(room, given, tmp_path / "out") == 0
-    assert [path.name for path in finished(tmp_path / "out")] == ["000000016", "000000018"]
-    assert {path.name for path in finished(tmp_path / "out")[-1].iterdir()} == {
+    assert [path.name for path in finished_checkpoints(tmp_path / "out")] == ["000000016", "000000018"]
+    assert {path.name for path in finished_checkpoints(tmp_path / "out")[-1].iterdir()} == {
         "model.safetensors",
         "optimizer.safetensors",
         "random-0.safetensors",
@@ -244,11 +244,11 @@ def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkey
         (folder / "optimizer.safetensors").unlink()
         raise InterruptedError("the power is gone")
 
-    monkeypatch.setattr("tasks.training.checkpoints.flush", cut)
+    monkeypatch.setattr("tasks.training.checkpoints.flush_folder", cut)
     (tmp_path / "out").mkdir()
     with pytest.raises(InterruptedError):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))
-    assert finished(tmp_path / "out") == []
+    assert finished_checkpoints(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
@@ -271,8 +271,8 @@ def test_a_checkpoint_goes_on_with_another_number_of_parameter_groups(before, af
 
     one, other = begun(before), begun(after)
     step(one)
-    write(tmp_path, one, args, state)
-    restore(finished(tmp_path)[0], other, args)
+    write_checkpoint(tmp_path, one, args, state)
+    restore_checkpoint(finished_checkpoints(tmp_path)[0], other, args)
     assert other["lr_scheduler"].get_last_lr() == [0.25] * after
     assert step(other) == [0.5 / 3] * after and step(one) == [0.5 / 3] * before
 
@@ -291,7 +291,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     given["what"]["learning_rate"] = 1e30  # the first steps of the warm-up still are numbers
     given["how"] = {**job("wrpo", tmp_path)["how"], "checkpoint_steps": 1}
     assert run("wrpo", given, tmp_path / "out") == 1
-    kept = finished(tmp_path / "out")
+    kept = finished_checkpoints(tmp_path / "out")
     assert kept
     for folder in kept:
         assert all(torch.isfinite(value).all() for value in load_file(folder / "model.safetensors").values())
@@ -317,14 +317,14 @@ def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(prog
     named = re.findall(r"\b(?:how\.)?wrpo\.[a-z_.]+", str(said.value))
     assert len(named) == 6
     for name in named:
-        value = load("demo")
+        value = load_recipe("demo")
         for part in name.split("."):
             assert part in type(value).model_fields
             value = getattr(value, part)
 
 
 def test_out_of_memory_while_files_are_read_is_not_the_files_fault():
-    with pytest.raises(MemoryError), blamed("model: x"):
+    with pytest.raises(MemoryError), blame_on("model: x"):
         raise MemoryError
 
 

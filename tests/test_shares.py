@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from infra.errors import ProgramFailed, SourceFailed
-from infra.lease import live
-from tasks.execution import Share, ensure, make_share
-from tasks.responses.engines import Endpoint, Vllm
+from infra.lease import is_live
+from tasks.execution import Share, ensure_artifact, make_share
+from tasks.responses.engines import EndpointEngine, Vllm
 from tasks.rows import turns as shares
-from tasks.rows.turns import turn
+from tasks.rows.turns import take_turn
 from tests.patience import STILL, wait_until
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving
@@ -29,7 +29,7 @@ def quick(monkeypatch):
 
 
 def step(stub: Stub, n: int = 2):
-    engine = Endpoint(kind="endpoint", urls=(stub.url,), model="m", part_seconds=0)
+    engine = EndpointEngine(kind="endpoint", urls=(stub.url,), model="m", part_seconds=0)
     return sampled(engine, TEXTS, model(kind="served"), n=n)
 
 
@@ -115,7 +115,7 @@ def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(work
         first = threads.submit(shared, workplace, two, BOTH[0])
         assert slow.wait(STILL)
         watch = lambda step, doing, *numbers: said.append(doing)
-        second = threads.submit(ensure, three, workplace.store, workplace.launcher, watch)
+        second = threads.submit(ensure_artifact, three, workplace.store, workplace.launcher, watch)
         try:
             wait_until(lambda: any("others that fill" in doing for doing in said))
         finally:
@@ -126,7 +126,7 @@ def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(work
 
 @contextmanager
 def filling(place, share: Share | None):
-    with turn(place.store.blobs, "rows/1", share, lambda message: None, place.launcher.pause):
+    with take_turn(place.store.blobs, "rows/1", share, lambda message: None, place.launcher.pause):
         yield
 
 
@@ -160,13 +160,13 @@ def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(wo
     entered, told = threading.Event(), threading.Event()
 
     def waiting() -> None:
-        with turn(workplace.store.blobs, "rows/1", BOTH[0], lambda message: told.set(), time.sleep):
+        with take_turn(workplace.store.blobs, "rows/1", BOTH[0], lambda message: told.set(), time.sleep):
             entered.set()
 
     with filling(workplace, None):
         threading.Thread(target=waiting, daemon=True).start()
         assert told.wait(STILL) and not entered.is_set()
-        wait_until(lambda: not live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
+        wait_until(lambda: not is_live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
     assert entered.wait(STILL)
 
 
@@ -175,7 +175,7 @@ def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
     told, pause = threading.Event(), workplace.launcher.pause
 
     def waiting() -> None:
-        with turn(workplace.store.blobs, "rows/1", mine, lambda message: told.set(), pause):
+        with take_turn(workplace.store.blobs, "rows/1", mine, lambda message: told.set(), pause):
             raise AssertionError("it was not free")
 
     with ThreadPoolExecutor() as threads, filling(workplace, others):

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from infra.errors import BadInput
 from tasks.loading import load_tokenizer
 from tasks.tokens import around_words, end_id, prompt_ids, response_ids, with_one_bos
-from tasks.training.truncation import fit, refuse_none
+from tasks.training.truncation import fit_responses, refuse_none
 from tests import tiny
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
@@ -74,19 +74,19 @@ def test_the_end_is_the_eos_where_the_template_writes_no_token_after_a_turn():
 def test_only_the_long_response_is_cut_and_to_what_the_prompt_leaves():
     # The published rule cut all three to max_length - max_prompt_length (248) once the longest crossed the limit.
     prompt, short, exact, long = [7] * 100, [8] * 300, [8] * 1948, [8] * 1949
-    responses, cut = fit(prompt, [short, exact, long], max_length=2048)
+    responses, cut = fit_responses(prompt, [short, exact, long], max_length=2048)
     assert [len(response) for response in responses] == [300, 1948, 1948] and cut == 1
 
 
 def test_a_cut_response_keeps_no_end_token():
     tokenizer = tiny.tokenizer()
-    (response,), cut = fit([7] * 10, [response_ids(tokenizer, "a" * 40)], max_length=20)
+    (response,), cut = fit_responses([7] * 10, [response_ids(tokenizer, "a" * 40)], max_length=20)
     assert tokenizer.decode(response) == "a" * 10 and cut == 1
 
 
 def test_a_prompt_that_leaves_no_room_fits_nothing_and_only_if_none_fits_it_is_a_mistake():
-    assert fit([7] * 12, [[8] * 40], max_length=20) == ([[8] * 8], 1)
-    assert fit([7] * 13, [[8] * 40], max_length=20) is None
+    assert fit_responses([7] * 12, [[8] * 40], max_length=20) == ([[8] * 8], 1)
+    assert fit_responses([7] * 13, [[8] * 40], max_length=20) is None
     refuse_none(1, 5, max_length=20)
     with pytest.raises(BadInput, match=r"what.max_length: 20: the prompts of all 5 records"):
         refuse_none(0, 5, max_length=20)

@@ -14,7 +14,7 @@ from infra.launch import Launcher
 from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
-from tasks.execution import Run, ensure
+from tasks.execution import Run, ensure_artifact
 from tasks.records import SFT_RECORD
 from tasks.sft.stage import SFT, train_sft
 from tasks.stage import How, Step, What, stage
@@ -50,14 +50,14 @@ def bring_by_flow(folder: Path) -> None:
     from prefect import flow
 
     from flows.plan import plan_all
-    from flows.run.orchestrate import PAGE, attempt, result_storage
-    from flows.workspace import Place
+    from flows.run.orchestrate import PAGE, result_storage, submit_and_collect
+    from flows.workspace import Workspace
 
-    place = Place(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
+    place = Workspace(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
 
     @flow(name="one training", **PAGE)
     def body() -> None:
-        assert not attempt(plan_all([step(0, epochs=FEWER)], place.store), result_storage(place), place)
+        assert not submit_and_collect(plan_all([step(0, epochs=FEWER)], place.store), result_storage(place), place)
 
     body()
 
@@ -65,8 +65,8 @@ def bring_by_flow(folder: Path) -> None:
 def bring(folder: Path, every: int = 10) -> Manifest:
     store, last = Store(str(folder / "store"), folder / "cache"), step(every)
     for inputs in last.inputs.values():
-        ensure(inputs[0], store, Launcher(1, 1))
-    return ensure(last, store, Launcher(1, 1))
+        ensure_artifact(inputs[0], store, Launcher(1, 1))
+    return ensure_artifact(last, store, Launcher(1, 1))
 
 
 if __name__ == "__main__":

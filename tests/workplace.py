@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from infra.launch import Launcher
-from infra.manifest import Manifest, Reference
+from infra.manifest import ArtifactReference, Manifest
 from infra.store import Store
-from tasks.execution import Run, ensure
+from tasks.execution import Run, ensure_artifact
 from tasks.stage import Step, lineage
 
 
@@ -21,7 +21,7 @@ def as_made(step: Step) -> Manifest:
         label=step.label,
         what=step.what.model_dump(mode="json"),
         inputs={
-            name: [Reference(stage=each.stage.name, fingerprint=each.fingerprint) for each in given]
+            name: [ArtifactReference(stage=each.stage.name, fingerprint=each.fingerprint) for each in given]
             for name, given in step.inputs.items()
         },
         files=(),
@@ -43,7 +43,7 @@ class Workplace:
 
     def made(self, step: Step) -> Manifest:
         """The step's manifest, inputs first; what stands in the store is found."""
-        return [ensure(each, self.store, self.launcher) for each in lineage(step)][-1]
+        return [ensure_artifact(each, self.store, self.launcher) for each in lineage(step)][-1]
 
     def table(self, step: Step, name: str) -> pd.DataFrame:
         return pd.read_parquet(self.store.fetch(self.made(step), [name]) / name)

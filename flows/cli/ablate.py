@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.ablation import Run, chosen, load_matrix, stages, wanted
+from flows.ablation import VariantRun, choose_variants, count_stages, list_goals, load_matrix
 from flows.cli.console import Watcher, make_console
 from flows.plan import plan_all, verify_inputs
 from flows.results.matrix import matrix_table
 from flows.results.matrix_text import column_title, matrix_cells
 from flows.results.pages import write_matrix_page
-from flows.workspace import Place
+from flows.workspace import Workspace
 from infra.errors import CorruptArtifact
 from tasks.stage import Step
 
@@ -27,13 +27,13 @@ class Counting(Watcher):
         self.executed += doing == "done"
 
 
-def ablate(arguments: argparse.Namespace) -> int:
+def run_ablation(arguments: argparse.Namespace) -> int:
     matrix, all_runs = load_matrix(arguments.matrix, arguments.base, arguments.overrides)
-    runs, place, console = chosen(all_runs, arguments.only), Place.from_settings(), make_console()
+    runs, place, console = choose_variants(all_runs, arguments.only), Workspace.from_settings(), make_console()
     place.store.probe()
-    planned = plan_all(wanted(runs), place.store)
+    planned = plan_all(list_goals(runs), place.store)
     missing = [entry for entry in planned if entry.runs]
-    separate, distinct = stages(runs)
+    separate, distinct = count_stages(runs)
     console.print(
         f"{matrix.name} on {matrix.base}: {len(runs)} variants, {separate} stages if each ran separately, "
         f"{distinct} distinct; {len(missing)} to do"
@@ -54,7 +54,7 @@ def ablate(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def run_matrix(name: str, runs: list[Run], console: Console) -> dict[str, str]:
+def run_matrix(name: str, runs: list[VariantRun], console: Console) -> dict[str, str]:
     from flows.run.local import ablate_here  # loads Prefect
 
     with Counting(console) as watcher:

@@ -8,12 +8,12 @@ from flows.cli.lineage import show_lineage
 from flows.cli.recipes import load_chain
 from flows.cli.tables import show_damage
 from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
-from flows.workspace import Place, find_artifact
+from flows.workspace import Workspace, find_artifact
 from infra.errors import BadInput
 
 
-def show(chosen: argparse.Namespace) -> None:
-    place = Place.from_settings()
+def show_artifact(chosen: argparse.Namespace) -> None:
+    place = Workspace.from_settings()
     manifest = find_artifact(chosen.recipe, place.store)
     if manifest is None:
         _, last, _ = load_chain(chosen)
@@ -25,12 +25,12 @@ def show(chosen: argparse.Namespace) -> None:
     show_lineage(make_console(), manifest, place.store)
 
 
-def verify(chosen: argparse.Namespace) -> int:
-    from flows.upkeep.verify import damaged, repair
+def verify_artifacts(chosen: argparse.Namespace) -> int:
+    from flows.upkeep.verify import find_damaged, repair_pieces
 
     if chosen.sample is not None and chosen.sample < 1:
         raise BadInput(f"--sample: must be at least 1, not {chosen.sample}")
-    store, console, last = Place.from_settings().store, make_console(), None
+    store, console, last = Workspace.from_settings().store, make_console(), None
     manifest = find_artifact(chosen.recipe, store)
     if manifest and chosen.repair:
         raise BadInput(f"--repair: needs a recipe, to make damaged files again; {chosen.recipe} is an artifact")
@@ -39,12 +39,12 @@ def verify(chosen: argparse.Namespace) -> int:
     else:
         _, last, place = load_chain(chosen)
         pieces = pieces_of_recipe(last, store)
-    broken = damaged(pieces, store, chosen.sample, seed=time.time_ns())
+    broken = find_damaged(pieces, store, chosen.sample, seed=time.time_ns())
     show_damage(console, pieces, broken, chosen.sample)
     if broken and chosen.repair:
         with Watcher(console) as watcher:
-            lines = repair(broken, last, place, watcher)
+            lines = repair_pieces(broken, last, place, watcher)
         console.print(*lines, sep="\n", markup=False, soft_wrap=True)
-        broken = damaged(pieces_of_recipe(last, store), store)
+        broken = find_damaged(pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0

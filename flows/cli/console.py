@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.segment import Segment
 
-from infra.visible import visible
+from infra.visible import escape_control
 from tasks.stage import Step
 
 PLAIN_EVERY = 10.0  # seconds between two lines of one step if the output is not a terminal
@@ -98,7 +98,7 @@ class Terminal(Console):
 
     def render(self, *arguments, **keywords) -> Iterator[Segment]:
         for segment in super().render(*arguments, **keywords):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
+            yield segment if segment.control else segment._replace(text=escape_control(segment.text))
 
 
 def make_console() -> Console:

@@ -10,25 +10,25 @@ from flows.cli.console import Watcher, make_console
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_plan
 from flows.config.examination import Collective, load_examination
-from flows.evaluation import chains, model_step
+from flows.evaluation import build_chains, model_step
 from flows.plan import plan_all, verify_inputs
-from flows.results.examination import summary
-from flows.results.model_card import promote
+from flows.results.examination import summarise_examination
+from flows.results.model_card import promote_model
 from flows.results.pages import write_examination_page
-from flows.workspace import Place
+from flows.workspace import Workspace
 from infra.errors import BadInput, CorruptArtifact
 from tasks.evaluation.judged.given_answers import Outputs
 
 NOT_PROMOTED = 3
 
 
-def evaluate(arguments: argparse.Namespace) -> int:
+def run_evaluation(arguments: argparse.Namespace) -> int:
     examination, target = load_examination(arguments.examination, arguments.overrides), arguments.promote
     if target and not examination.gate:
         raise BadInput("--promote: the examination needs a section [gate]")
     if target and isinstance(examination.models[-1].model, Outputs | Collective):
         raise BadInput(f"--promote: {examination.names[-1]} is not a model, it only has answers")
-    lasts, place, console = chains(examination), Place.from_settings(), make_console()
+    lasts, place, console = build_chains(examination), Workspace.from_settings(), make_console()
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
     failed: dict[str, str] = {}
@@ -41,7 +41,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
         with Watcher(console) as watcher:
             failed = examine_here(examination, watcher)
-    found = summary(examination, lasts, place.store, failed)
+    found = summarise_examination(examination, lasts, place.store, failed)
     show_examination(console, found)
     for address, reason in failed.items():
         console.print(f"[red]failed[/] {address[:24]}: {escape(reason)}", highlight=False, soft_wrap=True)
@@ -51,13 +51,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def through_the_gate(console: Console, found: dict, examination, place: Place, target: str | None) -> int:
+def through_the_gate(console: Console, found: dict, examination, place: Workspace, target: str | None) -> int:
     if not found["gate"]["passed"]:
         console.print("gate: [red]not promoted[/]: " + escape("; ".join(found["gate"]["against"])), soft_wrap=True)
         return NOT_PROMOTED
     console.print("gate: [green]passed[/]")
     if target:
-        promote(model_step(examination.models[-1]), found, place, Path(target))
+        promote_model(model_step(examination.models[-1]), found, place, Path(target))
         console.print(f"promoted: {Path(target).absolute()}", soft_wrap=True)
     return 0
 

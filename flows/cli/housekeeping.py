@@ -9,30 +9,30 @@ from rich.table import Table
 
 from flows.cli.console import make_console
 from flows.upkeep import garbage as gc
-from flows.workspace import Place, find_artifact
+from flows.workspace import Workspace, find_artifact
 from infra.errors import BadInput
 
 
 def collect_garbage(arguments: argparse.Namespace) -> None:
     kept = gc.chains_of(arguments.keep, arguments.keep_matrix, arguments.keep_examination)
     days, delete = arguments.days, arguments.delete
-    store = Place.from_settings().store
+    store = Workspace.from_settings().store
     store.probe()  # deletion needs a lease: stop here if the store is read-only or its leases do not exclude each other
     if not 0 <= days < math.inf:
         raise BadInput(f"--days: must be a finite number, at least 0, not {days:g}")
-    if delete and not kept and not gc.pinned(store):
+    if delete and not kept and not gc.list_pinned(store):
         raise BadInput(
             "--delete: nothing is kept; name the recipes to keep with --keep, or pin artifacts with fuse pin"
         )
-    show_garbage(make_console(), gc.collect(store, kept, days, delete), delete)
+    show_garbage(make_console(), gc.collect_garbage(store, kept, days, delete), delete)
 
 
 def pin_artifact(arguments: argparse.Namespace) -> None:
     address, remove = arguments.artifact, arguments.remove
-    store = Place.from_settings().store
+    store = Workspace.from_settings().store
     if (manifest := find_artifact(address, store)) is None:
         raise BadInput(f"{address}: not an artifact's address; an example is wrpo/1f3a")
-    (gc.unpin if remove else gc.pin)(store, manifest)
+    (gc.unpin_manifest if remove else gc.pin_manifest)(store, manifest)
     print(f"{manifest.stage}/{manifest.fingerprint}: {'unpinned' if remove else 'pinned'}")
 
 

@@ -9,17 +9,17 @@ from infra.store import Store
 
 
 def show_lineage(console: Console, manifest: Manifest, store: Store) -> None:
-    console.print(branch(manifest, store, set()))
+    console.print(make_branch(manifest, store, set()))
 
 
-def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
+def make_branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
     """A tree of an artifact and its inputs. An artifact that appears again is shown by its address only."""
     head = f"[bold]{escape(manifest.label)}[/]  [dim]{manifest.stage}/{manifest.fingerprint[:12]}[/]"
     if manifest.fingerprint in seen:
         return Tree(f"{head} [dim](above)[/]")
     seen.add(manifest.fingerprint)
     tree = Tree(head)
-    for line in facts(manifest):
+    for line in list_facts(manifest):
         tree.add(f"[dim]{line}[/]", style="")
     for name, references in manifest.inputs.items():
         for reference in references:
@@ -29,11 +29,11 @@ def branch(manifest: Manifest, store: Store, seen: set[str]) -> Tree:
                     f"{escape(name)}: {reference.stage}/{reference.fingerprint[:12]} [red]is not in the store any more[/]"
                 )
             else:
-                tree.add(branch(upstream, store, seen))
+                tree.add(make_branch(upstream, store, seen))
     return tree
 
 
-def facts(manifest: Manifest) -> list[str]:
+def list_facts(manifest: Manifest) -> list[str]:
     counts = ", ".join(
         f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value}"
         for name, value in manifest.counts.items()

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def carry_out(chosen: Namespace) -> int:
     """Runs the command; returns its exit code."""
     from infra.errors import FULL, REFUSED, BadInput, CorruptArtifact, ProgramFailed, StoreUnreachable, Unavailable
-    from infra.visible import one_line, visible
+    from infra.visible import escape_control, one_line
 
     try:
         module, _, function = chosen.command.partition(":")
@@ -31,7 +31,7 @@ def carry_out(chosen: Namespace) -> int:
         print(f"fuse: {one_line(str(problem))}", file=sys.stderr)
         return 2
     except (ProgramFailed, StoreUnreachable, Unavailable) as problem:
-        print(f"fuse: {visible(str(problem))}", file=sys.stderr)
+        print(f"fuse: {escape_control(str(problem))}", file=sys.stderr)
         return 1
     except OSError as problem:
         if problem.errno not in (*FULL, *REFUSED):

@@ -6,25 +6,25 @@ from pathlib import Path
 from flows.cli.console import Watcher, make_console
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
-from flows.doctor import asking_too_much, examine, refuse, refuse_red, stopping
+from flows.doctor import asking_too_much, examine_models, refuse, refuse_red, select_blocking
 from flows.fusion import fusion
-from flows.plan import plan as make_plan
+from flows.plan import plan_chain as make_plan
 from flows.plan import verify_inputs
-from flows.remarks import remarks
-from flows.workspace import Place
+from flows.remarks import list_remarks
+from flows.workspace import Workspace
 from infra.errors import BadInput, CorruptArtifact
 from tasks.stage import Step
 
 
-def load_chain(chosen: argparse.Namespace) -> tuple[Recipe, Step, Place]:
-    recipe = load(chosen.recipe, chosen.overrides)
-    place = Place.from_settings()
+def load_chain(chosen: argparse.Namespace) -> tuple[Recipe, Step, Workspace]:
+    recipe = load_recipe(chosen.recipe, chosen.overrides)
+    place = Workspace.from_settings()
     return recipe, fusion(recipe), place
 
 
-def run(chosen: argparse.Namespace) -> None:
+def run_recipe(chosen: argparse.Namespace) -> None:
     recipe, report, place = load_chain(chosen)
     place.store.probe()
     console = make_console()
@@ -36,7 +36,7 @@ def run(chosen: argparse.Namespace) -> None:
         else f"{recipe.name}: nothing to do, all steps are done"
     )
     if missing:
-        show_remarks(console, remarks(recipe, report, place.store))
+        show_remarks(console, list_remarks(recipe, report, place.store))
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
         from flows.run.local import run_here  # loads Prefect
@@ -47,37 +47,37 @@ def run(chosen: argparse.Namespace) -> None:
     print_report(report, place)
 
 
-def doctor(chosen: argparse.Namespace) -> int:
+def run_doctor(chosen: argparse.Namespace) -> int:
     recipe, last, place = load_chain(chosen)
-    findings = examine(recipe, last, place)
+    findings = examine_models(recipe, last, place)
     show_findings(make_console(), findings, recipe.doctor.accepted)
-    return 1 if stopping(recipe, findings) else 0
+    return 1 if select_blocking(recipe, findings) else 0
 
 
-def plan(chosen: argparse.Namespace) -> None:
+def show_recipe_plan(chosen: argparse.Namespace) -> None:
     recipe, last, place = load_chain(chosen)
     console = make_console()
     show_plan(console, make_plan(last, place.store))
-    show_remarks(console, remarks(recipe, last, place.store))
-    refuse(stopping(recipe, asking_too_much(last)))
+    show_remarks(console, list_remarks(recipe, last, place.store))
+    refuse(select_blocking(recipe, asking_too_much(last)))
 
 
-def report(chosen: argparse.Namespace) -> None:
+def show_report(chosen: argparse.Namespace) -> None:
     _, last, place = load_chain(chosen)
     if place.store.manifest(last.stage.name, last.fingerprint) is None:
         raise BadInput(f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse run makes it")
     print_report(last, place)
 
 
-def export(chosen: argparse.Namespace) -> None:
-    from flows.results.export import export
+def export_records(chosen: argparse.Namespace) -> None:
+    from flows.results.export import write_export
 
     recipe, last, place = load_chain(chosen)
-    export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
+    write_export(recipe, last, place.store, chosen.form, Path(chosen.to).absolute(), chosen.candidates)
     print(Path(chosen.to).absolute())
 
 
-def print_report(last: Step, place: Place) -> None:
+def print_report(last: Step, place: Workspace) -> None:
     console, numbers = make_console(), place.numbers(last)
     show_results(console, numbers)
     for suite in numbers["suites"]:

@@ -7,24 +7,24 @@ from infra.settings import api_given
 
 
 def start_stack(_: argparse.Namespace) -> None:
-    from flows.deploy.stack import up
+    from flows.deploy.stack import bring_up
 
     print("starting object store, Prefect, deployments and workers (a minute or two)", flush=True)
-    state = up()
+    state = bring_up()
     print(f"Prefect's UI: {state['ui']}\nartifacts: {state['store']}")
     print(f"to use the stack in a shell: source {state['environment']}\nto stop it: fuse down")
 
 
 def stop_stack(_: argparse.Namespace) -> None:
-    from flows.deploy.stack import down
+    from flows.deploy.stack import bring_down
 
-    print("everything has stopped; artifacts and history are kept" if down() else "nothing was running")
+    print("everything has stopped; artifacts and history are kept" if bring_down() else "nothing was running")
 
 
-def deploy(_: argparse.Namespace) -> None:
-    from flows.deploy.register import register
+def deploy_flows(_: argparse.Namespace) -> None:
+    from flows.deploy.register import register_deployments
 
     if not api_given():
         raise BadInput("PREFECT_API_URL: is not set; it names the Prefect server that gets the deployments")
-    register()
+    register_deployments()
     print("work pools, deployments and automations are registered")

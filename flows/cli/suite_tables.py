@@ -18,7 +18,7 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
         for name in (*columns, "flagged", "missing"):
             table.add_column(escape(name), justify="right", no_wrap=True)
         for model in models:
-            cells = {result["column"]: span(result) for result in suite["results"] if result["model"] == model}
+            cells = {result["column"]: format_span(result) for result in suite["results"] if result["model"] == model}
             counts = suite["counts"][model]
             table.add_row(
                 model, *(cells.get(name, "–") for name in columns), f"{counts['flagged']}", f"{counts['missing']}"
@@ -27,16 +27,16 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
         if suite.get("left_out"):
             console.print(f"  left out: {', '.join(suite['left_out'])}", markup=False)
         for change in suite["differences"]:
-            console.print("  " + words(change), markup=False)
-        for line in [*by_place(suite), *calibrated(suite)]:
+            console.print("  " + describe_difference(change), markup=False)
+        for line in [*describe_place_bias(suite), *describe_calibration(suite)]:
             console.print("  " + line, markup=False)
 
 
-def span(result: dict) -> str:
+def format_span(result: dict) -> str:
     return f"{result['value']:.2f} \\[{result['low']:.2f}, {result['high']:.2f}]"
 
 
-def by_place(suite: dict) -> list[str]:
+def describe_place_bias(suite: dict) -> list[str]:
     """How often the order of two answers decided the judge's verdict."""
     return [
         f"{suite['judge']} on {model}: {counts['first']:.0%} of the verdicts chose the answer shown first"
@@ -50,7 +50,7 @@ def by_place(suite: dict) -> list[str]:
     ]
 
 
-def calibrated(suite: dict) -> list[str]:
+def describe_calibration(suite: dict) -> list[str]:
     """How often the judge agrees with the published judge on outputs that came with published verdicts."""
     found = suite.get("calibration") or {"models": {}, "order": None}
     lines = [
@@ -63,7 +63,7 @@ def calibrated(suite: dict) -> list[str]:
     )
 
 
-def words(change: dict) -> str:
+def describe_difference(change: dict) -> str:
     sure = f", Holm p {change['holm']:.3f}" if "holm" in change else ""
     noise = " (within noise)" if change.get("reading") == "within noise" else ""
     return (

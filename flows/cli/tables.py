@@ -66,8 +66,8 @@ def show_results(console: Console, numbers: dict) -> None:
         style = "bold" if row["role"] == "wrpo" else "dim" if row["role"] == "source" else ""
         table.add_row(
             escape(row["model"]) + (" (source)" if row["role"] == "source" else ""),
-            percent(row["accuracy"]),
-            percent(row["win_rate"]),
+            format_rate(row["accuracy"]),
+            format_rate(row["win_rate"]),
             "–" if row["tokens"] is None else f"{row['tokens']:.1f}",
             style=style,
         )
@@ -103,5 +103,5 @@ def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piec
     console.print(f"{checked} files ({size:,.1f} MB) of {owners} artifacts and pools checked: {verdict}")
 
 
-def percent(rate: dict | None) -> str:
+def format_rate(rate: dict | None) -> str:
     return "–" if rate is None else f"{rate['value']:6.1%}  \\[{rate['low']:.1%}, {rate['high']:.1%}]"

@@ -17,7 +17,7 @@ class Collective(Exact):
     )
 
 
-class BestByReward(Collective):
+class BestByRewardAnswer(Collective):
     """The answer that a reward model scores highest."""
 
     kind: Literal["best-by-reward"]
@@ -29,7 +29,7 @@ class LowestPerplexity(Collective):
     kind: Literal["lowest-perplexity"]
 
 
-class Pairwise(Collective):
+class PairwiseRanking(Collective):
     """The answer that wins most pairwise comparisons, as LLM-Blender ranks; the judge is an endpoint."""
 
     kind: Literal["pairwise"]
@@ -43,14 +43,14 @@ class Mixture(Collective):
     aggregator: str = Field(description="name of the model that reads the members' answers and writes its own")
 
 
-class Named(Exact):
+class NamedCollective(Exact):
     """A collective of a recipe's evaluation."""
 
     name: str = Field(pattern=NAME)
-    model: Annotated[BestByReward | LowestPerplexity | Pairwise | Mixture, Field(discriminator="kind")]
+    model: Annotated[BestByRewardAnswer | LowestPerplexity | PairwiseRanking | Mixture, Field(discriminator="kind")]
 
 
-def refuse(
+def check_members(
     field: str, collective: Collective, answering: Collection[str], models: Collection[str], judge: Judge | None
 ) -> None:
     """Raises ValueError for an unknown or unusable member. `answering` have answers; `models` can also be prompted."""
@@ -62,5 +62,5 @@ def refuse(
         raise ValueError(f"{field}.members: {min(not_models)!r} is not a model and has no perplexity")
     if isinstance(collective, Mixture) and collective.aggregator not in models:
         raise ValueError(f"{field}.aggregator: there is no model {collective.aggregator!r} that can be prompted")
-    if isinstance(collective, Pairwise) and judge is None:
+    if isinstance(collective, PairwiseRanking) and judge is None:
         raise ValueError(f"{field}: 'pairwise' needs a judge at an endpoint")

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.config.messages import describe
+from flows.config.messages import describe_errors
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
 
@@ -16,16 +16,16 @@ SHIPPED = Path(__file__).parents[1] / "recipes"
 DEEPEST = 32  # sections around a field: more than any recipe has
 
 
-def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by path or by the name of a shipped recipe. Overrides (`a.b=c`) are applied before validation."""
-    return validated(written(name, overrides), str(find(name)))
+    return validate_recipe(read_recipe_values(name, overrides), str(find_recipe_file(name)))
 
 
-def written(name: str, overrides: Sequence[str] = ()) -> dict:
+def read_recipe_values(name: str, overrides: Sequence[str] = ()) -> dict:
     """The values of the recipe's file with the overrides applied, not validated yet."""
-    values = read_toml(find(name))
+    values = read_toml(find_recipe_file(name))
     for override in overrides:
-        apply(values, override)
+        apply_override(values, override)
     return values
 
 
@@ -36,14 +36,14 @@ def read_toml(file: Path) -> dict:
         raise BadInput(f"{file}: not TOML: {problem}") from problem
 
 
-def validated(values: dict, origin: str) -> Recipe:
+def validate_recipe(values: dict, origin: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as problem:
-        raise BadInput(f"{origin}: {describe(problem, Recipe)}") from problem
+        raise BadInput(f"{origin}: {describe_errors(problem, Recipe)}") from problem
 
 
-def find(name: str) -> Path:
+def find_recipe_file(name: str) -> Path:
     for file in (Path(name), SHIPPED / f"{name}.toml"):
         with contextlib.suppress(OSError):
             if file.is_file():
@@ -52,7 +52,7 @@ def find(name: str) -> Path:
     raise BadInput(f"recipe: there is no file {name!r:.80}, and no shipped recipe of that name ({shipped})")
 
 
-def apply(values: dict, override: str) -> None:
+def apply_override(values: dict, override: str) -> None:
     """Sets one field in `values`: `wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`. A value
     that is not TOML is taken as text."""
     path, equals, text = override.partition("=")

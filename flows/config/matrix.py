@@ -69,7 +69,7 @@ class Matrix(Exact):
         return [*self.variants, *(variant for sweep in self.sweeps for variant in sweep.variants())]
 
 
-def overridden(base: dict, variant: Variant, origin: str) -> dict:
+def override_values(base: dict, variant: Variant, origin: str) -> dict:
     values = copy.deepcopy(base)
     for path in variant.drop:
         section, last = section_of(values, path, origin)
@@ -82,7 +82,7 @@ def overridden(base: dict, variant: Variant, origin: str) -> dict:
     return values
 
 
-def find(name: str) -> Path:
+def find_matrix_file(name: str) -> Path:
     for file in (Path(name), SHIPPED / f"{name}.toml"):
         if file.is_file():
             return file

@@ -49,7 +49,7 @@ def members_of(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-def describe(problem: ValidationError, schema: type[BaseModel]) -> str:
+def describe_errors(problem: ValidationError, schema: type[BaseModel]) -> str:
     """The field, the problem and the value of each error."""
     lines = []
     for error in problem.errors():

@@ -4,17 +4,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from flows.config.collectives import Named as NamedCollective
-from flows.config.collectives import refuse as refuse_collective
-from flows.config.seeds import sown
-from flows.config.suites import AnySuite, Judge, Judged, name_of
+from flows.config.collectives import NamedCollective as NamedCollective
+from flows.config.collectives import check_members as refuse_collective
+from flows.config.seeds import add_seeds
+from flows.config.suites import AnySuite, Judge, Judged, suite_name
 from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.evaluation.judged.judgements import JudgingHow
-from tasks.models.stage import SLOT, Existing, Folder, GeneratorSource, RewardSource, SourceModel, check_classifier
+from tasks.models.stage import SLOT, Existing, GeneratorSource, ModelFolder, RewardSource, SourceModel, check_classifier
 from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.engines import AnyEngine, AnyLocal, Endpoint, Transformers
+from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers
 from tasks.responses.settings import Sampling
 from tasks.scores.settings import READS, Scoring, ScoringHow, SequenceClassifier
 from tasks.sft.stage import SFT
@@ -63,7 +63,7 @@ class Reward(Section):
     def resolve(self, field: str) -> dict:
         """The model's identity and location; refuses a folder without a sequence classifier."""
         found = self.model.resolve(field)
-        if isinstance(self.scoring, SequenceClassifier) and isinstance(self.model, Folder):
+        if isinstance(self.scoring, SequenceClassifier) and isinstance(self.model, ModelFolder):
             check_classifier(field, self.model)
         return found
 
@@ -89,7 +89,7 @@ class Evaluating(Section):
 
     @model_validator(mode="after")
     def judged(self) -> "Evaluating":
-        names = [name_of(suite) for suite in self.suites]
+        names = [suite_name(suite) for suite in self.suites]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"suites: the name {twice[0]!r} is taken")
         if self.open_judge is None and any(isinstance(suite, Judged) for suite in self.suites):
@@ -111,7 +111,7 @@ class Hows(Section):
     def engine(self, name: str) -> AnyEngine:
         """The engine of a model. It runs on the work pool for sampling, unless it names another pool or is an endpoint."""
         engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
-        if isinstance(engine, Endpoint) or engine.work_pool or not pool:
+        if isinstance(engine, EndpointEngine) or engine.work_pool or not pool:
             return engine
         return engine.model_copy(update={"work_pool": pool})
 
@@ -149,7 +149,7 @@ class Recipe(Section):
     @classmethod
     def sow(cls, values: Any) -> Any:
         """Derives a seed from the recipe's for every section that needs a seed and has none."""
-        return sown(values)
+        return add_seeds(values)
 
     @model_validator(mode="after")
     def distinct(self) -> "Recipe":
@@ -186,7 +186,7 @@ class Recipe(Section):
         for name, engine in self.how.engines.items():
             if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
                 raise ValueError(f"how.engines: there is no model {name!r}")
-            if name in ("SFT", "WRPO") and isinstance(engine, Endpoint):
+            if name in ("SFT", "WRPO") and isinstance(engine, EndpointEngine):
                 raise ValueError(f"how.engines.{name}: this run trains the model, so no endpoint serves it")
         return self
 
@@ -234,7 +234,7 @@ class Recipe(Section):
 
     def refuse_open_slots(self) -> None:
         """A recipe may leave fields open that only its user can decide; the chain cannot be built before that."""
-        if fields := slots(self.model_dump(mode="json")):
+        if fields := find_open_slots(self.model_dump(mode="json")):
             raise BadInput(
                 f"{', '.join(fields)}: open ({SLOT!r}); set a value with --set FIELD=VALUE (for a revision: a commit)"
             )
@@ -245,16 +245,18 @@ class Recipe(Section):
         return without_paths(self.model_dump(mode="json", exclude=no_effect, exclude_defaults=True))
 
 
-def slots(value: Any, path: str = "") -> list[str]:
+def find_open_slots(value: Any, path: str = "") -> list[str]:
     """The paths of the open fields, in the form of `--set`."""
     match value:
         case dict():
-            return [slot for name, part in value.items() for slot in slots(part, f"{path}.{name}".lstrip("."))]
+            return [
+                slot for name, part in value.items() for slot in find_open_slots(part, f"{path}.{name}".lstrip("."))
+            ]
         case list():
             named = [
                 (part.get("name", place) if isinstance(part, dict) else place, part) for place, part in enumerate(value)
             ]
-            return [slot for name, part in named for slot in slots(part, f"{path}.{name}")]
+            return [slot for name, part in named for slot in find_open_slots(part, f"{path}.{name}")]
     return [path] if value == SLOT else []
 
 

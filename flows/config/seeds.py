@@ -10,7 +10,7 @@ UNSEEDED = {
 }  # kinds of these sections that use no random numbers
 
 
-def sown(values: Any) -> Any:
+def add_seeds(values: Any) -> Any:
     """The recipe's values with a seed in every section that needs one."""
     if not isinstance(values, dict) or type(values.get("seed")) is not int:
         return {"seed": None, **values} if isinstance(values, dict) else values
@@ -18,7 +18,7 @@ def sown(values: Any) -> Any:
     for name in SEEDED:
         section = values.get(name)
         if isinstance(section, dict) and section.get("kind") not in list(UNSEEDED.get(name, ())):
-            section.setdefault("seed", derived(values["seed"], name))
+            section.setdefault("seed", derive_seed(values["seed"], name))
     values["target"] = sown_model(values, values.get("target"), "target")
     values["reward"] = sown_reward(values, values.get("reward"), "reward")
     if isinstance(evaluation := values.get("evaluation"), dict):
@@ -33,13 +33,13 @@ def sown(values: Any) -> Any:
     return values
 
 
-def derived(seed: int, name: str) -> int:
+def derive_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=4).digest())
 
 
 def sown_model(values: dict, model: Any, name: str) -> Any:
     if isinstance(model, dict) and str(model.get("kind", "")).startswith("tiny"):
-        return {"seed": derived(values["seed"], name), **model}
+        return {"seed": derive_seed(values["seed"], name), **model}
     return model
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.checks.stage import Checking
 from tasks.evaluation.benchmarks.live_bench import LiveBench
-from tasks.evaluation.benchmarks.lm_eval import Benchmark
+from tasks.evaluation.benchmarks.lm_eval import LmEvalBenchmark
 from tasks.evaluation.judged import questions as opening
 from tasks.evaluation.judged.judgements import Judging
 from tasks.prompts.stage import PromptSource
@@ -24,7 +24,7 @@ class Decoding(Exact):
     max_new_tokens: int = Field(2048, gt=0)
 
 
-class Judged(opening.Suite, Decoding):
+class Judged(opening.PublishedSuite, Decoding):
     """A suite of open questions; a judge rates the answers."""
 
 
@@ -36,7 +36,7 @@ class Checked(Decoding):
     checks: Checking = Checking()
 
 
-class Benchmarked(Benchmark):
+class Benchmarked(LmEvalBenchmark):
     """Benchmarks of lm-eval. The benchmark's tasks define the decoding."""
 
     name: str = Field("", pattern=f"{NAME}|^$", description="default: lm-eval")
@@ -64,5 +64,5 @@ class Judge(Exact):
         return Judging(suite=suite, **{name: getattr(self, name) for name in Judge.model_fields})
 
 
-def name_of(suite: Suite) -> str:
+def suite_name(suite: Suite) -> str:
     return suite.name or suite.suite

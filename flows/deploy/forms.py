@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 
 Override = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*=.*$", examples=["wrpo.schedule.kind=cosine"])]
@@ -30,8 +30,8 @@ class Pools(BaseModel, extra="forbid"):
         return [f"how.{stage}.work_pool={pool}" for stage, pool in self if pool]
 
 
-def chosen(values: dict[str, Any]) -> Recipe:
+def read_form(values: dict[str, Any]) -> Recipe:
     """The recipe that a filled-in form describes."""
     known = [f"{field}={values[knob]!r}" for knob, field in KNOBS.items() if values.get(knob) is not None]
     pools = Pools.model_validate(values["pools"]).overrides()
-    return load(values["recipe"], [*known, *values.get("overrides", ()), *pools])
+    return load_recipe(values["recipe"], [*known, *values.get("overrides", ()), *pools])

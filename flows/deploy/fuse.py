@@ -10,11 +10,11 @@ from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.deploy.forms import KNOBS, Override, Pools, chosen
+from flows.deploy.forms import KNOBS, Override, Pools, read_form
 from flows.deploy.hooks import TOLD, refuse_endless_starts
-from flows.run.orchestrate import PAGE, carry_out, run_name
-from flows.upkeep.garbage import chains_of, collect, pinned
-from flows.workspace import Place
+from flows.run.orchestrate import PAGE, carry_out, name_run
+from flows.upkeep.garbage import chains_of, collect_garbage, list_pinned
+from flows.workspace import Workspace
 from infra.errors import BadInput
 from tasks.stage import Seed
 
@@ -23,7 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 def deployed_run_name() -> str:
     try:
-        return run_name(chosen(flow_run.parameters))
+        return name_run(read_form(flow_run.parameters))
     except BadInput:
         return f"{flow_run.parameters['recipe']} · refused"
 
@@ -56,7 +56,7 @@ def fuse(
     """
     refuse_endless_starts()
     values = {knob: value for knob, value in locals().items() if knob in KNOBS}
-    return carry_out(chosen({**values, "recipe": recipe, "overrides": overrides, "pools": pools}))
+    return carry_out(read_form({**values, "recipe": recipe, "overrides": overrides, "pools": pools}))
 
 
 @flow(name="housekeeping", persist_result=False, validate_parameters=True)
@@ -76,11 +76,11 @@ def housekeeping(
         older_than_days: Only artifacts that were last changed at least this number of days ago.
         delete: Delete the artifacts. Off: only list them.
     """
-    store = Place.from_settings().store
+    store = Workspace.from_settings().store
     kept = chains_of(keep, keep_matrices, keep_examinations)
-    if delete and not kept and not pinned(store):
+    if delete and not kept and not list_pinned(store):
         raise BadInput("delete: nothing is kept; name the recipes to keep, or pin artifacts with fuse pin")
-    found = collect(store, kept, older_than_days, delete)
+    found = collect_garbage(store, kept, older_than_days, delete)
     create_table_artifact(
         key="garbage",
         description="deleted" if delete else "would be deleted",

@@ -3,18 +3,18 @@
 from prefect.runtime import flow_run
 
 from infra.errors import BadInput, ProgramFailed
-from infra.notify import tell
+from infra.notify import post_message
 from infra.settings import settings
 
 STARTS = 10  # limit of automatic restarts of a run that keeps crashing
 
 
-def notify(flow, run, state) -> None:
+def call_webhook(flow, run, state) -> None:
     if address := settings().webhook.get_secret_value():
-        tell(address, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
+        post_message(address, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
 
 
-TOLD = {name: [notify] for name in ("on_completion", "on_failure", "on_crashed")}
+TOLD = {name: [call_webhook] for name in ("on_completion", "on_failure", "on_crashed")}
 
 
 def refuse_endless_starts() -> None:

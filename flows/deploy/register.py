@@ -41,7 +41,7 @@ STARTED_BY_PEOPLE = ResourceSpecification(
 ANY_FLOW_RUN = ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]})
 
 
-def register() -> None:
+def register_deployments() -> None:
     with get_client(sync_client=True) as client:
         for name, description in POOLS.items():
             register_pool(client, name, description)
@@ -57,7 +57,7 @@ def register() -> None:
     with get_client(sync_client=True) as client:
         ours = match_deployments(client)
     for automation in (crash_the_silent(ours), restart_the_crashed(ours)):
-        replace(automation)
+        replace_automation(automation)
 
 
 def match_deployments(client: SyncPrefectClient) -> ResourceSpecification:
@@ -138,7 +138,7 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
     )
 
 
-def replace(automation: Automation) -> None:
+def replace_automation(automation: Automation) -> None:
     try:
         found = Automation.read(name=automation.name)
     except ValueError:  # Prefect's error for an unknown name
@@ -149,4 +149,4 @@ def replace(automation: Automation) -> None:
 
 
 if __name__ == "__main__":
-    register()
+    register_deployments()

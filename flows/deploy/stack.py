@@ -13,7 +13,7 @@ from pathlib import Path
 
 from infra.errors import BadInput
 from infra.seaweed import port_is_free
-from infra.services import end, marked
+from infra.services import end_processes, find_marked
 from infra.settings import settings, stack_environment
 
 START_SECONDS = 300
@@ -23,22 +23,22 @@ def stack_folder() -> Path:
     return settings().workspace.absolute() / "stack"
 
 
-def up() -> dict:
+def bring_up() -> dict:
     """Starts the stack if it does not run yet; returns its addresses when all services answer."""
     folder = stack_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "up.lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # if two commands run at once, one starts the stack and the other finds it
-        while kept(folder) and "problem" in read_state(folder):
+        while is_kept(folder) and "problem" in read_state(folder):
             time.sleep(0.2)  # an earlier start failed, and its keeper is still stopping the services
-        if not kept(folder):
+        if not is_kept(folder):
             start_keeper(folder)
     return wait_until_ready(folder)
 
 
 def start_keeper(folder: Path) -> None:
     """Starts the keeper; returns when it holds its lock and has written its state."""
-    end(marked(folder))  # processes left by a keeper that was killed
+    end_processes(find_marked(folder))  # processes left by a keeper that was killed
     refuse_taken_ports()
     (folder / "state.json").unlink(missing_ok=True)
     with (folder / "keeper.log").open("ab") as log:
@@ -67,7 +67,7 @@ def refuse_taken_ports() -> None:
 def wait_until_ready(folder: Path) -> dict:
     deadline = time.monotonic() + 2 * START_SECONDS
     while time.monotonic() < deadline:
-        lives, state = kept(folder), read_state(folder)
+        lives, state = is_kept(folder), read_state(folder)
         if problem := state.get("problem"):
             raise BadInput(problem)
         if not lives:
@@ -84,23 +84,23 @@ def read_state(folder: Path) -> dict:
     return {}
 
 
-def down() -> bool:
+def bring_down() -> bool:
     """Stops everything; False if nothing ran. After the next `fuse up`, interrupted runs continue."""
     folder = stack_folder()
     if not folder.exists():
         return False
-    ran = kept(folder)
+    ran = is_kept(folder)
     if ran:
         os.kill(read_state(folder)["keeper"], signal.SIGTERM)
         deadline = time.monotonic() + START_SECONDS
-        while kept(folder) and time.monotonic() < deadline:
+        while is_kept(folder) and time.monotonic() < deadline:
             time.sleep(0.2)
-    left = marked(folder)
-    end(left)
+    left = find_marked(folder)
+    end_processes(left)
     return ran or bool(left)
 
 
-def kept(folder: Path) -> bool:
+def is_kept(folder: Path) -> bool:
     """Whether a keeper is running: it holds its lock as long as it lives."""
     with open(folder / "keeper.lock", "a") as lock:
         try:

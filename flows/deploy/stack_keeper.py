@@ -16,8 +16,8 @@ from flows.deploy.stack import START_SECONDS, stack_folder
 from infra.errors import BadInput
 from infra.folder import draft_of
 from infra.gpus import find_gpus
-from infra.prefect_server import healthy
-from infra.seaweed import PORTS, command, free_ports, port_is_free, worker
+from infra.prefect_server import is_healthy
+from infra.seaweed import PORTS, free_ports, port_is_free, server_command, worker_identity
 from infra.services import Service, Services
 from infra.settings import settings, stack_environment
 
@@ -25,7 +25,7 @@ BUCKET = "artifacts"
 POOLS = ("cpu", "gpu-sample", "gpu-score", "gpu-train")
 
 
-def keep(folder: Path) -> None:
+def keep_stack(folder: Path) -> None:
     """Starts the stack and keeps it alive until SIGTERM."""
     services = Services(folder)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -33,8 +33,8 @@ def keep(folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_state(folder, ready=False)
         try:
-            environment = start(folder, services)
-            write_state(folder, ready=True, environment=str(folder / "environment"), **places(environment))
+            environment = start_services(folder, services)
+            write_state(folder, ready=True, environment=str(folder / "environment"), **describe_places(environment))
             while True:
                 services.revive()
                 services.shorten_logs()
@@ -46,7 +46,7 @@ def keep(folder: Path) -> None:
             services.stop()
 
 
-def start(folder: Path, services: Services) -> dict[str, str]:
+def start_services(folder: Path, services: Services) -> dict[str, str]:
     """Starts all services in order; returns the environment variables for runs on this stack."""
     environment = own_environment(folder)
     everything = stack_environment(folder, environment)
@@ -58,7 +58,7 @@ def start(folder: Path, services: Services) -> dict[str, str]:
     database = settings().database.get_secret_value()
     chosen = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
     services.start(Service("prefect", server, everything | chosen))
-    services.wait_until(lambda: healthy(environment["PREFECT_API_URL"]), "prefect", START_SECONDS)
+    services.wait_until(lambda: is_healthy(environment["PREFECT_API_URL"]), "prefect", START_SECONDS)
     if not settings().store:
         services.wait_until(lambda: not port_is_free(settings().s3_port), "s3", START_SECONDS)
     answer = subprocess.run(
@@ -92,8 +92,8 @@ def own_environment(folder: Path) -> dict[str, str]:
 
 def own_store(file: Path) -> dict[str, str]:
     """The S3 server's address and keys; keys from an earlier start are kept."""
-    before = dict(entries(file)) if file.exists() else {}
-    keys = worker(BUCKET)["credentials"][0]
+    before = dict(read_entries(file)) if file.exists() else {}
+    keys = worker_identity(BUCKET)["credentials"][0]
     return {
         "FUSE_STORE": f"s3://{BUCKET}/fusion",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{settings().s3_port}",
@@ -103,7 +103,7 @@ def own_store(file: Path) -> dict[str, str]:
     }
 
 
-def entries(file: Path) -> Iterator[tuple[str, str]]:
+def read_entries(file: Path) -> Iterator[tuple[str, str]]:
     for line in file.read_text().splitlines():
         name, _, value = line.removeprefix("export ").partition("=")
         yield name, value
@@ -111,14 +111,14 @@ def entries(file: Path) -> Iterator[tuple[str, str]]:
 
 def s3_command(folder: Path, environment: dict[str, str]) -> list[str]:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True)) | {"s3.port": settings().s3_port}
-    rights = worker(BUCKET)
+    rights = worker_identity(BUCKET)
     rights["credentials"] = [
         {"accessKey": environment["AWS_ACCESS_KEY_ID"], "secretKey": environment["AWS_SECRET_ACCESS_KEY"]}
     ]
-    return command(folder / "s3", ports, BUCKET, [rights])
+    return server_command(folder / "s3", ports, BUCKET, [rights])
 
 
-def places(environment: dict[str, str]) -> dict[str, str]:
+def describe_places(environment: dict[str, str]) -> dict[str, str]:
     return {"ui": environment["PREFECT_API_URL"].removesuffix("/api"), "store": environment["FUSE_STORE"]}
 
 
@@ -129,4 +129,4 @@ def write_state(folder: Path, **state) -> None:
 
 
 if __name__ == "__main__":
-    keep(stack_folder())
+    keep_stack(stack_folder())

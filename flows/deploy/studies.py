@@ -10,13 +10,13 @@ from flows import ablation
 from flows.config.examination import load_examination
 from flows.deploy.forms import Override, Pools
 from flows.deploy.hooks import TOLD, refuse_endless_starts, refuse_failures
-from flows.evaluation import chains
-from flows.results.examination import summary
+from flows.evaluation import build_chains
+from flows.results.examination import summarise_examination
 from flows.results.matrix import matrix_table
 from flows.results.matrix_text import column_title, matrix_cells
 from flows.results.pages import write_examination_page, write_matrix_page
 from flows.run.orchestrate import PAGE, bring_all
-from flows.workspace import Place
+from flows.workspace import Workspace
 
 
 def study_run_name() -> str:
@@ -44,8 +44,8 @@ def ablate(
     """
     refuse_endless_starts()
     loaded, runs = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
-    failed = bring_all(ablation.wanted(ablation.chosen(runs, only)))
-    place = Place.from_settings()
+    failed = bring_all(ablation.list_goals(ablation.choose_variants(runs, only)))
+    place = Workspace.from_settings()
     table = matrix_table(loaded, runs, place.store, failed)
     create_table_artifact(
         key="matrix",
@@ -77,15 +77,20 @@ def evaluate(
     refuse_endless_starts()
     pooled = [f"sampling.work_pool={sampling_pool}"] if sampling_pool else []
     loaded = load_examination(examination, [*overrides, *pooled])
-    lasts = chains(loaded)
+    lasts = build_chains(loaded)
     failed = bring_all(list(lasts.values()))
-    place = Place.from_settings()
-    found = summary(loaded, lasts, place.store, failed)
+    place = Workspace.from_settings()
+    found = summarise_examination(loaded, lasts, place.store, failed)
     create_table_artifact(
         key="suites",
         description="with intervals",
         table=[
-            {"suite": suite["name"], "model": result["model"], "what": result["column"], "value": span(result)}
+            {
+                "suite": suite["name"],
+                "model": result["model"],
+                "what": result["column"],
+                "value": format_interval(result),
+            }
             for suite in found["suites"]
             for result in suite.get("results", [])
         ],
@@ -98,5 +103,5 @@ def evaluate(
     return page
 
 
-def span(result: dict) -> str:
+def format_interval(result: dict) -> str:
     return f"{result['value']:.2f} [{result['low']:.2f}, {result['high']:.2f}]"

@@ -3,7 +3,7 @@
 import json
 
 from flows.config.recipe import Recipe
-from flows.results.markdown import code, plain
+from flows.results.markdown import escape_markdown, quote_code
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
@@ -35,13 +35,13 @@ licences of all of these limit the use of this data set: look them up before you
 def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_candidates: bool) -> str:
     names = ["sft", "preference", *(["candidates", "prompts"] if with_candidates else [])]
     front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
-    upstream = ancestors(list(made.values()), store)
+    upstream = list_ancestors(list(made.values()), store)
     counts = [
-        f"| {label} | {plain(name.replace('_', ' '))} | {value:,} |"
+        f"| {label} | {escape_markdown(name.replace('_', ' '))} | {value:,} |"
         for label, manifest in made.items()
         for name, value in manifest.counts.items()
     ]
-    rules = [f"* {label}: {code(json.dumps(manifest.what['rule']))}" for label, manifest in made.items()]
+    rules = [f"* {label}: {quote_code(json.dumps(manifest.what['rule']))}" for label, manifest in made.items()]
     return "\n".join(
         [
             front,
@@ -69,34 +69,42 @@ def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
     lines = []
     for prompt_set in sets:
         what = prompt_set.source
-        where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else code(what.path)
+        where = f"`{what.id}` at `{what.revision}`" if what.kind == "hub" else quote_code(what.path)
         count = selected.counts.get(f"from_{prompt_set.name}", selected.counts["rows"])
         lines.append(
-            f"* {prompt_set.name}: {where}, {count:,} prompts; licence: {plain(prompt_set.licence) or 'not recorded'}"
+            f"* {prompt_set.name}: {where}, {count:,} prompts; licence: {escape_markdown(prompt_set.licence) or 'not recorded'}"
         )
     return lines
 
 
 def made_from(upstream: list[Manifest]) -> list[str]:
     """The end of a card: the models that were used, and every step of the lineage."""
-    models = [f"* {plain(manifest.label)}: {identity(manifest)}" for manifest in upstream if manifest.stage == "model"]
+    models = [
+        f"* {escape_markdown(manifest.label)}: {describe_identity(manifest)}"
+        for manifest in upstream
+        if manifest.stage == "model"
+    ]
     steps = [
-        f"| {plain(manifest.label)} | `{manifest.stage}/{manifest.fingerprint[:12]}` | {plain(manifest.version)} | "
-        f"{plain(manifest.commit)} | {plain(manifest.started)} |"
+        f"| {escape_markdown(manifest.label)} | `{manifest.stage}/{manifest.fingerprint[:12]}` | "
+        f"{escape_markdown(manifest.version)} | {escape_markdown(manifest.commit)} | {escape_markdown(manifest.started)} |"
         for manifest in upstream
     ]
     head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")
     return [*models, "", "## Lineage", "", *head, *steps, ""]
 
 
-def identity(manifest: Manifest) -> str:
+def describe_identity(manifest: Manifest) -> str:
     """A model's hub id and revision, or its kind if it is not from a hub."""
     what = manifest.what
     hub = what.get("kind") == "hub"
-    return f"{code(what['id'])} at {code(what['revision'])}" if hub else f"{plain(what.get('kind'))}, licence unknown"
+    return (
+        f"{quote_code(what['id'])} at {quote_code(what['revision'])}"
+        if hub
+        else f"{escape_markdown(what.get('kind'))}, licence unknown"
+    )
 
 
-def ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
+def list_ancestors(manifests: list[Manifest], store: Store) -> list[Manifest]:
     """These artifacts and everything that they were made from, each once, inputs before their users."""
     seen: dict[str, Manifest] = {}
 

@@ -22,12 +22,12 @@ from tasks.stage import Step, lineage
 FORMATS = ("trl", "llama-factory", "hub")
 
 
-def export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
+def write_export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
     """Writes into a draft folder beside the target and renames it when it is complete."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"--to {target}: exists already; name a new folder or an empty one")
     steps = {step.label: step for step in lineage(last) if step.label in ("SFT records", "pairs")}
-    made = {label: finished(step, store) for label, step in steps.items()}
+    made = {label: find_finished(step, store) for label, step in steps.items()}
     draft = target.with_name(f".{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -47,7 +47,7 @@ def export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, wi
     draft.rename(target)
 
 
-def finished(step: Step, store: Store) -> Manifest:
+def find_finished(step: Step, store: Store) -> Manifest:
     found = store.manifest(step.stage.name, step.fingerprint)
     if found is None:
         raise BadInput(f"{step.label} {step.address} is not in the store yet; fuse run makes it")
@@ -59,9 +59,9 @@ def kinds_in(pairs: pa.Table) -> list[str]:
 
 
 def write_trl(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
-    write_tables(folder / "sft.parquet", map(exports.trl_sft, exports.slices(records)))
+    write_tables(folder / "sft.parquet", map(exports.trl_sft, exports.slice_table(records)))
     for kind in kinds_in(pairs):
-        tables = (exports.trl_preference(part, kind) for part in exports.slices(pairs))
+        tables = (exports.trl_preference(part, kind) for part in exports.slice_table(pairs))
         write_tables(folder / f"preference-{kind}.parquet", tables)
 
 
@@ -75,7 +75,7 @@ def write_llama_factory(folder: Path, records: pa.Table, pairs: pa.Table) -> Non
 def write_hub(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
     for name, table in (("sft", records), ("preference", pairs)):
         (folder / name).mkdir()
-        write_tables(folder / name / "train.parquet", exports.slices(table))
+        write_tables(folder / name / "train.parquet", exports.slice_table(table))
 
 
 WRITERS = dict(zip(FORMATS, (write_trl, write_llama_factory, write_hub), strict=True))
@@ -112,11 +112,11 @@ def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
             models |= {name: (responses, scores) for name, responses, scores in inputs}
     for name, (responses, scores) in models.items():
         files = (
-            store.fetch(finished(responses, store), ["responses.parquet"]) / "responses.parquet",
-            store.fetch(finished(scores, store), ["scores.parquet"]) / "scores.parquet",
+            store.fetch(find_finished(responses, store), ["responses.parquet"]) / "responses.parquet",
+            store.fetch(find_finished(scores, store), ["scores.parquet"]) / "scores.parquet",
         )
-        write_tables(folder / "candidates" / f"{name}.parquet", exports.candidates(name, *files, chosen))
+        write_tables(folder / "candidates" / f"{name}.parquet", exports.list_candidates(name, *files, chosen))
 
 
 def table_of(step: Step, name: str, store: Store) -> pa.Table:
-    return pq.read_table(store.fetch(finished(step, store), [name]) / name)
+    return pq.read_table(store.fetch(find_finished(step, store), [name]) / name)

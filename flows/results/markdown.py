@@ -2,13 +2,13 @@
 
 import re
 
-from infra.visible import visible
+from infra.visible import escape_control
 
 
-def plain(text: object) -> str:
-    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", visible(" ".join(str(text).split())))
+def escape_markdown(text: object) -> str:
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", escape_control(" ".join(str(text).split())))
 
 
-def code(text: object) -> str:
+def quote_code(text: object) -> str:
     """The text between backticks. There, only a backtick and the end of a table cell have a meaning: both are replaced."""
-    return f"`{visible(' '.join(str(text).split())).replace('`', chr(39)).replace('|', '/')}`"
+    return f"`{escape_control(' '.join(str(text).split())).replace('`', chr(39)).replace('|', '/')}`"

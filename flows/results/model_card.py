@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from flows.results.data_card import ancestors, made_from
-from flows.results.markdown import plain
-from flows.workspace import Place
+from flows.results.data_card import list_ancestors, made_from
+from flows.results.markdown import escape_markdown
+from flows.workspace import Workspace
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
@@ -26,7 +26,7 @@ these, and of the prompts, limit the use of this model: look them up before you 
 """
 
 
-def promote(model: Step, found: dict, place: Place, target: Path) -> None:
+def promote_model(model: Step, found: dict, place: Workspace, target: Path) -> None:
     """Writes the model and its card into a draft folder beside the target, and renames it when it is complete."""
     manifest = place.store.manifest(model.stage.name, model.fingerprint)
     names = [entry.name for entry in manifest.files if entry.name.startswith("model/")]
@@ -46,24 +46,24 @@ def promote(model: Step, found: dict, place: Place, target: Path) -> None:
 
 
 def model_card(found: dict, manifest: Manifest, store: Store) -> str:
-    name, upstream = found["models"][-1], ancestors([manifest], store)
+    name, upstream = found["models"][-1], list_ancestors([manifest], store)
     return "\n".join(
         [
             FRONT,
-            f"# {plain(name)}",
+            f"# {escape_markdown(name)}",
             "",
-            f"`{manifest.stage}/{manifest.fingerprint}`, examined as {plain(found['name'])}.",
-            *("", "## Results", "", *results(found, name)),
+            f"`{manifest.stage}/{manifest.fingerprint}`, examined as {escape_markdown(found['name'])}.",
+            *("", "## Results", "", *list_results(found, name)),
             LICENCES,
             *made_from(upstream),
         ]
     )
 
 
-def results(found: dict, name: str) -> list[str]:
+def list_results(found: dict, name: str) -> list[str]:
     """Every result with its interval, its judge and its counts; and the differences to the models it was compared with."""
     rows = [
-        f"| {plain(suite['name'])} | {plain(result['column'])} | {result['value']:.2f} | "
+        f"| {escape_markdown(suite['name'])} | {escape_markdown(result['column'])} | {result['value']:.2f} | "
         f"{result['low']:.2f} to {result['high']:.2f} | {suite['counts'][name]['questions']} | "
         f"{suite['counts'][name]['missing']} | {suite['counts'][name]['flagged']} |"
         for suite in found["suites"]
@@ -71,8 +71,8 @@ def results(found: dict, name: str) -> list[str]:
         if result["model"] == name
     ]
     changes = [
-        f"* {plain(suite['name'])}, {plain(change['column'])}: {change['value']:+.2f} "
-        f"({change['low']:+.2f} to {change['high']:+.2f}) against {plain(change['from'])}"
+        f"* {escape_markdown(suite['name'])}, {escape_markdown(change['column'])}: {change['value']:+.2f} "
+        f"({change['low']:+.2f} to {change['high']:+.2f}) against {escape_markdown(change['from'])}"
         for suite in found["suites"]
         for change in suite["differences"]
         if change["to"] == name

@@ -6,11 +6,11 @@ from tasks.report import matrix, suites
 
 
 def write_matrix_page(table: dict, workspace: Path) -> Path:
-    return write_page(workspace / "reports" / f"matrix-{table['name']}.html", matrix.render(table))
+    return write_page(workspace / "reports" / f"matrix-{table['name']}.html", matrix.render_matrix_page(table))
 
 
 def write_examination_page(found: dict, workspace: Path) -> Path:
-    return write_page(workspace / "reports" / f"evaluation-{found['name']}.html", suites.render(found))
+    return write_page(workspace / "reports" / f"evaluation-{found['name']}.html", suites.render_examination_page(found))
 
 
 def write_page(file: Path, text: str) -> Path:

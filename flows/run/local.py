@@ -7,7 +7,7 @@ from types import ModuleType
 from flows.config.examination import Examination
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
-from infra.prefect_server import healthy, local_server
+from infra.prefect_server import is_healthy, local_server
 from infra.scratch import sweep_scratch
 from infra.settings import api_given, quieten_prefect, settings
 from tasks.execution import Observer
@@ -36,7 +36,7 @@ def prefect_here(observe: Observer) -> Iterator[ModuleType]:
     sweep_scratch(settings().workspace / "scratch")
     quieten_prefect()
     with contextlib.ExitStack() as stack:
-        if (given := api_given()) and not healthy(given):
+        if (given := api_given()) and not is_healthy(given):
             raise BadInput(f"PREFECT_API_URL: no Prefect server answers at {given}")
         address = None if given else stack.enter_context(local_server(settings().workspace / "prefect"))
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

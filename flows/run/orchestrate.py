@@ -18,18 +18,18 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.config.examination import Examination
 from flows.config.recipe import Recipe
-from flows.evaluation import chains
+from flows.evaluation import build_chains
 from flows.fusion import fusion
 from flows.plan import Planned, plan_all
 from flows.run.cache_records import PLAIN
 from flows.run.progress import ProgressArtifact
-from flows.run.work_pools import dispatch
-from flows.suites.comparisons import goals
-from flows.workspace import Place
+from flows.run.work_pools import dispatch_step
+from flows.suites.comparisons import reports_and_comparisons
+from flows.workspace import Workspace
 from infra.clocks import name_difference
 from infra.errors import TRANSIENT, BadInput
 from infra.uses import in_use
-from tasks.execution import Observer, ensure
+from tasks.execution import Observer, ensure_artifact
 from tasks.stage import How, Step, lineage
 
 observers: list[Observer] = []  # called on progress besides Prefect: the terminal of a run that a person started
@@ -47,13 +47,13 @@ PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_
 PAGE = {"task_runner": ThreadPoolTaskRunner(max_workers=64), "persist_result": False, "validate_parameters": True}
 
 
-def run_name(recipe: Recipe) -> str:
+def name_run(recipe: Recipe) -> str:
     """target · recipe · short fingerprint: a name that people recognise in a list of runs."""
     return f"{recipe.target.title} · {recipe.name} · {fusion(recipe).fingerprint[:8]}"
 
 
 def flow_run_name() -> str:
-    return run_name(Recipe.model_validate(flow_run.parameters["recipe"]))
+    return name_run(Recipe.model_validate(flow_run.parameters["recipe"]))
 
 
 @flow(name="fusion", flow_run_name=flow_run_name, **PAGE)
@@ -64,10 +64,10 @@ def fuse(recipe: Recipe) -> dict:
 
 def carry_out(recipe: Recipe) -> dict:
     """Runs the chain of a recipe: the body of every flow that takes a recipe."""
-    last, place = fusion(recipe), Place.from_settings()
+    last, place = fusion(recipe), Workspace.from_settings()
     with in_use(place.store.blobs, lineage(last)):
-        submit(make_plan([last], place), result_storage(place), place)
-        publish(last, place)
+        submit_steps(make_plan([last], place), result_storage(place), place)
+        publish_results(last, place)
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
 
@@ -75,24 +75,24 @@ def carry_out(recipe: Recipe) -> dict:
 def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
     """Runs every variant's chain, the base's first; shared steps run once. A failed variant does not stop the others.
     Returns the address of each failed step with the reason."""
-    return bring_all(goals({recipe.name: fusion(recipe) for recipe in recipes}))
+    return bring_all(reports_and_comparisons({recipe.name: fusion(recipe) for recipe in recipes}))
 
 
 @flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)
 def examine(examination: Examination) -> dict[str, str]:
     """Evaluates models on suites; returns the address of each failed step with the reason."""
-    return bring_all(list(chains(examination).values()))
+    return bring_all(list(build_chains(examination).values()))
 
 
 def bring_all(lasts: list[Step]) -> dict[str, str]:
-    place = Place.from_settings()
+    place = Workspace.from_settings()
     with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
-        failed = attempt(make_plan(lasts, place), result_storage(place), place)
+        failed = submit_and_collect(make_plan(lasts, place), result_storage(place), place)
     return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
 
 
 @task(name="plan", task_run_name="plan", persist_result=False, **PATIENT)
-def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
+def make_plan(lasts: list[Step], place: Workspace) -> list[Planned]:
     place.store.probe()
     if problem := name_difference(place.store.blobs):
         get_run_logger().warning("%s: leases do not depend on it, fuse gc refuses", problem)
@@ -104,7 +104,7 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
             {
                 "state": entry.state,
                 "step": entry.step.label,
-                "work pool": pool_of(entry.step.how),
+                "work pool": pool_name(entry.step.how),
                 "why": "; ".join(entry.reasons),
                 "address": entry.step.address,
             }
@@ -114,11 +114,11 @@ def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
     return planned
 
 
-def pool_of(how: How) -> str:
+def pool_name(how: How) -> str:
     return f"{how.work_pool}, {how.hosts} shares" if how.hosts > 1 else how.work_pool or ""
 
 
-def submit(planned: list[Planned], storage: str, place: Place) -> None:
+def submit_steps(planned: list[Planned], storage: str, place: Workspace) -> None:
     """Runs every step that is found or needed, and raises the first failure after all steps that can still run have run.
     Bad input stops everything at once; it is raised before the failures of the steps that it stopped."""
 
@@ -129,14 +129,14 @@ def submit(planned: list[Planned], storage: str, place: Place) -> None:
         if is_bad_input(future):
             place.launcher.stopped.set()  # a retry cannot help, so stop spending
 
-    for future in sorted(attempt(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
+    for future in sorted(submit_and_collect(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
         future.result()
 
 
-def attempt(
+def submit_and_collect(
     planned: list[Planned],
     storage: str,
-    place: Place,
+    place: Workspace,
     on_failure: Callable[[PrefectFuture], None] = lambda future: None,
 ) -> dict[str, PrefectFuture]:
     """Submits every step that is found or needed; each starts when its inputs are there. Returns the failed steps by
@@ -164,7 +164,7 @@ def ended_badly(future: PrefectFuture) -> bool:
     return future.state.is_failed() or future.state.is_crashed()
 
 
-def as_task(planned: Planned, place: Place, storage: str):
+def as_task(planned: Planned, place: Workspace, storage: str):
     """A step as a Prefect task. A cache record is ignored if its manifest is not in the store any more."""
     step = planned.step
 
@@ -183,9 +183,9 @@ def as_task(planned: Planned, place: Place, storage: str):
         observe = lambda *progress: [observer(*progress) for observer in step_observers]
         try:
             if planned.runs and step.how.work_pool:
-                manifest = dispatch(step, place, observe, planned.urgency)
+                manifest = dispatch_step(step, place, observe, planned.urgency)
             else:
-                manifest = ensure(step, place.store, place.launcher, observe, planned.urgency)
+                manifest = ensure_artifact(step, place.store, place.launcher, observe, planned.urgency)
         except TRANSIENT as problem:
             observe(step, f"unavailable, will be tried again: {problem}", 0, 0, "")
             get_run_logger().warning("unavailable, will be tried again: %s", problem)
@@ -197,7 +197,7 @@ def as_task(planned: Planned, place: Place, storage: str):
 
 
 @task(name="cache", task_run_name="cache", persist_result=False, **PATIENT)
-def result_storage(place: Place) -> str:
+def result_storage(place: Workspace) -> str:
     """The storage of Prefect's small results: beside the artifacts, so that the cache outlives the server's database."""
     folder = f"{place.store.blobs.url}/_prefect"
     if "://" in folder:
@@ -213,7 +213,7 @@ def result_storage(place: Place) -> str:
 
 
 @task(name="results", task_run_name="results", persist_result=False, **PATIENT)
-def publish(last: Step, place: Place) -> None:
+def publish_results(last: Step, place: Workspace) -> None:
     """Publishes the run's results as Prefect artifacts, for the UI."""
     numbers = place.numbers(last)
     percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
@@ -229,7 +229,7 @@ def publish(last: Step, place: Place) -> None:
     create_markdown_artifact(key="report", markdown=f"{numbers['summary']}\n\n{where_to_read(last, place)}")
 
 
-def where_to_read(report: Step, place: Place) -> str:
+def where_to_read(report: Step, place: Workspace) -> str:
     manifest = place.store.manifest(*report.address.split("/"))
     (entry,) = (entry for entry in manifest.files if entry.name == "report.html")
     copy = place.report(report)

@@ -15,7 +15,7 @@ CHAINS = (fusion, evaluation, suite_chains, answering, collectives)
 STAGES = {made.name: made for chain in CHAINS for made in vars(chain).values() if isinstance(made, Stage)}
 
 
-class Portable(BaseModel, frozen=True, extra="forbid"):
+class PackedStep(BaseModel, frozen=True, extra="forbid"):
     """The work of one stage: its settings, and the addresses of its inputs. The bytes of the inputs are in the store."""
 
     address: str
@@ -25,8 +25,8 @@ class Portable(BaseModel, frozen=True, extra="forbid"):
     inputs: dict[str, list[str]]
 
 
-def pack(step: Step) -> Portable:
-    return Portable(
+def pack_step(step: Step) -> PackedStep:
+    return PackedStep(
         address=step.address,
         label=step.label,
         what=step.what.model_dump(mode="json"),
@@ -35,7 +35,7 @@ def pack(step: Step) -> Portable:
     )
 
 
-def unpack(packed: Portable) -> Step:
+def unpack_step(packed: PackedStep) -> Step:
     """The step; raises BadInput if its address differs: then the worker has another version of this code than the flow."""
     name = packed.address.partition("/")[0]
     if name not in STAGES:

@@ -16,8 +16,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
-from flows.run.packed_step import Portable, pack
-from flows.workspace import Place
+from flows.run.packed_step import PackedStep, pack_step
+from flows.workspace import Workspace
 from infra.errors import BadInput, ProgramFailed
 from infra.store import Store
 from tasks.execution import Observer, Share
@@ -44,28 +44,28 @@ class Errand:
         return self.share is None and store.manifest(*self.step.address.split("/")) is not None
 
 
-def name_of(step: Step | Portable, share: Share | None = None) -> str:
+def name_pool_run(step: Step | PackedStep, share: Share | None = None) -> str:
     words = [step.label, *([str(share)] if share else []), step.address.partition("/")[2][:8]]
     return " · ".join(words)
 
 
-def carried_out(errand: Errand, place: Place, observe: Observer) -> FlowRun | None:
+def carried_out(errand: Errand, place: Workspace, observe: Observer) -> FlowRun | None:
     """The ended run of this errand, successful or not; a lost run is replaced. None if no run was needed."""
     for _ in range(ATTEMPTS):
         with get_client(sync_client=True) as client:
-            if run := attach(errand, place, client):
-                run = follow(run, errand, place, observe, client)
-        if run is None or errand.done(place.store) or not lost(run):
+            if run := attach_run(errand, place, client):
+                run = follow_run(run, errand, place, observe, client)
+        if run is None or errand.done(place.store) or not has_vanished(run):
             break
     return run
 
 
-def lost(run: FlowRun) -> bool:
+def has_vanished(run: FlowRun) -> bool:
     """Whether a new run may succeed: this run's worker died, or it was cancelled together with another flow."""
     return run.state.is_crashed() or (run.state.is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags)
 
 
-def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun | None:
+def attach_run(errand: Errand, place: Workspace, client: SyncPrefectClient) -> FlowRun | None:
     """The live run of this errand (this or another flow started it), or a new one; None if the errand is done already."""
     step, store_url = errand.step, place.store.blobs.url
     runs = runs_of(errand, place, client)
@@ -77,14 +77,14 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
             run = run_deployment(
                 f"stage/{step.how.work_pool}",
                 parameters={
-                    "step": pack(step).model_dump(mode="json"),
+                    "step": pack_step(step).model_dump(mode="json"),
                     "store": store_url,
                     "urgency": errand.urgency,
                     **({"share": errand.share.model_dump()} if errand.share else {}),
                 },
                 idempotency_key=f"{store_url}/{errand.key}:{attempt}",
-                tags=[*tags(errand, place), f"asked-by:{flow_run.id}"],
-                flow_run_name=name_of(step, errand.share),
+                tags=[*list_tags(errand, place), f"asked-by:{flow_run.id}"],
+                flow_run_name=name_pool_run(step, errand.share),
                 job_variables=step.machine,
                 timeout=0,
             )
@@ -99,12 +99,12 @@ def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun |
     return None
 
 
-def tags(errand: Errand, place: Place) -> list[str]:
+def list_tags(errand: Errand, place: Workspace) -> list[str]:
     return [f"step:{errand.key}", f"store:{place.store.blobs.url}"]  # one server may serve several stores
 
 
-def runs_of(errand: Errand, place: Place, client: SyncPrefectClient) -> list[FlowRun]:
-    with_tags = FlowRunFilter(tags=FlowRunFilterTags(all_=tags(errand, place)))
+def runs_of(errand: Errand, place: Workspace, client: SyncPrefectClient) -> list[FlowRun]:
+    with_tags = FlowRunFilter(tags=FlowRunFilterTags(all_=list_tags(errand, place)))
     return client.read_flow_runs(flow_run_filter=with_tags, sort=FlowRunSort.START_TIME_DESC)
 
 
@@ -112,7 +112,7 @@ def is_live(run: FlowRun) -> bool:
     return not (run.state.is_final() or run.state.is_cancelling())
 
 
-def follow(run: FlowRun, errand: Errand, place: Place, observe: Observer, client: SyncPrefectClient) -> FlowRun:
+def follow_run(run: FlowRun, errand: Errand, place: Workspace, observe: Observer, client: SyncPrefectClient) -> FlowRun:
     """Waits until the run has ended. If this flow ends first, it cancels the run."""
     step, reported = errand.step, ""
     while not run.state.is_final():

@@ -12,14 +12,14 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.run.packed_step import Portable, unpack
-from flows.run.pool_runs import ATTEMPTS, Errand, carried_out, is_live, lost, name_of, runs_of
+from flows.run.packed_step import PackedStep, unpack_step
+from flows.run.pool_runs import ATTEMPTS, Errand, carried_out, has_vanished, is_live, name_pool_run, runs_of
 from flows.run.progress import ProgressArtifact
-from flows.workspace import Place
+from flows.workspace import Workspace
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
 from infra.gpus import require_gpus
 from infra.manifest import Manifest
-from tasks.execution import Observer, Share, ensure, make_share
+from tasks.execution import Observer, Share, ensure_artifact, make_share
 from tasks.stage import Step
 
 REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the flow can raise the same error
@@ -28,11 +28,11 @@ REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so th
 def stage_run_name() -> str:
     parameters = flow_run.parameters
     share = Share.model_validate(parameters["share"]) if parameters.get("share") else None
-    return name_of(Portable.model_validate(parameters["step"]), share)
+    return name_pool_run(PackedStep.model_validate(parameters["step"]), share)
 
 
 @flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
-def carry_out_stage(step: Portable, store: str, share: Share | None = None, urgency: int = 0) -> State:
+def carry_out_stage(step: PackedStep, store: str, share: Share | None = None, urgency: int = 0) -> State:
     """Does a flow's work on a worker: makes one step's artifact, or a share of its rows.
 
     Args:
@@ -41,16 +41,16 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None, urge
         share: the part of the rows that this run makes, without the artifact. None: the whole step
         urgency: the length of the longest chain of steps that wait for this one; programs with higher urgency get GPUs first
     """
-    place = Place.from_settings()
+    place = Workspace.from_settings()
     try:
         if place.store.blobs.url != store:
             raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, but the flow's is {store}")
-        made = unpack(step)
+        made = unpack_step(step)
         require_gpus(made.gpus)
         if share:
             counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency)
             return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")
-        ensure(made, place.store, place.launcher, ProgressArtifact(made), urgency)
+        ensure_artifact(made, place.store, place.launcher, ProgressArtifact(made), urgency)
     except BadInput as problem:
         return Failed(name=REFUSED, message=str(problem))
     except TRANSIENT as problem:
@@ -58,7 +58,7 @@ def carry_out_stage(step: Portable, store: str, share: Share | None = None, urge
     return Completed(message=step.address)
 
 
-def dispatch(step: Step, place: Place, observe: Observer, urgency: int = 0) -> Manifest:
+def dispatch_step(step: Step, place: Workspace, observe: Observer, urgency: int = 0) -> Manifest:
     """The step's manifest, made by workers of the step's pool."""
     whole = Errand(step, urgency=urgency)
     if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
@@ -69,17 +69,17 @@ def dispatch(step: Step, place: Place, observe: Observer, urgency: int = 0) -> M
         return found
     if run.state.is_completed():
         raise RuntimeError(f"{step.label}: {run.name} has completed, but {step.address} is not in the store")
-    if lost(run):
+    if has_vanished(run):
         raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
     raise problem_of(run, step)
 
 
-def under_way(errand: Errand, place: Place) -> bool:
+def under_way(errand: Errand, place: Workspace) -> bool:
     with get_client(sync_client=True) as client:
         return any(is_live(run) for run in runs_of(errand, place, client))
 
 
-def share_out(step: Step, place: Place, observe: Observer, urgency: int = 0) -> None:
+def share_out(step: Step, place: Workspace, observe: Observer, urgency: int = 0) -> None:
     """Starts a run for each share, all at once, and waits for all of them. There may be more runs than workers: a run in the
     queue holds no lease, so only this flow waits for it."""
     shares = [Share(number=number, of=step.how.hosts) for number in range(1, step.how.hosts + 1)]

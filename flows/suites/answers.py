@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from flows.config.collectives import Collective
-from flows.config.examination import BestByReward, Examination, Examined, Outputs
+from flows.config.examination import Examination, Examined, ExaminedBestByReward, Outputs
 from flows.config.recipe import Recipe
-from flows.config.seeds import derived
-from flows.config.suites import Decoding, Judged, name_of
-from flows.suites.collectives import Voices, collective_answers
+from flows.config.seeds import derive_seed
+from flows.config.suites import Decoding, Judged, suite_name
+from flows.suites.collectives import CollectiveInputs, collective_answers
 from tasks.checks.stage import check_responses
 from tasks.evaluation.judged.given_answers import take_answers
 from tasks.evaluation.judged.judgements import JudgingHow
@@ -20,7 +20,7 @@ from tasks.scores.settings import ScoringHow
 from tasks.stage import Step, What
 
 
-def answers(
+def answer_suite(
     examination: Examination,
     suite: Decoding,
     questions: Step,
@@ -31,19 +31,19 @@ def answers(
     """A model's answers, one step per turn. `earlier`: the answers of the models before it, which a collective uses."""
     name = examined.name
     if isinstance(examined.model, Collective):
-        return [collective(examination, suite, questions, examined, models, earlier)]
+        return [answer_as_collective(examination, suite, questions, examined, models, earlier)]
     if isinstance(examined.model, Outputs):
         outputs = examined.model.resolve(f"models.{name}.model")
-        return [take_answers(f"{name_of(suite)} · outputs of {name}", suite=questions, **outputs)]
-    responses = [answer(examination, suite, questions, models[name], name)]
+        return [take_answers(f"{suite_name(suite)} · outputs of {name}", suite=questions, **outputs)]
+    responses = [sample_answers(examination, suite, questions, models[name], name)]
     if isinstance(suite, Judged) and SUITES[suite.suite].turns == 2:
-        label = f"{name_of(suite)} · second turns of {name}"
+        label = f"{suite_name(suite)} · second turns of {name}"
         turns = continue_dialogue(label, suite=questions, responses=responses, what=What())
-        responses.append(answer(examination, suite, turns, models[name], name))
+        responses.append(sample_answers(examination, suite, turns, models[name], name))
     return responses
 
 
-def collective(
+def answer_as_collective(
     examination: Examination,
     suite: Decoding,
     questions: Step,
@@ -52,16 +52,16 @@ def collective(
     earlier: dict[str, list[Step]],
 ) -> Step:
     reward, judge, name = None, examination.judge, examined.name
-    if isinstance(examined.model, BestByReward):
+    if isinstance(examined.model, ExaminedBestByReward):
         chosen = examined.model.reward
         model = obtain_model(f"model · reward of {name}", **chosen.resolve(f"models.{name}.model.reward.model"))
         reward = (model, chosen.scoring, ScoringHow(work_pool=examination.sampling.work_pool))
-    voices = Voices(
-        part=name_of(suite),
+    voices = CollectiveInputs(
+        part=suite_name(suite),
         prompts={"prompts": questions},
         responses={member: turns[0] for member, turns in earlier.items()},
         models=models,
-        sampling=sampling(examination, suite),
+        sampling=suite_sampling(examination, suite),
         engine=examination.sampling,
         judge=judge,
         judging=judge.how if judge else JudgingHow(),
@@ -69,12 +69,12 @@ def collective(
     return collective_answers(name, examined.model, voices, reward)
 
 
-def answer(examination: Examination, suite: Decoding, prompts: Step, model: Step, name: str) -> Step:
-    label, what = f"{name_of(suite)} · answers of {name}", sampling(examination, suite)
+def sample_answers(examination: Examination, suite: Decoding, prompts: Step, model: Step, name: str) -> Step:
+    label, what = f"{suite_name(suite)} · answers of {name}", suite_sampling(examination, suite)
     return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
 
 
-def baselines(
+def answer_baselines(
     recipe: Recipe,
     prompts: Mapping[str, Step],
     responses: Mapping[str, Step],
@@ -85,7 +85,7 @@ def baselines(
     """The answers of a recipe's collectives, made from its sources' answers to the held-out prompts. `reward` is the
     recipe's reward model."""
     chosen, how = recipe.evaluation, recipe.how
-    voices = Voices(
+    voices = CollectiveInputs(
         part="evaluation",
         prompts=prompts,
         responses=responses,
@@ -119,11 +119,11 @@ def check_answers(
     ]
 
 
-def sampling(examination: Examination, suite: Decoding) -> Sampling:
+def suite_sampling(examination: Examination, suite: Decoding) -> Sampling:
     return Sampling(
         n=1,
         temperature=suite.temperature,
         top_p=suite.top_p,
         max_new_tokens=suite.max_new_tokens,
-        seed=derived(examination.seed, "sampling"),
+        seed=derive_seed(examination.seed, "sampling"),
     )

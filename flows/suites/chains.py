@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from flows.config.examination import Examination, Outputs, of_recipe
+from flows.config.examination import Examination, Outputs, examine_recipe
 from flows.config.recipe import Recipe
-from flows.config.suites import Benchmarked, Checked, Judged, Live, name_of
-from flows.suites.answers import answers
+from flows.config.suites import Benchmarked, Checked, Judged, Live, suite_name
+from flows.suites.answers import answer_suite
 from tasks.checks.stage import CheckingHow, check_responses
-from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.item_results import ItemResults
 from tasks.evaluation.benchmarks.live_bench import measure_live_bench, open_live_bench, score_live_bench
 from tasks.evaluation.benchmarks.lm_eval import compare_tasks, run_tasks
 from tasks.evaluation.checked import CheckedResults, measure_checked
@@ -20,29 +20,31 @@ from tasks.stage import Step, What
 
 def suite_chains(examination: Examination, models: Mapping[str, Step]) -> dict[str, Step]:
     """The last step of every suite, by the suite's name. `models`: the models that answer."""
-    return {name_of(suite): CHAINS[type(suite)](examination, suite, dict(models)) for suite in examination.suites}
+    return {suite_name(suite): CHAINS[type(suite)](examination, suite, dict(models)) for suite in examination.suites}
 
 
 def suite_results(recipe: Recipe, models: Mapping[str, Step]) -> dict[str, Step]:
     """The last step of every suite of a recipe, for the recipe's models. The others are compared with the first model."""
-    return suite_chains(of_recipe(recipe, tuple(models)), models) if recipe.evaluation.suites else {}
+    return suite_chains(examine_recipe(recipe, tuple(models)), models) if recipe.evaluation.suites else {}
 
 
 def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str, Step]) -> Step:
-    name = name_of(suite)
+    name = suite_name(suite)
     settings = suite.resolve(f"suites.{name}")
     items = [run_tasks(f"{name} · answers of {key}", model=model, **settings) for key, model in models.items()]
-    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    what = ItemResults(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return compare_tasks(f"{name} · results", items=items, what=what)
 
 
 def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
-    name = name_of(suite)
+    name = suite_name(suite)
     prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
     responses: dict[str, list[Step]] = {}
     for examined in examination.models:
-        responses[examined.name] = answers(examination, suite, prompts, examined, models, responses)
-    checked = [checks(suite, prompts, models.get(key, made), key, made) for key, (made,) in responses.items()]
+        responses[examined.name] = answer_suite(examination, suite, prompts, examined, models, responses)
+    checked = [
+        check_suite_answers(suite, prompts, models.get(key, made), key, made) for key, (made,) in responses.items()
+    ]
     what = CheckedResults(
         suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
     )
@@ -51,11 +53,11 @@ def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]
 
 
 def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
-    name, judge = name_of(suite), examination.judge
+    name, judge = suite_name(suite), examination.judge
     opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
     responses: dict[str, list[Step]] = {}
     for examined in examination.models:
-        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
+        responses[examined.name] = answer_suite(examination, suite, opened, examined, models, responses)
     judged = [
         judge_answers(
             f"{name} · judging {key}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
@@ -77,21 +79,21 @@ def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) 
 
 
 def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]) -> Step:
-    name = name_of(suite)
+    name = suite_name(suite)
     opened = open_live_bench(f"{name} · questions", **suite.resolve(f"suites.{name}"))
     responses: dict[str, list[Step]] = {}
     for examined in examination.models:
-        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
+        responses[examined.name] = answer_suite(examination, suite, opened, examined, models, responses)
     scores = [
         score_live_bench(f"{name} · scores of {key}", questions=opened, responses=made, what=What())
         for key, made in responses.items()
     ]
-    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    what = ItemResults(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
     return measure_live_bench(f"{name} · results", items=scores, what=what)
 
 
-def checks(suite: Checked, prompts: Step, model: Step, name: str, responses: Step) -> Step:
-    label = f"{name_of(suite)} · checks of {name}"
+def check_suite_answers(suite: Checked, prompts: Step, model: Step, name: str, responses: Step) -> Step:
+    label = f"{suite_name(suite)} · checks of {name}"
     return check_responses(
         label, prompts=prompts, model=model, responses=responses, what=suite.checks, how=CheckingHow()
     )

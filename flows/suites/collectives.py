@@ -6,9 +6,9 @@ Three kinds choose one of the answers; a mixture samples a new one.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flows.config.collectives import BestByReward, Collective, LowestPerplexity, Mixture, Pairwise
+from flows.config.collectives import BestByRewardAnswer, Collective, LowestPerplexity, Mixture, PairwiseRanking
 from flows.config.suites import Judge
-from tasks.evaluation.collectives.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
+from tasks.evaluation.collectives.choosing import CollectiveChoice, PerplexityHow, choose_answers, measure_surprise
 from tasks.evaluation.collectives.mixture import adopt_answers, put_together
 from tasks.evaluation.collectives.pairwise import Comparing, compare_answers
 from tasks.evaluation.judged.judgements import JudgingHow
@@ -21,7 +21,7 @@ from tasks.stage import Step, What
 
 
 @dataclass(frozen=True)
-class Voices:
+class CollectiveInputs:
     """Answers of several models to the same prompts, and everything that a choice among the answers may need."""
 
     part: str  # of the chain, for the labels
@@ -36,14 +36,14 @@ class Voices:
 
 
 def collective_answers(
-    name: str, collective: Collective, voices: Voices, reward: tuple[Step, Scoring, ScoringHow] | None = None
+    name: str, collective: Collective, voices: CollectiveInputs, reward: tuple[Step, Scoring, ScoringHow] | None = None
 ) -> Step:
     """The collective's answers to the prompts. `reward`: a reward model with its scoring settings."""
     members, prompts = collective.members or voices.default_members, voices.prompts["prompts"]
     responses = [voices.responses[member] for member in members]
-    label, what = f"{voices.part} · answers of {name}", Choosing(members=members)
+    label, what = f"{voices.part} · answers of {name}", CollectiveChoice(members=members)
     match collective:
-        case BestByReward():
+        case BestByRewardAnswer():
             model, scoring, how = reward
             scores = annotate_rewards(
                 f"{voices.part} · scores for {name}",
@@ -55,7 +55,7 @@ def collective_answers(
             )
             return choose_answers(label, responses=responses, scores=scores, what=what)
         case LowestPerplexity():
-            surprise_how = SurpriseHow(work_pool=voices.engine.work_pool)
+            surprise_how = PerplexityHow(work_pool=voices.engine.work_pool)
             nats = [
                 measure_surprise(
                     f"{voices.part} · perplexity of {member}",
@@ -67,7 +67,7 @@ def collective_answers(
                 for member in members
             ]
             return choose_answers(label, responses=responses, surprises=nats, what=what)
-        case Pairwise():
+        case PairwiseRanking():
             comparing = Comparing(members=members, **voices.judge.model_dump(exclude={"both_orders", "how"}))
             compared = compare_answers(
                 f"{voices.part} · pairs for {name}",

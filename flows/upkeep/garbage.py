@@ -9,20 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flows.ablation import load_matrix, wanted
+from flows.ablation import list_goals, load_matrix
 from flows.config.examination import load_examination
-from flows.config.loading import load
-from flows.evaluation import chains
+from flows.config.loading import load_recipe
+from flows.evaluation import build_chains
 from flows.fusion import fusion
-from flows.run.packed_step import Portable, unpack
+from flows.run.packed_step import PackedStep, unpack_step
 from infra.blobs import Blobs
 from infra.clocks import require_same_clock
 from infra.errors import BadInput
-from infra.lease import lease
+from infra.lease import hold_lease
 from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
-from infra.uses import HOUSEKEEPING, used
+from infra.uses import HOUSEKEEPING, list_used
 from tasks.stage import Step, lineage
 
 HOLDER = re.compile(r"(?P<address>(?:pools/|_checkpoints/)?[a-z0-9-]+/[0-9a-f]{40})/.+")
@@ -41,32 +41,32 @@ class Garbage:
 def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations: Iterable[str] = ()) -> list[Step]:
     """The last steps of the recipes, matrices and examinations to keep."""
     return [
-        *(fusion(load(name)) for name in recipes),
-        *(last for name in matrices for last in wanted(load_matrix(name)[1])),
-        *(last for name in examinations for last in chains(load_examination(name)).values()),
+        *(fusion(load_recipe(name)) for name in recipes),
+        *(last for name in matrices for last in list_goals(load_matrix(name)[1])),
+        *(last for name in examinations for last in build_chains(load_examination(name)).values()),
     ]
 
 
-def collect(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
+def collect_garbage(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
     """Returns the garbage, deleted if `delete` is true. The lease excludes flows that want to start using an artifact: they
     wait for it, and deletion stops if the lease is lost."""
-    keep, blobs = needed(steps for step in kept for steps in lineage(step)) | pinned(store), store.blobs
+    keep, blobs = list_needed(steps for step in kept for steps in lineage(step)) | list_pinned(store), store.blobs
     if delete:
         require_same_clock(blobs)
-    with lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds) as held:
+    with hold_lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds) as held:
         now = blobs.clock()
-        found = garbage(blobs, keep | used(blobs, now), days, now)
+        found = find_garbage(blobs, keep | list_used(blobs, now), days, now)
         if not delete:
             return found
         deleted = []
         for item in found:
-            if kept_as(item.address) not in used(blobs, now):
-                remove(blobs.fenced(held), item.address)
+            if kept_as(item.address) not in list_used(blobs, now):
+                remove_address(blobs.fenced(held), item.address)
                 deleted.append(item)
         return deleted
 
 
-def remove(blobs: Blobs, address: str) -> None:
+def remove_address(blobs: Blobs, address: str) -> None:
     """Deletes the manifest first: if the process is killed, a half-deleted artifact does not look complete."""
     manifests = re.compile(rf"{address}/[^/]+\.json")
     for path in sorted(blobs.list(address), key=lambda path: not manifests.fullmatch(path)):
@@ -80,11 +80,11 @@ def kept_as(address: str) -> str:
     return address.removeprefix("_checkpoints/")
 
 
-def needed(steps: Iterable[Step]) -> set[str]:
+def list_needed(steps: Iterable[Step]) -> set[str]:
     return {place for step in steps for place in (step.address, f"pools/{step.pool}" if step.pool else step.address)}
 
 
-def garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garbage]:
+def find_garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garbage]:
     """Garbage by address. `now` is the store's time. The age is that of the newest object, so a growing pool is never old."""
     objects: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for path, state in blobs.entries("").items():
@@ -98,16 +98,16 @@ def garbage(blobs: Blobs, keep: set[str], days: float, now: float) -> list[Garba
     return found
 
 
-def pin(store: Store, manifest: Manifest) -> None:
+def pin_manifest(store: Store, manifest: Manifest) -> None:
     """Keeps an artifact and all its inputs until it is unpinned."""
     store.blobs.create(f"_pins/{manifest.stage}/{manifest.fingerprint}", manifest.label.encode())
 
 
-def unpin(store: Store, manifest: Manifest) -> None:
+def unpin_manifest(store: Store, manifest: Manifest) -> None:
     store.blobs.delete(f"_pins/{manifest.stage}/{manifest.fingerprint}")
 
 
-def pinned(store: Store) -> set[str]:
+def list_pinned(store: Store) -> set[str]:
     """Addresses and pools of all pinned artifacts and of all their inputs."""
     found: set[str] = set()
     ahead = [path.removeprefix("_pins/") for path in store.blobs.list("_pins")]
@@ -117,20 +117,20 @@ def pinned(store: Store) -> set[str]:
             continue
         found.add(address)
         if manifest := store.manifest(*address.split("/")):
-            found |= pool_of(manifest)
+            found |= find_row_pool(manifest)
             ahead += [f"{each.stage}/{each.fingerprint}" for inputs in manifest.inputs.values() for each in inputs]
     return found
 
 
-def pool_of(manifest: Manifest) -> set[str]:
+def find_row_pool(manifest: Manifest) -> set[str]:
     """The pool with an artifact's rows; empty if the artifact is from an older version, which cannot use the rows."""
     try:
-        return needed([unpack(portable(manifest))])
+        return list_needed([unpack_step(pack_manifest(manifest))])
     except BadInput:
         return set()
 
 
-def portable(manifest: Manifest) -> Portable:
+def pack_manifest(manifest: Manifest) -> PackedStep:
     inputs = {name: [f"{each.stage}/{each.fingerprint}" for each in given] for name, given in manifest.inputs.items()}
     address = f"{manifest.stage}/{manifest.fingerprint}"
-    return Portable(address=address, label=manifest.label, what=manifest.what, how={}, inputs=inputs)
+    return PackedStep(address=address, label=manifest.label, what=manifest.what, how={}, inputs=inputs)

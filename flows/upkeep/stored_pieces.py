@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.checkpoints import Checkpoints, checkpoints_of
+from infra.checkpoints import StoredCheckpoints, checkpoints_of
 from infra.errors import CorruptArtifact
-from infra.lease import below, live
+from infra.lease import is_live, leases_below
 from infra.manifest import FileEntry, Manifest
 from infra.store import Store
 from tasks.stage import Step, lineage
@@ -47,13 +47,13 @@ def on_the_way(last: Step, store: Store) -> list[Piece]:
     labels = {step.address: step.label for step in lineage(last)}
     found = []
     for address, name in checkpoints_of(store.blobs, set(labels)):
-        if problem := Checkpoints(store.blobs, address).problem(name):
+        if problem := StoredCheckpoints(store.blobs, address).problem(name):
             found.append(Piece(address, f"{labels[address]}, checkpoint {name}", None, problem, checkpoint=name))
     held = labels | {f"pools/{step.pool}": step.label for step in lineage(last) if step.pool}
-    held |= {share: label for pool, label in held.items() for share in below(store.blobs, pool)}
+    held |= {share: label for pool, label in held.items() for share in leases_below(store.blobs, pool)}
     for address, label in held.items():
         try:
-            live(store.blobs, address)
+            is_live(store.blobs, address)
         except CorruptArtifact as problem:
             found.append(Piece(address, f"{label}, lease", None, str(problem), lease=True))
     return found

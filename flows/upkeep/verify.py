@@ -7,18 +7,18 @@ import random
 
 from flows.plan import needed_addresses
 from flows.upkeep.stored_pieces import Piece
-from flows.workspace import Place
-from infra.checkpoints import Checkpoints
+from flows.workspace import Workspace
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import CorruptArtifact
-from infra.lease import drop, lease
+from infra.lease import drop_lease, hold_lease
 from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
-from tasks.execution import Observer, ensure
+from tasks.execution import Observer, ensure_artifact
 from tasks.stage import Step, lineage
 
 
-def damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: int = 0) -> list[Piece]:
+def find_damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: int = 0) -> list[Piece]:
     """The pieces that differ from their manifest, with the problem of each; among all files, or a random sample of them."""
     broken = [piece for piece in pieces if piece.entry is None]
     whole = [piece for piece in pieces if piece.entry is not None]
@@ -30,7 +30,7 @@ def damaged(pieces: list[Piece], store: Store, sample: int | None = None, seed: 
     return broken
 
 
-def repair(broken: list[Piece], last: Step, place: Place, observe: Observer) -> list[str]:
+def repair_pieces(broken: list[Piece], last: Step, place: Workspace, observe: Observer) -> list[str]:
     """Repairs the damaged pieces; returns one line per piece."""
     store, lines = place.store, []
     steps = {step.address: step for step in lineage(last)}
@@ -42,16 +42,16 @@ def repair(broken: list[Piece], last: Step, place: Place, observe: Observer) -> 
             lines.append(f"{piece.label}: {piece.entry.name} restored from this machine's cache")
         else:
             lost.append(piece)
-    again = {piece.owner: before(steps[piece.owner], store) for piece in lost if piece.owner in steps}
+    again = {piece.owner: published_content(steps[piece.owner], store) for piece in lost if piece.owner in steps}
     for address in again:
-        discard(steps[address], store)
+        discard_artifact(steps[address], store)
     for piece in (piece for piece in lost if piece.owner not in steps):
         store.blobs.delete(piece.entry.path)
-        refilled = sum(refill(step, store) for step in steps.values() if step.pool == piece.owner)
+        refilled = sum(refill_pool(step, store) for step in steps.values() if step.pool == piece.owner)
         lines.append(f"{piece.label}: a damaged part deleted, {refilled:,} rows restored from artifacts")
     for step in to_make(again, steps, store):
-        made = ensure(step, store, place.launcher, observe)
-        lines.append(f"{step.label}: made again, {compared(again.get(step.address), made)}")
+        made = ensure_artifact(step, store, place.launcher, observe)
+        lines.append(f"{step.label}: made again, {compare_contents(again.get(step.address), made)}")
     return lines
 
 
@@ -59,14 +59,14 @@ def clear_away(piece: Piece, store: Store) -> str:
     """Deletes a damaged lease or checkpoint. Nothing is lost but time: without a lease a run may repeat work, and a training
     continues from the checkpoint before, or from its beginning."""
     if piece.lease:
-        drop(store.blobs, piece.owner)
+        drop_lease(store.blobs, piece.owner)
         return f"{piece.label}: deleted; a run that held it may repeat its work"
-    with lease(store.blobs, piece.owner, ttl=settings().lease_seconds) as held:
-        Checkpoints(store.blobs.fenced(held), piece.owner).discard(piece.checkpoint)
+    with hold_lease(store.blobs, piece.owner, ttl=settings().lease_seconds) as held:
+        StoredCheckpoints(store.blobs.fenced(held), piece.owner).discard(piece.checkpoint)
     return f"{piece.label}: deleted; the training continues from the checkpoint before"
 
 
-def before(step: Step, store: Store) -> str | None:
+def published_content(step: Step, store: Store) -> str | None:
     """The digest of the published content; None if the manifest itself is damaged."""
     try:
         return store.manifest(step.stage.name, step.fingerprint).content
@@ -74,13 +74,13 @@ def before(step: Step, store: Store) -> str | None:
         return None
 
 
-def discard(step: Step, store: Store) -> None:
+def discard_artifact(step: Step, store: Store) -> None:
     """Deletes the step's artifact, under the step's lease, so that no run works on it at the same time."""
-    with lease(store.blobs, step.address, ttl=settings().lease_seconds) as held:
+    with hold_lease(store.blobs, step.address, ttl=settings().lease_seconds) as held:
         store.fenced(held).discard(step.stage.name, step.fingerprint)
 
 
-def refill(step: Step, store: Store) -> int:
+def refill_pool(step: Step, store: Store) -> int:
     """Fills a pool that lost a part with the rows of the step's artifact, if there is an undamaged one; returns their count."""
     manifest = store.manifest(step.stage.name, step.fingerprint)
     tables = [entry for entry in manifest.files if entry.name.endswith(".parquet")] if manifest else []
@@ -93,16 +93,16 @@ def refill(step: Step, store: Store) -> int:
 
 def to_make(again: dict[str, str | None], steps: dict[str, Step], store: Store) -> list[Step]:
     """The discarded steps and their missing inputs, inputs before their users."""
-    found = {address for address, step in steps.items() if address not in again and held(step, store)}
+    found = {address for address, step in steps.items() if address not in again and is_held(step, store)}
     needed = set().union(*(needed_addresses(steps[address], found) for address in again))
     return [step for step in steps.values() if step.address in needed]
 
 
-def held(step: Step, store: Store) -> bool:
+def is_held(step: Step, store: Store) -> bool:
     return store.manifest(step.stage.name, step.fingerprint) is not None
 
 
-def compared(before: str | None, made: Manifest) -> str:
+def compare_contents(before: str | None, made: Manifest) -> str:
     if before is None:
         return "its earlier content is unknown"
     if before == made.content:

@@ -17,28 +17,28 @@ from tasks.checks.packages import copy_packages
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.sandbox.outside import Sandbox
 from tasks.checks.scripts import judge_script
-from tasks.checks.verdicts import Limits, Suite, Verdict, judge
+from tasks.checks.verdicts import Limits, TestSuite, Verdict, judge_response
 from tasks.checks.worker import Worker
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import CHECK
 from tasks.rows.parts import write_part
 
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
 
-def check(job: dict, out: Path, progress: Progress) -> dict:
+def check_rows(job: dict, out: Path, progress: Progress) -> dict:
     rows, what, threads = pq.read_table(job["rows"]).to_pylist(), job["what"], job["threads"]
     limits = Limits(what["seconds"], what["memory_megabytes"])
-    read = Exactly if what["kind"] == "exact" else kind_of
+    read = Exactly if what["kind"] == "exact" else read_gold
     kinds = {gold: read(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box, versions = None, {}
-        if any(isinstance(kind, Suite | Cases) for kind in kinds.values()):
+        if any(isinstance(kind, TestSuite | Cases) for kind in kinds.values()):
             offered = out / "packages" if what["packages"] else None
             versions = copy_packages(what["packages"], offered) if offered else {}
-            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"], offered))
+            box = stack.enter_context(sandbox.find_sandbox(job["how"]["sandboxes"], offered))
         workers: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(threads if read is kind_of else 0):
+        for _ in range(threads if read is read_gold else 0):
             workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
             stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
@@ -46,10 +46,10 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
         size = job["how"]["batch_size"]
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
-            found = pool.map(lambda row: checked(row, kinds[row["gold"]], box, limits, workers), batch)
+            found = pool.map(lambda row: check_row(row, kinds[row["gold"]], box, limits, workers), batch)
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
-    ran = sum(isinstance(kinds[row["gold"]], Suite | Cases) for row in rows)
+    ran = sum(isinstance(kinds[row["gold"]], TestSuite | Cases) for row in rows)
     return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
@@ -60,10 +60,10 @@ class Exactly:
     text: str
 
 
-Kind = Suite | Cases | str | Verdict | Exactly
+Kind = TestSuite | Cases | str | Verdict | Exactly
 
 
-def kind_of(gold: str) -> Kind:
+def read_gold(gold: str) -> Kind:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
         return find_suite(gold) or gold
@@ -73,33 +73,33 @@ def kind_of(gold: str) -> Kind:
 
 def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
     """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
-    if not isinstance(kind, Suite) or not kind.solution:
+    if not isinstance(kind, TestSuite) or not kind.solution:
         return kind
-    found = judge(box, kind.solution, kind, limits)
+    found = judge_response(box, kind.solution, kind, limits)
     reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
     return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
 
 
-def checked(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
+def check_row(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
     name = "math" if isinstance(kind, str) else "exact" if isinstance(kind, Exactly) else "code"
     match kind:
         case Exactly(text):
             same = row["text"].strip() == text.strip()
             verdict = Verdict("passed" if same else "failed", int(same), 1)
-        case Suite():
-            verdict = judge(box, row["text"], kind, limits)
+        case TestSuite():
+            verdict = judge_response(box, row["text"], kind, limits)
         case Cases():
             verdict = judge_script(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind
         case _:
-            verdict = compared(row["text"], kind, workers)
+            verdict = compare_answer(row["text"], kind, workers)
     found = {"verdict": verdict.verdict, "passed": verdict.passed, "total": verdict.total, "reason": verdict.reason}
     score = None if name == "math" and verdict.verdict in ("error", "timeout") else SCORES[verdict.verdict]
     return {"content_id": row["content_id"], "gold_id": row["gold_id"], "score": score, "kind": name, **found}
 
 
-def compared(text: str, gold: str, workers: SimpleQueue) -> Verdict:
+def compare_answer(text: str, gold: str, workers: SimpleQueue) -> Verdict:
     """A comparison that does not end says nothing of the response: such a row is neither right nor wrong."""
     worker = workers.get()
     try:
@@ -114,4 +114,4 @@ def compared(text: str, gold: str, workers: SimpleQueue) -> Verdict:
 
 
 if __name__ == "__main__":
-    run(check)
+    run_program(check_rows)

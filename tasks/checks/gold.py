@@ -12,34 +12,34 @@ import re
 import zlib
 
 from tasks.checks.cases import Cases, read_cases
-from tasks.checks.verdicts import Suite
+from tasks.checks.verdicts import TestSuite
 
 
-def find_suite(gold: str) -> Suite | Cases | None:
+def find_suite(gold: str) -> TestSuite | Cases | None:
     """ValueError where the gold is meant as tests and cannot be read as such."""
-    found = parsed(gold)
+    found = parse_json(gold)
     try:
         cases = read_cases(found)
     except (KeyError, TypeError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as problem:
         raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
     if isinstance(cases, str):
-        return Suite(cases, re.search(r"as_lists\((\w+)\(\*", cases)[1])
+        return TestSuite(cases, re.search(r"as_lists\((\w+)\(\*", cases)[1])
     if cases:
         return cases
-    if isinstance(found, list) and found and all(isinstance(one, str) and asserts(one) for one in found):
-        return Suite("\n".join(found))
-    if isinstance(found, list) and any(isinstance(one, str) and asserts(one) for one in found):
+    if isinstance(found, list) and found and all(isinstance(one, str) and has_asserts(one) for one in found):
+        return TestSuite("\n".join(found))
+    if isinstance(found, list) and any(isinstance(one, str) and has_asserts(one) for one in found):
         raise ValueError("gold: a list in which some entries are asserts and others are not")
     if isinstance(found, dict):
         return of_fields(found)
-    if asserts(gold):
-        return Suite(gold)
-    if defines(gold):
+    if has_asserts(gold):
+        return TestSuite(gold)
+    if defines_check(gold):
         raise ValueError("gold: a program without an assert")
     return None
 
 
-def of_fields(fields: dict) -> Suite:
+def of_fields(fields: dict) -> TestSuite:
     if "tests" not in fields:
         raise ValueError(f"gold: an object without tests (it has {', '.join(sorted(fields))})")
     if unknown := fields.keys() - {"tests", "entry_point", "setup", "solution"}:
@@ -48,24 +48,24 @@ def of_fields(fields: dict) -> Suite:
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}
     if wrong := [name for name, value in whole.items() if not isinstance(value, str)]:
         raise ValueError(f"gold.{wrong[0]}: is no text")
-    return Suite(**whole)
+    return TestSuite(**whole)
 
 
-def parsed(text: str) -> object:
+def parse_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def asserts(text: str) -> bool:
+def has_asserts(text: str) -> bool:
     try:
         return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deep
         return False
 
 
-def defines(text: str) -> bool:
+def defines_check(text: str) -> bool:
     try:
         return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(text).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -9,9 +9,9 @@ import time
 from dataclasses import replace
 
 from tasks.checks.cases import Cases
-from tasks.checks.sandbox.outside import Limits, Sandbox, end
-from tasks.checks.sandbox.waiting import readable
-from tasks.checks.verdicts import Verdict, close, read_verdict
+from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
+from tasks.checks.sandbox.waiting import is_readable
+from tasks.checks.verdicts import Verdict, close_descriptors, read_verdict
 
 MOST_MORE = 1 << 16  # bytes that a case may write beyond twice what is expected
 COMPARING = Limits(seconds=30, memory_megabytes=1024)
@@ -43,15 +43,15 @@ def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits, most: int) 
     process = None
     try:
         process = sandbox.start("script", limits, [given[0], writes, given[1], says])
-        close([*given, writes, says])
+        close_descriptors([*given, writes, says])
         given.clear()
         output, late = read_all(out, most, time.monotonic() + limits.seconds)
         problem, _ = read_all(why, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
         return output.decode(errors="replace"), problem.decode(errors="replace"), late
     finally:
         if process is not None:
-            end(process)
-        close([out, why])
+            end_process(process)
+        close_descriptors([out, why])
 
 
 def compare(sandbox: Sandbox, job: dict) -> Verdict:
@@ -59,11 +59,11 @@ def compare(sandbox: Sandbox, job: dict) -> Verdict:
     heard, says = os.pipe()
     process = sandbox.start("comparing", COMPARING, [given, says])
     try:
-        close([given, says])
+        close_descriptors([given, says])
         return read_verdict(heard, COMPARING.seconds)
     finally:
-        end(process)
-        close([heard])
+        end_process(process)
+        close_descriptors([heard])
 
 
 def hold(text: str) -> int:
@@ -80,7 +80,7 @@ def read_all(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
     """All bytes up to the end, or to the most; and whether the deadline came first."""
     parts, size = [], 0
     while size < most:
-        if not readable(descriptor, deadline - time.monotonic()):
+        if not is_readable(descriptor, deadline - time.monotonic()):
             return b"".join(parts), True
         if not (part := os.read(descriptor, 1 << 16)):
             break

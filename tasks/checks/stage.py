@@ -15,7 +15,7 @@ from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import CHECK
-from tasks.rows.pool import fill, write
+from tasks.rows.pool import fill_pool, write_table
 from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -49,12 +49,12 @@ class CheckingHow(How):
     )
 
 
-def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """Rows of one sampled model stand apart. They know the gold that they were checked with."""
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 
-@stage("reward checks", version="5", rows=same_rows)
+@stage("reward checks", version="5", rows=check_rows_identity)
 def check_responses(
     run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
 ) -> None:
@@ -67,7 +67,7 @@ def check_responses(
         wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
-        made = fill(
+        made = fill_pool(
             run,
             wanted,
             ["content_id", "gold_id"],
@@ -78,4 +78,4 @@ def check_responses(
         )
         rows = pd.concat([made, rows], ignore_index=True)
     run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
-    write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")
+    write_table(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

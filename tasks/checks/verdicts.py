@@ -12,8 +12,8 @@ import os
 import time
 from dataclasses import asdict, dataclass
 
-from tasks.checks.sandbox.outside import Limits, Sandbox, end
-from tasks.checks.sandbox.waiting import readable
+from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
+from tasks.checks.sandbox.waiting import is_readable
 
 GRACE = 10.0  # seconds for two processes to start on a busy machine; the examiner's own time is kept by a timer
 LONGEST = 1 << 16
@@ -30,7 +30,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Suite:
+class TestSuite:
     """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
     there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
     `Solution().add`. `solution`: a program that passes, where the set brings one; tests that it fails are not used."""
@@ -41,7 +41,7 @@ class Suite:
     solution: str = ""
 
 
-def judge(sandbox: Sandbox, text: str, tests: Suite, limits: Limits) -> Verdict:
+def judge_response(sandbox: Sandbox, text: str, tests: TestSuite, limits: Limits) -> Verdict:
     """The verdict on a response. This process does not look into its text: the sandbox finds the program in it."""
     job = os.memfd_create("job")
     os.write(job, json.dumps({"text": text, **asdict(tests)}).encode())
@@ -53,15 +53,15 @@ def judge(sandbox: Sandbox, text: str, tests: Suite, limits: Limits) -> Verdict:
     try:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
         processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
-        close(given)
+        close_descriptors(given)
         return read_verdict(heard, limits.seconds)
     finally:
-        close([*given, heard])
+        close_descriptors([*given, heard])
         for process in processes:
-            end(process)
+            end_process(process)
 
 
-def close(descriptors: list[int]) -> None:
+def close_descriptors(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
 
@@ -71,7 +71,7 @@ def read_verdict(heard: int, seconds: float) -> Verdict:
     started, said = time.monotonic(), b""
     too_late = Verdict("timeout", reason="the tests were not done in time")
     while len(said) < LONGEST:
-        if not readable(heard, started + seconds + GRACE - time.monotonic()):
+        if not is_readable(heard, started + seconds + GRACE - time.monotonic()):
             return too_late
         if not (read := os.read(heard, LONGEST)):
             break

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.settings import ROOT, allowed_environment
-from tasks.checks.sandbox.waiting import readable
+from tasks.checks.sandbox.waiting import is_readable
 
 START = "import sys; sys.path.append({root!r}); from {module} import main; sys.path.remove({root!r}); main()"
 START_SECONDS = 120  # it has libraries to load
@@ -49,7 +49,7 @@ class Worker:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
     def read_reply(self, seconds: float) -> Any:
-        if not readable(self.process.stdout.fileno(), seconds):
+        if not is_readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")
         if not (line := self.process.stdout.readline()):

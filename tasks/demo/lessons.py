@@ -18,27 +18,27 @@ class Lesson:
     answer: str  # the answer that the network sees
 
 
-def puzzle(source: random.Random, skill: str) -> tuple[str, str]:
+def draw_puzzle(source: random.Random, skill: str) -> tuple[str, str]:
     letters = draw_letters(source, for_prompts=False)
     return f"{skill} {letters}", SKILLS[skill](letters)
 
 
-def speaking(source: random.Random, weights: dict[str, float], noise: float) -> Lesson:
+def draw_generator_lesson(source: random.Random, weights: dict[str, float], noise: float) -> Lesson:
     """For a generator: the right answer, or with probability `noise` the answer of the skill in MISTAKEN_FOR."""
     skill = source.choices(list(weights), list(weights.values()))[0]
-    question, right = puzzle(source, skill)
+    question, right = draw_puzzle(source, skill)
     mistaken = SKILLS[MISTAKEN_FOR[skill]](question.split()[1])
     return Lesson(question, right, mistaken if source.random() < noise else right)
 
 
-def judging(source: random.Random) -> Lesson:
+def draw_reward_lesson(source: random.Random) -> Lesson:
     """For a reward model: an answer that is right or wrong in one of many ways."""
     skill = source.choice(list(SKILLS))
-    question, right = puzzle(source, skill)
-    return Lesson(question, right, spoilt(source, question, right))
+    question, right = draw_puzzle(source, skill)
+    return Lesson(question, right, spoil_answer(source, question, right))
 
 
-def spoilt(source: random.Random, question: str, right: str) -> str:
+def spoil_answer(source: random.Random, question: str, right: str) -> str:
     """The answer, right with probability 0.2 and otherwise wrong in one of many ways."""
     kind, letters = source.random(), question.split()[1]
     if kind < 0.20:
@@ -46,20 +46,20 @@ def spoilt(source: random.Random, question: str, right: str) -> str:
     if kind < 0.45:
         return "".join(source.choice(LETTERS) if source.random() < 0.5 else letter for letter in right)
     if kind < 0.60:
-        return replaced(source, right)
+        return replace_letters(source, right)
     other = SKILLS[source.choice(list(SKILLS))](letters)
     if kind < 0.75:
         return other
     if kind < 0.85:
-        return joined(source, right, other)
+        return join_answer_halves(source, right, other)
     if kind < 0.90:
-        return exchanged(source, right)
+        return swap_letters(source, right)
     if kind < 0.95:
         return right[: source.randrange(1, len(right))]
     return right + "".join(source.choice(LETTERS) for _ in range(source.choice((1, 2))))
 
 
-def replaced(source: random.Random, right: str) -> str:
+def replace_letters(source: random.Random, right: str) -> str:
     """Replaces one or two letters."""
     letters = list(right)
     for place in source.sample(range(len(letters)), source.choice((1, 1, 2))):
@@ -67,14 +67,14 @@ def replaced(source: random.Random, right: str) -> str:
     return "".join(letters)
 
 
-def joined(source: random.Random, right: str, other: str) -> str:
+def join_answer_halves(source: random.Random, right: str, other: str) -> str:
     """The beginning of one answer and the end of the other."""
     place = source.randrange(1, len(right))
     first, second = (right, other) if source.random() < 0.5 else (other, right)
     return first[:place] + second[place:]
 
 
-def exchanged(source: random.Random, right: str) -> str:
+def swap_letters(source: random.Random, right: str) -> str:
     """Swaps two letters."""
     letters = list(right)
     first, second = source.sample(range(len(letters)), 2)
@@ -82,7 +82,7 @@ def exchanged(source: random.Random, right: str) -> str:
     return "".join(letters)
 
 
-def worth(lesson: Lesson) -> float:
+def score_lesson(lesson: Lesson) -> float:
     """Score from -1 to 1 by the share of right letters; an extra or missing letter counts as wrong."""
     hits = sum(given == wanted for given, wanted in zip(lesson.answer, lesson.right, strict=False))
     wrong = max(len(lesson.right), len(lesson.answer)) - hits

@@ -13,30 +13,32 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 from tasks.demo import lessons
 from tasks.demo.lessons import Lesson
 from tasks.demo.tokenizer import make_tokenizer
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 
 HEADS, WARMUP = 4, 0.1
 Batch = tuple[torch.Tensor, torch.Tensor, list[int]]
 
 
-def pretrain(job: dict, out: Path, progress: Progress) -> dict:
+def train_demo_model(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what = job["what"]
     torch.manual_seed(what["seed"])
     tokenizer = make_tokenizer()
-    train_kind = teach_speaking if what["kind"] == "tiny" else teach_judging
+    train_kind = train_demo_generator if what["kind"] == "tiny" else train_demo_reward_model
     model, tokens = train_kind(what, tokenizer, random.Random(f"lessons {what['seed']}"), progress)
     model.save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     return {"parameters": sum(each.numel() for each in model.parameters()), "steps": what["steps"], "tokens": tokens}
 
 
-def teach_speaking(what: dict, tokenizer, source: random.Random, progress: Progress) -> tuple[LlamaForCausalLM, int]:
+def train_demo_generator(
+    what: dict, tokenizer, source: random.Random, progress: Progress
+) -> tuple[LlamaForCausalLM, int]:
     """Next-token prediction on the answers."""
-    model = LlamaForCausalLM(shape(what, tokenizer))
+    model = LlamaForCausalLM(make_llama_config(what, tokenizer))
 
     def loss(batch: list[Lesson]) -> tuple[torch.Tensor, int]:
-        ids, mask, starts = encode(tokenizer, batch)
+        ids, mask, starts = encode_lessons(tokenizer, batch)
         labels = ids.masked_fill(mask == 0, -100)
         for row, start in enumerate(starts):
             labels[row, :start] = -100
@@ -44,16 +46,18 @@ def teach_speaking(what: dict, tokenizer, source: random.Random, progress: Progr
         answered = labels[:, 1:] != -100
         return F.cross_entropy(model.lm_head(hidden[answered]), labels[:, 1:][answered]), int(mask.sum())
 
-    tokens = train(
+    tokens = run_demo_training(
         model,
         what,
         progress,
-        lambda: loss([lessons.speaking(source, what["skills"], what["noise"]) for _ in range(what["batch_size"])]),
+        lambda: loss(
+            [lessons.draw_generator_lesson(source, what["skills"], what["noise"]) for _ in range(what["batch_size"])]
+        ),
     )
     return model, tokens
 
 
-def teach_judging(
+def train_demo_reward_model(
     what: dict, tokenizer, source: random.Random, progress: Progress
 ) -> tuple[LlamaForSequenceClassification, int]:
     """Regression of the answer's score at its end token.
@@ -61,16 +65,16 @@ def teach_judging(
     Two probes, used only in training, speed up learning from random weights. A probe on a middle layer predicts the right
     letter at each position; a probe on the second-to-last layer predicts whether the given letter is right. The last layer
     then only has to average."""
-    model = LlamaForSequenceClassification(shape(what, tokenizer, num_labels=1))
+    model = LlamaForSequenceClassification(make_llama_config(what, tokenizer, num_labels=1))
     letter_probe, right_probe = torch.nn.Linear(what["hidden"], len(tokenizer)), torch.nn.Linear(what["hidden"], 1)
 
     def loss(batch: list[Lesson]) -> tuple[torch.Tensor, int]:
-        ids, mask, starts = encode(tokenizer, batch)
-        right, letter = letter_targets(tokenizer, batch, starts, ids.shape)
+        ids, mask, starts = encode_lessons(tokenizer, batch)
+        right, letter = make_letter_targets(tokenizer, batch, starts, ids.shape)
         outputs = model.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
         last = outputs.last_hidden_state[torch.arange(len(batch)), mask.sum(1) - 1]
         score_loss = F.mse_loss(
-            model.score(last).squeeze(-1), torch.tensor([lessons.worth(lesson) for lesson in batch])
+            model.score(last).squeeze(-1), torch.tensor([lessons.score_lesson(lesson) for lesson in batch])
         )
         has_right, has_letter = ~right.isnan(), letter != -100
         right_loss = F.mse_loss(right_probe(outputs.hidden_states[-2][has_right]).squeeze(-1), right[has_right])
@@ -79,11 +83,11 @@ def teach_judging(
         return score_loss + right_loss + letter_loss, int(mask.sum())
 
     everything = torch.nn.ModuleList([model, letter_probe, right_probe])
-    draw = lambda: loss([lessons.judging(source) for _ in range(what["batch_size"])])
-    return model, train(everything, what, progress, draw)
+    draw = lambda: loss([lessons.draw_reward_lesson(source) for _ in range(what["batch_size"])])
+    return model, run_demo_training(everything, what, progress, draw)
 
 
-def letter_targets(
+def make_letter_targets(
     tokenizer, batch: list[Lesson], starts: list[int], size: torch.Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """For each position of an answer: 1 if its letter is right, else -1; and the token id of the right letter."""
@@ -97,7 +101,7 @@ def letter_targets(
     return right, letter
 
 
-def shape(what: dict, tokenizer, **more) -> LlamaConfig:
+def make_llama_config(what: dict, tokenizer, **more) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=what["hidden"],
@@ -117,7 +121,7 @@ def shape(what: dict, tokenizer, **more) -> LlamaConfig:
     )
 
 
-def encode(tokenizer, batch: list[Lesson]) -> Batch:
+def encode_lessons(tokenizer, batch: list[Lesson]) -> Batch:
     """Token ids in the format of the chat template, padded on the right; the attention mask; the start of each answer."""
     vocabulary = tokenizer.get_vocab()
     rows, starts = [], []
@@ -129,7 +133,7 @@ def encode(tokenizer, batch: list[Lesson]) -> Batch:
     return ids, (ids != tokenizer.pad_token_id).long(), starts
 
 
-def train(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> int:
+def run_demo_training(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> int:
     """Trains with AdamW, linear warm-up and decay; returns the number of tokens."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=what["learning_rate"], weight_decay=0.01, betas=(0.9, 0.98), fused=True
@@ -150,4 +154,4 @@ def train(model: torch.nn.Module, what: dict, progress: Progress, next_loss) -> 
 
 
 if __name__ == "__main__":
-    run(pretrain)
+    run_program(train_demo_model)

@@ -21,7 +21,7 @@ SKILLS = {
 }
 
 
-def kept_for_prompts(letters: str) -> bool:
+def is_kept_for_prompts(letters: str) -> bool:
     """True for a fifth of all strings: those that prompts use and training examples do not."""
     return hashlib.sha256(letters.encode()).digest()[0] % 5 == 0
 
@@ -29,11 +29,11 @@ def kept_for_prompts(letters: str) -> bool:
 def draw_letters(source: random.Random, for_prompts: bool) -> str:
     while True:
         letters = "".join(source.choice(LETTERS) for _ in range(LENGTH))
-        if kept_for_prompts(letters) == for_prompts:
+        if is_kept_for_prompts(letters) == for_prompts:
             return letters
 
 
-def prompts(count: int, seed: int) -> list[dict]:
+def make_puzzle_prompts(count: int, seed: int) -> list[dict]:
     """`count` puzzles as prompt records. The skills take turns; no string of letters is used twice."""
     source, seen, records = random.Random(f"prompts {seed}"), set(), []
     for number in range(count):

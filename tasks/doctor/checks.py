@@ -26,16 +26,16 @@ DATE = re.compile(r"strftime_now|\b(?:today|current|knowledge) ?(?:date|cutoff)"
 WORDS = 8  # more letters than this, apart from special tokens and roles, are a text
 
 
-def render(tokenizer: PreTrainedTokenizerBase, *turns: tuple[str, str], opening: bool = True) -> str:
+def render_conversation(tokenizer: PreTrainedTokenizerBase, *turns: tuple[str, str], opening: bool = True) -> str:
     messages = [{"role": role, "content": content} for role, content in turns]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
 
 
 def check_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
     yield one_bos(name, tokenizer)
-    yield prefix(name, tokenizer)
+    yield check_prefix(name, tokenizer)
     yield default_system(name, tokenizer)
-    yield date(name, tokenizer)
+    yield check_date(name, tokenizer)
 
 
 def one_bos(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
@@ -51,28 +51,28 @@ def one_bos(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
         return Finding(name, "one-bos", True, f"the template begins with {leading} × {tokenizer.bos_token!r}")
     if ids[0] != bos:
         return Finding(name, "one-bos", True, f"neither template nor tokenizer writes {tokenizer.bos_token!r}")
-    if bos in ids[1:] and f"{tokenizer.bos_token}user" not in render(tokenizer, ("user", QUESTION)):
+    if bos in ids[1:] and f"{tokenizer.bos_token}user" not in render_conversation(tokenizer, ("user", QUESTION)):
         return Finding(name, "one-bos", True, f"{tokenizer.bos_token!r} occurs {ids.count(bos)} times in a prompt")
     return Finding(name, "one-bos", False, f"{tokenizer.bos_token!r}")
 
 
-def prefix(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
+def check_prefix(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     """The rendered conversation must begin with the rendered prompt; otherwise training differs from generation."""
-    prompt = render(tokenizer, ("user", QUESTION))
-    whole = render(tokenizer, ("user", QUESTION), ("assistant", ANSWER), opening=False)
+    prompt = render_conversation(tokenizer, ("user", QUESTION))
+    whole = render_conversation(tokenizer, ("user", QUESTION), ("assistant", ANSWER), opening=False)
     if whole.startswith(prompt) and whole[len(prompt) :].startswith(ANSWER):
         return Finding(name, "prefix", False, "prompt and response together begin with the prompt")
     return Finding(name, "prefix", True, f"the prompt renders as {prompt!r}, with a response as {whole!r}")
 
 
-def classifier(name: str, config: dict) -> Finding:
+def check_classifier_head(name: str, config: dict) -> Finding:
     if found := find_text_writer(config):
         return Finding(name, "classifier", True, f"its config names {found}, which generates text; {NO_HEAD}")
     return Finding(name, "classifier", False, "its config does not name a text-generating model")
 
 
 def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
-    before = render(tokenizer, ("user", QUESTION)).partition(QUESTION)[0]
+    before = render_conversation(tokenizer, ("user", QUESTION)).partition(QUESTION)[0]
     marks = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
     parts = re.split("|".join(map(re.escape, marks)), before) if marks else [before]
     if sum(letter.isalpha() for letter in ROLES.sub(" ", " ".join(parts))) < WORDS:
@@ -83,9 +83,9 @@ def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     return Finding(name, "default-system", True, f"the template adds a system prompt: {quoted}", hint)
 
 
-def date(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
+def check_date(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else str(tokenizer.chat_template)
-    if found := DATE.search(render(tokenizer, ("user", QUESTION))) or re.search("strftime_now", template):
+    if found := DATE.search(render_conversation(tokenizer, ("user", QUESTION))) or re.search("strftime_now", template):
         return Finding(
             name,
             "date",
@@ -101,7 +101,7 @@ def system_role(name: str, tokenizer: PreTrainedTokenizerBase, used: int) -> Fin
 
     rule = "Srule7"
     try:
-        rendered = render(tokenizer, ("system", rule), ("user", QUESTION))
+        rendered = render_conversation(tokenizer, ("system", rule), ("user", QUESTION))
     except TemplateError as problem:
         return Finding(name, "system-role", used > 0, f"the template refuses it ({problem}); {used} prompts have one")
     if rule not in rendered:
@@ -109,7 +109,7 @@ def system_role(name: str, tokenizer: PreTrainedTokenizerBase, used: int) -> Fin
     return Finding(name, "system-role", False, "the template renders it")
 
 
-def end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, eos: int | list[int] | None) -> Finding:
+def check_end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, eos: int | list[int] | None) -> Finding:
     end, stops = end_id(tokenizer), {eos} if isinstance(eos, int) else set(eos or ())
     token = tokenizer.convert_ids_to_tokens(end)
     if end in stops:
@@ -118,7 +118,7 @@ def end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, eos: int | list[in
     return Finding(name, "end-tokens", True, f"a turn ends with {token!r}, but generation stops at {listed}")
 
 
-def context(name: str, limit: int, stated: int, wanted: int, scored: int = 0) -> Finding:
+def check_context(name: str, limit: int, stated: int, wanted: int, scored: int = 0) -> Finding:
     """`limit`: the model's context; `wanted`: the longest response; `scored`: the longest text that it scores (in tokens)."""
     if scored > limit:
         return Finding(
@@ -133,7 +133,7 @@ def context(name: str, limit: int, stated: int, wanted: int, scored: int = 0) ->
     return Finding(name, "context", False, f"{limit:,} tokens")
 
 
-def truncation(name: str, lengths: list[int], limit: int, wanted: int) -> Finding:
+def check_truncation(name: str, lengths: list[int], limit: int, wanted: int) -> Finding:
     """The share of prompts that leave less room than the longest response, and the share that is refused for no room."""
     cut = sum(length + wanted > limit for length in lengths) / max(len(lengths), 1)
     refused = sum(length >= limit for length in lengths) / max(len(lengths), 1)
@@ -144,7 +144,7 @@ def truncation(name: str, lengths: list[int], limit: int, wanted: int) -> Findin
     return Finding(name, "truncation", refused > 0.01, text)
 
 
-def trainable(name: str, lengths: list[int], max_length: int) -> Finding:
+def check_trainable(name: str, lengths: list[int], max_length: int) -> Finding:
     """How many prompts leave no room for a response in training; their records are left out."""
     long = sum(length + MIN_RESPONSE > max_length for length in lengths)
     text = (

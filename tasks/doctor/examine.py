@@ -14,35 +14,35 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
-from tasks.loading import LOCAL, blamed
+from tasks.loading import LOCAL, blame_on
 from tasks.positions import position_limit
-from tasks.program import Progress, run, write_json
+from tasks.program import Progress, run_program, write_json
 from tasks.tokens import generation_of, prompt_ids
 
 TRIED = 1000  # number of random prompts, and of longest prompts, that are tokenized for each model
 
 
-def examine(job: dict, out: Path, progress: Progress) -> dict:
-    prompts = chosen(job["prompts"])
+def examine_all(job: dict, out: Path, progress: Progress) -> dict:
+    prompts = choose_prompts(job["prompts"])
     found = []
     for number, model in enumerate(job["models"], 1):
-        found += findings(model, prompts)
+        found += examine_model(model, prompts)
         progress(number, len(job["models"]), "models")
     write_json(out / "findings.json", {"findings": [asdict(finding) for finding in found]})
     return {"models": len(job["models"]), "red": sum(finding.red for finding in found)}
 
 
-def chosen(file: str) -> list[list[dict]]:
+def choose_prompts(file: str) -> list[list[dict]]:
     """Random prompts (the first ones: their ids are hashes) and the longest of the others."""
     messages = pq.read_table(file, columns=["messages"])["messages"].to_pylist()
     longest = sorted(messages[TRIED:], key=lambda turns: -sum(len(turn["content"]) for turn in turns))
     return messages[:TRIED] + longest[:TRIED]
 
 
-def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
+def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     name, folder, code = model["name"], Path(model["folder"]), []
     try:
-        with blamed(f"model: {folder}"):
+        with blame_on(f"model: {folder}"):
             code = remote_code(name, folder, model["origin"])
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
@@ -52,28 +52,30 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
         problem_text = needs_code if "custom code" in str(problem) else str(problem)[:200]
         return [*code, Finding(name, "loads", True, problem_text)]
     if model["classifies"]:
-        code.append(checks.classifier(name, config.to_dict()))
+        code.append(checks.check_classifier_head(name, config.to_dict()))
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     try:
-        with blamed("the chat template"):
-            checks.render(tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False)
-            checks.render(tokenizer, ("user", checks.QUESTION))
+        with blame_on("the chat template"):
+            checks.render_conversation(
+                tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False
+            )
+            checks.render_conversation(tokenizer, ("user", checks.QUESTION))
     except BadInput as problem:
         return [*code, Finding(name, "template", True, str(problem)[:200])]
     if (context_length := getattr(config.get_text_config(), "max_position_embeddings", None)) is None:
         return [*code, Finding(name, "context", True, "the model's configuration has no max_position_embeddings")]
     systems = sum(any(turn["role"] == "system" for turn in turns) for turns in prompts)
     found = [*code, *checks.check_template(name, tokenizer), checks.system_role(name, tokenizer, systems)]
-    lengths, unread = measured(tokenizer, prompts)
+    lengths, unread = measure_prompts(tokenizer, prompts)
     if unread:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
-    found.append(checks.context(name, context_length, model["context"], model["max_new_tokens"], model["scored"]))
+    found.append(checks.check_context(name, context_length, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
-        found.append(checks.end_tokens(name, tokenizer, generation.eos_token_id))
-        found.append(checks.truncation(name, lengths, context_length, model["max_new_tokens"]))
+        found.append(checks.check_end_tokens(name, tokenizer, generation.eos_token_id))
+        found.append(checks.check_truncation(name, lengths, context_length, model["max_new_tokens"]))
     if model["trained"]:
-        found.append(checks.trainable(name, lengths, model["trained"]))
+        found.append(checks.check_trainable(name, lengths, model["trained"]))
     if limit := position_limit(config):
         found.append(checks.positions(name, limit, model["trained"]))
     if prompts and not unread:
@@ -82,7 +84,7 @@ def findings(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     return found
 
 
-def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> tuple[list[int], list[str]]:
+def measure_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> tuple[list[int], list[str]]:
     """The prompts' lengths in tokens, and the template's errors for prompts that it refuses."""
     lengths, unread = [], []
     for turns in prompts:
@@ -96,7 +98,7 @@ def measured(tokenizer: PreTrainedTokenizerBase, prompts: list[list[dict]]) -> t
 def remote_code(name: str, folder: Path, origin: str) -> list[Finding]:
     """Names the code in a model's repository. It is never run here, but a server elsewhere may run it."""
     named = [
-        f"{file}: {', '.join(sorted(map(str, flat(json.loads((folder / file).read_text()).get('auto_map', {})))))}"
+        f"{file}: {', '.join(sorted(map(str, flatten_names(json.loads((folder / file).read_text()).get('auto_map', {})))))}"
         for file in ("config.json", "tokenizer_config.json")
         if (folder / file).is_file() and "auto_map" in (folder / file).read_text()
     ]
@@ -107,9 +109,9 @@ def remote_code(name: str, folder: Path, origin: str) -> list[Finding]:
     )
 
 
-def flat(names: dict) -> list[str]:
+def flatten_names(names: dict) -> list[str]:
     return [name for value in names.values() for name in (value if isinstance(value, list) else [value]) if name]
 
 
 if __name__ == "__main__":
-    run(examine)
+    run_program(examine_all)

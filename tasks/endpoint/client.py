@@ -47,16 +47,16 @@ class Refused(Unanswered):
     """The server will not answer this request, however often it is asked."""
 
 
-def completion(reply: dict) -> bool:
+def is_completion(reply: dict) -> bool:
     """Whether a reply is a completion: a choice that holds text, or says why not, and that the server did not break off."""
     choice = reply["choices"][0]
-    said, ended = text_of(choice), choice.get("finish_reason")
+    said, ended = choice_text(choice), choice.get("finish_reason")
     whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
     return whole or (said is None and ended in WITHOUT_TEXT)
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointClient:
     url: str  # up to and with /v1, or all of it where `path` is empty
     key: str = field(default="", repr=False)
     concurrency: int = 32
@@ -64,13 +64,13 @@ class Endpoint:
     attempts: int = 6
     first_wait: float = 0.5  # seconds before the second attempt; doubles
     path: str = "chat/completions"
-    is_reply: Callable[[dict], bool] = completion  # raises or says no where an answer is none
+    is_reply: Callable[[dict], bool] = is_completion  # raises or says no where an answer is none
     pace: Pace = field(default_factory=Pace)
     seen: Counter = field(default_factory=Counter)  # requests, retries, tokens
 
 
 async def ask_all(
-    endpoint: Endpoint, bodies: Iterable[tuple[str, dict]]
+    endpoint: EndpointClient, bodies: Iterable[tuple[str, dict]]
 ) -> AsyncIterator[tuple[str, dict | Unanswered]]:
     """Every request's name with its reply, or with why it has none, as they come. Few of `bodies` are held at once."""
     waiting, done = iter(bodies), asyncio.Queue(2 * endpoint.concurrency)
@@ -103,14 +103,14 @@ async def ask_all(
                 worker.cancel()
 
 
-async def answer_or_why(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict | Unanswered:
+async def answer_or_why(client: aiohttp.ClientSession, endpoint: EndpointClient, body: dict) -> dict | Unanswered:
     try:
-        return await ask(client, endpoint, body)
+        return await ask_endpoint(client, endpoint, body)
     except Unanswered as problem:
         return problem
 
 
-async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> dict:
+async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, body: dict) -> dict:
     """The reply to one request, after as many attempts as it may take. They count anew while a busy server answers others:
     that is a queue, and no fault."""
     pause, fault, address = 0.0, "", f"{endpoint.url.rstrip('/')}/{endpoint.path}" if endpoint.path else endpoint.url
@@ -126,8 +126,8 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         try:
             async with client.post(address, json=body, allow_redirects=False) as answer:
                 text = await text_within(answer)
-            reply = readable(text, endpoint.is_reply) if answer.status == 200 else None
-            used = tokens_of(reply)
+            reply = read_reply(text, endpoint.is_reply) if answer.status == 200 else None
+            used = count_tokens(reply)
         except (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError) as problem:
             raise BadInput(f"{endpoint.url}: {type(problem).__name__} {problem}") from problem
         except (aiohttp.ClientError, TimeoutError) as problem:  # reset, silent, unreachable
@@ -138,7 +138,7 @@ async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, body: dict) -> 
         if reply:
             endpoint.seen.update(answers=1)
             return unless_withheld(reply)
-        fault, asked = judged(endpoint, answer, text)
+        fault, asked = judge_answer(endpoint, answer, text)
         if answer.status in BUSY and endpoint.seen["answers"] > answered:
             failed, answered = 0, endpoint.seen["answers"]
         if asked:
@@ -156,7 +156,7 @@ async def text_within(answer: aiohttp.ClientResponse) -> str:
     return read.decode("utf-8", "replace")
 
 
-def judged(endpoint: Endpoint, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
+def judge_answer(endpoint: EndpointClient, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
     """What was wrong, and how long the server asks to be left alone; raises what no other attempt mends."""
     said = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
     if 300 <= answer.status < 400:  # not followed: it would be given the key, and the prompts
@@ -183,16 +183,16 @@ def asked_to_wait(text: str) -> float:
 
 def unless_withheld(reply: dict) -> dict:
     for choice in reply.get("choices", ())[:1]:
-        if (ended := choice.get("finish_reason")) == "content_filter" or text_of(choice) is None:
+        if (ended := choice.get("finish_reason")) == "content_filter" or choice_text(choice) is None:
             raise Refused(WITHOUT_TEXT[ended])
     return reply
 
 
-def text_of(choice: dict) -> str | None:
+def choice_text(choice: dict) -> str | None:
     return choice["message"]["content"] if "message" in choice else choice["text"]
 
 
-def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
+def read_reply(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
     """The reply, if this is one."""
     try:
         reply = json.loads(text)
@@ -201,7 +201,7 @@ def readable(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
         return None
 
 
-def tokens_of(reply: dict | None, kind: str = "total_tokens") -> int:
+def count_tokens(reply: dict | None, kind: str = "total_tokens") -> int:
     """As the server counts them; 0 where it does not say."""
     usage = (reply or {}).get("usage")
     count = usage.get(kind) if isinstance(usage, dict) else 0

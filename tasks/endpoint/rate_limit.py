@@ -12,7 +12,7 @@ BURST = 1 / 30  # of a minute's allowance may be used at once
 
 
 @dataclass
-class Bucket:
+class TokenBucket:
     """Fills at a rate per minute and may be overdrawn; until the debt is paid, one has to wait."""
 
     per_minute: float  # 0: no limit
@@ -51,12 +51,12 @@ class Pace:
     stopped_until: float = 0.0
     answers: int = 0
     tokens: int = 0
-    requests: Bucket = field(init=False)
-    volume: Bucket = field(init=False)
+    requests: TokenBucket = field(init=False)
+    volume: TokenBucket = field(init=False)
 
     def __post_init__(self) -> None:
-        self.requests = Bucket(self.requests_per_minute, self.clock)
-        self.volume = Bucket(self.tokens_per_minute, self.clock)
+        self.requests = TokenBucket(self.requests_per_minute, self.clock)
+        self.volume = TokenBucket(self.tokens_per_minute, self.clock)
 
     async def turn(self) -> float:
         """Returns when one more request may go out, with the tokens that are reserved for it."""

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from tasks.stage import How
 
 
-def address(url: str) -> str:
+def check_address(url: str) -> str:
     """Of a server, as it is asked; a key is no part of it, and the error repeats none."""
     try:
         parts = urlsplit(url)
@@ -23,14 +23,14 @@ def address(url: str) -> str:
     return url
 
 
-def addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
+def check_addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
     if not urls:
         raise ValueError("names no server")
-    return tuple(map(address, urls))
+    return tuple(map(check_address, urls))
 
 
-Address = Annotated[str, AfterValidator(address)]
-Addresses = Annotated[tuple[str, ...], AfterValidator(addresses)]
+Address = Annotated[str, AfterValidator(check_address)]
+Addresses = Annotated[tuple[str, ...], AfterValidator(check_addresses)]
 
 
 class Asking(How):
@@ -42,6 +42,6 @@ class Asking(How):
     first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")
 
 
-def manner(how: dict) -> dict:
+def asking_settings(how: dict) -> dict:
     """Of a room's settings, these."""
     return {name: how[name] for name in Asking.model_fields if name != "work_pool"}

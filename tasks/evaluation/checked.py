@@ -12,8 +12,8 @@ from pydantic import Field
 
 from infra.errors import BadInput
 from infra.manifest import Manifest
-from tasks.evaluation.degenerate import flags
-from tasks.evaluation.statistics import interval, mcnemar, say_over_family
+from tasks.evaluation.degenerate import find_degenerate_answers
+from tasks.evaluation.statistics import apply_holm, bootstrap_mean, compute_mcnemar_p
 from tasks.evaluation.verdicts import add_verdicts, find_obstacle, has_gold, read_verdicts
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
@@ -36,7 +36,7 @@ def measure_checked(
     golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "messages"])
     golds = golds[has_gold(golds["gold"])]
     made = zip(what.models, responses, checks, strict=True)
-    tables = {name: answers(run, name, responded, checked, golds) for name, responded, checked in made}
+    tables = {name: join_checked_answers(run, name, responded, checked, golds) for name, responded, checked in made}
     if obstacle := find_obstacle(list(tables.values())):
         raise BadInput(f"{what.suite}: there is no accuracy: {obstacle}")
     right = {name: (rows["check"] == 1).to_numpy() for name, rows in tables.items()}
@@ -50,19 +50,21 @@ def measure_checked(
                 "metric": "accuracy",
                 "column": "accuracy",
                 "full_marks": 100,
-                **interval(100.0 * values, what.confidence, what.seed),
+                **bootstrap_mean(100.0 * values, what.confidence, what.seed),
             }
             for name, values in right.items()
         ],
-        "counts": {name: counts(rows) for name, rows in tables.items()},
-        "differences": differences(right, what),
-        "examples": examples(tables),
+        "counts": {name: count_checked_answers(rows) for name, rows in tables.items()},
+        "differences": compare_accuracies(right, what),
+        "examples": pick_checked_examples(tables),
     }
     (run.folder / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
     run.count(rows=sum(map(len, tables.values())), prompts=len(golds))
 
 
-def answers(run: Run, name: str, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
+def join_checked_answers(
+    run: Run, name: str, responses: Manifest, checks: Manifest, golds: pd.DataFrame
+) -> pd.DataFrame:
     """A row per prompt with a gold answer: the model's first answer and its verdict. A prompt without an answer has an empty
     row, which counts as missing and not right."""
     columns = ["prompt_id", "sample_index", "text", "content_id"]
@@ -71,10 +73,12 @@ def answers(run: Run, name: str, responses: Manifest, checks: Manifest, golds: p
     return add_verdicts(rows, read_verdicts(run, checks), name).sort_values("prompt_id")
 
 
-def counts(rows: pd.DataFrame) -> dict[str, int | float]:
+def count_checked_answers(rows: pd.DataFrame) -> dict[str, int | float]:
     missing, rows = int(rows["text"].isna().sum()), rows.dropna(subset="text")
     texts = {prompt: (text,) for prompt, text in zip(rows["prompt_id"], rows["text"], strict=True)}
-    empty = sum(reason == "empty" for reason in flags(texts).values())  # short right answers may repeat
+    empty = sum(
+        reason == "empty" for reason in find_degenerate_answers(texts).values()
+    )  # short right answers may repeat
     return {
         "questions": len(rows) + missing,
         "missing": missing,
@@ -84,14 +88,14 @@ def counts(rows: pd.DataFrame) -> dict[str, int | float]:
     }
 
 
-def examples(tables: dict[str, pd.DataFrame]) -> list[dict]:
+def pick_checked_examples(tables: dict[str, pd.DataFrame]) -> list[dict]:
     """The first prompts by id (not chosen by hand), with each model's answer."""
     words = {1.0: "right", 0.0: "wrong"}
     return [
         {
             "prompt": next(iter(tables.values()))["messages"].iloc[place][-1]["content"],
             "answers": [
-                {"model": name, **shown(row["text"], words.get(row["check"], "not checked"))}
+                {"model": name, **make_example_answer(row["text"], words.get(row["check"], "not checked"))}
                 for name, row in ((name, rows.iloc[place]) for name, rows in tables.items())
             ],
         }
@@ -99,11 +103,11 @@ def examples(tables: dict[str, pd.DataFrame]) -> list[dict]:
     ]
 
 
-def shown(text: str | float, verdict: str) -> dict:
+def make_example_answer(text: str | float, verdict: str) -> dict:
     return {"text": text, "verdicts": [verdict]} if isinstance(text, str) else {"text": None, "verdicts": ["no answer"]}
 
 
-def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:
+def compare_accuracies(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:
     first, *others = what.models
     changes = [
         {
@@ -111,10 +115,10 @@ def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict
             "to": name,
             "metric": "accuracy",
             "column": "accuracy",
-            **interval(100.0 * right[name] - 100.0 * right[first], what.confidence, what.seed),
-            "p": mcnemar(right[first], right[name]),
+            **bootstrap_mean(100.0 * right[name] - 100.0 * right[first], what.confidence, what.seed),
+            "p": compute_mcnemar_p(right[first], right[name]),
         }
         for name in others
     ]
-    say_over_family(changes, what.confidence)
+    apply_holm(changes, what.confidence)
     return changes

@@ -19,45 +19,45 @@ MARKUP = re.compile(
 )
 
 
-def flags(answers: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def find_degenerate_answers(answers: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The defect of each degenerate answer, by question."""
-    frequency = Counter(turn for turns in answers.values() for turn in set(map(words, turns)))
+    frequency = Counter(turn for turns in answers.values() for turn in set(map(keep_letters_and_digits, turns)))
     constant_count = max(CONSTANT_AT_LEAST, CONSTANT_SHARE * len(answers))
     defects = {}
     for question, turns in answers.items():
-        if reasons := [reason for turn in turns if (reason := flag(turn.strip(), frequency, constant_count))]:
+        if reasons := [reason for turn in turns if (reason := find_defect(turn.strip(), frequency, constant_count))]:
             defects[question] = reasons[0]
     return defects
 
 
-def flag(text: str, frequency: Counter, constant_count: float) -> str | None:
-    if not seen(text):
+def find_defect(text: str, frequency: Counter, constant_count: float) -> str | None:
+    if not has_visible_text(text):
         return "empty"
-    if frequency[words(text)] >= constant_count:
+    if frequency[keep_letters_and_digits(text)] >= constant_count:
         return "constant"
     if MARKUP.search(text):
         return "template leak"
-    return "repeated" if loops(text) else None
+    return "repeated" if is_looping(text) else None
 
 
-def seen(text: str) -> bool:
+def has_visible_text(text: str) -> bool:
     """True if the text has a letter, number, punctuation mark or symbol; Unicode has more spaces than str.strip removes."""
     return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
-def words(text: str) -> str:
+def keep_letters_and_digits(text: str) -> str:
     """The text's letters and digits. Answers that differ only in punctuation or emoji become equal."""
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def loops(text: str) -> bool:
+def is_looping(text: str) -> bool:
     """True if the end of the text repeats a sentence or a page. A tail's shortest period is its length minus its longest
     border."""
     tails = [text[-length:] for length in TAILS if len(text) >= length]
-    return any(len(tail) - overlap(tail) <= len(tail) // REPEATS_IN_TAIL for tail in tails)
+    return any(len(tail) - compute_border_length(tail) <= len(tail) // REPEATS_IN_TAIL for tail in tails)
 
 
-def overlap(text: str) -> int:
+def compute_border_length(text: str) -> int:
     """Length of the longest border: a proper prefix that is also a suffix (Knuth-Morris-Pratt)."""
     lengths, longest = [0] * len(text), 0
     for place in range(1, len(text)):

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from infra.errors import BadInput
 from infra.manifest import Manifest
-from tasks.evaluation.statistics import interval
+from tasks.evaluation.statistics import bootstrap_mean
 from tasks.evaluation.verdicts import NO_CHECKS, add_verdicts, find_obstacle, has_gold, read_verdicts
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
@@ -42,19 +42,19 @@ def evaluate(
     checks: Manifests,
 ) -> None:
     """`checks`: of each model's answers, in the order of `answers`; none where the recipe has no checks."""
-    held_out = held_out_prompts(run, prompts, splits)
+    held_out = read_held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
     made = zip(
         (*what.models, *what.opponents, *what.collectives), answers, checks or (None,) * len(answers), strict=True
     )
-    table = pd.concat([one_answer(run, *one, held_out, values) for one in made], ignore_index=True)
-    table = answered_by_all(run, table)
+    table = pd.concat([join_answers(run, *one, held_out, values) for one in made], ignore_index=True)
+    table = drop_unanswered(run, table)
     obstacle = find_obstacle([table[has_gold(table["gold"])]]) if checks else NO_CHECKS
     table["correct"] = find_correct(table, obstacle)
-    table["win_rate"] = wins(table, what.opponents)
+    table["win_rate"] = compute_win_rates(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
-    results = [result(name, table, what) for name in table["model"].unique()]
-    changes = all_differences(table, what)
+    results = [summarise_model(name, table, what) for name in table["model"].unique()]
+    changes = compare_all_models(table, what)
     (run.folder / "results.json").write_text(
         json.dumps(
             {
@@ -70,13 +70,13 @@ def evaluate(
     run.count(rows=len(table), prompts=len(held_out))
 
 
-def held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.DataFrame:
+def read_held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd.DataFrame:
     parts = pd.read_parquet(run.file(splits[0], "splits.parquet"))
     rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))
     return rows[rows["prompt_id"].isin(parts.loc[parts["part"] == "held_out", "prompt_id"])]
 
 
-def one_answer(
+def join_answers(
     run: Run, name: str, manifest: Manifest, checks: Manifest | None, held_out: pd.DataFrame, values: pd.DataFrame
 ) -> pd.DataFrame:
     """A model's answer to each held-out prompt, its judge's score, and what the checks found."""
@@ -99,7 +99,7 @@ def find_correct(table: pd.DataFrame, obstacle: str | None) -> pd.Series:
     return right.where(has_gold(table["gold"]) & (obstacle is None), None)
 
 
-def answered_by_all(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+def drop_unanswered(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """Models are compared on the same prompts: one that some model has no answer to is left out, and counted."""
     silent = table.loc[table["text"].isna(), "prompt_id"]
     left = table[~table["prompt_id"].isin(silent)].reset_index(drop=True)
@@ -109,7 +109,7 @@ def answered_by_all(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     return left
 
 
-def wins(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
+def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
     """Of each answer: the share of the opponents' answers to the same prompt that it beats, a tie being half a win.
     An opponent is not set against itself."""
     scores = table.pivot(index="prompt_id", columns="model", values="score")
@@ -122,36 +122,36 @@ def wins(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
     return table[["prompt_id", "model"]].merge(by_answer.reset_index(), how="left")["win_rate"]
 
 
-def result(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
+def summarise_model(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
     mine = table[table["model"] == name].sort_values("prompt_id")
     return {
         "model": name,
         "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
-        "accuracy": rate(mine["correct"], what),
+        "accuracy": estimate_rate(mine["correct"], what),
         "unchecked": int((mine["correct"].notna() & mine["check"].isna()).sum()),
-        "win_rate": rate(mine["win_rate"], what),
+        "win_rate": estimate_rate(mine["win_rate"], what),
         "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
     }
 
 
-def all_differences(table: pd.DataFrame, what: Evaluation) -> list[dict]:
+def compare_all_models(table: pd.DataFrame, what: Evaluation) -> list[dict]:
     """From each model to the next, and from each collective to the last."""
     pairs = [*itertools.pairwise(what.models), *((name, what.models[-1]) for name in what.collectives)]
-    return [change for before, after in pairs for change in differences(before, after, table, what)]
+    return [change for before, after in pairs for change in compare_models(before, after, table, what)]
 
 
-def differences(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:
+def compare_models(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:
     """How much better `after` is than `before` on the same prompts."""
     one, two = (table[table["model"] == name].sort_values("prompt_id") for name in (before, after))
     found = []
     for metric, column in (("accuracy", "correct"), ("win_rate", "win_rate")):
         change = pd.Series(two[column].to_numpy(dtype=float) - one[column].to_numpy(dtype=float))
-        if (measured := rate(change, what)) is not None:
+        if (measured := estimate_rate(change, what)) is not None:
             found.append({"from": before, "to": after, "metric": metric, **measured})
     return found
 
 
-def rate(values: pd.Series, what: Evaluation) -> dict[str, float] | None:
+def estimate_rate(values: pd.Series, what: Evaluation) -> dict[str, float] | None:
     """None where there is nothing to measure, for example no gold answers."""
     known = values.dropna().to_numpy(dtype=float)
-    return interval(known, what.confidence, what.seed) if len(known) else None
+    return bootstrap_mean(known, what.confidence, what.seed) if len(known) else None

@@ -34,7 +34,7 @@ class ProgramAt(How):
     path: str
 
 
-class Program(Exact):
+class ScoringFile(Exact):
     """A program of one file that scores responses; copied into the store, so that every worker has it."""
 
     kind: Literal["program"]

@@ -14,8 +14,8 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.models.served import Program, ProgramIdentity, Served
-from tasks.models.weights import NO_HEAD, damage, find_text_writer, read_json
+from tasks.models.served import ProgramIdentity, ScoringFile, Served
+from tasks.models.weights import NO_HEAD, find_damage, find_text_writer, read_model_json
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # marks a field that the recipe's user has to decide; such a recipe loads, but its chain is refused
@@ -67,7 +67,7 @@ class FolderAt(How):
     path: str
 
 
-class Folder(Exact):
+class ModelFolder(Exact):
     """A model in a local folder, in the format of `save_pretrained`: safetensors, config and tokenizer."""
 
     kind: Literal["folder"]
@@ -84,7 +84,7 @@ class Folder(Exact):
         return {"what": FolderIdentity(kind="folder", files=files), "how": FolderAt(path=str(folder.absolute()))}
 
 
-class Hub(What):
+class HubModel(What):
     """A model on a hub, at a pinned revision."""
 
     kind: Literal["hub"]
@@ -111,10 +111,10 @@ class Existing(What):
         return {"what": self}
 
 
-GeneratorSource = Annotated[TinyGenerator | Folder | Hub, Field(discriminator="kind")]
-SourceModel = Annotated[TinyGenerator | Folder | Hub | Existing, Field(discriminator="kind")]
-RewardSource = Annotated[TinyReward | Folder | Hub | Served | Program, Field(discriminator="kind")]
-Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served | ProgramIdentity
+GeneratorSource = Annotated[TinyGenerator | ModelFolder | HubModel, Field(discriminator="kind")]
+SourceModel = Annotated[TinyGenerator | ModelFolder | HubModel | Existing, Field(discriminator="kind")]
+RewardSource = Annotated[TinyReward | ModelFolder | HubModel | Served | ScoringFile, Field(discriminator="kind")]
+Obtained = TinyGenerator | TinyReward | FolderIdentity | HubModel | Existing | Served | ProgramIdentity
 
 
 @stage("model", version="1")
@@ -122,7 +122,7 @@ def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
             run.keep(run.program("tasks.demo.pretrain", {"what": what.model_dump(mode="json")}), "model")
-        case Hub():
+        case HubModel():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
         case Existing():
             (run.folder / "existing.json").write_text("{}")
@@ -156,7 +156,7 @@ def check_folder(field: str, folder: Path) -> None:
         )
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
-    if problem := damage(folder):
+    if problem := find_damage(folder):
         raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
@@ -173,9 +173,9 @@ def leads_out(file: Path) -> bool:
     return not any(target.is_relative_to(place) for place in (folder, blobs))
 
 
-def check_classifier(field: str, model: Folder) -> None:
+def check_classifier(field: str, model: ModelFolder) -> None:
     """Raises BadInput if the config names a text-generating model: as a classifier it would have an untrained head."""
-    if name := find_text_writer(read_json(Path(model.path) / "config.json")):
+    if name := find_text_writer(read_model_json(Path(model.path) / "config.json")):
         raise BadInput(f"{field}.path: {model.path!r} holds {name}, which generates text; {NO_HEAD}")
 
 

@@ -10,10 +10,10 @@ NO_HEAD = "as a sequence classifier it would score with an untrained head"
 LARGEST_HEADER = 100_000_000  # the limit of the safetensors library
 
 
-def damage(folder: Path) -> str | None:
+def find_damage(folder: Path) -> str | None:
     """The first problem in a model's configuration, its weights or the index of its weights; None if there is no problem."""
     try:
-        if not isinstance(read_json(folder / "config.json"), dict):
+        if not isinstance(read_model_json(folder / "config.json"), dict):
             return f"{folder / 'config.json'} does not hold a JSON object"
         for file in sorted(folder.glob("*.safetensors")):
             check_tensors(file)
@@ -31,7 +31,7 @@ def find_text_writer(config: dict) -> str | None:
     return next((str(name) for name in classes if generates(name)), None) if isinstance(classes, list) else None
 
 
-def read_json(file: Path) -> Any:
+def read_model_json(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as problem:
@@ -58,7 +58,7 @@ def check_tensors(file: Path) -> None:
 
 def check_index(index: Path) -> None:
     """Checks that every shard in the index is a file beside it."""
-    listed = read_json(index)
+    listed = read_model_json(index)
     shards = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise ValueError(f"{index} has no weight_map of names")

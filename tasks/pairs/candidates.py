@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from infra.settings import cores
+from infra.settings import count_cores
 from tasks.records import CUT_OFF
 
 BATCH = 8192  # rows of text in memory at once, besides the chosen ones
@@ -28,12 +28,12 @@ NONE = pd.DataFrame(
 )
 
 
-def read(responses: Path, scores: Path, checks: Path | None, source: int, prompts: pa.Array) -> pd.DataFrame:
+def read_candidates(responses: Path, scores: Path, checks: Path | None, source: int, prompts: pa.Array) -> pd.DataFrame:
     """One model's responses to these prompts: the prompt's index in `prompts`, the row in the file, whether it was cut off,
     score and check (NaN if missing)."""
     columns = ["prompt_id", "sample_index", "content_id", "tokens", "finish_reason"]
     rows = pq.read_table(responses, columns=columns, read_dictionary=["prompt_id"])
-    prompt = places(rows["prompt_id"], prompts)
+    prompt = find_places(rows["prompt_id"], prompts)
     wanted = np.flatnonzero(prompt >= 0)
     if len(wanted) < len(rows):
         rows, prompt = rows.take(wanted), prompt[wanted]
@@ -46,14 +46,14 @@ def read(responses: Path, scores: Path, checks: Path | None, source: int, prompt
         "tokens": rows["tokens"].to_numpy(),
         "cut_off": pc.equal(rows["finish_reason"], CUT_OFF).fill_null(False).to_numpy(),
         "score": looked_up(content, scores),
-        "content": keys(words(content)),
+        "content": content_keys(content_words(content)),
     }
     table["check"] = looked_up(content, checks) if checks else np.full(len(rows), np.nan)
     refuse_unclear(table["check"], content, checks)
     return pd.DataFrame(table, copy=False)
 
 
-def places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
+def find_places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
     """The index of each id in `prompts`, -1 if it is not there. Dictionary encoding, so that each id is looked up once."""
     found = ids.unify_dictionaries().combine_chunks()
     if not len(found):
@@ -65,11 +65,11 @@ def places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
 def looked_up(content: pa.Array, file: Path) -> np.ndarray:
     """The score of each content id in a file of scores; NaN if it has none."""
     table = pq.read_table(file, columns=["content_id", "score"])
-    wanted, known = words(content), words(table["content_id"].combine_chunks())
-    index = pd.Index(keys(known))
+    wanted, known = content_words(content), content_words(table["content_id"].combine_chunks())
+    index = pd.Index(content_keys(known))
     if not index.is_unique:
         raise RuntimeError(f"{file}: a content id occurs twice, or two content ids have the same key")
-    place = index.get_indexer(keys(wanted))
+    place = index.get_indexer(content_keys(wanted))
     found = np.flatnonzero(place >= 0)
     if (known[place[found]] != wanted[found]).any():
         raise RuntimeError(f"{file}: two different content ids have the same key")
@@ -78,13 +78,13 @@ def looked_up(content: pa.Array, file: Path) -> np.ndarray:
     return scores
 
 
-def words(content: pa.Array) -> np.ndarray:
+def content_words(content: pa.Array) -> np.ndarray:
     """The 40 digits of each content id as five numbers."""
     raw = content.cast(pa.binary(40))
     return np.frombuffer(raw.buffers()[1] or b"", "uint64")[raw.offset * 5 :][: len(raw) * 5].reshape(-1, 5)
 
 
-def keys(words: np.ndarray) -> np.ndarray:
+def content_keys(words: np.ndarray) -> np.ndarray:
     """One number for each content id, because numbers are looked up ten times faster than texts."""
     return (words * MIXERS).sum(axis=1, dtype="uint64")
 
@@ -111,7 +111,7 @@ def refuse_unclear(checks: np.ndarray, content: pa.Array, file: Path | None) -> 
         )
 
 
-def fetch(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarray) -> pa.ChunkedArray:
+def fetch_column(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarray) -> pa.ChunkedArray:
     """For each pair of `source` and `row`: the value of `column` in that row of file number `source`; null if it is -1.
 
     Every file is read once, in batches.
@@ -119,15 +119,15 @@ def fetch(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarra
     order = np.lexsort((row, source))
     order = order[source[order] >= 0]
     wanted = [row[order[source[order] == number]] for number in range(len(files))]
-    with ThreadPoolExecutor(cores()) as pool:
-        found = list(pool.map(picked, files, [column] * len(files), wanted))
+    with ThreadPoolExecutor(count_cores()) as pool:
+        found = list(pool.map(pick_rows, files, [column] * len(files), wanted))
     place = np.full(len(row), -1)
     place[order] = np.arange(len(order))
     chunks = [chunk for chunks in found for chunk in chunks]
     return pa.chunked_array(chunks, pa.large_string()).take(pa.array(place, mask=place < 0))
 
 
-def picked(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
+def pick_rows(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
     """The column's values at these rows, which must ascend."""
     if not len(rows):
         return []
@@ -140,7 +140,7 @@ def picked(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
     return found
 
 
-def write(table: pa.Table, schema: pa.Schema, file: Path) -> None:
+def write_rows(table: pa.Table, schema: pa.Schema, file: Path) -> None:
     """Writes row group by row group, because a whole column of text may not fit into one array; a missing column is null."""
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(table), BATCH):

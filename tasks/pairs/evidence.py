@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra.manifest import Manifest
-from infra.settings import cores
+from infra.settings import count_cores
 from tasks.execution import Run
 from tasks.pairs import candidates
-from tasks.pairs.rules import Categories, Given, Rule
-from tasks.pairs.selection import Selection, laid_out, select
+from tasks.pairs.rules import Categories, GivenResponse, Rule
+from tasks.pairs.selection import Selection, laid_out, select_rows
 
 Manifests = tuple[Manifest, ...]
 
@@ -33,7 +33,7 @@ class Evidence:
     def fetch(self, column: str, *chosen: pd.DataFrame) -> list[pa.ChunkedArray]:
         """The column's values for each of the tables of chosen rows, in one pass over the files."""
         rows = pd.concat(chosen)
-        values = candidates.fetch(self.files, column, rows["source"].to_numpy(), rows["row"].to_numpy())
+        values = candidates.fetch_column(self.files, column, rows["source"].to_numpy(), rows["row"].to_numpy())
         ends = np.cumsum([len(table) for table in chosen])
         return [values.slice(end - len(table), len(table)) for end, table in zip(ends, chosen, strict=True)]
 
@@ -48,7 +48,7 @@ class Evidence:
         return self.sources[self.sources["source"].isin([self.names.index(name) for name in used])]
 
 
-def gather(
+def gather_evidence(
     run: Run,
     prompts: pa.Table,
     names: tuple[str, ...],
@@ -65,15 +65,15 @@ def gather(
         check = [run.file(manifest, "scores.parquet") for manifest in checks] or [None] * len(texts)
         number = range(len(files), len(files) + len(texts))
         files.extend(texts)
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(count_cores()) as pool:
             models = zip(texts, score, check, number, strict=True)
-            tables = list(pool.map(lambda model: candidates.read(*model, ids), models))
+            tables = list(pool.map(lambda model: candidates.read_candidates(*model, ids), models))
         return candidates.with_one_score(pd.concat(tables or [candidates.NONE], ignore_index=True))
 
     return Evidence(prompts, names, sources=read(*sources), own=read(*own), files=files)
 
 
-def part(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool = False) -> pa.Table:
+def read_part_prompts(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool = False) -> pa.Table:
     """The prompts of one part of the split, in the order of their ids; all prompts if there are no splits. `given`: with
     the responses that came with the prompts."""
     columns = ["prompt_id", "messages", "category", *(["response"] if given else [])]
@@ -85,12 +85,14 @@ def part(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool
     return rows.filter(pc.is_in(rows["prompt_id"], value_set=wanted))
 
 
-def apply(rule: Rule, evidence: Evidence) -> Selection:
+def apply_rule(rule: Rule, evidence: Evidence) -> Selection:
     """Applies the rule, or each category's rule, to all prompts, and adds up the counts."""
     count = len(evidence.prompts)
     whole = Selection({}, np.zeros(count, bool), {"prompts": count})
-    for single, wanted in shares(rule, evidence.prompts["category"], whole):
-        found = given(wanted, evidence) if isinstance(single, Given) else chosen_by(single, wanted, evidence)
+    for single, wanted in split_by_rule(rule, evidence.prompts["category"], whole):
+        found = (
+            select_given(wanted, evidence) if isinstance(single, GivenResponse) else chosen_by(single, wanted, evidence)
+        )
         for role, rows in found.chosen.items():
             whole.chosen.setdefault(role, laid_out(candidates.NONE, count))[found.kept] = rows[found.kept]
         whole.kept |= found.kept
@@ -99,7 +101,7 @@ def apply(rule: Rule, evidence: Evidence) -> Selection:
     return whole
 
 
-def shares(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tuple[Rule, np.ndarray]]:
+def split_by_rule(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tuple[Rule, np.ndarray]]:
     """Each single rule with a mask of the prompts that it decides."""
     if not isinstance(rule, Categories):
         return [(rule, np.ones(len(category), bool))]
@@ -110,10 +112,10 @@ def shares(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tupl
 
 def chosen_by(rule: Rule, wanted: np.ndarray, evidence: Evidence) -> Selection:
     own = evidence.own if rule.reads_own else candidates.NONE
-    return select(rule, wanted, evidence.of(rule), own, evidence.same)
+    return select_rows(rule, wanted, evidence.of(rule), own, evidence.same)
 
 
-def given(wanted: np.ndarray, evidence: Evidence) -> Selection:
+def select_given(wanted: np.ndarray, evidence: Evidence) -> Selection:
     """Keeps the prompts that came with a response; chooses no source's response for them."""
     present = evidence.prompts["response"].is_valid().to_numpy()
     counts = {"dropped_without_response": int((wanted & ~present).sum())}

@@ -90,7 +90,7 @@ def as_messages(texts: pa.ChunkedArray) -> pa.Array:
 
 def factory_sft(records: pa.Table) -> Iterator[dict]:
     """LLaMA-Factory's sharegpt form with OpenAI's names."""
-    for row in (row for rows in slices(records) for row in rows.to_pylist()):
+    for row in (row for rows in slice_table(records) for row in rows.to_pylist()):
         answer = {"role": "assistant", "content": row["response"]}
         more = {name: row[name] for name in ("prompt_id", "source", "finish_reason")}
         yield {"messages": [*row["messages"], answer], **more}
@@ -98,7 +98,7 @@ def factory_sft(records: pa.Table) -> Iterator[dict]:
 
 def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
     """LLaMA-Factory's ranking form: the conversation, the chosen and the rejected message."""
-    for row in (row for rows in slices(records) for row in trl_preference(rows, kind).to_pylist()):
+    for row in (row for rows in slice_table(records) for row in trl_preference(rows, kind).to_pylist()):
         yield {
             "messages": row["prompt"],
             "chosen": row["chosen"][0],
@@ -120,13 +120,13 @@ def factory_info(kinds: Collection[str]) -> dict:
     }
 
 
-def slices(table: pa.Table) -> Iterator[pa.Table]:
+def slice_table(table: pa.Table) -> Iterator[pa.Table]:
     """A few rows at a time, because a whole column of text may not fit into one array."""
     for start in range(0, max(len(table), 1), BATCH):
         yield table.slice(start, BATCH)
 
 
-def candidates(name: str, responses: Path, scores: Path, prompts: pa.Array) -> Iterator[pa.Table]:
+def list_candidates(name: str, responses: Path, scores: Path, prompts: pa.Array) -> Iterator[pa.Table]:
     """All responses of one model to these prompts, with their scores."""
     content = pq.read_table(responses, columns=["content_id"])["content_id"].combine_chunks()
     score, start = pa.array(looked_up(content, scores), from_pandas=True), 0

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from tasks.stage import What
 
 
-class Gap(What):
+class ScoreGap(What):
     """A window for score(chosen) - score(rejected), both ends included, in float64."""
 
     low: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -25,7 +25,7 @@ class Gap(What):
     )
 
     @model_validator(mode="after")
-    def ordered(self) -> "Gap":
+    def ordered(self) -> "ScoreGap":
         if self.high is not None and self.high < self.low:
             raise ValueError(f"high {self.high:g} is below low {self.low:g}")
         if self.unit == "quantile" and max(self.low, self.high or 0) > 1:
@@ -60,7 +60,7 @@ class Rule(What):
         yield self
 
 
-class Choosing(Rule):
+class ChoosingRule(Rule):
     """A rule that chooses among responses by their scores."""
 
     min_tokens: int = Field(0, ge=0, description="shorter responses are ignored")
@@ -71,7 +71,7 @@ class Choosing(Rule):
     )
 
 
-class FromSources(Choosing):
+class FromSources(ChoosingRule):
     sources: tuple[str, ...] = Field((), description="use only responses of these sources; empty: all sources")
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class Wrpo(FromSources):
         return ("source_best", "own_best", "own_worst") + ("source_worst",) * self.source_worst
 
 
-class OnPolicy(Choosing):
+class OnPolicy(ChoosingRule):
     """y_wt over y_l: the SFT model's best response over its worst."""
 
     reads_own: ClassVar[bool] = True
@@ -121,7 +121,7 @@ class SameSource(FromSources):
 
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["same-source"]
-    gap: Gap = Gap()
+    gap: ScoreGap = ScoreGap()
     cut_rejected: Cut = CUT_REJECTED
 
 
@@ -133,7 +133,7 @@ class Math(FromSources):
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     same_source: ClassVar[bool] = True
     kind: Literal["math"]
-    gap: Gap | None = None
+    gap: ScoreGap | None = None
     cut_rejected: Cut = CUT_REJECTED
 
 
@@ -144,7 +144,7 @@ class Code(FromSources):
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["code"]
     same_source: bool = Field(False, description="both of the same source, as for math; otherwise over all sources")
-    gap: Gap | None = None
+    gap: ScoreGap | None = None
     cut_rejected: Cut = CUT_REJECTED
 
 
@@ -161,7 +161,7 @@ class BestCorrect(FromSources):
     kind: Literal["best-correct"]
 
 
-class Given(Rule):
+class GivenResponse(Rule):
     """SFT records: the response that came with the prompt (the field `response` of the prompts)."""
 
     kind: Literal["given"]
@@ -188,7 +188,7 @@ class Categories(Rule):
 
 
 OnePairRule = Annotated[Wrpo | OnPolicy | Hybrid | SameSource | Math | Code, Field(discriminator="kind")]
-OneRecordRule = Annotated[Best | BestCorrect | Given, Field(discriminator="kind")]
+OneRecordRule = Annotated[Best | BestCorrect | GivenResponse, Field(discriminator="kind")]
 
 
 class PairsByCategory(Categories):
@@ -204,4 +204,4 @@ class RecordsByCategory(Categories):
 
 
 PairRule = Annotated[Wrpo | OnPolicy | Hybrid | SameSource | Math | Code | PairsByCategory, Field(discriminator="kind")]
-RecordRule = Annotated[Best | BestCorrect | Given | RecordsByCategory, Field(discriminator="kind")]
+RecordRule = Annotated[Best | BestCorrect | GivenResponse | RecordsByCategory, Field(discriminator="kind")]

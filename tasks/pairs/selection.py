@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
+from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Hybrid, Math, OnPolicy, Rule, SameSource, ScoreGap, Wrpo
 
 Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: no response), row, score
 Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same text
@@ -39,28 +39,28 @@ class Candidates:
         return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
 
 
-def select(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+def select_rows(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
     """Applies a rule to the prompts marked in `wanted`. `sources`: candidates only from the sources that the rule reads."""
     counts: dict[str, int] = {}
-    everything = Candidates(*(ranked(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
+    everything = Candidates(*(rank_rows(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
     counts["responses_cut_off"] = int(sum(rows["cut_off"].sum() for rows in (everything.sources, everything.own)))
     kept = wanted.copy()
     chosen = by_role(rule, everything, everything, len(wanted))
-    drop(kept, missing(rule, chosen, everything.sources, len(wanted)), counts)
+    drop_prompts(kept, find_missing_roles(rule, chosen, everything.sources, len(wanted)), counts)
     if counts["responses_cut_off"]:
         better = everything.allowed(rule.cut_chosen)
-        worse = everything.allowed(rule.cut_rejected) if contrasts(rule) else better
+        worse = everything.allowed(rule.cut_rejected) if list_contrasts(rule) else better
         chosen = by_role(rule, better, worse, len(wanted))
-        drop(kept, {"only_cut_off": empty(chosen)}, counts)
-    for better, worse in contrasts(rule):
+        drop_prompts(kept, {"only_cut_off": find_empty(chosen)}, counts)
+    for better, worse in list_contrasts(rule):
         equal = np.zeros(len(kept), bool)
         equal[kept] = same(chosen[better][kept], chosen[worse][kept])
-        drop(kept, {"equal_responses": equal}, counts)
-    drop(kept, unfit(rule, chosen, kept), counts)
+        drop_prompts(kept, {"equal_responses": equal}, counts)
+    drop_prompts(kept, find_unfit(rule, chosen, kept), counts)
     return Selection(chosen, kept, counts)
 
 
-def drop(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int]) -> None:
+def drop_prompts(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int]) -> None:
     for reason, lost in reasons.items():
         name = f"dropped_{reason}"
         counts[name] = counts.get(name, 0) + int((kept & lost).sum())
@@ -79,7 +79,7 @@ def taking_part(rule: Rule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict
     return rows if left.all() else rows[left]
 
 
-def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+def rank_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Sorts by prompt, best response first: score, then source order, then sample index."""
     keys = (rows["sample"], rows["source"], -rows["score"], rows["prompt"])
     return rows.take(np.lexsort([key.to_numpy() for key in keys]))
@@ -87,47 +87,47 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
 
 def by_role(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
     """For each role, a table with one response per prompt."""
-    return {role: laid_out(rows, count) for role, rows in choose(rule, better, worse, count).items()}
+    return {role: laid_out(rows, count) for role, rows in choose_rows(rule, better, worse, count).items()}
 
 
-def empty(chosen: Chosen) -> np.ndarray:
+def find_empty(chosen: Chosen) -> np.ndarray:
     """Marks prompts that lack a response for some role."""
     return np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
 
 
-def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+def choose_rows(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
     """For each role, at most one row per prompt: preferred responses from `better`, rejected ones from `worse`."""
     sources, own = better.sources, better.own
     match rule:
         case Best():
-            return {"best": best(sources)}
+            return {"best": take_best(sources)}
         case BestCorrect():
-            return {"best": best(sources[sources["check"] == 1])}
+            return {"best": take_best(sources[sources["check"] == 1])}
         case Wrpo():
-            preferred = {"source_best": best(sources, rule.rank), "own_best": best(own)}
-            source_worst = {"source_worst": worst(worse.sources)} if rule.source_worst else {}
-            return preferred | {"own_worst": worst(worse.own)} | source_worst
+            preferred = {"source_best": take_best(sources, rule.rank), "own_best": take_best(own)}
+            source_worst = {"source_worst": take_worst(worse.sources)} if rule.source_worst else {}
+            return preferred | {"own_worst": take_worst(worse.own)} | source_worst
         case OnPolicy():
-            return {"own_best": best(own), "own_worst": worst(worse.own)}
+            return {"own_best": take_best(own), "own_worst": take_worst(worse.own)}
         case Hybrid():
-            return {"source_best": best(sources), "own_worst": worst(worse.own)}
+            return {"source_best": take_best(sources), "own_worst": take_worst(worse.own)}
         case SameSource():
-            first = best(sources)
-            return {"source_best": first, "source_worst": worst(of_same_source(worse.sources, first, count))}
+            first = take_best(sources)
+            return {"source_best": first, "source_worst": take_worst(of_same_source(worse.sources, first, count))}
         case Math() | Code():
             right, wrong = sources[sources["check"] == 1], worse.sources[worse.sources["check"] == 0]
             if not rule.same_source:
-                return {"source_best": best(right), "source_worst": worst(wrong)}
-            first = best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
-            return {"source_best": first, "source_worst": worst(of_same_source(wrong, first, count))}
+                return {"source_best": take_best(right), "source_worst": take_worst(wrong)}
+            first = take_best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
+            return {"source_best": first, "source_worst": take_worst(of_same_source(wrong, first, count))}
     raise TypeError(f"{type(rule).__name__} is not a rule that chooses responses")
 
 
-def best(rows: pd.DataFrame, rank: int = 1) -> pd.DataFrame:
+def take_best(rows: pd.DataFrame, rank: int = 1) -> pd.DataFrame:
     return rows.drop_duplicates("prompt") if rank == 1 else rows[rows.groupby("prompt").cumcount() == rank - 1]
 
 
-def worst(rows: pd.DataFrame) -> pd.DataFrame:
+def take_worst(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates("prompt", keep="last")
 
 
@@ -148,10 +148,10 @@ def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
+def find_missing_roles(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
     """Marks prompts that lack a response for some role, by reason."""
     if not rule.reads_checks:
-        return {"without_response": empty(chosen)}
+        return {"without_response": find_empty(chosen)}
     answered, right, wrong = (np.zeros(count, bool) for _ in range(3))
     answered[sources["prompt"]] = True
     right[sources.loc[sources["check"] == 1, "prompt"]] = True
@@ -160,11 +160,11 @@ def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> di
     return (
         reasons
         if isinstance(rule, BestCorrect)
-        else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty(chosen)}
+        else reasons | {"none_incorrect": ~wrong, "no_source_with_both": find_empty(chosen)}
     )
 
 
-def contrasts(rule: Rule) -> list[tuple[str, str]]:
+def list_contrasts(rule: Rule) -> list[tuple[str, str]]:
     """Pairs of roles (better, worse); the score gap is measured on the first pair."""
     match rule:
         case Best() | BestCorrect():
@@ -180,22 +180,22 @@ def contrasts(rule: Rule) -> list[tuple[str, str]]:
     return [("source_best", "source_worst")]
 
 
-def unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
+def find_unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
     """Marks prompts whose two responses have too small or too large a score gap, by reason."""
-    if not contrasts(rule):
+    if not list_contrasts(rule):
         return {}
-    better, worse = contrasts(rule)[0]
+    better, worse = list_contrasts(rule)[0]
     gap = (chosen[better]["score"] - chosen[worse]["score"]).to_numpy()
     match rule:
         case SameSource():
             flat = ~(gap > 0)
-            return {"no_margin": flat, "outside_gap": outside(rule.gap, gap, kept & ~flat)}
+            return {"no_margin": flat, "outside_gap": is_outside(rule.gap, gap, kept & ~flat)}
         case Math() | Code():
-            return {"outside_gap": outside(rule.gap, gap, kept)} if rule.gap else {}
+            return {"outside_gap": is_outside(rule.gap, gap, kept)} if rule.gap else {}
     return {"no_margin": ~(gap > rule.margin)}
 
 
-def outside(window: Gap, gap: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def is_outside(window: ScoreGap, gap: np.ndarray, kept: np.ndarray) -> np.ndarray:
     low, high = window.low, np.inf if window.high is None else window.high
     if window.unit == "quantile" and kept.any():
         low = np.quantile(gap[kept], low, method="lower")

@@ -12,9 +12,9 @@ from pydantic import Field
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pairs.candidates import write
-from tasks.pairs.evidence import Evidence, apply, gather, part
-from tasks.pairs.rules import Given, PairRule, RecordRule, Rule
+from tasks.pairs.candidates import write_rows
+from tasks.pairs.evidence import Evidence, apply_rule, gather_evidence, read_part_prompts
+from tasks.pairs.rules import GivenResponse, PairRule, RecordRule, Rule
 from tasks.pairs.selection import Selection
 from tasks.records import CUT_OFF, PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import How, What, stage
@@ -49,12 +49,16 @@ def build_sft_records(
 ) -> None:
     """Builds SFT records. `checks`: for each source, which responses are correct (1) or incorrect (0), as a file of scores."""
     refuse_unchecked("records", what.rule, checks)
-    with_response = any(isinstance(rule, Given) for rule in what.rule.each())
-    evidence = gather(run, part(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks))
-    selection = settled(run, "records: no prompt of the SFT part leaves a record", apply(what.rule, evidence))
+    with_response = any(isinstance(rule, GivenResponse) for rule in what.rule.each())
+    evidence = gather_evidence(
+        run, read_part_prompts(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks)
+    )
+    selection = settle_selection(
+        run, "records: no prompt of the SFT part leaves a record", apply_rule(what.rule, evidence)
+    )
     records = sft_records(evidence, selection)
     count_cut_off(run, records, {"finish_reason": "response"})
-    write(records, SFT_RECORD, run.folder / "records.parquet")
+    write_rows(records, SFT_RECORD, run.folder / "records.parquet")
 
 
 @stage("pairs", version="4")
@@ -73,15 +77,17 @@ def build_pairs(
     """Builds preference records; without `splits`, for all prompts. `own_…`: responses of the SFT model. `checks`: as for SFT
     records."""
     refuse_unchecked("pairs", what.rule, checks)
-    selected = part(run, "preference", prompts, splits)
-    evidence = gather(run, selected, what.sources, (responses, scores, checks), (own_responses, own_scores))
-    selection = settled(run, "pairs: no prompt of the preference part leaves a record", apply(what.rule, evidence))
+    selected = read_part_prompts(run, "preference", prompts, splits)
+    evidence = gather_evidence(run, selected, what.sources, (responses, scores, checks), (own_responses, own_scores))
+    selection = settle_selection(
+        run, "pairs: no prompt of the preference part leaves a record", apply_rule(what.rule, evidence)
+    )
     if {"source_best", "own_best"} <= selection.chosen.keys():
         ahead = selection.chosen["source_best"]["score"] > selection.chosen["own_best"]["score"]
         run.count(source_beats_own=int((ahead & selection.kept).sum()))
     records = preference_records(evidence, selection)
     count_cut_off(run, records, {f"{role}_finish_reason": role for role in selection.chosen})
-    write(records, PREFERENCE_RECORD, run.folder / "pairs.parquet")
+    write_rows(records, PREFERENCE_RECORD, run.folder / "pairs.parquet")
 
 
 def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
@@ -90,7 +96,7 @@ def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
             raise BadInput(f"{field}.kind: {single.kind!r} needs checks of the responses, but there are none")
 
 
-def settled(run: Run, message: str, selection: Selection) -> Selection:
+def settle_selection(run: Run, message: str, selection: Selection) -> Selection:
     run.count(rows=int(selection.kept.sum()), **selection.counts)
     if not selection.kept.any():
         raise BadInput(f"{message}; the counts are {run.counts}")
@@ -107,11 +113,16 @@ def sft_records(evidence: Evidence, selection: Selection) -> pa.Table:
     columns, places = of_prompts(evidence, selection)
     best = selection.chosen["best"].iloc[places]
     (response,), (finish_reason,) = evidence.fetch("text", best), evidence.fetch("finish_reason", best)
-    source = named(evidence, best["source"])
+    source = name_sources(evidence, best["source"])
     if "response" in evidence.prompts.column_names:
         existing = evidence.prompts["response"].take(places).cast(pa.large_string())
         response, source = pc.coalesce(response, existing), pc.coalesce(source, pa.scalar("given"))
-    chosen = {"response": response, "source": source, "score": numbers(best["score"]), "finish_reason": finish_reason}
+    chosen = {
+        "response": response,
+        "source": source,
+        "score": score_column(best["score"]),
+        "finish_reason": finish_reason,
+    }
     return pa.table({**columns, **chosen})
 
 
@@ -122,9 +133,9 @@ def preference_records(evidence: Evidence, selection: Selection) -> pa.Table:
     texts = dict(zip(rows, evidence.fetch("text", *rows.values()), strict=True))
     reasons = zip(rows, evidence.fetch("finish_reason", *rows.values()), strict=True)
     ends = {f"{role}_finish_reason": reason for role, reason in reasons}
-    scores = {f"{role}_score": numbers(chosen["score"]) for role, chosen in rows.items()}
+    scores = {f"{role}_score": score_column(chosen["score"]) for role, chosen in rows.items()}
     writers = {
-        name: named(evidence, rows[role]["source"])
+        name: name_sources(evidence, rows[role]["source"])
         for name, role in (("source", "source_best"), ("worst_source", "source_worst"))
         if role in rows
     }
@@ -136,12 +147,12 @@ def of_prompts(evidence: Evidence, selection: Selection) -> tuple[dict[str, pa.C
     return {name: evidence.prompts[name].take(places) for name in ("prompt_id", "messages")}, places
 
 
-def named(evidence: Evidence, source: pd.Series) -> pa.Array:
+def name_sources(evidence: Evidence, source: pd.Series) -> pa.Array:
     """The names of the sources by number, null for -1."""
     number = source.to_numpy()
     return pa.array(evidence.names, pa.string()).take(pa.array(number, mask=number < 0))
 
 
-def numbers(score: pd.Series) -> pa.Array:
+def score_column(score: pd.Series) -> pa.Array:
     """Scores as an array; null for a missing score."""
     return pa.array(score.to_numpy(), pa.float64(), from_pandas=True)

@@ -55,7 +55,7 @@ class Columns(What):
         return {name: (part, bool(parts[part])) for part, names in named.items() for name in names}
 
 
-def record(row: Any, columns: Columns, category: str = "") -> dict:
+def read_prompt(row: Any, columns: Columns, category: str = "") -> dict:
     """The prompt in a row; raises ValueError for a bad row."""
     if not isinstance(row, dict):
         raise ValueError(f"is {type(row).__name__}, not an object with columns")
@@ -65,15 +65,15 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
     messages, answer = split_answer(turns_of(row, columns), columns)
     found = {
         "messages": messages,
-        "category": text(row.get(columns.category or "category"), "category") or category,
-        "gold": plain(row.get(columns.gold or "gold")),
+        "category": check_text(row.get(columns.category or "category"), "category") or category,
+        "gold": to_plain_text(row.get(columns.gold or "gold")),
         "unmined": "",
-        "response": given(row, columns, answer),
-        "part": part_of(row, columns),
+        "response": read_given_response(row, columns, answer),
+        "part": read_part(row, columns),
     }
     if columns.tests != "given":
         found |= mine(messages[-1]["content"], row, columns, found["response"])
-    for name, words in strings(found):
+    for name, words in walk_strings(found):
         refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
 
@@ -82,7 +82,7 @@ def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict
     """The gold made from the prompt or the response, or the reason why it cannot be made."""
     try:
         if columns.tests == "examples":
-            return {"gold": mine_examples(prompt, text(row.get(columns.solution), "solution"))}
+            return {"gold": mine_examples(prompt, check_text(row.get(columns.solution), "solution"))}
         return {"gold": mine_asserts(prompt, response)}
     except ValueError as problem:
         return {"gold": None, "unmined": str(problem)}
@@ -91,9 +91,9 @@ def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict
 def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:
     listed = row.get(columns.messages or "messages") if columns.messages or not columns.prompt else None
     if listed:
-        return [turn(item) for item in listed] if isinstance(listed, list) else refuse("messages", listed)
+        return [read_turn(item) for item in listed] if isinstance(listed, list) else refuse_value("messages", listed)
     names = (columns.prompt,) if isinstance(columns.prompt, str) else columns.prompt or ("prompt",)
-    parts = [text(row.get(name), name) for name in names]
+    parts = [check_text(row.get(name), name) for name in names]
     whole = "\n".join(part for part in parts if part) if len(parts) > 1 else parts[0]
     if whole is None:
         raise ValueError("has neither a prompt nor messages")
@@ -101,16 +101,16 @@ def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:
     return [{"role": ("user", "assistant")[place % 2], "content": piece} for place, piece in enumerate(pieces)]
 
 
-def turn(item: Any) -> dict[str, str]:
+def read_turn(item: Any) -> dict[str, str]:
     """A turn {role, content}, from the same or from ShareGPT's {from, value}. Refuses other fields, which would be lost."""
     if not isinstance(item, dict):
-        refuse("messages", item)
+        refuse_value("messages", item)
     filled = {name: value for name, value in item.items() if value is not None}
     role, content = (("from", "value"), ("role", "content"))["role" in filled]
     if set(filled) != {role, content} or not isinstance(filled[content], str):
-        refuse("messages", item)
+        refuse_value("messages", item)
     if not isinstance(filled[role], str) or filled[role] not in ROLES:
-        refuse("messages", item)
+        refuse_value("messages", item)
     return {"role": ROLES[filled[role]], "content": filled[content]}
 
 
@@ -140,22 +140,22 @@ def refuse_disorder(roles: list[str]) -> None:
             )
 
 
-def given(row: dict, columns: Columns, following: str | None) -> str | None:
+def read_given_response(row: dict, columns: Columns, following: str | None) -> str | None:
     """The data set's response: the text or first assistant turn in its column, or the turn that followed the prompt."""
     value = row.get(columns.response) if columns.response else None
     if isinstance(value, list):
-        value = next((item["content"] for item in map(turn, value) if item["role"] == "assistant"), None)
-    return text(value, "response") if columns.response and columns.response != columns.messages else following
+        value = next((item["content"] for item in map(read_turn, value) if item["role"] == "assistant"), None)
+    return check_text(value, "response") if columns.response and columns.response != columns.messages else following
 
 
-def part_of(row: dict, columns: Columns) -> str | None:
+def read_part(row: dict, columns: Columns) -> str | None:
     value = row.get(columns.part) if columns.part else None
     if value not in (None, "sft", "preference", "held_out"):
         raise ValueError(f"part: {value!r:.80} is not sft, preference or held_out")
     return value
 
 
-def plain(value: Any) -> str | None:
+def to_plain_text(value: Any) -> str | None:
     """Text unchanged; other values (numbers, lists of tests) as JSON."""
     try:
         return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -163,15 +163,15 @@ def plain(value: Any) -> str | None:
         raise ValueError(f"gold: {problem}: {value!r:.80}") from problem
 
 
-def text(value: Any, name: str) -> str | None:
-    return value if value is None or isinstance(value, str) else refuse(name, value)
+def check_text(value: Any, name: str) -> str | None:
+    return value if value is None or isinstance(value, str) else refuse_value(name, value)
 
 
-def refuse(name: str, value: Any) -> Any:
+def refuse_value(name: str, value: Any) -> Any:
     raise ValueError(f"{name}: cannot be read from {value!r:.80}")
 
 
-def strings(found: dict) -> Iterator[tuple[str, str]]:
+def walk_strings(found: dict) -> Iterator[tuple[str, str]]:
     """Every text of the prompt, with a name for error messages."""
     turns = found["messages"]
     yield from (

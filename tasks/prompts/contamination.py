@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.prompts.language import language
-from tasks.prompts.minhash import compared, pairs_between, signatures
-from tasks.prompts.words import blocks, grams, hashed, key, normal, pattern
+from tasks.prompts.language import detect_language
+from tasks.prompts.minhash import compute_signatures, pairs_between, verify_pairs
+from tasks.prompts.words import hash_words, make_grams, normalise_text, text_blocks, text_key, word_pattern
 
 GRAM = {"en": 8, "other": 8, "zh": 13}  # in words: eight Chinese words have about thirteen characters
 TEMPLATE = 50  # a gram that more different items share belongs to their common template and is ignored
@@ -33,23 +33,25 @@ class Item:
 
 def is_short(item: Item) -> bool:
     """Whether the item is shorter than an n-gram: then only exact matches count, other matches are for review."""
-    return len(hashed(item.text)) < GRAM[language(item.text)]
+    return len(hash_words(item.text)) < GRAM[detect_language(item.text)]
 
 
-def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame:
+def find_exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame:
     """Prompts with a turn, or all turns together, equal to an item except for case, punctuation and spacing."""
-    known = {key(item.text): number for number, item in reversed(list(enumerate(items)))}
+    known = {text_key(item.text): number for number, item in reversed(list(enumerate(items)))}
     rows = []
     for prompt, texts in enumerate(turns):
-        found = {known[each]: None for each in map(key, {"\n".join(texts), *texts}) if each in known}
+        found = {known[each]: None for each in map(text_key, {"\n".join(texts), *texts}) if each in known}
         rows += [(prompt, item, "exact", 1.0) for item in found]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"prompt": int, "item": int, "amount": float})
 
 
-def contained(documents: Sequence[np.ndarray], items: Sequence[Item], others: Sequence[np.ndarray]) -> pd.DataFrame:
+def find_contained(
+    documents: Sequence[np.ndarray], items: Sequence[Item], others: Sequence[np.ndarray]
+) -> pd.DataFrame:
     """For each prompt and item with a common gram: the share of the item's distinct grams that the prompt contains. An item
     shorter than a gram counts as one gram (`all-words`)."""
-    usual = np.array([GRAM[language(item.text)] for item in items])
+    usual = np.array([GRAM[detect_language(item.text)] for item in items])
     lengths = np.array([len(words) for words in others])
     sizes = np.minimum(usual, np.where(lengths >= SHORT, lengths, usual))
     texts = pd.factorize(pd.Series([words.tobytes() for words in others]))[0]
@@ -64,7 +66,7 @@ def shared_grams(
 ) -> pd.DataFrame:
     """The same for items whose grams have this size. `texts` numbers the items' distinct texts."""
     selected = np.flatnonzero(sizes == size)
-    found = grams([others[number] for number in selected], size)
+    found = make_grams([others[number] for number in selected], size)
     index = pd.DataFrame({"gram": found.hashes, "item": selected[found.owner]}).drop_duplicates()
     held_by = (
         pd.DataFrame({"gram": index["gram"], "text": texts[index["item"]]}).drop_duplicates().groupby("gram").size()
@@ -74,8 +76,8 @@ def shared_grams(
     filled = np.zeros(2**22, bool)  # a fast first test by the low bits: most grams of prompts are in no item
     filled[index["gram"].to_numpy() & np.uint64(2**22 - 1)] = True
     hits = []
-    for start, block in blocks(documents):
-        prompt_grams = grams(block, size)
+    for start, block in text_blocks(documents):
+        prompt_grams = make_grams(block, size)
         likely = filled[prompt_grams.hashes & np.uint64(2**22 - 1)]
         hits.append(pd.DataFrame({"gram": prompt_grams.hashes[likely], "prompt": prompt_grams.owner[likely] + start}))
     pairs = pd.concat(hits).drop_duplicates().merge(index, on="gram").groupby(["prompt", "item"]).size()
@@ -84,16 +86,16 @@ def shared_grams(
     return table.assign(method=f"{size}-gram")[COLUMNS]
 
 
-def alike(documents, signed: np.ndarray, others: Sequence[np.ndarray], least: float) -> pd.DataFrame:
+def find_similar(documents, signed: np.ndarray, others: Sequence[np.ndarray], least: float) -> pd.DataFrame:
     """Prompts and items whose shingle sets have at least the similarity `least`."""
-    item_signatures = signatures(others)
+    item_signatures = compute_signatures(others)
     proposed = pairs_between(signed, item_signatures)
-    pairs, similarities = compared(proposed, (signed, item_signatures), (documents, others), least)
+    pairs, similarities = verify_pairs(proposed, (signed, item_signatures), (documents, others), least)
     table = pd.DataFrame({"prompt": pairs[:, 0], "item": pairs[:, 1], "amount": similarities})
     return table.assign(method="minhash")[COLUMNS]
 
 
-def contamination(
+def find_contamination(
     turns: Sequence[Sequence[str]],
     documents: Sequence[np.ndarray],
     signed: np.ndarray,
@@ -103,33 +105,33 @@ def contamination(
 ) -> pd.DataFrame:
     """For each prompt and method, the item that matches best. `contaminated` is the verdict; matches below the threshold, and
     a short item's words inside a longer text, are only for review."""
-    others = [hashed(item.text) for item in items]
+    others = [hash_words(item.text) for item in items]
     found = pd.concat(
         [
-            exact(turns, items),
-            contained(documents, items, others),
-            alike(documents, signed, others, similarity),
+            find_exact(turns, items),
+            find_contained(documents, items, others),
+            find_similar(documents, signed, others, similarity),
         ]
     ).sort_values(["prompt", "method", "amount", "item"], ascending=[True, True, False, True])
     best = found.drop_duplicates(["prompt", "method"]).reset_index(drop=True)
     enough = best["method"].str.endswith("gram") & (best["amount"] >= containment)
     best["contaminated"] = enough | best["method"].isin(["exact", "minhash"])
     best["excerpt"] = [
-        excerpt("\n".join(turns[row.prompt]), items[row.item].text, row.method) for row in best.itertuples()
+        find_excerpt("\n".join(turns[row.prompt]), items[row.item].text, row.method) for row in best.itertuples()
     ]
     best["benchmark"] = [items[number].benchmark for number in best["item"]]
     best["item"] = [items[number].id for number in best["item"]]
     return best
 
 
-def excerpt(text: str, item: str, method: str) -> str:
+def find_excerpt(text: str, item: str, method: str) -> str:
     """The longest part of the prompt (in normal form) whose grams are all in the item."""
     size = int(method.removesuffix("-gram")) if method.endswith("-gram") else 3
-    size = len(hashed(item)) if method == "all-words" else size
-    text = normal(text)
-    places = [match.span() for match in pattern(text).finditer(text)]
-    known = set(grams([hashed(item)], size).hashes.tolist())
-    inside = [gram in known for gram in grams([hashed(text)], size).hashes.tolist()]
+    size = len(hash_words(item)) if method == "all-words" else size
+    text = normalise_text(text)
+    places = [match.span() for match in word_pattern(text).finditer(text)]
+    known = set(make_grams([hash_words(item)], size).hashes.tolist())
+    inside = [gram in known for gram in make_grams([hash_words(text)], size).hashes.tolist()]
     best, run = (0, 0), 0
     for place, hit in enumerate(inside):
         run = run + 1 if hit else 0

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.prompts.language import Language, language
+from tasks.prompts.language import Language, detect_language
 from tasks.prompts.topics import is_code, is_mathematics, shows_tests
 from tasks.stage import What
 
@@ -32,7 +32,7 @@ class InLanguage(What):
     languages: tuple[Language, ...] = Field(min_length=1)
 
     def keeps(self, prompt: dict, text: str) -> bool:
-        return language(text) in self.languages
+        return detect_language(text) in self.languages
 
 
 class NoCode(What):
@@ -80,12 +80,12 @@ Filter = Annotated[
 ]
 
 
-def text_of(messages: list[dict[str, str]]) -> str:
+def join_turns(messages: list[dict[str, str]]) -> str:
     """The text of all turns of a prompt."""
     return "\n".join(turn["content"] for turn in messages)
 
 
 def refused_by(filters: tuple[Filter, ...], prompt: dict) -> str:
     """The kind of the first filter that does not keep the prompt; an empty text if all keep it."""
-    text = text_of(prompt["messages"]) if filters else ""
+    text = join_turns(prompt["messages"]) if filters else ""
     return next((each.kind for each in filters if not each.keeps(prompt, text)), "")

@@ -33,7 +33,7 @@ class HubIdentity(What):
     bad_rows: Literal["refuse", "drop"] = "refuse"
 
 
-class Choosing(What):
+class SetChoice(What):
     """The choice of prompts from a set. `limit` keeps the lowest ids: ids are hashes, so this is a random sample that does not
     depend on the order of the rows. It applies before near-duplicates and contamination, to bound the work of these."""
 
@@ -46,7 +46,7 @@ class Choosing(What):
     filters: tuple[Filter, ...] = ()
 
 
-class SetIdentity(Choosing):
+class SetIdentity(SetChoice):
     source: FileIdentity | HubIdentity = Field(discriminator="kind")
 
 

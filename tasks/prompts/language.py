@@ -26,7 +26,7 @@ OTHERS = frozenset(  # small words of French, Spanish, Portuguese, German, Itali
 )
 
 
-def language(text: str) -> Language:
+def detect_language(text: str) -> Language:
     """zh: at least a fifth of the letters are Han, with hardly any kana or hangul (a Han character stands for several Latin
     letters, so a fifth is most of the text). en: at least four fifths are Latin, and its common words are mostly English."""
     letters = len(LETTER.findall(text))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.prompts.words import blocks, grams
+from tasks.prompts.words import make_grams, text_blocks
 
 SHINGLE = 3  # words
 VALUES = 126
@@ -17,14 +17,14 @@ BAND = 3
 NEIGHBOURS = 50
 
 
-def signatures(documents: Sequence[np.ndarray]) -> np.ndarray:
+def compute_signatures(documents: Sequence[np.ndarray]) -> np.ndarray:
     """VALUES minima per text. Each uses another hash: a multiplication modulo 2**64, of which the high half is kept."""
     source = np.random.Generator(np.random.PCG64(20241203))
     factors = source.integers(0, 2**63, VALUES, np.uint64) * np.uint64(2) + np.uint64(1)
     shifts = source.integers(0, 2**63, VALUES, np.uint64)
     found = np.empty((len(documents), VALUES), np.uint32)
-    for start, block in blocks(documents):
-        shingles = grams(block, SHINGLE, pad=True)
+    for start, block in text_blocks(documents):
+        shingles = make_grams(block, SHINGLE, pad=True)
         firsts = np.searchsorted(shingles.owner, np.arange(len(block)))
         for number in range(VALUES):
             values = ((shingles.hashes * factors[number] + shifts[number]) >> np.uint64(32)).astype(np.uint32)
@@ -32,7 +32,7 @@ def signatures(documents: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
-def bands(signed: np.ndarray) -> np.ndarray:
+def band_keys(signed: np.ndarray) -> np.ndarray:
     """One key per band and text; texts with an equal key share a bucket."""
     parts = signed.reshape(len(signed), VALUES // BAND, BAND).astype(np.uint64)
     keys = (parts[:, :, 0] << np.uint64(32)) | parts[:, :, 1]
@@ -42,7 +42,7 @@ def bands(signed: np.ndarray) -> np.ndarray:
 def pairs_within(signed: np.ndarray) -> np.ndarray:
     """Proposed pairs (earlier, later) among these texts, sorted, each once."""
     found = []
-    for keys in bands(signed):
+    for keys in band_keys(signed):
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -54,13 +54,13 @@ def pairs_within(signed: np.ndarray) -> np.ndarray:
             if not len(later):
                 break
             found.append(np.stack([order[later - offset], order[later]], 1))
-    return unique(found)
+    return unique_pairs(found)
 
 
 def pairs_between(signed: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Proposed pairs (text, other), sorted, each once."""
     found = []
-    for keys, other_keys in zip(bands(signed), bands(others), strict=True):
+    for keys, other_keys in zip(band_keys(signed), band_keys(others), strict=True):
         order = np.argsort(other_keys, kind="stable")
         ordered = other_keys[order]
         low, high = np.searchsorted(ordered, keys, "left"), np.searchsorted(ordered, keys, "right")
@@ -68,30 +68,30 @@ def pairs_between(signed: np.ndarray, others: np.ndarray) -> np.ndarray:
         text = np.repeat(np.arange(len(keys)), counts)
         place = np.arange(len(text)) - np.repeat(np.cumsum(counts) - counts, counts) + low[text]
         found.append(np.stack([text, order[place]], 1))
-    return unique(found)
+    return unique_pairs(found)
 
 
-def unique(found: list[np.ndarray]) -> np.ndarray:
+def unique_pairs(found: list[np.ndarray]) -> np.ndarray:
     joined = np.concatenate(found).astype(np.uint64) if found else np.empty((0, 2), np.uint64)
     single = np.unique(joined[:, 0] << np.uint64(32) | joined[:, 1])
     return np.stack([single >> np.uint64(32), single & np.uint64(0xFFFFFFFF)], 1).astype(np.int64)
 
 
-def compared(
+def verify_pairs(
     pairs: np.ndarray,
     signed: tuple[np.ndarray, np.ndarray],
     documents: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
     least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The proposed pairs whose exact similarity is at least `least`, and their similarities."""
-    pairs = pairs[estimates(pairs, *signed) >= least - 0.2]  # more than four standard errors of the estimate
+    pairs = pairs[estimate_similarity(pairs, *signed) >= least - 0.2]  # more than four standard errors of the estimate
     left, right = (shingle_sets(texts, pairs[:, side]) for side, texts in enumerate(documents))
-    similarities = np.fromiter((jaccard(left[a], right[b]) for a, b in pairs.tolist()), float, len(pairs))
+    similarities = np.fromiter((jaccard_similarity(left[a], right[b]) for a, b in pairs.tolist()), float, len(pairs))
     kept = similarities >= least
     return pairs[kept], similarities[kept]
 
 
-def estimates(pairs: np.ndarray, signed: np.ndarray, others: np.ndarray) -> np.ndarray:
+def estimate_similarity(pairs: np.ndarray, signed: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The share of equal values in two signatures: an unbiased estimate of the Jaccard similarity."""
     found = np.empty(len(pairs))
     for start in range(0, len(pairs), 20_000):
@@ -102,10 +102,11 @@ def estimates(pairs: np.ndarray, signed: np.ndarray, others: np.ndarray) -> np.n
 
 def shingle_sets(documents: Sequence[np.ndarray], wanted: np.ndarray) -> dict[int, np.ndarray]:
     return {
-        number: np.unique(grams([documents[number]], SHINGLE, pad=True).hashes) for number in np.unique(wanted).tolist()
+        number: np.unique(make_grams([documents[number]], SHINGLE, pad=True).hashes)
+        for number in np.unique(wanted).tolist()
     }
 
 
-def jaccard(left: np.ndarray, right: np.ndarray) -> float:
+def jaccard_similarity(left: np.ndarray, right: np.ndarray) -> float:
     both = len(np.intersect1d(left, right, assume_unique=True))
     return both / (len(left) + len(right) - both)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.prompts.minhash import compared, pairs_within
+from tasks.prompts.minhash import pairs_within, verify_pairs
 
 
 def near_duplicates(documents: Sequence[np.ndarray], signed: np.ndarray, least: float) -> dict[int, tuple[int, float]]:
@@ -12,7 +12,7 @@ def near_duplicates(documents: Sequence[np.ndarray], signed: np.ndarray, least: 
 
     Only kept texts are compared with, so a chain of texts, each a little different from the one before, is not dropped whole.
     """
-    pairs, similarities = compared(pairs_within(signed), (signed, signed), (documents, documents), least)
+    pairs, similarities = verify_pairs(pairs_within(signed), (signed, signed), (documents, documents), least)
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))
     gone: dict[int, tuple[int, float]] = {}
     for (first, later), similarity in zip(pairs[order].tolist(), similarities[order].tolist(), strict=True):

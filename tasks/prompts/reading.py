@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import BadInput
-from tasks.prompts.columns import Columns, record
+from tasks.prompts.columns import Columns, read_prompt
 from tasks.prompts.tables import Unreadable, parquet_rows
 
 LONGEST = 2**26  # bytes of a line
@@ -21,18 +21,18 @@ def read_prompts(
 ) -> Iterator[tuple]:
     """Yields (row number from 1, record, problem). The first bad row raises BadInput, unless `drop_bad` is true."""
     wanted = {name: must for name, (_, must) in columns.wanted().items()}
-    for file, place, number, row in running(files, lambda file: raw_rows(file, wanted)):
+    for file, place, number, row in number_rows(files, lambda file: raw_rows(file, wanted)):
         try:
             if isinstance(row, Unreadable):
                 raise ValueError(row.problem)
-            yield number, record(row, columns, category), ""
+            yield number, read_prompt(row, columns, category), ""
         except ValueError as problem:
             if not drop_bad:
                 raise BadInput(f"{file}, row {place}: {problem}") from problem
             yield number, None, str(problem)
 
 
-def running(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, Any]]]) -> Iterator[tuple]:
+def number_rows(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, Any]]]) -> Iterator[tuple]:
     """Yields (file, row number in the file, row number over all files, row)."""
     before = 0
     for file in files:
@@ -45,16 +45,16 @@ def running(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, An
 def raw_rows(file: Path, wanted: dict[str, bool] | None = None) -> Iterator[tuple[int, Any]]:
     """The file's rows as plain values. `wanted`: column -> whether it must exist. Of a Parquet file only these columns are
     read; if one is missing, all are read, so that the error message can list the existing ones."""
-    match kind(file):
+    match file_kind(file):
         case "parquet":
             yield from parquet_rows(file, wanted or {})
         case "jsonl":
-            yield from json_lines(file, zipped=file.suffix.lower() == ".gz")
+            yield from read_json_lines(file, zipped=file.suffix.lower() == ".gz")
         case _:
             raise BadInput(f"{file}: neither .parquet nor .jsonl nor .jsonl.gz")
 
 
-def kind(file: Path) -> str:
+def file_kind(file: Path) -> str:
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     if suffixes[-1:] == [".parquet"]:
         return "parquet"
@@ -65,14 +65,14 @@ def kind(file: Path) -> str:
 def of_one_kind(field: str, files: list[Path]) -> list[Path]:
     """The files, if all are of one kind; otherwise BadInput: the user must choose files with a pattern."""
     for file in files[1:]:
-        if kind(file) != kind(files[0]):
+        if file_kind(file) != file_kind(files[0]):
             raise BadInput(
                 f"{field}: {files[0].name!r} and {file.name!r} are not of one kind; choose files with a pattern"
             )
     return files
 
 
-def json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
+def read_json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
     """Reads lines as bytes, because text mode would take a carriage return inside a row for its end."""
     try:
         with gzip.open(file) if zipped else file.open("rb") as lines:
@@ -80,12 +80,12 @@ def json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
                 if len(line) > LONGEST:
                     raise BadInput(f"{file}, row {number}: longer than {LONGEST:,} bytes")
                 if not line.isspace():
-                    yield number, parsed(line)
+                    yield number, parse_line(line)
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
         raise BadInput(f"{file}: not a whole gzip file: {problem}") from problem
 
 
-def parsed(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
     try:
         return json.loads(line)
     except RecursionError:

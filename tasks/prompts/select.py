@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from tasks import program
-from tasks.prompts.contamination import Item, contamination, is_short
-from tasks.prompts.filters import text_of
+from tasks.prompts.contamination import Item, find_contamination, is_short
+from tasks.prompts.filters import join_turns
 from tasks.prompts.identity import BenchmarkIdentity, DecontaminationIdentity, SelectionIdentity
-from tasks.prompts.minhash import signatures
+from tasks.prompts.minhash import compute_signatures
 from tasks.prompts.near_duplicates import near_duplicates
-from tasks.prompts.reading import raw_rows, running
-from tasks.prompts.selecting import Selecting, by_reason, by_set, reasons, write_all
-from tasks.prompts.words import hashed
+from tasks.prompts.reading import number_rows, raw_rows
+from tasks.prompts.selecting import Selecting, by_reason, by_set, describe_reasons, write_all
+from tasks.prompts.words import hash_words
 
 EVIDENCE = pa.schema(
     [
@@ -42,15 +42,15 @@ def main(job: dict, out: Path, progress: program.Progress) -> dict:
         progress(number, len(what.sets), "sets")
     counts = {"rows_read": selecting.read}
     if what.near_duplicates or what.decontamination:
-        documents = [hashed(text_of(prompt["messages"])) for prompt in selecting.kept.values()]
-        signed = signatures(documents)
+        documents = [hash_words(join_turns(prompt["messages"])) for prompt in selecting.kept.values()]
+        signed = compute_signatures(documents)
         ids = list(selecting.kept)
         if what.decontamination:
-            counts |= decontaminate(selecting, ids, documents, signed, what.decontamination, job["benchmarks"], out)
+            counts |= drop_contaminated(selecting, ids, documents, signed, what.decontamination, job["benchmarks"], out)
         if what.near_duplicates:
             drop_near_duplicates(selecting, ids, documents, signed, what.near_duplicates.similarity)
     if not selecting.kept:
-        raise BadInput(f"prompts: all {selecting.read} rows were dropped ({reasons(selecting)})")
+        raise BadInput(f"prompts: all {selecting.read} rows were dropped ({describe_reasons(selecting)})")
     write_all(selecting, out)
     golds = sum(bool((prompt["gold"] or "").strip()) for prompt in selecting.kept.values())
     return {
@@ -72,7 +72,7 @@ def drop_near_duplicates(selecting: Selecting, ids: list[str], documents, signed
     )
 
 
-def decontaminate(
+def drop_contaminated(
     selecting: Selecting, ids: list[str], documents, signed, what: DecontaminationIdentity, files: dict, out: Path
 ) -> dict:
     items = []
@@ -84,7 +84,7 @@ def decontaminate(
             )
         items += found
     turns = [[turn["content"] for turn in selecting.kept[prompt_id]["messages"]] for prompt_id in ids]
-    found = contamination(turns, documents, signed, items, what.containment, what.similarity)
+    found = find_contamination(turns, documents, signed, items, what.containment, what.similarity)
     found["prompt_id"] = [ids[number] for number in found["prompt"]]
     found["set"] = [selecting.kept[prompt_id]["set"] for prompt_id in found["prompt_id"]]
     pq.write_table(pa.Table.from_pandas(found, EVIDENCE, preserve_index=False), out / "contamination.parquet")
@@ -106,7 +106,7 @@ def decontaminate(
 
 def read_items(benchmark: BenchmarkIdentity, files: list[Path]) -> Iterable[Item]:
     """The items of a benchmark. An item with several turns gives two texts: all turns together, and the first turn."""
-    for file, place, number, row in running(files, raw_rows):
+    for file, place, number, row in number_rows(files, raw_rows):
         value = row.get(benchmark.text) if isinstance(row, dict) else row
         turns = [value] if isinstance(value, str) else value
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
@@ -118,4 +118,4 @@ def read_items(benchmark: BenchmarkIdentity, files: list[Path]) -> Iterable[Item
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run_program(main)

@@ -126,5 +126,5 @@ def by_set(selecting: Selecting, what: SelectionIdentity) -> dict[str, int]:
     return {f"from_{prompt_set.name}": int(kept.get(prompt_set.name, 0)) for prompt_set in what.sets}
 
 
-def reasons(selecting: Selecting) -> str:
+def describe_reasons(selecting: Selecting) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in by_reason(selecting).items())

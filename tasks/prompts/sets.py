@@ -12,11 +12,11 @@ from infra.inputs import local_files
 from tasks.prompts.identity import (
     NAME,
     BenchmarkIdentity,
-    Choosing,
     Deciding,
     DecontaminationIdentity,
     NearDuplicates,
     SelectionIdentity,
+    SetChoice,
     SetIdentity,
 )
 from tasks.prompts.reading import of_one_kind, raw_rows
@@ -26,18 +26,18 @@ from tasks.stage import Exact
 SELECTIONS = Path(__file__).with_name("selections")
 
 
-class PromptSet(Choosing):
+class PromptSet(SetChoice):
     """One of several sets: its source and the choice of prompts from it."""
 
     source: Annotated[PromptFile | HubSet, Field(discriminator="kind")]
     licence: str = Field("", description="licence of the set, as its source states it; the card of an export shows it")
 
     def resolve(self, field: str) -> SetIdentity:
-        kept = {name: getattr(self, name) for name in Choosing.model_fields}
+        kept = {name: getattr(self, name) for name in SetChoice.model_fields}
         return SetIdentity(**kept, source=self.source.identity(f"{field}.source"))
 
 
-class Benchmark(Exact):
+class BenchmarkItems(Exact):
     """One or more files of benchmark items that must not be in the training data."""
 
     name: str = Field(pattern=NAME)
@@ -57,7 +57,7 @@ class Benchmark(Exact):
 
 
 class Decontamination(Deciding):
-    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    benchmarks: tuple[BenchmarkItems, ...] = Field(min_length=1)
 
     def resolve(self, field: str) -> DecontaminationIdentity:
         kept = {name: getattr(self, name) for name in Deciding.model_fields}

@@ -30,22 +30,22 @@ def parquet_rows(file: Path, wanted: dict[str, bool]) -> Iterator[tuple[int, Any
         missing = [name for name, must in wanted.items() if must and name not in held]
         kept = [] if missing else [name for name in wanted if name in held]
         for batch in table.iter_batches(batch_size=rows_at_once(table.metadata), columns=kept or held):
-            for row in values(batch):
+            for row in batch_values(batch):
                 number += 1
                 yield number, row
     except (pa.ArrowException, OSError, OverflowError) as problem:
         raise BadInput(f"{file}: not a whole Parquet file: {' '.join(str(problem).split())}") from problem
 
 
-def values(batch: pa.RecordBatch) -> list[Any]:
+def batch_values(batch: pa.RecordBatch) -> list[Any]:
     """The batch's rows. If it contains invalid UTF-8, it is read row by row, so that only the bad row is lost."""
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:
-        return [alone(batch.slice(place, 1)) for place in range(len(batch))]
+        return [row_value(batch.slice(place, 1)) for place in range(len(batch))]
 
 
-def alone(row: pa.RecordBatch) -> Any:
+def row_value(row: pa.RecordBatch) -> Any:
     for name in row.schema.names:
         try:
             row[name].to_pylist()
@@ -54,7 +54,7 @@ def alone(row: pa.RecordBatch) -> Any:
     return row.to_pylist()[0]
 
 
-def chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+def column_chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
     """Yields every column chunk with the number of its rows."""
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group)
@@ -64,7 +64,7 @@ def chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, pq.ColumnChunkMetaD
 def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
     """Refuses a file that would unpack to far more than its size. Real text compresses to a tenth, repeated text to a
     hundredth, but zeros to a ten-thousandth; a list of millions of equal items takes only a few bytes."""
-    for rows, chunk in chunks(metadata):
+    for rows, chunk in column_chunks(metadata):
         packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
         if unpacked > max(2**24, MOST_PACKED * packed):
             raise BadInput(f"{file}: {chunk.path_in_schema} would unpack from {packed:,} to {unpacked:,} bytes")
@@ -74,5 +74,5 @@ def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
 
 def rows_at_once(metadata: pq.FileMetaData) -> int:
     """Rows per batch, small enough for memory: with dictionary encoding, each row may be as large as the whole column."""
-    largest = max((chunk.total_uncompressed_size for _, chunk in chunks(metadata)), default=0)
+    largest = max((chunk.total_uncompressed_size for _, chunk in column_chunks(metadata)), default=0)
     return min(4096, max(16, 2**28 // max(largest, 1)))

@@ -31,29 +31,29 @@ class Hashes(dict):
 HASHES = Hashes()
 
 
-def normal(text: str) -> str:
+def normalise_text(text: str) -> str:
     """The text with one form for characters that look alike: full-width letters, ligatures, composed accents (NFKC)."""
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
-def pattern(text: str) -> re.Pattern:
+def word_pattern(text: str) -> re.Pattern:
     """The pattern that finds words in this normalised text; for a text of signs only, each sign is a word."""
     found = ASCII_WORD if text.isascii() else WORD
     return found if found.search(text) else ANYTHING
 
 
-def words(text: str) -> list[str]:
-    text = normal(text)
-    return pattern(text).findall(text)
+def split_words(text: str) -> list[str]:
+    text = normalise_text(text)
+    return word_pattern(text).findall(text)
 
 
-def hashed(text: str) -> np.ndarray:
-    return np.fromiter(map(HASHES.__getitem__, words(text)), np.uint64)
+def hash_words(text: str) -> np.ndarray:
+    return np.fromiter(map(HASHES.__getitem__, split_words(text)), np.uint64)
 
 
-def key(text: str) -> str:
+def text_key(text: str) -> str:
     """A digest that is equal for texts that differ only in case, punctuation and spacing."""
-    return hashlib.sha256(hashed(text).tobytes()).hexdigest()
+    return hashlib.sha256(hash_words(text).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Grams:
     owner: np.ndarray
 
 
-def grams(documents: Sequence[np.ndarray], size: int, pad: bool = False) -> Grams:
+def make_grams(documents: Sequence[np.ndarray], size: int, pad: bool = False) -> Grams:
     """The n-grams of hashed texts. A text shorter than `size` has no n-gram, or with `pad` one of all its words."""
     if pad:
         documents = [np.pad(words, (0, max(0, size - len(words)))) for words in documents]
@@ -77,17 +77,17 @@ def grams(documents: Sequence[np.ndarray], size: int, pad: bool = False) -> Gram
     rolled = np.zeros(len(flat) - size + 1, np.uint64)
     for offset in range(size):
         rolled = rolled * FACTOR + flat[offset : len(flat) - size + 1 + offset]
-    return Grams(mixed(rolled[place]), owner)
+    return Grams(mix_bits(rolled[place]), owner)
 
 
-def mixed(values: np.ndarray) -> np.ndarray:
+def mix_bits(values: np.ndarray) -> np.ndarray:
     """Mixes the bits so that each depends on all others (the finaliser of splitmix64), as MinHash needs."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
-def blocks(documents: Sequence[np.ndarray]) -> Iterator[tuple[int, Sequence[np.ndarray]]]:
+def text_blocks(documents: Sequence[np.ndarray]) -> Iterator[tuple[int, Sequence[np.ndarray]]]:
     """Yields blocks of texts with about BLOCK words each, with the index of the block's first text."""
     start, size = 0, 0
     for number, document in enumerate(documents, 1):

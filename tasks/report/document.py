@@ -6,7 +6,7 @@ STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def document(title: str, header: str, sections: list[tuple[str, str, str]]) -> str:
+def render_document(title: str, header: str, sections: list[tuple[str, str, str]]) -> str:
     """A page with sections of (anchor, title, markup). `title` and `header` must be escaped already."""
     body = "".join(f'<section id="{anchor}"><h2>{name}</h2>{content}</section>' for anchor, name, content in sections)
     contents = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, _ in sections)

@@ -1,22 +1,22 @@
 """Tables, figures, and notes in place of missing ones: the parts of the report's sections."""
 
-from tasks.report.words import Html, text
+from tasks.report.words import Html, render_value
 
 
-def absent(words: str) -> str:
+def render_absent(words: str) -> str:
     return f'<p class="absent">{words}</p>'
 
 
-def figure(caption: str, charts: list[Html]) -> str:
+def render_figure(caption: str, charts: list[Html]) -> str:
     return f'<figure><figcaption>{caption}</figcaption><div class="charts">{"".join(charts)}</div></figure>'
 
 
-def table(heads: list[str], rows: list[list], numeric: int, foot: list | None = None) -> str:
+def render_table(heads: list[str], rows: list[list], numeric: int, foot: list | None = None) -> str:
     """A table; the last `numeric` columns are numbers. Every cell is escaped unless it is `Html`."""
 
     def cells(row: list, tag: str) -> str:
         kinds = [""] * (len(row) - numeric) + [' class="number"'] * numeric
-        inner = (f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
+        inner = (f"<{tag}{kind}>{render_value(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "".join(cells(row, "td") for row in rows)

@@ -7,43 +7,45 @@ import pandas as pd
 
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.report.jury import jury, table
+from tasks.report.jury import compare_jurors, join_scores
 
 Manifests = tuple[Manifest, ...]
 BINS = 30
 EXAMPLES = 12
 
 
-def collect(
+def collect_numbers(
     run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], suites: tuple[str, ...], inputs: dict[str, Manifests]
 ) -> dict:
     """All numbers of the report. The input `jury` has the first juror's scores of each source, then the second juror's, …"""
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
-    candidates = scored(run, sources, inputs["responses"], inputs["scores"])
+    candidates = read_scored_responses(run, sources, inputs["responses"], inputs["scores"])
     judged = {"reward": candidates} | by_jurors(run, sources, jurors, inputs)
-    everything = upstream(run, inputs)
+    everything = list_upstream(run, inputs)
     return {
         **evaluation,
-        "judge": judge(inputs["judge"][0], inputs["reward"][0]),
-        "summary": summary(evaluation),
+        "judge": describe_judge(inputs["judge"][0], inputs["reward"][0]),
+        "summary": summarise_evaluation(evaluation),
         "suites": [
             {"name": name, "state": "done", **json.loads(run.file(made, "results.json").read_text())}
             for name, made in zip(suites, inputs["suites"], strict=True)
         ],
-        "shares": shares({name: rows.dropna(subset="score") for name, rows in candidates.items()}),
-        "jury": jury(table(judged), list(judged)),
-        "rewards": rewards(answers, sources),
-        "dynamics": steps(run, inputs["wrpo"][0]),
-        "sft_dynamics": steps(run, *inputs["sft"]) if inputs["sft"] else [],
-        "counts": [row for manifest in everything for row in counts(manifest)],
-        "costs": [cost(manifest) for manifest in everything],
-        "examples": examples(answers, prompts_of(run, inputs["prompts"][0])),
+        "shares": count_best_sources({name: rows.dropna(subset="score") for name, rows in candidates.items()}),
+        "jury": compare_jurors(join_scores(judged), list(judged)),
+        "rewards": bin_rewards(answers, sources),
+        "dynamics": read_training_steps(run, inputs["wrpo"][0]),
+        "sft_dynamics": read_training_steps(run, *inputs["sft"]) if inputs["sft"] else [],
+        "counts": [row for manifest in everything for row in describe_counts(manifest)],
+        "costs": [describe_cost(manifest) for manifest in everything],
+        "examples": choose_examples(answers, read_prompt_texts(run, inputs["prompts"][0])),
         "versions": {**inputs["evaluation"][0].provenance},
     }
 
 
-def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Manifests) -> dict[str, pd.DataFrame]:
+def read_scored_responses(
+    run: Run, sources: tuple[str, ...], responses: Manifests, scores: Manifests
+) -> dict[str, pd.DataFrame]:
     """Each source's responses with their scores. Equal texts get one score, as in the training pairs."""
     known = ["content_id", "score"]
     values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet"), columns=known) for judged in scores])
@@ -58,17 +60,20 @@ def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Man
 def by_jurors(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
     """The scored responses of every additional reward model, by its name."""
     made = [inputs["jury"][place : place + len(sources)] for place in range(0, len(inputs["jury"]), len(sources))]
-    return {name: scored(run, sources, inputs["responses"], scores) for name, scores in zip(jurors, made, strict=True)}
+    return {
+        name: read_scored_responses(run, sources, inputs["responses"], scores)
+        for name, scores in zip(jurors, made, strict=True)
+    }
 
 
-def judge(judge: Manifest, reward: Manifest) -> str:
+def describe_judge(judge: Manifest, reward: Manifest) -> str:
     """The name of the judge, and whether it also chose the training data."""
     if judge.fingerprint == reward.fingerprint:
         return "the reward model that also chose the training data, so the judge is not independent"
     return f"{judge.label.removeprefix('model · ')} {judge.fingerprint[:8]}, not the reward model that chose the data"
 
 
-def summary(evaluation: dict) -> str:
+def summarise_evaluation(evaluation: dict) -> str:
     """One sentence with the differences; a difference is only given if its interval excludes zero."""
     claims = []
     for change in evaluation["differences"]:
@@ -80,7 +85,7 @@ def summary(evaluation: dict) -> str:
     return "; ".join(claims) + "."
 
 
-def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
+def count_best_sources(candidates: dict[str, pd.DataFrame]) -> list[dict]:
     """How many prompts' best responses each source wrote (the paper's Table 1); a tie goes to the first in the recipe."""
     everything = pd.concat(
         [rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())]
@@ -103,7 +108,7 @@ def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
     ]
 
 
-def rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
+def bin_rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
     """The distribution of the judge's scores for each model's answers to the held-out prompts: the paper's Figure 1."""
     edges = np.histogram_bin_edges(answers["score"], BINS)
     return {
@@ -120,12 +125,12 @@ def rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
     }
 
 
-def steps(run: Run, manifest: Manifest) -> list[dict]:
+def read_training_steps(run: Run, manifest: Manifest) -> list[dict]:
     rows = pd.read_parquet(run.file(manifest, "steps.parquet"))
     return rows.astype(object).where(rows.notna(), None).to_dict("records")
 
 
-def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
+def list_upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
     """The manifests of all artifacts that the report was made from, inputs before their users."""
     seen: dict[str, Manifest] = {}
 
@@ -146,7 +151,7 @@ def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
     return list(seen.values())
 
 
-def counts(manifest: Manifest) -> list[dict]:
+def describe_counts(manifest: Manifest) -> list[dict]:
     return [
         {"stage": manifest.stage, "label": manifest.label, "what": name.replace("_", " "), "value": value}
         for name, value in manifest.counts.items()
@@ -154,7 +159,7 @@ def counts(manifest: Manifest) -> list[dict]:
     ]
 
 
-def cost(manifest: Manifest) -> dict:
+def describe_cost(manifest: Manifest) -> dict:
     return {
         "label": manifest.label,
         "rows": manifest.counts.get("rows"),
@@ -163,7 +168,7 @@ def cost(manifest: Manifest) -> dict:
     }
 
 
-def prompts_of(run: Run, manifest: Manifest) -> dict[str, str]:
+def read_prompt_texts(run: Run, manifest: Manifest) -> dict[str, str]:
     rows = pd.read_parquet(run.file(manifest, "prompts.parquet"), columns=["prompt_id", "messages"])
     return {
         prompt: "\n".join(turn["content"] for turn in turns)
@@ -171,7 +176,7 @@ def prompts_of(run: Run, manifest: Manifest) -> dict[str, str]:
     }
 
 
-def examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
+def choose_examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
     """The first held-out prompts by id. Ids are hashes, so the choice is random and not made by a person."""
     shown = sorted(answers["prompt_id"].unique())[:EXAMPLES]
     return [

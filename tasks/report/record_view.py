@@ -1,80 +1,86 @@
 """The sections with the stages' records: counts, costs, sample answers, the recipe and the versions."""
 
-from tasks.report.markup import absent, table
-from tasks.report.words import Html, decimal, finite, text
+from tasks.report.markup import render_absent, render_table
+from tasks.report.words import Html, format_decimal, is_finite, render_value
 
 
-def counts(numbers: dict) -> str:
+def render_counts(numbers: dict) -> str:
     if not numbers["counts"]:
-        return absent("The stages recorded no counts.")
+        return render_absent("The stages recorded no counts.")
     by_stage: dict[str, list[str]] = {}
     for count in numbers["counts"]:
-        by_stage.setdefault(count["label"], []).append(f"{count['what']} {decimal(count['value'])}")
-    return table(["Stage", "Counts"], [[label, " · ".join(lines)] for label, lines in by_stage.items()], 0)
+        by_stage.setdefault(count["label"], []).append(f"{count['what']} {format_decimal(count['value'])}")
+    return render_table(["Stage", "Counts"], [[label, " · ".join(lines)] for label, lines in by_stage.items()], 0)
 
 
-def costs(numbers: dict) -> str:
+def render_costs(numbers: dict) -> str:
     found = numbers["costs"]
     if not found:
-        return absent("No costs were recorded.")
+        return render_absent("No costs were recorded.")
     fields = ("rows", "tokens", "seconds")
-    totals = {field: sum(cost[field] for cost in found if finite(cost[field])) for field in fields}
+    totals = {field: sum(cost[field] for cost in found if is_finite(cost[field])) for field in fields}
     longest = max(cost["seconds"] or 0 for cost in found)
     rows = [
         [
             cost["label"],
-            meter(cost["seconds"], longest),
-            decimal(cost["rows"]),
-            decimal(cost["tokens"]),
-            duration(cost["seconds"]),
+            render_meter(cost["seconds"], longest),
+            format_decimal(cost["rows"]),
+            format_decimal(cost["tokens"]),
+            format_duration(cost["seconds"]),
         ]
         for cost in found
     ]
-    foot = ["Total", "", decimal(totals["rows"]), decimal(totals["tokens"]), duration(totals["seconds"])]
-    return "<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>" + table(
+    foot = [
+        "Total",
+        "",
+        format_decimal(totals["rows"]),
+        format_decimal(totals["tokens"]),
+        format_duration(totals["seconds"]),
+    ]
+    return "<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>" + render_table(
         ["Stage", "", "Rows", "Tokens", "Time"], rows, 3, foot
     )
 
 
-def meter(value: float | None, longest: float) -> Html:
-    width = value / longest * 100 if finite(value) and longest else 0
+def render_meter(value: float | None, longest: float) -> Html:
+    width = value / longest * 100 if is_finite(value) and longest else 0
     return Html(f'<span class="meter"><i style="width:{width:.1f}%"></i></span>' if width else "")
 
 
-def duration(seconds: float | None) -> str:
-    if not finite(seconds) or seconds < 60:
-        return decimal(seconds, 1) + " s" if finite(seconds) else "–"
+def format_duration(seconds: float | None) -> str:
+    if not is_finite(seconds) or seconds < 60:
+        return format_decimal(seconds, 1) + " s" if is_finite(seconds) else "–"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
 
 
-def examples(numbers: dict) -> str:
+def render_examples(numbers: dict) -> str:
     if not numbers["examples"]:
-        return absent("There are no examples.")
+        return render_absent("There are no examples.")
     return "".join(
         f'<div class="example"><dl class="asked">'
-        f'<dt>Prompt</dt><dd class="said" dir="auto">{text(example["prompt"])}</dd>'
-        f'<dt>Gold</dt><dd class="said" dir="auto">{text(example["gold"])}</dd></dl>'
-        f'<div class="answers">{"".join(map(answer, example["answers"]))}</div></div>'
+        f'<dt>Prompt</dt><dd class="said" dir="auto">{render_value(example["prompt"])}</dd>'
+        f'<dt>Gold</dt><dd class="said" dir="auto">{render_value(example["gold"])}</dd></dl>'
+        f'<div class="answers">{"".join(map(render_answer, example["answers"]))}</div></div>'
         for example in numbers["examples"]
     )
 
 
-def answer(given: dict) -> str:
+def render_answer(given: dict) -> str:
     verdicts = {True: ("right", "✓ correct"), False: ("wrong", "✗ wrong"), None: ("", "not checked")}
     kind, words = verdicts[given["correct"]]
     return (
-        f'<div class="answer"><h4>{text(given["model"])}<span class="verdict {kind}">{words}</span></h4>'
-        f'<p class="said" dir="auto">{text(given["text"])}</p></div>'
+        f'<div class="answer"><h4>{render_value(given["model"])}<span class="verdict {kind}">{words}</span></h4>'
+        f'<p class="said" dir="auto">{render_value(given["text"])}</p></div>'
     )
 
 
-def recipe(numbers: dict) -> str:
+def render_recipe(numbers: dict) -> str:
     written = numbers["recipe_text"]
-    return f"<pre>{text(written)}</pre>" if written else absent("The recipe was not kept.")
+    return f"<pre>{render_value(written)}</pre>" if written else render_absent("The recipe was not kept.")
 
 
-def versions(numbers: dict) -> str:
+def render_versions(numbers: dict) -> str:
     if not numbers["versions"]:
-        return absent("No versions were recorded.")
-    return table(["Package", "Version"], [[name, version] for name, version in numbers["versions"].items()], 0)
+        return render_absent("No versions were recorded.")
+    return render_table(["Package", "Version"], [[name, version] for name, version in numbers["versions"].items()], 0)

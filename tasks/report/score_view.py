@@ -1,20 +1,25 @@
 """The sections with the reward model's scores: which sources wrote the best responses, and the distribution of scores."""
 
-from tasks.report.charts import bars, ridges
-from tasks.report.estimates import dotted
-from tasks.report.markup import absent, figure, table
-from tasks.report.words import decimal, measured, percent
+from tasks.report.charts import draw_bars, draw_ridges
+from tasks.report.estimates import render_name
+from tasks.report.markup import render_absent, render_figure, render_table
+from tasks.report.words import format_decimal, format_measured, format_percent
 
 
-def shares(numbers: dict) -> str:
+def render_shares(numbers: dict) -> str:
     found = numbers["shares"]
     if not found:
-        return absent("No response of a source was scored.")
+        return render_absent("No response of a source was scored.")
     total = sum(source["responses"] or 0 for source in found)
     expected = [source["responses"] / total if total and source["responses"] is not None else None for source in found]
-    chart = bars(
+    chart = draw_bars(
         [
-            (source["source"], source["share"], even, f"{percent(source['share'])} · {decimal(source['count'])}")
+            (
+                source["source"],
+                source["share"],
+                even,
+                f"{format_percent(source['share'])} · {format_decimal(source['count'])}",
+            )
             for source, even in zip(found, expected, strict=True)
         ],
         "share of best responses",
@@ -27,28 +32,35 @@ def shares(numbers: dict) -> str:
     rows = [
         [
             source["source"],
-            decimal(source["responses"]),
-            decimal(source["count"]),
-            decimal(source["tied"]),
-            percent(source["share"]),
-            measured(source["mean_score"]),
+            format_decimal(source["responses"]),
+            format_decimal(source["count"]),
+            format_decimal(source["tied"]),
+            format_percent(source["share"]),
+            format_measured(source["mean_score"]),
         ]
         for source in found
     ]
     heads = ["Source", "Responses", "Best", "Of these tied", "Share", "Mean score"]
-    return figure(caption, [chart]) + table(heads, rows, 5)
+    return render_figure(caption, [chart]) + render_table(heads, rows, 5)
 
 
-def rewards(numbers: dict) -> str:
+def render_rewards(numbers: dict) -> str:
     found = numbers["rewards"]
     if not found.get("series") or len(found.get("edges") or []) < 2:
-        return absent("There are no scores to show as distributions.")
+        return render_absent("There are no scores to show as distributions.")
     rows = [
-        [dotted(model["name"], model["role"]), decimal(sum(model["counts"])), measured(model["mean"])]
+        [
+            render_name(model["name"], model["role"]),
+            format_decimal(sum(model["counts"])),
+            format_measured(model["mean"]),
+        ]
         for model in found["series"]
     ]
-    return figure(
+    return render_figure(
         "Distribution of the scores of each model's responses; all areas are equal. The vertical line and the "
         "number at the right are the mean: look for the distance between the models, and how much they overlap.",
-        [ridges(found["edges"], found["series"], "reward score"), table(["Model", "Responses", "Mean"], rows, 2)],
+        [
+            draw_ridges(found["edges"], found["series"], "reward score"),
+            render_table(["Model", "Responses", "Mean"], rows, 2),
+        ],
     )

@@ -27,8 +27,8 @@ def write_report(run: Run, what: Report, how: How, **inputs: Manifests) -> None:
         "fingerprint": run.step.fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe_text": json.dumps(what.recipe, indent=2, ensure_ascii=False),
-        **numbers.collect(run, what.sources, what.jury, what.suites, inputs),
+        **numbers.collect_numbers(run, what.sources, what.jury, what.suites, inputs),
     }
     (run.folder / "numbers.json").write_text(json.dumps(found, indent=1, allow_nan=False))
-    (run.folder / "report.html").write_text(page.render(found), encoding="utf-8")
+    (run.folder / "report.html").write_text(page.render_report_page(found), encoding="utf-8")
     run.count(rows=len(found["results"]))

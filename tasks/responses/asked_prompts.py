@@ -17,7 +17,7 @@ BATCH = 8192
 def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.DataFrame:
     """prompt_id, length and n of every prompt that is asked at all."""
     batches = pq.ParquetFile(prompts).iter_batches(BATCH, columns=["prompt_id", "messages", "category"])
-    rows = pd.concat([measured(batch) for batch in batches], ignore_index=True)
+    rows = pd.concat([measure_lengths(batch) for batch in batches], ignore_index=True)
     if unknown := set(what.by_category) - set(rows["category"]):
         known = ", ".join(sorted(map(repr, rows["category"].dropna().unique())))
         raise BadInput(f"sampling.by_category: no prompt is of {min(unknown)!r}; there are {known}")
@@ -33,7 +33,7 @@ def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.Data
     return rows
 
 
-def measured(batch: pa.RecordBatch) -> pd.DataFrame:
+def measure_lengths(batch: pa.RecordBatch) -> pd.DataFrame:
     messages = batch["messages"]
     lengths = pc.utf8_length(pc.struct_field(messages.flatten(), "content")).to_numpy(zero_copy_only=False)
     length = np.bincount(pc.list_parent_indices(messages).to_numpy(), weights=lengths, minlength=len(batch))

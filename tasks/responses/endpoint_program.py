@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import BadInput
-from infra.settings import secret
-from tasks.endpoint.client import Endpoint, Refused, Unanswered, ask_all, text_of, tokens_of
+from infra.settings import read_secret
+from tasks.endpoint.client import EndpointClient, Refused, Unanswered, ask_all, choice_text, count_tokens
 from tasks.endpoint.rate_limit import Pace
-from tasks.endpoint.settings import manner
-from tasks.program import Progress, run
+from tasks.endpoint.settings import asking_settings
+from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.token_rows import (
     Reader,
-    answered,
-    configuration,
+    answer_row,
     context_of,
     count_of,
-    end_tokens,
-    record,
-    refused,
+    find_end_tokens,
+    make_row,
+    read_config,
+    refusal_row,
     rows_of,
 )
 from tasks.rows.parts import Parts
@@ -32,20 +32,22 @@ from tasks.tokens import generation_of
 HOPELESS = 20  # so many refusals before the first answer are not the prompts' fault
 
 
-def ask(job: dict, out: Path, progress: Progress) -> dict:
+def ask_rows(job: dict, out: Path, progress: Progress) -> dict:
     how = job["how"]
-    where = Endpoint(
+    where = EndpointClient(
         job["url"],
-        secret(how["key"]) if how["key"] else "",
-        **manner(how),
+        read_secret(how["key"]) if how["key"] else "",
+        **asking_settings(how),
         path={"chat": "chat/completions", "tokens": "completions"}[how["speaks"]],
         pace=Pace(how["requests_per_minute"], how["tokens_per_minute"]),
     )
     form = Tokens(job) if how["speaks"] == "tokens" else Chat(job)
-    return asyncio.run(listen(where, form, job, Parts(RESPONSE, out, how["part_seconds"]), progress))
+    return asyncio.run(write_answers(where, form, job, Parts(RESPONSE, out, how["part_seconds"]), progress))
 
 
-async def listen(where: Endpoint, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress) -> dict:
+async def write_answers(
+    where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress
+) -> dict:
     """Whatever ends it, answers that came are kept: they are paid for."""
     rows, total, answers, refusals = {}, count_of(job), 0, []
 
@@ -62,7 +64,7 @@ async def listen(where: Endpoint, form: "Chat | Tokens", job: dict, parts: Parts
         async for name, reply in ask_all(where, bodies()):
             row = rows.pop(name)
             if isinstance(reply, Refused):
-                refusals.append(refused(row, str(reply), engine=form.engine))
+                refusals.append(refusal_row(row, str(reply), engine=form.engine))
             elif isinstance(reply, Unanswered):
                 raise RuntimeError(f"{where.url}: prompt {row['prompt_id'][:12]}: {reply}")
             else:
@@ -104,16 +106,18 @@ class Chat:
         choice = reply["choices"][0]
         reason = "length" if choice.get("finish_reason") == "length" else "stop"
         prompt, made = (
-            tokens_of(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
+            count_tokens(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
         )  # 0: not said
-        return record(row, legible(text_of(choice)), prompt, made, reason, legible(self.named(reply)))
+        return make_row(
+            row, replace_surrogates(choice_text(choice)), prompt, made, reason, replace_surrogates(self.named(reply))
+        )
 
     def named(self, reply: dict) -> str:
         """The server's own words for what answered, where it has any: an alias is not a version."""
         return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
 
 
-def legible(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Half a surrogate pair, where a server cut its text inside a character, cannot be written down: U+FFFD instead."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -126,8 +130,8 @@ class Tokens:
 
         what, how = job["what"], job["how"]
         self.tokenizer = load_tokenizer(job["tokenizer"])
-        self.ends = end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
-        self.vocabulary = configuration(job["tokenizer"]).vocab_size
+        self.ends = find_end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
+        self.vocabulary = read_config(job["tokenizer"]).vocab_size
         self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
         self.engine = f"endpoint {how['model']}"
         self.fields = {
@@ -155,8 +159,8 @@ class Tokens:
             raise BadInput(
                 f"how.engines: the server answers with a token {foreign[0]!r}, which the model does not have"
             )
-        return answered(self.tokenizer, row, tokens_of(reply, "prompt_tokens"), ids, self.ends, self.engine)
+        return answer_row(self.tokenizer, row, count_tokens(reply, "prompt_tokens"), ids, self.ends, self.engine)
 
 
 if __name__ == "__main__":
-    run(ask)
+    run_program(ask_rows)

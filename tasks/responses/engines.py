@@ -78,7 +78,7 @@ class Vllm(Local):
         return self.tensor_parallel
 
 
-class Endpoint(Engine, Asking):
+class EndpointEngine(Engine, Asking):
     """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
 
     kind: Literal["endpoint"]
@@ -103,15 +103,17 @@ class Endpoint(Engine, Asking):
         return len(self.urls)
 
 
-def kind_of(value: Any) -> Any:
+def engine_kind(value: Any) -> Any:
     """An engine that is not named is transformers."""
     return value.get("kind", "transformers") if isinstance(value, dict) else getattr(value, "kind", None)
 
 
 AnyLocal = Annotated[
-    Annotated[Transformers, Tag("transformers")] | Annotated[Vllm, Tag("vllm")], Discriminator(kind_of)
+    Annotated[Transformers, Tag("transformers")] | Annotated[Vllm, Tag("vllm")], Discriminator(engine_kind)
 ]
 AnyEngine = Annotated[
-    Annotated[Transformers, Tag("transformers")] | Annotated[Vllm, Tag("vllm")] | Annotated[Endpoint, Tag("endpoint")],
-    Discriminator(kind_of),
+    Annotated[Transformers, Tag("transformers")]
+    | Annotated[Vllm, Tag("vllm")]
+    | Annotated[EndpointEngine, Tag("endpoint")],
+    Discriminator(engine_kind),
 ]

@@ -13,7 +13,7 @@ from tasks.records import RESPONSE, content_id
 ENGINE = "existing"
 
 
-def existing(prompts: Path, chosen: pd.DataFrame, seed: int) -> Iterator[pa.Table]:
+def read_existing(prompts: Path, chosen: pd.DataFrame, seed: int) -> Iterator[pa.Table]:
     """One row for each chosen prompt that came with a response. How many tokens it has is its writer's secret: null."""
     table = pq.read_table(prompts, columns=["prompt_id", "response"])
     held = table.to_pandas().dropna(subset="response")

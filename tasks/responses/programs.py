@@ -3,27 +3,27 @@
 from infra.errors import BadInput
 from infra.launch import Environment
 from infra.manifest import Manifest
-from infra.settings import secret, settings, vllm_environment
+from infra.settings import read_secret, settings, vllm_environment
 from tasks.execution import Run
-from tasks.responses.engines import AnyEngine, Endpoint, Transformers, Vllm
-from tasks.rows.workers import Crew
+from tasks.responses.engines import AnyEngine, EndpointEngine, Transformers, Vllm
+from tasks.rows.workers import Workers
 
 
-def crew_of(run: Run, how: AnyEngine, model: Manifest) -> tuple[Crew, dict]:
+def choose_workers(run: Run, how: AnyEngine, model: Manifest) -> tuple[Workers, dict]:
     """The crew, and the part of its job that is the engine's own."""
     shared = {"workers": how.programs, "restarts": how.restarts}
     match how:
         case Transformers():
-            return Crew("tasks.responses.transformers_program", **shared), {"model": str(run.model(model))}
+            return Workers("tasks.responses.transformers_program", **shared), {"model": str(run.model(model))}
         case Vllm():
             place = of_vllm(how)  # looked for before anything is fetched
             program = "tasks.responses.vllm_server_program" if how.server else "tasks.responses.vllm_program"
-            return Crew(program, environment=place, **shared), {"model": str(run.model(model))}
-        case Endpoint():
+            return Workers(program, environment=place, **shared), {"model": str(run.model(model))}
+        case EndpointEngine():
             if how.key:
-                secret(how.key)
+                read_secret(how.key)
             tokenizer = {"tokenizer": str(run.tokenizer(model))} if how.speaks == "tokens" else {}
-            return Crew(
+            return Workers(
                 "tasks.responses.endpoint_program", own=lambda worker: {"url": how.urls[worker]}, **shared
             ), tokenizer
 

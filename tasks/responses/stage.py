@@ -17,22 +17,22 @@ from tasks.execution import Run
 from tasks.records import REFUSED, RESPONSE
 from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import AnyEngine
-from tasks.responses.existing import existing
-from tasks.responses.programs import crew_of
+from tasks.responses.existing import read_existing
+from tasks.responses.programs import choose_workers
 from tasks.responses.settings import Sampling
-from tasks.rows.pool import in_order, make_missing
+from tasks.rows.pool import make_missing, read_sorted
 from tasks.stage import Addressed, stage
 
 KEY = ["prompt_id", "sample_index"]
 
 
-def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+def response_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """Rows do not know how many there are, nor which engine made them: what only chooses prompts leaves no trace."""
     sampling = what.model_copy(update={"n": 5, "parts": (), "by_category": {}})
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
 
-@stage("per-model sampling", version="3", rows=same_rows)
+@stage("per-model sampling", version="3", rows=response_rows)
 def sample_responses(
     run: Run,
     what: Sampling,
@@ -44,24 +44,24 @@ def sample_responses(
     file = run.file(prompts[0], "prompts.parquet")
     chosen = asked_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
     if model[0].what.get("kind") == "existing":
-        leave(run, existing(file, chosen, what.seed), {})
+        leave_artifact(run, read_existing(file, chosen, what.seed), {})
         return
-    rows = wanted(chosen, what, model[0].fingerprint)
-    crew, job = crew_of(run, how, model[0])
+    rows = list_wanted(chosen, what, model[0].fingerprint)
+    crew, job = choose_workers(run, how, model[0])
     job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
     try:
         make_missing(run, rows, KEY, crew, job, alone=True)
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     if run.share is None:
-        leave(run, in_order(run, rows, KEY, RESPONSE, crew.module), prices(how))
+        leave_artifact(run, read_sorted(run, rows, KEY, RESPONSE, crew.module), token_prices(how))
 
 
-def prices(how: AnyEngine) -> dict[str, float]:
+def token_prices(how: AnyEngine) -> dict[str, float]:
     return {"prompt_tokens": how.price_in, "tokens": how.price_out} if how.kind == "endpoint" else {}
 
 
-def leave(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
+def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
     """The artifact's files, table by table, and what they hold in numbers."""
     counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
     dollars, refused, asked = 0.0, [], 0
@@ -86,7 +86,7 @@ def leave(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None
     run.count(**counts, **({"dollars": round(dollars, 4)} if any(price.values()) else {}))
 
 
-def wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFrame:
+def list_wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFrame:
     """One row per response to be had, prompts of like length together, the samples of a prompt side by side."""
     ordered = prompts.sort_values(["length", "prompt_id"])
     rows = ordered.loc[ordered.index.repeat(ordered["n"]), ["prompt_id"]].reset_index(drop=True)

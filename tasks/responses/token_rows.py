@@ -53,59 +53,59 @@ class Reader:
             try:
                 self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
             except BadInput as problem:  # its chat template has no place for such turns
-                return refused(
+                return refusal_row(
                     row, f"the template refuses it: {problem.__cause__ or problem}"
                 )  # no folder of this machine's
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:
-            return refused(row, f"too long: {len(ids)} tokens, context {self.context}", len(ids))
+            return refusal_row(row, f"too long: {len(ids)} tokens, context {self.context}", len(ids))
         return Asked(row, ids, room)
 
 
 def context_of(folder: str | Path) -> int:
     """Tokens of prompt and response together that the model is made for."""
-    if (context := getattr(configuration(folder), "max_position_embeddings", None)) is None:
+    if (context := getattr(read_config(folder), "max_position_embeddings", None)) is None:
         raise BadInput(f"model: the configuration in {folder} says no max_position_embeddings")
     return context
 
 
-def configuration(folder: str | Path) -> PretrainedConfig:
+def read_config(folder: str | Path) -> PretrainedConfig:
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
 
 
-def longest(job: dict, reader: Reader) -> int:
+def longest_row(job: dict, reader: Reader) -> int:
     """Tokens that the longest prompt needs with its response: what an engine has to be able to hold, and no more."""
     asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
     return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
-def end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def find_end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Where an answer ends: the token that the chat template puts there, as in training, and the model's own."""
     own = generation.eos_token_id
     return {end_id(tokenizer), *(own if isinstance(own, list) else [] if own is None else [own])}
 
 
-def answered(
+def answer_row(
     tokenizer: PreTrainedTokenizerBase, row: dict, prompt_tokens: int, ids: list[int], ends: set[int], engine: str
 ) -> dict:
     """A row of the pool: the text up to the end token, which counts as a token but is not text."""
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
     text = tokenizer.decode(kept, skip_special_tokens=True)
-    return record(
+    return make_row(
         row, text, prompt_tokens, len(kept) + (stop is not None), "length" if stop is None else "stop", engine
     )
 
 
-def refused(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") -> dict:
+def refusal_row(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") -> dict:
     """A prompt that no try gets an answer to: counted, kept, and not asked again."""
-    return record(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
+    return make_row(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
 
 
-def record(
+def make_row(
     row: dict, text: str, prompt_tokens: int | None, tokens: int | None, finish_reason: str, engine: str
 ) -> dict:
     return {

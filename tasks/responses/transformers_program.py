@@ -13,19 +13,19 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList
 
-from tasks.loading import load_model, load_tokenizer, pad
+from tasks.loading import load_model, load_tokenizer, pad_rows
 from tasks.positions import PositionLimit, position_limit
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
-from tasks.responses.token_rows import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
-from tasks.responses.transformers_sampling import choices
+from tasks.responses.token_rows import Asked, Reader, answer_row, context_of, count_of, find_end_tokens, rows_of
+from tasks.responses.transformers_sampling import sampling_steps
 from tasks.rows.parts import Parts
 from tasks.tokens import prompt_ids
 
 ENGINE = f"transformers {transformers.__version__}"
 
 
-def generate(job: dict, out: Path, progress: Progress) -> dict:
+def generate_rows(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, how = job["what"], job["how"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -40,7 +40,7 @@ def generate(job: dict, out: Path, progress: Progress) -> dict:
     started_at = time.monotonic(), time.process_time()
     for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
         rows = [one for one in batch if not isinstance(one, Asked)]
-        made = answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
+        made = generate_answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
         tokens += sum(row["tokens"] for row in made)
         parts.add(rows + made)
         if number % how["batches_per_part"] == 0:
@@ -73,23 +73,23 @@ def side_of(one: Asked | dict, limit: PositionLimit | None, max_new_tokens: int)
     return "beyond" if limit.kind == "longrope" and len(one.ids) - 1 > limit.tokens else "alone"
 
 
-def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
+def sample_batch(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
     """One batch: the responses to its rows, whatever the context."""
     asked = [Asked(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
-    return answers(model, tokenizer, asked, what)
+    return generate_answers(model, tokenizer, asked, what)
 
 
 @torch.inference_mode()
-def answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
+def generate_answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
     """One batch, left-padded. What its rows share is computed once: each prompt, whatever the number of its samples."""
     if not asked:
         return []
     batch = {
         name: ids.to(model.device)
-        for name, ids in pad([one.ids for one in asked], tokenizer.pad_token_id, "left").items()
+        for name, ids in pad_rows([one.ids for one in asked], tokenizer.pad_token_id, "left").items()
     }
     width = batch["input_ids"].shape[1]
-    ends = end_tokens(model.generation_config, tokenizer)
+    ends = find_end_tokens(model.generation_config, tokenizer)
     # of what generate is not told, it takes the model's own: a repetition penalty, a ban, beams. None of it may decide
     model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     config = GenerationConfig(
@@ -100,17 +100,17 @@ def answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
     )
     ids = model.generate(
         **batch,
-        **prefilled(model, asked, batch),
+        **prefill_prompts(model, asked, batch),
         generation_config=config,
-        logits_processor=LogitsProcessorList(choices(asked, width, what)),
+        logits_processor=LogitsProcessorList(sampling_steps(asked, width, what)),
     )
     return [
-        answered(tokenizer, one.row, len(one.ids), new[: one.room], ends, ENGINE)
+        answer_row(tokenizer, one.row, len(one.ids), new[: one.room], ends, ENGINE)
         for one, new in zip(asked, ids[:, width:].tolist(), strict=True)
     ]
 
 
-def prefilled(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
+def prefill_prompts(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
     """The keys and values of all but the last token of every prompt, computed once per prompt and copied to its samples.
 
     Only where every layer attends to everything: a cache of another shape cannot be copied row by row.
@@ -138,4 +138,4 @@ def attends_to_everything(model) -> bool:
 
 
 if __name__ == "__main__":
-    run(generate)
+    run_program(generate_rows)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tasks.responses.token_rows import Asked
 
 
-def choices(asked: list[Asked], prompt_length: int, what: dict) -> list[LogitsProcessor]:
+def sampling_steps(asked: list[Asked], prompt_length: int, what: dict) -> list[LogitsProcessor]:
     """The steps from a model's scores to a choice, in the order in which vLLM takes them too."""
     steps: list[LogitsProcessor] = []
     if what["repetition_penalty"] != 1:
@@ -44,7 +44,7 @@ class SeededChoice(LogitsProcessor):
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        refuse_bad(scores)
+        refuse_bad_logits(scores)
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
         sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
             dim=-1, descending=True, stable=True
@@ -64,7 +64,7 @@ class LikeliestChoice(LogitsProcessor):
     """Greedy decoding: the scores as they are, once they are seen to be numbers."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        refuse_bad(scores)
+        refuse_bad_logits(scores)
         return scores
 
 
@@ -83,6 +83,6 @@ class RepetitionPenalty(LogitsProcessor):
         return scores.where(~seen, torch.where(scores < 0, scores * self.penalty, scores / self.penalty))
 
 
-def refuse_bad(scores: torch.Tensor) -> None:
+def refuse_bad_logits(scores: torch.Tensor) -> None:
     if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
         raise BadInput("model: its scores of the next token are not numbers")

@@ -11,20 +11,29 @@ import vllm
 from vllm import EngineArgs, LLMEngine, SamplingParams
 
 from tasks.loading import load_tokenizer
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
-from tasks.responses.token_rows import Asked, Reader, answered, context_of, count_of, end_tokens, longest, rows_of
+from tasks.responses.token_rows import (
+    Asked,
+    Reader,
+    answer_row,
+    context_of,
+    count_of,
+    find_end_tokens,
+    longest_row,
+    rows_of,
+)
 from tasks.responses.vllm_arguments import engine_arguments
 from tasks.rows.parts import Parts
 from tasks.tokens import generation_of
 
 
-def batch(job: dict, out: Path, progress: Progress) -> dict:
+def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     what, how = job["what"], job["how"]
     tokenizer = load_tokenizer(job["model"])
-    ends = end_tokens(generation_of(job["model"]), tokenizer)
+    ends = find_end_tokens(generation_of(job["model"]), tokenizer)
     reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
-    arguments = engine_arguments(job["model"], how, longest(job, reader))
+    arguments = engine_arguments(job["model"], how, longest_row(job, reader))
     engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
     name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
     parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
@@ -36,7 +45,7 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
             if isinstance(one, Asked):
                 number = f"{row['prompt_id']}-{row['sample_index']}"
                 asked[number] = one
-                engine.add_request(number, {"prompt_token_ids": one.ids}, parameters(what, one, ends))
+                engine.add_request(number, {"prompt_token_ids": one.ids}, sampling_parameters(what, one, ends))
             else:
                 parts.add([one])
         if not asked:
@@ -44,7 +53,7 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
         for output in engine.step():
             if output.finished:
                 one = asked.pop(output.request_id)
-                made = answered(tokenizer, one.row, len(one.ids), list(output.outputs[0].token_ids), ends, name)
+                made = answer_row(tokenizer, one.row, len(one.ids), list(output.outputs[0].token_ids), ends, name)
                 tokens += made["tokens"]
                 parts.add([made])
         progress(parts.count, total)
@@ -56,7 +65,7 @@ def batch(job: dict, out: Path, progress: Progress) -> dict:
     }
 
 
-def parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
+def sampling_parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
     return SamplingParams(
         temperature=what["temperature"],
         top_p=what["top_p"],
@@ -70,4 +79,4 @@ def parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
 
 
 if __name__ == "__main__":
-    run(batch)
+    run_program(generate_with_vllm)

@@ -13,7 +13,7 @@ from tasks.program import end_with_starter
 SERVER = "vllm.entrypoints.openai.api_server"
 
 
-def serve(told: dict) -> None:
+def start_vllm_server(told: dict) -> None:
     from tasks.responses.vllm_arguments import as_words, engine_arguments
 
     arguments = engine_arguments(told["model"], told["how"], told["context"])
@@ -34,4 +34,4 @@ def serve(told: dict) -> None:
 if __name__ == "__main__":
     told = json.loads(sys.stdin.buffer.readline())
     end_with_starter()
-    serve(told)
+    start_vllm_server(told)

@@ -16,39 +16,42 @@ from pathlib import Path
 
 import aiohttp
 
-from tasks.endpoint.client import Endpoint
-from tasks.program import Progress, run
+from tasks.endpoint.client import EndpointClient
+from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
-from tasks.responses.endpoint_program import Tokens, listen
-from tasks.responses.token_rows import longest
+from tasks.responses.endpoint_program import Tokens, write_answers
+from tasks.responses.token_rows import longest_row
 from tasks.rows.parts import Parts
 
 PATIENCE = 86_400.0  # seconds for one answer: a server that lives will come to it, and we see one die
 
 
-def serve(job: dict, out: Path, progress: Progress) -> dict:
+def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
     how = job["how"]
     form = Tokens({**job, "tokenizer": job["model"], "how": {"model": "served"}})
-    told = {"model": job["model"], "how": how, "context": longest(job, form.reader), "port": free_port()}
+    told = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
     key = secrets.token_urlsafe()
-    with running(told | {"key": key}) as server:
-        where = Endpoint(
+    with run_server(told | {"key": key}) as server:
+        where = EndpointClient(
             f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
         )
         parts = Parts(RESPONSE, out, how["part_seconds"])
-        if (summary := asyncio.run(answers(server, where, form, job, parts, progress))) is None:
+        if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
             sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: its own last words stand above
         return summary
 
 
-async def answers(
-    server: subprocess.Popen, where: Endpoint, form: Tokens, job: dict, parts: Parts, progress: Progress
+async def ask_server(
+    server: subprocess.Popen, where: EndpointClient, form: Tokens, job: dict, parts: Parts, progress: Progress
 ) -> dict | None:
     """What there is to say of all of them; nothing, where the server dies before."""
-    if (version := await started(server, where.url.removesuffix("/v1"))) is None:
+    if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
     form.engine = f"vllm {version} {job['how']['dtype']} server"
-    work, death = asyncio.create_task(listen(where, form, job, parts, progress)), asyncio.create_task(died(server))
+    work, death = (
+        asyncio.create_task(write_answers(where, form, job, parts, progress)),
+        asyncio.create_task(raise_died(server)),
+    )
     await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
     if not death.done():
         death.cancel()
@@ -58,12 +61,12 @@ async def answers(
     return None
 
 
-async def died(server: subprocess.Popen) -> None:
+async def raise_died(server: subprocess.Popen) -> None:
     while server.poll() is None:
         await asyncio.sleep(0.2)
 
 
-async def started(server: subprocess.Popen, url: str) -> str | None:
+async def server_version(server: subprocess.Popen, url: str) -> str | None:
     """The version that the server says it is, once it can answer: that takes as long as its model takes to load."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
         while server.poll() is None:
@@ -77,7 +80,7 @@ async def started(server: subprocess.Popen, url: str) -> str | None:
 
 
 @contextmanager
-def running(told: dict) -> Iterator[subprocess.Popen]:
+def run_server(told: dict) -> Iterator[subprocess.Popen]:
     """In our process group and with our log; gone when this returns."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
@@ -96,4 +99,4 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    run(serve)
+    run_program(serve_rows)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.blobs import Blobs
-from infra.lease import Lease, below, lease, live
+from infra.lease import Lease, hold_lease, is_live, leases_below
 from infra.settings import settings
 from tasks.execution import Share
 
@@ -15,7 +15,7 @@ POLL = 1.0
 
 
 @contextmanager
-def turn(
+def take_turn(
     blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], None], pause: Callable[[float], None]
 ) -> Iterator[Lease]:
     """Alone in the pool, or beside the other shares of as many: whoever else is at work in it has rows in common with us.
@@ -26,11 +26,11 @@ def turn(
     whole = f"pools/{pool}"
     own = f"{whole}/{share.name}" if share else whole
     order = share.of if share else 0
-    first = lambda: order and (live(blobs, whole) or any(other.of < order for other in at_work(blobs, whole)))
+    first = lambda: order and (is_live(blobs, whole) or any(other.of < order for other in at_work(blobs, whole)))
     beside = lambda: any(other.of > order for other in at_work(blobs, whole))
     while True:
         wait_while(first, on_wait, pause)
-        with lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait, pause=pause) as held:
+        with hold_lease(blobs, own, ttl=settings().lease_seconds, on_wait=on_wait, pause=pause) as held:
             if first():
                 continue
             wait_while(beside, on_wait, pause)
@@ -40,7 +40,7 @@ def turn(
 
 def at_work(blobs: Blobs, whole: str) -> list[Share]:
     """The shares of a pool that somebody fills now."""
-    cuts = [name.rpartition("/")[2].split("-of-") for name in below(blobs, whole) if live(blobs, name)]
+    cuts = [name.rpartition("/")[2].split("-of-") for name in leases_below(blobs, whole) if is_live(blobs, name)]
     return [Share(number=int(number), of=int(of)) for number, of in cuts]
 
 

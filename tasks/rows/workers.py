@@ -21,7 +21,7 @@ from tasks.execution import Run
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workers:
     """Which program, how many of it, where, and how often each may die."""
 
     module: str
@@ -32,10 +32,10 @@ class Crew:
     own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job, counted from 0, says that others' do not
 
 
-class Shift:
+class WorkerGroup:
     """One crew at work on the missing rows."""
 
-    def __init__(self, run: Run, crew: Crew, job: dict, before: int, commit: Callable[[Path], None], left: Callable):
+    def __init__(self, run: Run, crew: Workers, job: dict, before: int, commit: Callable[[Path], None], left: Callable):
         self.run, self.crew, self.job, self.before, self.commit, self.left = run, crew, job, before, commit, left
         self.ended = threading.Event()
         self.total, self.started = 0, False
@@ -45,7 +45,7 @@ class Shift:
     def work(self, missing: pd.DataFrame) -> None:
         """Every worker goes on to its end or to its last death; then the first failure is raised."""
         self.total = self.before + len(missing)
-        shares = dealt(missing, self.crew.workers)
+        shares = deal_rows(missing, self.crew.workers)
         self.run.observe(self.run.step, "queued", 0, 0, "")
         with ThreadPoolExecutor(len(shares)) as threads:
             try:
@@ -102,7 +102,7 @@ class Shift:
         return self.done[number] + (json.loads(file.read_text())["done"] if file.exists() else 0)
 
 
-def dealt(rows: pd.DataFrame, workers: int) -> list[pd.DataFrame]:
+def deal_rows(rows: pd.DataFrame, workers: int) -> list[pd.DataFrame]:
     group = pd.factorize(rows.iloc[:, 0])[0]
     shares = [rows[group % workers == number] for number in range(workers)]
     return [share for share in shares if len(share)]

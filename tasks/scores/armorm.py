@@ -21,7 +21,7 @@ OPENING = ("<|eot_id|>", "<|start_header_id|>", "assistant", "<|end_header_id|>"
 DEFAULTS = {"num_objectives": 19, "gating_temperature": 10, "gating_hidden_dim": 1024, "gating_n_hidden": 3}
 
 
-class ArmoRM:
+class ArmoRMHeads:
     """The backbone, and its heads in fp32."""
 
     def __init__(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase):
@@ -75,7 +75,7 @@ def head_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 def check_names(folder: str | Path, backbone: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
     """Every tensor that it needs, and no other."""
     needed = {f"model.{name}" for name in backbone.state_dict()} | set(shapes)
-    found = {name for file in weight_files(folder) for name in names_in(file)}
+    found = {name for file in weight_files(folder) for name in tensor_names(file)}
     for what, names in (("lacks", needed - found), ("has beside what ArmoRM has", found - needed)):
         if names:
             raise BadInput(f"reward.model: {folder} {what}: {', '.join(sorted(names)[:5])}")
@@ -85,7 +85,7 @@ def weight_files(folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("*.safetensors"))
 
 
-def names_in(file: Path) -> list[str]:
+def tensor_names(file: Path) -> list[str]:
     with safe_open(file, "pt") as tensors:
         return list(tensors.keys())
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from tasks.tokens import around_answer, specials, with_one_bos
+from tasks.tokens import around_answer, special_pattern, with_one_bos
 
 MARK = "\ue000the response\ue001"  # stands in no template and in no text
 
@@ -42,7 +42,7 @@ class Conversations:
         whole = self.rendered(messages, text)
         framed = whole.startswith(self.before) and whole.endswith(self.after)
         said = whole[len(self.before) : len(whole) - len(self.after)] if framed else ""
-        if specials(self.tokenizer).search(said):  # words that spell a special token stay words
+        if special_pattern(self.tokenizer).search(said):  # words that spell a special token stay words
             ids = around_answer(self.tokenizer, self.before, said, self.after)
         else:
             ids = self.ids(whole)

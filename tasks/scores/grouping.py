@@ -11,11 +11,11 @@ PROMPTS = 4  # a pass over prompts holds a quarter as many as a batch of respons
 
 def by_length(texts: Sequence[Text], indices: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
     lengths = [len(text.ids) for text in texts]
-    for some in even(sorted(indices, key=lengths.__getitem__), size):
+    for some in even_lists(sorted(indices, key=lengths.__getitem__), size):
         yield from narrow(some, [lengths[index] for index in some], tokens)
 
 
-def by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list[int], Iterator[list[int]]]:
+def group_by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list[int], Iterator[list[int]]]:
     """The texts whose prompt no other one has, and of the others all that belong to a few prompts of about one length."""
     times = Counter(text.prompt_ids for text in texts if text.shareable)
     alone, of = [], {}
@@ -26,7 +26,7 @@ def by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list[int],
             alone.append(index)
     passes = (
         few
-        for some in even(sorted(of, key=len), max(1, size // PROMPTS))
+        for some in even_lists(sorted(of, key=len), max(1, size // PROMPTS))
         for few in narrow(some, [len(prompt) for prompt in some], tokens // PROMPTS)
     )
     return alone, ([index for prompt in some for index in of[prompt]] for some in passes)
@@ -46,7 +46,7 @@ def narrow(items: list, lengths: Sequence[int], tokens: int) -> Iterator[list]:
         yield some
 
 
-def even(items: list, size: int) -> Iterator[list]:
+def even_lists(items: list, size: int) -> Iterator[list]:
     """Lists of at most `size` items, of about one size."""
     step = math.ceil(len(items) / max(1, math.ceil(len(items) / size))) or 1
     for start in range(0, len(items), step):

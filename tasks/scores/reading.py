@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from tasks.loading import pad
+from tasks.loading import pad_rows
 from tasks.scores.conversation import Text
-from tasks.scores.grouping import even
+from tasks.scores.grouping import even_lists
 
 TOLERANCE = {torch.float32: 1e-4}  # relative, of a hidden state; computed in halves two ways differ by rounding alone
 ROUNDING = 0.05
@@ -20,10 +20,12 @@ ROUNDING = 0.05
 States = tuple[Tensor, Tensor]  # at the last tokens, at the places: (texts, hidden size) each
 
 
-def whole(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> States:
-    batch = {name: each.to(backbone.device) for name, each in pad([text.ids for text in texts], None, "right").items()}
+def read_whole(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> States:
+    batch = {
+        name: each.to(backbone.device) for name, each in pad_rows([text.ids for text in texts], None, "right").items()
+    }
     hidden = backbone(**batch, use_cache=False).last_hidden_state
-    return at(hidden, [len(text.ids) - 1 for text in texts]), at(hidden, places)
+    return states_at(hidden, [len(text.ids) - 1 for text in texts]), states_at(hidden, places)
 
 
 def after_prompts(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int], size: int) -> States:
@@ -32,12 +34,14 @@ def after_prompts(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequ
     number = {prompt: index for index, prompt in enumerate(prompts)}
     which = torch.tensor([number[text.prompt_ids] for text in texts], device=backbone.device)
     batch = {
-        name: each.to(backbone.device) for name, each in pad([list(one) for one in prompts], None, "right").items()
+        name: each.to(backbone.device) for name, each in pad_rows([list(one) for one in prompts], None, "right").items()
     }
     read = backbone(**batch, use_cache=True, past_key_values=DynamicCache())
     layers = [(layer.keys, layer.values) for layer in read.past_key_values.layers]
     last = read.last_hidden_state.new_empty(len(texts), read.last_hidden_state.shape[-1])
-    for some in even(sorted(range(len(texts)), key=lambda index: len(texts[index].ids) - texts[index].prompt), size):
+    for some in even_lists(
+        sorted(range(len(texts)), key=lambda index: len(texts[index].ids) - texts[index].prompt), size
+    ):
         rows = torch.tensor(some, device=backbone.device)
         rest = [texts[index].ids[texts[index].prompt :] for index in some]
         last[rows] = go_on(backbone, layers, batch["attention_mask"], which[rows], rest)
@@ -47,7 +51,7 @@ def after_prompts(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequ
 def go_on(backbone: PreTrainedModel, layers: list, mask: Tensor, which: Tensor, rest: list[list[int]]) -> Tensor:
     """The states at the end of each rest, which follows prompt number `which`. Padding between the two is masked, and no
     position is counted for it."""
-    batch = {name: each.to(mask.device) for name, each in pad(rest, None, "right").items()}
+    batch = {name: each.to(mask.device) for name, each in pad_rows(rest, None, "right").items()}
     before = mask[which]
     positions = before.sum(1, keepdim=True) + torch.arange(batch["input_ids"].shape[1], device=mask.device)
     hidden = backbone(
@@ -57,14 +61,14 @@ def go_on(backbone: PreTrainedModel, layers: list, mask: Tensor, which: Tensor, 
         past_key_values=DynamicCache([(keys[which], values[which]) for keys, values in layers]),
         use_cache=True,
     ).last_hidden_state
-    return at(hidden, [len(ids) - 1 for ids in rest])
+    return states_at(hidden, [len(ids) - 1 for ids in rest])
 
 
-def at(hidden: Tensor, places: Sequence[int]) -> Tensor:
+def states_at(hidden: Tensor, places: Sequence[int]) -> Tensor:
     return hidden[torch.arange(len(places), device=hidden.device), torch.tensor(places, device=hidden.device)]
 
 
-def objection(backbone: PreTrainedModel, longest: int) -> str | None:
+def find_cache_objection(backbone: PreTrainedModel, longest: int) -> str | None:
     """Why a model may read otherwise after a prompt than in one go, and a few short texts would not show it."""
     config = backbone.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
@@ -84,9 +88,9 @@ def length_dependent(backbone: PreTrainedModel) -> list[str]:
     return sorted(kinds & {"dynamic", "longrope"})
 
 
-def disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> str | None:
+def find_disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> str | None:
     """Whether the two ways give the same states on these texts, tried."""
-    expected = torch.cat(whole(backbone, texts, places))
+    expected = torch.cat(read_whole(backbone, texts, places))
     try:
         found = torch.cat(after_prompts(backbone, texts, places, len(texts)))
     except (TypeError, ValueError, AttributeError) as error:  # no cache, or another kind of it

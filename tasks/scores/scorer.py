@@ -10,9 +10,9 @@ from jinja2 import TemplateError
 from infra.errors import BadInput, OutOfMemory
 from tasks.loading import load_tokenizer, out_of_memory
 from tasks.scores import reading
-from tasks.scores.armorm import ArmoRM
+from tasks.scores.armorm import ArmoRMHeads
 from tasks.scores.conversation import Conversations, Text
-from tasks.scores.grouping import by_length, by_prompt
+from tasks.scores.grouping import by_length, group_by_prompt
 from tasks.scores.sequence_classifier import OneLogit
 
 TRIED = 6  # texts on which a layout is tried before it is used
@@ -24,7 +24,7 @@ class Scorer:
     def __init__(self, folder: str, what: dict, batch_size: int, batch_tokens: int):
         self.tokenizer = load_tokenizer(folder)
         self.conversations = Conversations(self.tokenizer)
-        self.model = ArmoRM(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
+        self.model = ArmoRMHeads(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
         alone = reading.length_dependent(self.model.backbone)  # then a score would depend on its batch
         self.max_length, self.too_long, self.batch_size = (
             what["max_length"],
@@ -49,7 +49,9 @@ class Scorer:
         if not texts:
             return "the chat template writes a prompt in another way under each response"
         backbone = self.model.backbone
-        return reading.objection(backbone, self.max_length) or reading.disagreement(backbone, texts, self.places(texts))
+        return reading.find_cache_objection(backbone, self.max_length) or reading.find_disagreement(
+            backbone, texts, self.places(texts)
+        )
 
     @torch.inference_mode()
     def score(self, rows: list[dict]) -> list[dict]:
@@ -61,7 +63,7 @@ class Scorer:
             | (next(found) if text else {})
             for row, (text, tokens, cut, reason) in zip(rows, read, strict=True)
         ]
-        refuse_bad(scored)
+        refuse_bad_values(scored)
         return scored
 
     def fitting(self, row: dict) -> tuple[Text | None, int, bool, str | None]:
@@ -86,7 +88,7 @@ class Scorer:
         alone, groups = range(len(texts)), iter(())
         if self.layout == "shared-prompt":
             self.apart += sum(not text.shareable for text in texts)
-            alone, groups = by_prompt(texts, self.batch_size, self.batch_tokens)
+            alone, groups = group_by_prompt(texts, self.batch_size, self.batch_tokens)
         lines = by_length(texts, alone, self.batch_size, self.batch_tokens)
         for way, batches in ((self.of_whole, lines), (self.of_prompts, groups)):
             for some in batches:
@@ -117,7 +119,7 @@ class Scorer:
     def of_whole(self, texts: list[Text]) -> list[dict]:
         if self.layout == "whole":
             return self.model.ask(texts, self.tokenizer.pad_token_id)
-        return self.model.columns(*reading.whole(self.model.backbone, texts, self.places(texts)))
+        return self.model.columns(*reading.read_whole(self.model.backbone, texts, self.places(texts)))
 
     def of_prompts(self, texts: list[Text]) -> list[dict]:
         rows = max(1, self.batch_tokens // max(len(text.ids) for text in texts))
@@ -129,7 +131,7 @@ class Scorer:
         return [self.model.place(text) for text in texts]
 
 
-def refuse_bad(rows: list[dict]) -> None:
+def refuse_bad_values(rows: list[dict]) -> None:
     for row in rows:
         if row["reason"] is None and not math.isfinite(row["score"]):
             raise BadInput(f"reward.model: the score of content {row['content_id']} is {row['score']}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from infra.errors import BadInput
-from tasks.loading import load_model, pad
+from tasks.loading import load_model, pad_rows
 from tasks.scores.conversation import Text
 
 SAME = 1e-2  # relative: the model's own logit may come from a head in halves
@@ -51,7 +51,7 @@ class OneLogit:
 
     def ask(self, texts: Sequence[Text], padding: int | None) -> list[dict]:
         """Its own forward over whole texts."""
-        batch = pad([text.ids for text in texts], padding, "right")
+        batch = pad_rows([text.ids for text in texts], padding, "right")
         logits = self.model(**{name: each.to(self.model.device) for name, each in batch.items()}).logits
         return [{"score": value} for value in logits.squeeze(-1).tolist()]
 

@@ -23,26 +23,26 @@ class SequenceClassifier(Reading):
     kind: Literal["sequence-classifier"]
 
 
-class ArmoRM(Reading):
+class ArmoRMScoring(Reading):
     """RLHFlow's ArmoRM: many objectives under a gate. Rows keep the objectives and the gate beside the score."""
 
     kind: Literal["armorm"]
 
 
-class Endpoint(What):
+class EndpointScoring(What):
     """A reward model that somebody serves (vLLM's pooling API). How it reads a text that is too long is its own business;
     what it refuses has no score and its row says why."""
 
     kind: Literal["endpoint"]
 
 
-class Program(What):
+class ProgramScoring(What):
     """A program of your own: it reads a line of JSON per row (prompt, response, answer) and writes a score per line."""
 
     kind: Literal["program"]
 
 
-Scoring = Annotated[SequenceClassifier | ArmoRM | Endpoint | Program, Field(discriminator="kind")]
+Scoring = Annotated[SequenceClassifier | ArmoRMScoring | EndpointScoring | ProgramScoring, Field(discriminator="kind")]
 
 PROGRAMS = {
     "sequence-classifier": "tasks.scores.transformers_program",

@@ -12,25 +12,25 @@ from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import SCORE
-from tasks.rows.pool import fill, write
+from tasks.rows.pool import fill_pool, write_table
 from tasks.scores.settings import PROGRAMS, Scoring, ScoringHow
 from tasks.stage import Addressed, stage
 
 Manifests = tuple[Manifest, ...]
 
 
-def same_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+def score_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """Rows of one sampled model stand apart, so that several can be scored at once; those of many models together."""
     alone = [item.fingerprint for item in inputs.get("model", ())]
     return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
-def gpus(what: Scoring, how: ScoringHow) -> int:
+def count_gpus(what: Scoring, how: ScoringHow) -> int:
     """A program of the user's own may need one too."""
     return 0 if what.kind == "endpoint" else 1
 
 
-@stage("reward annotation", version="3", rows=same_rows, gpus=gpus)
+@stage("reward annotation", version="3", rows=score_rows, gpus=count_gpus)
 def annotate_rewards(
     run: Run,
     what: Scoring,
@@ -44,9 +44,9 @@ def annotate_rewards(
     said = [pd.read_parquet(run.file(made, "responses.parquet"), columns=columns) for made in responses]
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages", "gold"])
     wanted = pd.concat(said).drop_duplicates("content_id").merge(asked, on="prompt_id", validate="many_to_one")
-    rows = fill(
+    rows = fill_pool(
         run,
-        in_order(wanted, how.layout),
+        order_by_length(wanted, how.layout),
         ["content_id"],
         SCORE,
         PROGRAMS[what.kind],
@@ -56,16 +56,16 @@ def annotate_rewards(
     )
     if run.share:
         return
-    refuse_bad(rows)
+    refuse_bad_scores(rows)
     run.count(
         tokens=int(rows["tokens"].sum()),
         truncated=int(rows["truncated"].sum()),
         unscored=int(rows["score"].isna().sum()),
     )
-    write(run, rows.sort_values("content_id"), SCORE, "scores.parquet")
+    write_table(run, rows.sort_values("content_id"), SCORE, "scores.parquet")
 
 
-def in_order(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
+def order_by_length(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
     """By length, and where a prompt is computed once, its responses together. The prompt's id comes first: by it rows are
     dealt out to several programs."""
     length = wanted["text"].str.len()
@@ -74,7 +74,7 @@ def in_order(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
     return wanted.iloc[np.lexsort([wanted["content_id"], *reversed(by)])]
 
 
-def refuse_bad(rows: pd.DataFrame) -> None:
+def refuse_bad_scores(rows: pd.DataFrame) -> None:
     """A score is a number, or there is a reason why it is none."""
     bad = rows[~np.isfinite(rows["score"].astype(float)) & rows["reason"].isna()]
     if len(bad):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import SCORE
 from tasks.rows.parts import write_in_parts
 from tasks.scores.scorer import Scorer
@@ -17,7 +17,7 @@ from tasks.scores.scorer import Scorer
 SORTED = 4  # batches whose rows are sorted by length together
 
 
-def score(job: dict, out: Path, progress: Progress) -> dict:
+def score_all(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, how = job["what"], job["how"]
     scorer = Scorer(job["model"], what, how["batch_size"], how["batch_tokens"])
@@ -33,4 +33,4 @@ def score(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(score)
+    run_program(score_all)

@@ -14,25 +14,25 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import allowed_environment
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import SCORE
 from tasks.rows.parts import Rows, write_in_parts
 
 
-def examine(job: dict, out: Path, progress: Progress) -> dict:
+def score_by_program(job: dict, out: Path, progress: Progress) -> dict:
     folder = Path(job["model"])
     (program,) = (folder / "program").iterdir()
     command = [word.replace("{program}", str(program)) for word in json.loads((folder / "command.json").read_text())]
     rows, patience = pq.read_table(job["rows"]).to_pylist(), job["how"]["timeout"]
     write_in_parts(
-        rows, job["how"], SCORE, out, progress, lambda batch: examined(command, program.name, batch, patience)
+        rows, job["how"], SCORE, out, progress, lambda batch: run_user_program(command, program.name, batch, patience)
     )
     return {}
 
 
-def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows:
+def run_user_program(command: list[str], name: str, rows: Rows, patience: float) -> Rows:
     """One call of the program for a batch of rows."""
-    lines = "".join(json.dumps(question(row), ensure_ascii=False) + "\n" for row in rows)
+    lines = "".join(json.dumps(row_question(row), ensure_ascii=False) + "\n" for row in rows)
     try:
         ended = subprocess.run(
             command,
@@ -55,15 +55,15 @@ def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows
         raise BadInput(
             f"{name}: wrote {len(answers)} lines for {len(rows)} rows, the first of content {rows[0]['content_id']}"
         )
-    return [score(row["content_id"], answer, name) for row, answer in zip(rows, answers, strict=True)]
+    return [check_score(row["content_id"], answer, name) for row, answer in zip(rows, answers, strict=True)]
 
 
-def question(row: dict) -> dict:
+def row_question(row: dict) -> dict:
     prompt = row["messages"][-1]["content"]
     return {"prompt": prompt, "messages": row["messages"], "response": row["text"], "answer": row["gold"]}
 
 
-def score(content: str, answer: str, name: str) -> dict:
+def check_score(content: str, answer: str, name: str) -> dict:
     row = {"content_id": content, "score": None, "tokens": None, "truncated": False, "reason": None}
     try:
         said = json.loads(answer)
@@ -87,4 +87,4 @@ def last_line(output: bytes) -> str:
 
 
 if __name__ == "__main__":
-    run(examine)
+    run_program(score_by_program)

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from infra.errors import BadInput
 from tasks.sft.trainer import SftTrainer
 from tasks.training.checkpoints import ALONG
-from tasks.training.optimizer_state import trained
+from tasks.training.optimizer_state import trained_tensors
 
 
 def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]:
@@ -28,7 +28,7 @@ def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]
     return [sample for sample in samples if place(sample) >= share], out
 
 
-class BestOfTwo(TrainerCallback):
+class BestOfTwoCallback(TrainerCallback):
     """Keeps the weights of the last multiple of `every` steps before the end, and what they lose on held-out rows."""
 
     def __init__(self, trainer: SftTrainer, rows: list[dict], every: int, out: Path):
@@ -37,7 +37,7 @@ class BestOfTwo(TrainerCallback):
     def on_step_end(self, args, state, control, **parts):
         if state.global_step != (state.max_steps - 1) // self.every * self.every:
             return
-        loss, weights = self.loss(), trained(self.trainer.model, args)
+        loss, weights = self.loss(), trained_tensors(self.trainer.model, args)
         if state.is_world_process_zero:
             self.place.mkdir(exist_ok=True)
             save_file(weights, self.place / "candidate.safetensors")

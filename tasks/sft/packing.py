@@ -9,7 +9,7 @@ another order.
 import random
 
 
-def pack(samples: list[list[int]], length: int, seed: int) -> tuple[list[list[int]], int]:
+def pack_samples(samples: list[list[int]], length: int, seed: int) -> tuple[list[list[int]], int]:
     """Blocks of `length` tokens in an order drawn from the seed, and how many tokens were left over at the end.
 
     Data that fill no block at all are one shorter block.

@@ -7,7 +7,7 @@ from pydantic import Field
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.stage import What, stage
-from tasks.training.resumable import train
+from tasks.training.resumable import train_resumably
 from tasks.training.settings import Training, TrainingHow
 
 
@@ -36,7 +36,7 @@ class SFT(Training):
 
 @stage("SFT", version="3")
 def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], records: tuple[Manifest]) -> None:
-    out = train(
+    out = train_resumably(
         run,
         "tasks.sft.train",
         {

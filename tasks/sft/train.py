@@ -12,36 +12,43 @@ from trl import SFTConfig
 
 from tasks.loading import load_tokenizer
 from tasks.positions import refuse_longer_rows
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import CUT_OFF, SFT_RECORD
-from tasks.sft.best import BestOfTwo, hold_out
-from tasks.sft.packing import pack
-from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
+from tasks.sft.best import BestOfTwoCallback, hold_out
+from tasks.sft.packing import pack_samples
+from tasks.sft.trainer import IGNORED, SftTrainer, write_sft_steps
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
-from tasks.training.arguments import StepCount, arguments, enough_memory, read, summary, write_speed
-from tasks.training.checkpoints import Checkpoints, newest
-from tasks.training.lora import adapted
-from tasks.training.processes import part
+from tasks.training.arguments import (
+    StepCount,
+    enough_memory,
+    read_records,
+    summarise_training,
+    training_arguments,
+    write_speed,
+)
+from tasks.training.checkpoints import CheckpointCallback, newest_checkpoint
+from tasks.training.lora import add_adapter
+from tasks.training.processes import leave_process_group
 from tasks.training.qlora import base_of, load_base
-from tasks.training.saved_model import keep
-from tasks.training.trackers import trackers
-from tasks.training.truncation import fit, refuse_none
+from tasks.training.saved_model import keep_model
+from tasks.training.trackers import make_trackers
+from tasks.training.truncation import fit_responses, refuse_none
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
     with enough_memory(job, "sft"):
-        return train(job, out, progress)
+        return train_sft_model(job, out, progress)
 
 
-def train(job: dict, out: Path, progress: Progress) -> dict | None:
+def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
     two, packed = what.get("best_of_two"), what.get("form") == "packed"
-    records = read("records", job["records"], SFT_RECORD)
-    samples, counts = encode(records, tokenizer, None if packed else what["max_length"])
+    records = read_records("records", job["records"], SFT_RECORD)
+    samples, counts = encode_records(records, tokenizer, None if packed else what["max_length"])
     samples, held_out = hold_out(samples, two["held_out"]) if two else (samples, [])
-    in_form = lambda some: blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
+    in_form = lambda some: pack_blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
     rows, left_over = in_form(samples)
     refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
     config = model.config.get_text_config()
@@ -51,30 +58,30 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
     plain |= {"router_aux_loss_coef": 0.0}  # a mixture of experts would depend on the batch of a device
     trainer = SftTrainer(
-        model=adapted(model, what.get("lora"), job["seed"]),
-        args=arguments(SFTConfig, job, len(rows), out, **plain),
+        model=add_adapter(model, what.get("lora"), job["seed"]),
+        args=training_arguments(SFTConfig, job, len(rows), out, **plain),
         rows=rows,
         tokenizer=tokenizer,
-        callbacks=[StepCount(progress), *trackers(job)],
+        callbacks=[StepCount(progress), *make_trackers(job)],
     )
     if two:
         unseen, _ = in_form(held_out)
-        trainer.add_callback(best := BestOfTwo(trainer, unseen, two["every"], out))
-    resume = newest(job, out)
-    trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
+        trainer.add_callback(best := BestOfTwoCallback(trainer, unseen, two["every"], out))
+    resume = newest_checkpoint(job, out)
+    trainer.add_callback(CheckpointCallback(out, job["how"]["checkpoint_steps"], resume))
     trainer.train(resume_from_checkpoint=resume and str(resume))
     vars(config).update(routing)
     kept, losses = best.better() if two else (None, {})
-    keep(trainer, tokenizer, job, out, kept)
-    part()
+    keep_model(trainer, tokenizer, job, out, kept)
+    leave_process_group()
     if not trainer.is_world_process_zero():
         return None
-    steps = write_steps(trainer, out / "steps.parquet")
+    steps = write_sft_steps(trainer, out / "steps.parquet")
     write_speed(steps, out / "speed.parquet")
-    return summary(steps, len(rows), **counts, **left_over, **losses)
+    return summarise_training(steps, len(rows), **counts, **left_over, **losses)
 
 
-def encode(
+def encode_records(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> tuple[list[dict], dict[str, int]]:
     """Token ids, labels on the response and its end token alone; how many responses `max_length` cut, how many had been cut
@@ -90,7 +97,7 @@ def encode(
         if not (response := response_ids(tokenizer, record["response"], cut_off)):
             continue
         if max_length is not None:
-            if (fitting := fit(prompt, [response], max_length)) is None:
+            if (fitting := fit_responses(prompt, [response], max_length)) is None:
                 continue
             (response,), cut = fitting
             truncated += cut
@@ -101,12 +108,12 @@ def encode(
     return samples, {"truncated": truncated, "cut_off": cut_offs, "left_out": len(records) - len(samples)}
 
 
-def blocks(samples: list[dict], max_length: int, seed: int) -> tuple[list[dict], dict[str, int]]:
+def pack_blocks(samples: list[dict], max_length: int, seed: int) -> tuple[list[dict], dict[str, int]]:
     """The published form: blocks of whole samples in a chain, without masks, and what was left over."""
-    packed, left_over = pack([sample["input_ids"] for sample in samples], max_length, seed)
+    packed, left_over = pack_samples([sample["input_ids"] for sample in samples], max_length, seed)
     rows = [{"input_ids": block, "labels": block, "name": f"block {place}"} for place, block in enumerate(packed)]
     return rows, {"packed_records": len(samples), "left_over_tokens": left_over}
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from tasks.training.processes import InGroup, fillers
+from tasks.training.processes import InGroup, count_fillers
 
 IGNORED = -100  # as a label
 STEP = pa.schema(
@@ -34,7 +34,7 @@ class SftTrainer(InGroup, SFTTrainer):
         tokenizer: PreTrainedTokenizerBase,
         callbacks: list[TrainerCallback],
     ):
-        self.fillers = fillers(len(rows), args)
+        self.fillers = count_fillers(len(rows), args)
         empty = {"input_ids": rows[0]["input_ids"][:2], "labels": [IGNORED] * 2, "name": "filler"}
         table = Dataset.from_list(rows + [empty] * self.fillers)
         callbacks = [StepTokens(self), *callbacks]
@@ -71,7 +71,7 @@ class StepTokens(TrainerCallback):
             state.log_history[-1] |= logs
 
 
-def write_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
+def write_sft_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
     """One row per optimizer step, those before a resume among them."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)

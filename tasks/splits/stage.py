@@ -14,7 +14,7 @@ from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import SPLIT
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import How, Seed, What, stage
 
 PARTS = ("sft", "preference", "held_out")
@@ -65,18 +65,18 @@ class ByCategory(What):
     seed: int
 
 
-class Given(What):
+class GivenParts(What):
     """Every prompt states its part (the field `part` of the prompts)."""
 
     kind: Literal["given"]
 
 
-SplitRule = Annotated[Shares | ByCategory | Given, Field(discriminator="kind")]
+SplitRule = Annotated[Shares | ByCategory | GivenParts, Field(discriminator="kind")]
 
 
 @stage("splitting", version="3")
 def split_prompts(
-    run: Run, what: Shares | ByCategory | Given, how: How, prompts: Manifests, pairs: Manifests = ()
+    run: Run, what: Shares | ByCategory | GivenParts, how: How, prompts: Manifests, pairs: Manifests = ()
 ) -> None:
     """Assigns a part to every prompt. `pairs`: pairs of source responses for all prompts, needed if `pairable` is set. A
     prompt that states its part (for example of a held-out set) keeps it under every rule."""
@@ -84,12 +84,12 @@ def split_prompts(
     rows, fixed = all_rows[all_rows["part"].isna()], all_rows[all_rows["part"].notna()]
     match what:
         case Shares():
-            rows = rows.assign(part=[part_of(prompt, what) for prompt in rows["prompt_id"]])
+            rows = rows.assign(part=[choose_part(prompt, what) for prompt in rows["prompt_id"]])
         case ByCategory():
-            rows = by_category(paired(run, what, rows, pairs), what)
-        case Given():
+            rows = by_category(drop_unpaired(run, what, rows, pairs), what)
+        case GivenParts():
             rows, fixed = all_rows, all_rows[:0]
-    rows = given(pd.concat([rows, fixed]).sort_values("prompt_id", kind="stable"))
+    rows = read_given_parts(pd.concat([rows, fixed]).sort_values("prompt_id", kind="stable"))
     sizes = {part: int((rows["part"] == part).sum()) for part in PARTS}
     for part, size in sizes.items():
         if not size:
@@ -97,22 +97,22 @@ def split_prompts(
             empty = f"a share of {share} of {len(rows)} prompts is empty; add prompts or raise the share"
             raise BadInput(f"split.{part}: {'no prompt states this part' if share is None else empty}")
     run.count(rows=len(rows), **sizes)
-    write(run, rows, SPLIT, "splits.parquet")
+    write_table(run, rows, SPLIT, "splits.parquet")
 
 
-def part_of(prompt: str, what: Shares) -> str:
+def choose_part(prompt: str, what: Shares) -> str:
     """The part whose share contains the uniform hash of the prompt's id."""
-    place = hashed(what.seed, prompt) / 2**64
+    place = hash_prompt(what.seed, prompt) / 2**64
     if place < what.sft:
         return "sft"
     return "preference" if place < what.sft + what.preference or not what.held_out else "held_out"
 
 
-def hashed(seed: int, prompt: str) -> int:
+def hash_prompt(seed: int, prompt: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{prompt}".encode(), digest_size=8).digest())
 
 
-def paired(run: Run, what: ByCategory, rows: pd.DataFrame, pairs: Manifests) -> pd.DataFrame:
+def drop_unpaired(run: Run, what: ByCategory, rows: pd.DataFrame, pairs: Manifests) -> pd.DataFrame:
     """The rows without the prompts that have no pair, in the categories of `pairable`."""
     if not what.pairable:
         return rows
@@ -127,7 +127,7 @@ def paired(run: Run, what: ByCategory, rows: pd.DataFrame, pairs: Manifests) -> 
 def by_category(rows: pd.DataFrame, what: ByCategory) -> pd.DataFrame:
     if rows.empty:
         return rows
-    hashes = pd.Series([hashed(what.seed, prompt) for prompt in rows["prompt_id"]], rows.index, dtype="uint64")
+    hashes = pd.Series([hash_prompt(what.seed, prompt) for prompt in rows["prompt_id"]], rows.index, dtype="uint64")
     ordered = rows.assign(hash=hashes).sort_values(["category", "hash", "prompt_id"])
     place = ordered.groupby("category").cumcount()
     category = ordered["category"]
@@ -146,7 +146,7 @@ def floor_of(share: float, size: int) -> int:
     return int(Fraction(str(share)) * int(size))
 
 
-def given(rows: pd.DataFrame) -> pd.DataFrame:
+def read_given_parts(rows: pd.DataFrame) -> pd.DataFrame:
     unknown = rows[~rows["part"].isin(PARTS)]
     if len(unknown):
         first = unknown.iloc[0]

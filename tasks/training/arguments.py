@@ -17,10 +17,10 @@ from infra.errors import BadInput, OutOfMemory
 from tasks.loading import out_of_memory
 from tasks.program import Progress
 from tasks.training import zero
-from tasks.training.trackers import run_name
+from tasks.training.trackers import tracker_run_name
 
 
-def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
+def read_records(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
     tables = [pq.read_table(file, columns=schema.names) for file in files]
     rows = pa.concat_tables(tables).to_pylist() if tables else []
     if not rows:
@@ -28,14 +28,14 @@ def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
     return rows
 
 
-def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
+def training_arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
     """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
     what, how = job["what"], job["how"]
     processes = how.get("processes", 1)
     args = kind(
         output_dir=str(out),
         per_device_train_batch_size=how["device_batch_size"],
-        gradient_accumulation_steps=accumulation(what["batch_size"], how["device_batch_size"], processes),
+        gradient_accumulation_steps=accumulation_steps(what["batch_size"], how["device_batch_size"], processes),
         max_steps=total_steps(what, rows),
         learning_rate=what["learning_rate"],
         lr_scheduler_type="cosine",
@@ -55,10 +55,10 @@ def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to="none",  # trackers are callbacks of ours
-        run_name=run_name(job),
+        run_name=tracker_run_name(job),
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        deepspeed=zero.configuration(how.get("deepspeed"), what["precision"]),
+        deepspeed=zero.zero_config(how.get("deepspeed"), what["precision"]),
         dataloader_pin_memory=torch.cuda.is_available(),
         **more,
     )
@@ -75,7 +75,7 @@ def total_steps(what: dict, rows: int) -> int:
     return min(steps, what["max_steps"] or steps)
 
 
-def accumulation(batch_size: int, device_batch_size: int, world: int) -> int:
+def accumulation_steps(batch_size: int, device_batch_size: int, world: int) -> int:
     """Micro-batches per optimizer step, so that the global batch is what was asked for."""
     if batch_size % (device_batch_size * world):
         raise BadInput(
@@ -127,7 +127,7 @@ def write_speed(steps: list[dict], file: Path) -> None:
     pq.write_table(pa.Table.from_pylist(steps, schema=SPEED), file)
 
 
-def summary(steps: list[dict], rows: int, **counts: int) -> dict:
+def summarise_training(steps: list[dict], rows: int, **counts: int) -> dict:
     """The numbers of a training for its manifest."""
     return {
         "steps": len(steps),

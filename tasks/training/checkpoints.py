@@ -19,8 +19,8 @@ from transformers import TrainerCallback
 
 from infra.ending import SAVING
 from tasks.training import zero
-from tasks.training.optimizer_state import put_state, state_of, trained
-from tasks.training.processes import anywhere
+from tasks.training.optimizer_state import put_state, state_of, trained_tensors
+from tasks.training.processes import any_process
 from tasks.training.random_states import put_random_states, random_states
 
 FOLDER, KEPT = "checkpoints", 2
@@ -30,17 +30,17 @@ STOPPED = 128 + signal.SIGTERM
 PLACE = ("last_epoch", "_step_count")
 
 
-def newest(job: dict, out: Path) -> Path | None:
+def newest_checkpoint(job: dict, out: Path) -> Path | None:
     """Where the training goes on: the last whole checkpoint that this program left, or the one it was given."""
-    own = finished(out)
+    own = finished_checkpoints(out)
     return own[-1] if own else Path(job["resume"]) if job.get("resume") else None
 
 
-def finished(out: Path) -> list[Path]:
+def finished_checkpoints(out: Path) -> list[Path]:
     return sorted(path for path in (out / FOLDER).glob("*") if re.fullmatch("[0-9]{9}", path.name))
 
 
-class Checkpoints(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Writes one every `every` optimizer steps (0: none between), at the last step and on SIGTERM, and restores one. Stands
     last among callbacks: a step that another one stops for its loss is never kept."""
 
@@ -59,9 +59,9 @@ class Checkpoints(TrainerCallback):
         signal.signal(signal.SIGTERM, self.terminate)
         self.parts = {name: parts[name] for name in ("model", "optimizer", "lr_scheduler")}
         if args.deepspeed:
-            zero.begin(self.parts["optimizer"])
+            zero.begin_optimizer(self.parts["optimizer"])
         if self.resume:
-            restore(self.resume, self.parts, args)
+            restore_checkpoint(self.resume, self.parts, args)
             if state.is_world_process_zero and (self.resume / ALONG).is_dir():
                 shutil.copytree(self.resume / ALONG, self.out / ALONG, dirs_exist_ok=True)
 
@@ -76,14 +76,14 @@ class Checkpoints(TrainerCallback):
         if "loss" not in logs:
             return
         due = state.global_step == state.max_steps or (self.every and state.global_step % self.every == 0)
-        stop = anywhere(self.terminated, args)
+        stop = any_process(self.terminated, args)
         if due or stop:
-            write(self.out, self.parts, args, state)
+            write_checkpoint(self.out, self.parts, args, state)
         if stop:
             raise SystemExit(STOPPED)
 
 
-def write(out: Path, parts: dict, args, state) -> None:
+def write_checkpoint(out: Path, parts: dict, args, state) -> None:
     """All processes write their random states, the first one the rest; then it is renamed, and older ones go."""
     target = out / FOLDER / f"{state.global_step:09d}"
     draft = target.with_name(f"draft-{target.name}")
@@ -92,7 +92,7 @@ def write(out: Path, parts: dict, args, state) -> None:
         shutil.copytree(out / ALONG, draft / ALONG, dirs_exist_ok=True)
     save_file(random_states(), draft / f"random-{args.process_index}.safetensors")
     model, optimizer = parts["model"], parts["optimizer"]
-    weights, tensors = trained(model, args), state_of(model, optimizer, args)
+    weights, tensors = trained_tensors(model, args), state_of(model, optimizer, args)
     if state.is_world_process_zero:
         save_file(weights, draft / "model.safetensors")
         save_file(tensors, draft / "optimizer.safetensors")
@@ -100,16 +100,16 @@ def write(out: Path, parts: dict, args, state) -> None:
         rates = {"rate": optimizer.param_groups[0]["lr"], "schedule": place}
         (draft / "schedule.json").write_text(json.dumps(rates, indent=1))
         state.save_to_json(str(draft / "trainer_state.json"))
-    together(args)
+    wait_for_processes(args)
     if state.is_world_process_zero:
-        flush(draft)
+        flush_folder(draft)
         os.replace(draft, target)
-        for old in finished(out)[:-KEPT]:
+        for old in finished_checkpoints(out)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
-    together(args)
+    wait_for_processes(args)
 
 
-def restore(folder: Path, parts: dict, args) -> None:
+def restore_checkpoint(folder: Path, parts: dict, args) -> None:
     weights, tensors = (load_file(folder / f"{name}.safetensors") for name in ("model", "optimizer"))
     saved = json.loads((folder / "schedule.json").read_text())
     put_state(parts["model"], parts["optimizer"], weights, tensors, saved["rate"], args)
@@ -118,12 +118,12 @@ def restore(folder: Path, parts: dict, args) -> None:
     put_random_states(folder, args.process_index)
 
 
-def together(args) -> None:
+def wait_for_processes(args) -> None:
     if args.world_size > 1:
         torch.distributed.barrier()
 
 
-def flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """After a power cut a checkpoint's name must not outlive its bytes."""
     for path in (*folder.rglob("*"), folder):
         descriptor = os.open(path, os.O_RDONLY)

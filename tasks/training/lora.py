@@ -7,10 +7,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
 from infra.errors import BadInput
-from tasks.training.qlora import dequantised, is_quantised
+from tasks.training.qlora import dequantise_model, is_quantised
 
 
-def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
+def add_adapter(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
     """The model with an adapter that changes nothing yet; without `lora` the model itself."""
     if lora is None:
         return model
@@ -51,13 +51,13 @@ def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
     return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
 
 
-def merged(model: torch.nn.Module) -> PreTrainedModel:
+def merge_adapter(model: torch.nn.Module) -> PreTrainedModel:
     """A model of the kind it was made from, adapter and all. A quantised one is merged into the weights that the adapter was
     trained on: into the full ones that they were rounded from it would be another model."""
     if not isinstance(model, PeftModel):
         return model
     if is_quantised(model.get_base_model()):
         adapter = {name: value.detach().cpu() for name, value in model.named_parameters() if value.requires_grad}
-        model = get_peft_model(dequantised(model.unload()), model.peft_config["default"])
+        model = get_peft_model(dequantise_model(model.unload()), model.peft_config["default"])
         model.load_state_dict(adapter, strict=False)
     return model.merge_and_unload()

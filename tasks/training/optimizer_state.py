@@ -12,16 +12,16 @@ from transformers import TrainingArguments
 from tasks.training import zero
 
 
-def trained(model: torch.nn.Module, args: TrainingArguments) -> dict[str, Tensor]:
+def trained_tensors(model: torch.nn.Module, args: TrainingArguments) -> dict[str, Tensor]:
     """What training changes: the parameters that learn (each once, however often they are tied), and the buffers.
     All processes must ask; under DeepSpeed the first alone gets them."""
     model = getattr(model, "module", model)
     stored = model.state_dict()
     kept = {name: value.detach() for name, value in model.named_buffers() if name in stored}
     if args.deepspeed:
-        kept |= zero.weights(model, keep=args.process_index == 0)
+        kept |= zero.gather_weights(model, keep=args.process_index == 0)
     else:
-        kept |= {name: value.detach() for name, value in zero.learning(model)}
+        kept |= {name: value.detach() for name, value in zero.learning_parameters(model)}
     return {name: value.contiguous() for name, value in kept.items()}
 
 
@@ -29,8 +29,8 @@ def state_of(model: torch.nn.Module, optimizer: Any, args: TrainingArguments) ->
     """The optimizer's tensors as "<parameter>.<name>"."""
     model = getattr(model, "module", model)
     if args.deepspeed:
-        return zero.moments(model, optimizer, keep=args.process_index == 0)
-    names = in_order(model, optimizer)
+        return zero.gather_moments(model, optimizer, keep=args.process_index == 0)
+    names = parameter_order(model, optimizer)
     states = optimizer.state_dict()["state"].items()
     return {f"{names[place]}.{key}": value.contiguous() for place, values in states for key, value in values.items()}
 
@@ -46,9 +46,9 @@ def put_state(
     """The reverse, into a training that has not made a step yet; Trainer put back the weights, but for DeepSpeed's own."""
     model = getattr(model, "module", model)
     if args.deepspeed:
-        zero.put(model, optimizer, weights, state, rate)
+        zero.put_state(model, optimizer, weights, state, rate)
         return
-    places = {name: place for place, name in enumerate(in_order(model, optimizer))}
+    places = {name: place for place, name in enumerate(parameter_order(model, optimizer))}
     groups, states = optimizer.state_dict()["param_groups"], {}
     for path, value in state.items():
         name, _, key = path.rpartition(".")
@@ -56,7 +56,7 @@ def put_state(
     optimizer.load_state_dict({"state": states, "param_groups": [group | {"lr": rate} for group in groups]})
 
 
-def in_order(model: torch.nn.Module, optimizer: Any) -> list[str]:
+def parameter_order(model: torch.nn.Module, optimizer: Any) -> list[str]:
     """The parameters' names as the optimizer counts them."""
     names = {id(value): name for name, value in model.named_parameters()}
     return [names[id(value)] for group in optimizer.param_groups for value in group["params"]]

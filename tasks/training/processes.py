@@ -14,19 +14,19 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 
-def fillers(rows: int, args: TrainingArguments) -> int:
+def count_fillers(rows: int, args: TrainingArguments) -> int:
     """How many rows of no weight must follow so that every process has as many batches of one size."""
     return 0 if args.world_size == 1 else -rows % (args.per_device_train_batch_size * args.world_size)
 
 
-def part() -> None:
+def leave_process_group() -> None:
     """At the end all wait for the first, which writes: a group that just falls apart ends in an abort."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 
-def anywhere(flag: bool, args: TrainingArguments) -> bool:
+def any_process(flag: bool, args: TrainingArguments) -> bool:
     """Whether it is up in any process: all must stop at the same step."""
     if args.world_size == 1:
         return flag
@@ -90,7 +90,7 @@ class InGroup:
     def refuse_unless_finite(self: Trainer, name: str, values: list[float], prompts: list[str]) -> None:
         """A number that is none stops all processes at the same step, each with the prompts of those that met it."""
         bad = not all(map(math.isfinite, values))
-        if anywhere(bad, self.args):
+        if any_process(bad, self.args):
             found, ids = (from_all(some if bad else [], self.args) for some in (values, prompts))
             step = self.state.global_step
             raise FloatingPointError(f"{name} {found} at optimizer step {step}; prompt ids: {', '.join(ids)}")

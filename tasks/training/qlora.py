@@ -32,7 +32,7 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
     place = {"": PartialState(cpu=not torch.cuda.is_available()).device}
     model = load_model(AutoModelForCausalLM, folder, torch.float32, quantization_config=rounding, device_map=place)
     refuse_quantised(folder, already=model.hf_quantizer.pre_quantized)
-    for name, layer in layers(model):
+    for name, layer in linear_layers(model):
         refuse_odd(name, layer)
         # Some CPUs would compute in bf16 whatever was asked for, without gradients, once a model was evaluated.
         layer.support_avx512bf16_for_cpu = False
@@ -63,18 +63,18 @@ def is_quantised(model: PreTrainedModel) -> bool:
     return getattr(model, "quantization_method", None) == "bitsandbytes"
 
 
-def layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
+def linear_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
     from bitsandbytes.nn import Linear4bit
 
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Linear4bit)]
 
 
-def dequantised(model: PreTrainedModel) -> PreTrainedModel:
+def dequantise_model(model: PreTrainedModel) -> PreTrainedModel:
     """An ordinary model of the very weights that the quantised one computes with, in fp32. Layer by layer to the CPU: a GPU
     that holds it in 4 bits may not hold it whole."""
     from bitsandbytes.functional import dequantize_4bit
 
-    for name, layer in layers(model):
+    for name, layer in linear_layers(model):
         plain = torch.nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         plain.weight = torch.nn.Parameter(dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu())
         if layer.bias is not None:

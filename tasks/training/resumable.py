@@ -9,7 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import CorruptArtifact, ProgramKilled
 from infra.settings import settings
 from tasks.execution import Run
@@ -17,7 +17,7 @@ from tasks.execution import Run
 KEPT = 2
 
 
-def train(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Path:
+def train_resumably(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Path:
     """Runs a training program, from the newest complete checkpoint of this step where there is one. A program that is killed
     goes on from its own newest, so many times."""
     name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
@@ -36,15 +36,15 @@ def train(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Pa
 
 
 def train_once(run: Run, module: str, job: dict, group: int) -> Path:
-    stored, out = Checkpoints(run.store.blobs, run.step.address), run.scratch / "program"
+    stored, out = StoredCheckpoints(run.store.blobs, run.step.address), run.scratch / "program"
     shutil.rmtree(out, ignore_errors=True)  # what a killed program left has been committed, or is not whole
-    if folder := newest(run, stored):
+    if folder := newest_stored(run, stored):
         job = {**job, "resume": str(folder)}
         run.count(resumed_at=int(folder.name))
-    return run.program(module, job, lambda: commit(stored, out, run.scratch / "committing"), group=group)
+    return run.program(module, job, lambda: commit_checkpoint(stored, out, run.scratch / "committing"), group=group)
 
 
-def newest(run: Run, stored: Checkpoints) -> Path | None:
+def newest_stored(run: Run, stored: StoredCheckpoints) -> Path | None:
     """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's.
     Damaged ones are passed over for an older one, and said; where no other is left, a person decides."""
     damaged: dict[str, CorruptArtifact] = {}
@@ -65,7 +65,7 @@ def newest(run: Run, stored: Checkpoints) -> Path | None:
     return None
 
 
-def pass_over(run: Run, stored: Checkpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
+def pass_over(run: Run, stored: StoredCheckpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
     """The damaged ones are dropped with their bytes, as the training will write the same files again."""
     for one, problem in damaged.items():
         run.observe(run.step, f"{problem}; the training goes on from the older checkpoint {name}", 0, 0, "")
@@ -74,7 +74,7 @@ def pass_over(run: Run, stored: Checkpoints, damaged: dict[str, CorruptArtifact]
     run.count(damaged_checkpoints=len(damaged))
 
 
-def commit(stored: Checkpoints, out: Path, place: Path) -> None:
+def commit_checkpoint(stored: StoredCheckpoints, out: Path, place: Path) -> None:
     """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself. Of a
     program that is done none is needed: its model is there."""
     whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))

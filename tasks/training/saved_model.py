@@ -9,36 +9,36 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from tasks.loading import load_model
 from tasks.training import zero
-from tasks.training.lora import adapted, merged
-from tasks.training.optimizer_state import trained
+from tasks.training.lora import add_adapter, merge_adapter
+from tasks.training.optimizer_state import trained_tensors
 
 
-def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
+def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
     """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
-    whole = merged(model)
+    whole = merge_adapter(model)
     return whole.to(torch.bfloat16) if precision == "bf16" else whole
 
 
-def keep(
+def keep_model(
     trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
 ) -> None:
     """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
     out, all processes give theirs."""
     what, shared = job["what"], trainer.is_deepspeed_enabled
-    weights = trained(trainer.model, trainer.args) if shared else {}
+    weights = trained_tensors(trainer.model, trainer.args) if shared else {}
     if trainer.is_world_process_zero():
         model = trainer.model
         if shared:
-            zero.forget()
+            zero.load_whole_again()
             whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
-            model = adapted(whole, what.get("lora"), job["seed"])
+            model = add_adapter(whole, what.get("lora"), job["seed"])
         if instead:
             weights = load_file(instead)
         model.load_state_dict(weights, strict=False)
-        save(finished(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
+        save_model(finish_model(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
     """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
     kept = source / "generation_config.json"
     if kept.is_file():

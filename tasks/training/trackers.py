@@ -11,22 +11,26 @@ from infra.errors import BadInput
 PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",), "trackio": ("trackio",)}
 
 
-def trackers(job: dict) -> list[TrainerCallback]:
+def make_trackers(job: dict) -> list[TrainerCallback]:
     """Those that `how.report_to` names. TensorBoard's files lie in job["report"]; the others are told where by their own
     environment variables."""
     wanted = job["how"].get("report_to", ())
     for name in wanted:
         if not any(find_spec(package) for package in PACKAGES[name]):
             raise BadInput(f"how.report_to: the package {' or '.join(PACKAGES[name])} is not installed")
-    made = {"tensorboard": tensorboard, "wandb": lambda job: WandbCallback(), "trackio": lambda job: TrackioCallback()}
+    made = {
+        "tensorboard": make_tensorboard,
+        "wandb": lambda job: WandbCallback(),
+        "trackio": lambda job: TrackioCallback(),
+    }
     return [made[name](job) for name in wanted]
 
 
-def tensorboard(job: dict) -> TrainerCallback:
+def make_tensorboard(job: dict) -> TrainerCallback:
     callback = TensorBoardCallback()
     callback.logging_dir = job["report"]  # made when the training begins, by the first process alone
     return callback
 
 
-def run_name(job: dict) -> str | None:
+def tracker_run_name(job: dict) -> str | None:
     return Path(job["report"]).name if job.get("report") else None

@@ -5,7 +5,7 @@ from infra.errors import BadInput
 MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; with fewer there is nothing to learn from
 
 
-def fit(
+def fit_responses(
     prompt: list[int], responses: list[list[int]], max_length: int, min_response: int = MIN_RESPONSE
 ) -> tuple[list[list[int]], int] | None:
     """Each response cut to what the prompt leaves of `max_length`, on its own; and how many were cut. None where the prompt

@@ -15,7 +15,7 @@ from infra.errors import BadInput
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def configuration(deepspeed: dict | None, precision: str) -> dict | None:
+def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
     """As `TrainingArguments(deepspeed=…)` takes it; what reads "auto" it fills in itself."""
     if deepspeed is None:
         return None
@@ -50,41 +50,41 @@ def without_own_communication() -> None:
     __compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def forget() -> None:
+def load_whole_again() -> None:
     """From here on models load whole again."""
     unset_hf_deepspeed_config()
 
 
-def weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
+def gather_weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
     """The trained parameters in fp32. All processes must ask; those that `keep` nothing get nothing."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     found = {}
-    for name, parameter in learning(model):
+    for name, parameter in learning_parameters(model):
         whole = safe_get_full_fp32_param(parameter)
         if keep:
-            found[name] = whole.reshape(shape(parameter)).cpu().clone()
+            found[name] = whole.reshape(whole_shape(parameter)).cpu().clone()
     return found
 
 
-def moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Tensor]:
+def gather_moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Tensor]:
     """AdamW's state as one process would have it: "<parameter>.<name>"."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
-    steps = next(iter(inside(optimizer).optimizer.state.values()))["step"]
+    steps = next(iter(unwrap_optimizer(optimizer).optimizer.state.values()))["step"]
     found = {}
-    for name, parameter in learning(model):
+    for name, parameter in learning_parameters(model):
         for moment in MOMENTS:
             whole = safe_get_full_optimizer_state(parameter, moment)
             if keep:
-                found[f"{name}.{moment}"] = whole.reshape(shape(parameter)).cpu().clone()
+                found[f"{name}.{moment}"] = whole.reshape(whole_shape(parameter)).cpu().clone()
         found[f"{name}.step"] = steps.detach().cpu().clone()
     return found
 
 
-def begin(optimizer: Any) -> None:
+def begin_optimizer(optimizer: Any) -> None:
     """The state that AdamW would make at its first step. Made then, ZeRO 2 loses sight of all parameter groups but one."""
-    zero = inside(optimizer)
+    zero = unwrap_optimizer(optimizer)
     three = hasattr(zero, "fp32_partitioned_groups_flat")
     for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
         zero.optimizer.state[flat] = {"step": torch.tensor(0.0)} | {name: torch.zeros_like(flat) for name in MOMENTS}
@@ -92,24 +92,24 @@ def begin(optimizer: Any) -> None:
         zero._lazy_init_hp_params_optimizer_state()
 
 
-def put(
+def put_state(
     model: torch.nn.Module, optimizer: Any, saved: dict[str, Tensor], state: dict[str, Tensor], rate: float
 ) -> None:
     """The reverse of both, into a training that has begun and not made a step yet. The model has its weights already, but
     where it is in bf16 only rounded."""
-    zero = inside(optimizer)
+    zero = unwrap_optimizer(optimizer)
     steps = next(value for name, value in state.items() if name.endswith(".step"))
     for values in zero.optimizer.state.values():
         values["step"].copy_(steps)
-    for name, parameter in learning(model):
-        write(parameter, saved[name])
+    for name, parameter in learning_parameters(model):
+        write_share(parameter, saved[name])
         for moment in MOMENTS:
-            write(parameter, state[f"{name}.{moment}"], moment)
+            write_share(parameter, state[f"{name}.{moment}"], moment)
     for group in zero.optimizer.param_groups:
         group["lr"] = rate
 
 
-def write(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = None) -> None:
+def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = None) -> None:
     """This process's share of a whole tensor."""
     from deepspeed.utils import (
         safe_set_full_fp32_param,
@@ -129,14 +129,14 @@ def write(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = Non
     (safe_set_local_optimizer_state if moment else safe_set_local_fp32_param)(parameter, share, *more)
 
 
-def learning(model: torch.nn.Module):
+def learning_parameters(model: torch.nn.Module):
     return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
 
 
-def shape(parameter: torch.nn.Parameter) -> torch.Size:
+def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
     return getattr(parameter, "ds_shape", parameter.shape)
 
 
-def inside(optimizer: Any) -> Any:
+def unwrap_optimizer(optimizer: Any) -> Any:
     """ZeRO's optimizer out of accelerate's wrapper; torch's own is in it."""
     return getattr(optimizer, "optimizer", optimizer)

@@ -17,13 +17,13 @@ from infra.errors import BadInput
 from tasks.positions import refuse_longer_rows
 from tasks.records import CUT_OFF
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
-from tasks.training.truncation import fit
+from tasks.training.truncation import fit_responses
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.settings import ROLES
 from tasks.wrpo.settings import TRIPLE as RESPONSES
 
 
-def encode(
+def encode_pairs(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
 ) -> tuple[list[dict], dict[str, int]]:
     """Rows of token tensors, each with its record; how many responses `max_length` cut, how many had been cut off when they
@@ -39,7 +39,7 @@ def encode(
             raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
         cut_off = [record[f"{role}_finish_reason"] == CUT_OFF for role in roles]
         said = [response_ids(tokenizer, record[role], cut) for role, cut in zip(roles, cut_off, strict=True)]
-        if not all(said) or (fitting := fit(prompt, said, max_length)) is None:
+        if not all(said) or (fitting := fit_responses(prompt, said, max_length)) is None:
             continue
         responses, cut = fitting
         truncated += cut
@@ -76,11 +76,11 @@ def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
     """The rows as the model reads them; `lengths` (responses, B) are the responses' tokens."""
     names = roles_of(rows[0])
     lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
-    laid = shared_prompt.pack(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
+    laid = shared_prompt.pack_rows(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
     return laid | {"lengths": lengths}
 
 
-def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
+def collate_rows(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
     """A training batch: the responses laid out, their stored reference if there is one, what each row weighs (a filler
     nothing), how many tokens, whom to blame."""
     known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
@@ -142,7 +142,7 @@ def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: st
         return response_log_probs(model, send_to_device(lay_out(few, pad_id, how), model.device))
 
     longest = row_length(by_length[-1])
-    if problem := shared_prompt.install(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
+    if problem := shared_prompt.install_attention(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
         print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
         return "padded"
     return layout

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 
-def dpo(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
+def compute_dpo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
     """-log sigma(beta (h(y_w) - h(y_l))), arXiv 2305.18290; of means over tokens it is FuseChat-3.0's LN-DPO."""
     return -logsigmoid(beta * (chosen - rejected))
 
 
-def simpo(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor:
+def compute_simpo_loss(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor:
     """-log sigma(beta (m(y_w) - m(y_l)) - gamma), arXiv 2405.14734; m is the mean of log pi over the response's tokens.
 
     gamma is the margin itself, as in the papers; SimPO's code has `gamma_beta_ratio` = gamma / beta instead.
@@ -23,7 +23,7 @@ def simpo(chosen: Tensor, rejected: Tensor, beta: float, gamma: float) -> Tensor
     return -logsigmoid(beta * (chosen - rejected) - gamma)
 
 
-def ipo(chosen: Tensor, rejected: Tensor, tau: float) -> Tensor:
+def compute_ipo_loss(chosen: Tensor, rejected: Tensor, tau: float) -> Tensor:
     """(h(y_w) - h(y_l) - 1 / (2 tau))^2, arXiv 2310.12036."""
     return (chosen - rejected - 1 / (2 * tau)) ** 2
 
@@ -37,7 +37,9 @@ def wrpo_dpo(
     source_worst: Tensor | None = None,
 ) -> Tensor:
     """-log sigma(beta (alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l))), equation 7; alpha = 0 is DPO on (y_wt, y_l)."""
-    return dpo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), beta)
+    return compute_dpo_loss(
+        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), beta
+    )
 
 
 def wrpo_simpo(
@@ -50,7 +52,9 @@ def wrpo_simpo(
     source_worst: Tensor | None = None,
 ) -> Tensor:
     """-log sigma(beta (alpha m(y_ws) + (1 - alpha) m(y_wt) - m(y_l)) - gamma), Table 5."""
-    return simpo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), beta, gamma)
+    return compute_simpo_loss(
+        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), beta, gamma
+    )
 
 
 def wrpo_ipo(
@@ -62,10 +66,12 @@ def wrpo_ipo(
     source_worst: Tensor | None = None,
 ) -> Tensor:
     """(alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l) - 1 / (2 tau))^2, Table 5."""
-    return ipo(weighted(source_best, own_best, alpha), weighted(source_worst, own_worst, alpha), tau)
+    return compute_ipo_loss(
+        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), tau
+    )
 
 
-def weighted(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
+def weigh_preferred(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
     """alpha h(source's) + (1 - alpha) h(own): one side of a comparison; where only one of the two stands there, that one.
 
     On the rejected side this is Table 10's variant with y_ls: its formula is not published, this is the symmetric one.
@@ -89,7 +95,7 @@ def reward_metrics(
     """
     given = {"source_best": source_best, "own_best": own_best, "own_worst": own_worst, "source_worst": source_worst}
     found = {f"reward_{name}": beta * values for name, values in given.items() if values is not None}
-    margin = beta * (weighted(source_best, own_best, alpha) - weighted(source_worst, own_worst, alpha))
+    margin = beta * (weigh_preferred(source_best, own_best, alpha) - weigh_preferred(source_worst, own_worst, alpha))
     found |= {"margin": margin, "accuracy_weighted": (margin > 0).to(torch.float32)}
     for name, best in (("accuracy_source", source_best), ("accuracy_own", own_best)):
         if best is not None and own_worst is not None:

@@ -9,7 +9,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from infra.errors import BadInput
-from tasks.wrpo.objectives import dpo, ipo, reward_metrics, simpo, wrpo_dpo, wrpo_ipo, wrpo_simpo
+from tasks.wrpo.objectives import (
+    compute_dpo_loss,
+    compute_ipo_loss,
+    compute_simpo_loss,
+    reward_metrics,
+    wrpo_dpo,
+    wrpo_ipo,
+    wrpo_simpo,
+)
 from tasks.wrpo.schedules import cosine_alpha, gap_alpha, linear_alpha
 from tasks.wrpo.settings import (
     DPO,
@@ -17,14 +25,14 @@ from tasks.wrpo.settings import (
     WRPO,
     WRPOIPO,
     Cosine,
-    Gap,
+    GapSchedule,
     Linear,
     Objective,
     SimPO,
     Static,
     WRPOSimPO,
-    names,
-    reference,
+    objective_names,
+    reference_settings,
 )
 
 
@@ -32,8 +40,8 @@ def from_job(what: dict, seed: int) -> "Preference":
     """Of a job's `what`, whose `objective` holds `kind` and that objective's own fields."""
     fields = dict(what["objective"])
     kind = fields.pop("kind")
-    if kind not in names():
-        raise BadInput(f"what.objective.kind: {kind!r} is not one of: {', '.join(map(repr, names()))}")
+    if kind not in objective_names():
+        raise BadInput(f"what.objective.kind: {kind!r} is not one of: {', '.join(map(repr, objective_names()))}")
     settings = {**what, **fields, "objective": kind, "seed": seed}
     return Preference(TypeAdapter(Objective).validate_python(settings))
 
@@ -44,7 +52,7 @@ class Preference:
     def __init__(self, settings: Objective):
         self.settings = settings
         self.weighs = isinstance(settings, WRPO | WRPOSimPO | WRPOIPO)
-        self.needs_reference = reference(settings) is not None
+        self.needs_reference = reference_settings(settings) is not None
         self.roles = settings.roles
         self.scale = settings.tau if isinstance(settings, IPO | WRPOIPO) else settings.beta
 
@@ -62,11 +70,11 @@ class Preference:
             case WRPOIPO(tau=tau):
                 return wrpo_ipo(**values, alpha=alpha, tau=tau)
             case DPO(beta=beta):
-                return dpo(*values.values(), beta=beta)
+                return compute_dpo_loss(*values.values(), beta=beta)
             case IPO(tau=tau):
-                return ipo(*values.values(), tau=tau)
+                return compute_ipo_loss(*values.values(), tau=tau)
             case SimPO(beta=beta, gamma=gamma):
-                return simpo(*values.values(), beta=beta, gamma=gamma)
+                return compute_simpo_loss(*values.values(), beta=beta, gamma=gamma)
         raise TypeError(f"{type(self.settings).__name__} has no loss")
 
     def alpha(self, step: int, steps: int, history: Sequence[dict]) -> float | None:
@@ -80,7 +88,7 @@ class Preference:
                 return self.settings.alpha
             case Cosine():
                 return cosine_alpha(step, steps, self.settings.alpha)
-            case Gap(scale=scale, window=window):
+            case GapSchedule(scale=scale, window=window):
                 gaps = [entry["gap"] for entry in history if "gap" in entry and entry["step"] <= step]
                 return gap_alpha(gaps, self.settings.alpha, scale, window)
         raise TypeError(f"{type(self.settings.schedule).__name__} is no schedule")

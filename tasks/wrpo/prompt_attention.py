@@ -26,10 +26,10 @@ def attend_to_both(
     if query.device.type == "cpu":
         bias = None if real.all() else torch.where(real, 0.0, LOWEST)[:, None, None].to(query.dtype)
         return Merged.apply(query, key, value, prompt_key, prompt_value, bias, scale)
-    return masked(query, key, value, prompt_key, prompt_value, real, scale)
+    return attend_masked(query, key, value, prompt_key, prompt_value, real, scale)
 
 
-def masked(query, key, value, prompt_key, prompt_value, real, scale) -> Tensor:
+def attend_masked(query, key, value, prompt_key, prompt_value, real, scale) -> Tensor:
     """One call over [prompt; response], the prompt repeated for each response and what must not be seen masked."""
     (count, width), copies = query.shape[:2], len(query) // len(prompt_key)
     causal = torch.ones(width, width, dtype=torch.bool, device=query.device).tril()
@@ -54,7 +54,7 @@ class Merged(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, prompt_key, prompt_value, bias, scale):
         outputs, sums = [], []
-        for q, k, v, mask, causal in parts(query, key, value, prompt_key, prompt_value, bias):
+        for q, k, v, mask, causal in attention_parts(query, key, value, prompt_key, prompt_value, bias):
             output, log_sum = flash(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
             outputs.append(output.transpose(1, 2).reshape(query.shape))
             sums.append(log_sum.transpose(1, 2).reshape(query.shape[:3]))
@@ -70,7 +70,7 @@ class Merged(torch.autograd.Function):
         *inputs, output, log_sum = ctx.saved_tensors
         query, gradient = inputs[0], gradient.contiguous()
         found = []
-        for q, k, v, mask, causal in parts(*inputs):
+        for q, k, v, mask, causal in attention_parts(*inputs):
             lines = [heads_first(x, len(q)) for x in (gradient, output, log_sum)]
             parts_of = flash_backward(
                 lines[0], q, k, v, lines[1], lines[2], 0.0, causal, attn_mask=mask, scale=ctx.scale
@@ -80,7 +80,7 @@ class Merged(torch.autograd.Function):
         return from_prompt.reshape(query.shape) + from_own, *own, *prompt, None, None
 
 
-def parts(query, key, value, prompt_key, prompt_value, bias) -> list[tuple]:
+def attention_parts(query, key, value, prompt_key, prompt_value, bias) -> list[tuple]:
     """(query, key, value, mask, causal) of each flash attention: all of a row's responses on its prompt, each on itself."""
     rows = len(prompt_key)
     mask = None

@@ -14,14 +14,14 @@ from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
 from tasks.loading import load_tokenizer
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import CUT_OFF, LOG_PROB
 from tasks.rows.parts import write_part
 from tasks.tokens import response_ids
 from tasks.training.arguments import enough_memory
-from tasks.training.processes import part
+from tasks.training.processes import leave_process_group
 from tasks.training.qlora import load_base
-from tasks.wrpo.batches import encode, make_ready, reference_log_probs, roles_of, row_tokens
+from tasks.wrpo.batches import encode_pairs, make_ready, reference_log_probs, roles_of, row_tokens
 from tasks.wrpo.settings import ROLES
 
 PART = 1024  # prompts whose log-probabilities a kill may cost
@@ -29,24 +29,24 @@ PART = 1024  # prompts whose log-probabilities a kill may cost
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
     with enough_memory(job, "wrpo"):
-        return measure(job, out, progress)
+        return measure_reference(job, out, progress)
 
 
-def measure(job: dict, out: Path, progress: Progress) -> dict | None:
+def measure_reference(job: dict, out: Path, progress: Progress) -> dict | None:
     what, state = job["what"], PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(job["threads"])
     model = load_base(job["model"], what.get("base", "full"), what["precision"])
     tokenizer = load_tokenizer(job["model"])
-    rows, too_long, truncated = by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
+    rows, too_long, truncated = encode_by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
     if state.is_main_process and too_long:
         write_part(too_long, LOG_PROB, out / "part-too-long.parquet")
     if rows:
-        layout = compute(job, model, rows, tokenizer, state, out, progress)
-    part()
+        layout = compute_share(job, model, rows, tokenizer, state, out, progress)
+    leave_process_group()
     return {"truncated": truncated} | ({"layout": layout} if rows else {}) if state.is_main_process else None
 
 
-def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
+def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
     """Writes parts of this process's share; returns the layout."""
     what, how = job["what"], job["how"]
     total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
@@ -56,7 +56,7 @@ def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: P
         made, some = [], mine[start : start + PART]
         with torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
             for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
-                made += measured(some[place], values.tolist())
+                made += reference_rows(some[place], values.tolist())
                 if state.is_main_process:
                     progress(min(total, (done + len(made)) * state.num_processes), total)
         write_part(made, LOG_PROB, out / f"part-{state.process_index:03d}-{start:09d}.parquet")
@@ -64,7 +64,7 @@ def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: P
     return layout
 
 
-def by_prompt(
+def encode_by_prompt(
     responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[dict], list[dict], int]:
     """Token rows of a prompt and up to four of its responses, short ones first; of responses of no token, and of prompts too
@@ -73,25 +73,25 @@ def by_prompt(
     empty = {one["content_id"] for one in responses if is_empty(one)}
     rows, truncated = [], 0
     too_long = [{"content_id": one, "log_prob": None, "tokens": 0} for one in sorted(empty)]
-    for some in fours([one for one in responses if one["content_id"] not in empty]):
+    for some in groups_of_four([one for one in responses if one["content_id"] not in empty]):
         names, ids = ROLES[: len(some)], [response["content_id"] for response in some]
         record = dict(some[0])
         for name, response in zip(names, some, strict=True):
             record |= {name: response["text"], f"{name}_finish_reason": response["finish_reason"]}
-        encoded, counts = encode([record], tokenizer, max_length, names)
+        encoded, counts = encode_pairs([record], tokenizer, max_length, names)
         rows += [row | {"content_ids": ids} for row in encoded]
         too_long += [{"content_id": one, "log_prob": None, "tokens": 0} for one in ids * counts["left_out"]]
         truncated += counts["truncated"]
     return sorted(rows, key=row_tokens), too_long, truncated
 
 
-def fours(responses: list[dict]) -> Iterator[list[dict]]:
+def groups_of_four(responses: list[dict]) -> Iterator[list[dict]]:
     for _, group in groupby(responses, key=lambda response: response["prompt_id"]):
         alike = list(group)
         yield from (alike[start : start + len(ROLES)] for start in range(0, len(alike), len(ROLES)))
 
 
-def measured(row: dict, values: list[float]) -> list[dict]:
+def reference_rows(row: dict, values: list[float]) -> list[dict]:
     return [
         {"content_id": response, "log_prob": value, "tokens": len(row[name])}
         for response, value, name in zip(row["content_ids"], values, roles_of(row), strict=True)
@@ -99,4 +99,4 @@ def measured(row: dict, values: list[float]) -> list[dict]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

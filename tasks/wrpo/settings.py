@@ -30,7 +30,7 @@ class Cosine(What):
     kind: Literal["cosine"]
 
 
-class Gap(What):
+class GapSchedule(What):
     """alpha min(1, exp(-gap / scale)): the closer the policy finds the source's response to its own, the more it weighs."""
 
     kind: Literal["gap"]
@@ -38,7 +38,7 @@ class Gap(What):
     window: int = Field(10, gt=0, description="optimizer steps over which the measured gap is averaged")
 
 
-Schedule = Annotated[Linear | Static | Cosine | Gap, Field(discriminator="kind")]
+Schedule = Annotated[Linear | Static | Cosine | GapSchedule, Field(discriminator="kind")]
 LogProbs = Literal["sum", "mean"]
 ALPHA = Field(0.1, ge=0, le=1, description="weight of the source's response, at its largest; `schedule` says when")
 BETA = Field(0.01, gt=0, allow_inf_nan=False)
@@ -97,7 +97,7 @@ class WRPOIPO(Weighted):
     log_probs: LogProbs = "sum"
 
 
-class Pairwise(Training):
+class PairwiseObjective(Training):
     """One preferred response and one rejected."""
 
     pair: Literal["own", "hybrid", "sources"] = Field(
@@ -111,7 +111,7 @@ class Pairwise(Training):
         return PAIRS[self.pair]
 
 
-class DPO(Pairwise):
+class DPO(PairwiseObjective):
     """DPO; with `log_probs = "mean"` FuseChat-3.0's length-normalised DPO."""
 
     objective: Literal["dpo"]
@@ -119,7 +119,7 @@ class DPO(Pairwise):
     log_probs: LogProbs = "sum"
 
 
-class IPO(Pairwise):
+class IPO(PairwiseObjective):
     """IPO; sums or means as with WRPO-IPO."""
 
     objective: Literal["ipo"]
@@ -127,7 +127,7 @@ class IPO(Pairwise):
     log_probs: LogProbs = "sum"
 
 
-class SimPO(Pairwise):
+class SimPO(PairwiseObjective):
     """SimPO: of mean log-probabilities, without reference model."""
 
     objective: Literal["simpo"]
@@ -140,7 +140,7 @@ VARIANTS = (WRPO, WRPOSimPO, WRPOIPO, DPO, IPO, SimPO)
 Objective = Annotated[WRPO | WRPOSimPO | WRPOIPO | DPO | IPO | SimPO, Field(discriminator="objective")]
 
 
-class Reference(What):
+class ReferenceSettings(What):
     """What log pi_ref depends on beside the weights and the responses. Neither objective nor beta nor alpha is among it:
     the same reference serves them all, and an adapter too, which starts from the very weights, or as they were rounded."""
 
@@ -149,18 +149,20 @@ class Reference(What):
     base: Literal["full", "nf4"] = "full"
 
 
-def reference(what: Training) -> Reference | None:
+def reference_settings(what: Training) -> ReferenceSettings | None:
     """Of which reference an objective asks; SimPO of none."""
     if isinstance(what, SimPO | WRPOSimPO):
         return None
-    return Reference(max_length=what.max_length, precision=what.precision, base=what.lora.base if what.lora else "full")
+    return ReferenceSettings(
+        max_length=what.max_length, precision=what.precision, base=what.lora.base if what.lora else "full"
+    )
 
 
-def names() -> tuple[str, ...]:
+def objective_names() -> tuple[str, ...]:
     """What `objective` may be."""
     return tuple(variant.model_fields["objective"].annotation.__args__[0] for variant in VARIANTS)
 
 
-def terms(what: Training) -> dict:
+def objective_terms(what: Training) -> dict:
     """Of an objective's settings those that are not every training's."""
     return what.model_dump(mode="json", exclude={*Training.model_fields, "objective"})

@@ -18,7 +18,7 @@ NAME = "shared-prompt"
 TOLERANCE = 1e-3  # relative, of a response's log-probability; weights in bf16 come to 1e-3 on a few tokens
 
 
-def pack(rows: list[dict], names: tuple[str, ...]) -> dict:
+def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
     """The rows' tokens as one line, and where each belongs.
 
     A prompt's last token stands at the head of each of its responses, whose first token it predicts; a response's last
@@ -35,11 +35,11 @@ def pack(rows: list[dict], names: tuple[str, ...]) -> dict:
         "position_ids": torch.cat(positions)[None],
         "shift_labels": torch.cat([row[name] for row in rows for name in names]).long()[None],
         "branch": torch.arange(len(fed)).repeat_interleave(lengths),
-        "layout": grid("prompt", prompts) | grid("response", fed),
+        "layout": make_grid("prompt", prompts) | make_grid("response", fed),
     }
 
 
-def grid(kind: str, parts: list[Tensor]) -> dict[str, Tensor]:
+def make_grid(kind: str, parts: list[Tensor]) -> dict[str, Tensor]:
     """Where the packed parts stand in a padded grid: `at`, the token of each place; `back`, the place of each token."""
     lengths = torch.tensor([len(part) for part in parts])
     width = max(int(lengths.max()), 1)
@@ -64,18 +64,18 @@ class Pad(torch.autograd.Function):
         return gradient.reshape(-1, *gradient.shape[2:]).index_select(0, back), None, None
 
 
-def pad(tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
+def pad_to_grid(tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
     if at.numel() == len(back):  # every row fills its line: nothing to move
         return tokens.reshape(*at.shape, *tokens.shape[1:])
     return Pad.apply(tokens, at, back)
 
 
-def unpad(places: Tensor, back: Tensor) -> Tensor:
+def unpad_grid(places: Tensor, back: Tensor) -> Tensor:
     tokens = places.reshape(-1, *places.shape[2:])
     return tokens if len(tokens) == len(back) else tokens.index_select(0, back)
 
 
-def attention(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
+def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
     """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
     if layout is None or attention_mask is not None or query.shape[0] != 1:
         raise ValueError("its attention was called without a layout, or with a mask")
@@ -83,36 +83,36 @@ def attention(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=
         raise ValueError(f"its attention uses {', '.join(more)}")
     groups = query.shape[1] // key.shape[1]
     kind = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else query.dtype
-    heads = query, *(repeat(x, groups) for x in (key, value))
+    heads = query, *(repeat_heads(x, groups) for x in (key, value))
     lines = [x[0].transpose(0, 1).to(kind) for x in heads]
     sizes = [len(layout["prompt_back"]), len(layout["response_back"])]
     halves = [line.split(sizes) for line in lines]
     prompts, responses = (
-        [pad(half[place], layout[f"{kind}_at"], layout[f"{kind}_back"]) for half in halves]
+        [pad_to_grid(half[place], layout[f"{kind}_at"], layout[f"{kind}_back"]) for half in halves]
         for place, kind in enumerate(("prompt", "response"))
     )
     scale = settings.get("scaling")
     causal = scaled_dot_product_attention(*(x.transpose(1, 2) for x in prompts), is_causal=True, scale=scale)
     after = attend_to_both(*responses, *prompts[1:], layout["prompt_real"], scale)
-    both = [unpad(causal.transpose(1, 2), layout["prompt_back"]), unpad(after, layout["response_back"])]
+    both = [unpad_grid(causal.transpose(1, 2), layout["prompt_back"]), unpad_grid(after, layout["response_back"])]
     return torch.cat(both)[None], None
 
 
-def repeat(heads: Tensor, groups: int) -> Tensor:
+def repeat_heads(heads: Tensor, groups: int) -> Tensor:
     return heads if groups == 1 else heads.repeat_interleave(groups, dim=1)
 
 
-AttentionInterface.register(NAME, attention)
+AttentionInterface.register(NAME, attend_packed)
 
 
-def install(
+def install_attention(
     model: PreTrainedModel, longest: int, plain: Callable[[], Tensor], shared: Callable[[], Tensor]
 ) -> str | None:
     """Makes the model read packed lines only, and give its last hidden states at response positions alone.
 
     Tried on the caller's rows both ways first: where the two disagree the model stays as it was, and why is returned.
     """
-    if problem := objection(model, longest):
+    if problem := find_layout_objection(model, longest):
         return problem
     before = model.config._attn_implementation
     with torch.no_grad():
@@ -133,7 +133,7 @@ def install(
     return problem
 
 
-def objection(model: PreTrainedModel, longest: int) -> str | None:
+def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
     """What is known in advance to attend otherwise, and on short rows would not show."""
     config = model.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)

@@ -12,12 +12,12 @@ from pydantic import Field
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import CUT_OFF, LOG_PROB, learned_id
-from tasks.rows.pool import fill, write
+from tasks.rows.pool import fill_pool, write_table
 from tasks.stage import Addressed, stage
-from tasks.training.resumable import train
+from tasks.training.resumable import train_resumably
 from tasks.training.settings import TrainingHow
 from tasks.training.truncation import refuse_none
-from tasks.wrpo.settings import ROLES, Objective, Reference, terms
+from tasks.wrpo.settings import ROLES, Objective, ReferenceSettings, objective_terms
 
 Manifests = tuple[Manifest, ...]
 
@@ -28,16 +28,16 @@ class WRPOHow(TrainingHow):
     )
 
 
-def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+def reference_pool(what: ReferenceSettings, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """A response keeps its log-probability under a model, whatever pairs it stands in."""
     return {"model": inputs["model"][0].fingerprint, "read": what}
 
 
-@stage("reference log-probs", version="3", rows=same_rows)
-def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
-    rows = fill(
+@stage("reference log-probs", version="3", rows=reference_pool)
+def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
+    rows = fill_pool(
         run,
-        responses(pd.read_parquet(run.file(pairs[0], "pairs.parquet"))),
+        distinct_responses(pd.read_parquet(run.file(pairs[0], "pairs.parquet"))),
         ["content_id"],
         LOG_PROB,
         "tasks.wrpo.reference",
@@ -51,10 +51,10 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
     if len(bad):
         raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
     run.count(tokens=int(rows["tokens"].sum()), left_out=len(rows) - len(read))
-    write(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
+    write_table(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
 
 
-def responses(pairs: pd.DataFrame) -> pd.DataFrame:
+def distinct_responses(pairs: pd.DataFrame) -> pd.DataFrame:
     """Every distinct response of the pairs, in any role; those of a prompt stand together."""
     prompts = pairs[["prompt_id", "messages"]]
     said = pd.concat(
@@ -69,9 +69,9 @@ def responses(pairs: pd.DataFrame) -> pd.DataFrame:
 def train_wrpo(
     run: Run, what: Objective, how: WRPOHow, model: Manifests, pairs: Manifests, reference: Manifests = ()
 ) -> None:
-    objective = terms(what)
+    objective = objective_terms(what)
     settings = what.model_dump(mode="json", exclude={"seed", "objective", *objective})
-    out = train(
+    out = train_resumably(
         run,
         "tasks.wrpo.train",
         {

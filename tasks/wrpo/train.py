@@ -10,63 +10,70 @@ import torch
 from transformers import TrainingArguments
 
 from tasks.loading import load_tokenizer
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import PREFERENCE_RECORD
-from tasks.training.arguments import StepCount, arguments, enough_memory, read, summary, write_speed
-from tasks.training.checkpoints import Checkpoints, newest
-from tasks.training.lora import adapted
-from tasks.training.processes import part
+from tasks.training.arguments import (
+    StepCount,
+    enough_memory,
+    read_records,
+    summarise_training,
+    training_arguments,
+    write_speed,
+)
+from tasks.training.checkpoints import CheckpointCallback, newest_checkpoint
+from tasks.training.lora import add_adapter
+from tasks.training.processes import leave_process_group
 from tasks.training.qlora import base_of, load_base
-from tasks.training.saved_model import keep
-from tasks.training.trackers import trackers
+from tasks.training.saved_model import keep_model
+from tasks.training.trackers import make_trackers
 from tasks.training.truncation import refuse_none
-from tasks.wrpo.batches import encode, make_ready
+from tasks.wrpo.batches import encode_pairs, make_ready
 from tasks.wrpo.preference import from_job
-from tasks.wrpo.trainer import WrpoTrainer, write_steps
-from tasks.wrpo.verify_reference import VerifyReference, join
+from tasks.wrpo.trainer import WrpoTrainer, write_wrpo_steps
+from tasks.wrpo.verify_reference import VerifyReference, join_reference
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
     with enough_memory(job, "wrpo"):
-        return train(job, out, progress)
+        return train_wrpo_model(job, out, progress)
 
 
-def train(job: dict, out: Path, progress: Progress) -> dict | None:
+def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
     names = ["prompt_id", "messages", *preference.roles, *(f"{role}_finish_reason" for role in preference.roles)]
     needed = pa.schema([PREFERENCE_RECORD.field(name) for name in names])
-    records = read("pairs", job["pairs"], needed)
-    rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)
+    records = read_records("pairs", job["pairs"], needed)
+    rows, counts = encode_pairs(records, tokenizer, what["max_length"], preference.roles)
     refuse_none(len(rows), len(records), what["max_length"])
     if preference.needs_reference:
-        join(rows, job["reference"], preference.roles)
+        join_reference(rows, job["reference"], preference.roles)
     pad_id = tokenizer.pad_token_id or 0  # masked: never attended to, never a label
     layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
     trainer = WrpoTrainer(
-        model=adapted(model, what.get("lora"), job["seed"]),
-        args=arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False),
+        model=add_adapter(model, what.get("lora"), job["seed"]),
+        args=training_arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False),
         rows=rows,
         preference=preference,
         pad_id=pad_id,
         layout=layout,
     )
-    [trainer.add_callback(callback) for callback in (StepCount(progress), *trackers(job))]
-    resume = newest(job, out)
+    [trainer.add_callback(callback) for callback in (StepCount(progress), *make_trackers(job))]
+    resume = newest_checkpoint(job, out)
     if preference.needs_reference:
         trainer.add_callback(VerifyReference(trainer, what["precision"], job["seed"], out, resume))
-    trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
+    trainer.add_callback(CheckpointCallback(out, job["how"]["checkpoint_steps"], resume))
     trainer.train(resume_from_checkpoint=resume and str(resume))
-    keep(trainer, tokenizer, job, out)
-    part()
+    keep_model(trainer, tokenizer, job, out)
+    leave_process_group()
     if not trainer.is_world_process_zero():
         return None
-    steps = write_steps(trainer, out / "steps.parquet")
+    steps = write_wrpo_steps(trainer, out / "steps.parquet")
     write_speed(steps, out / "speed.parquet")
-    return summary(steps, len(rows), **counts) | {"layout": layout}
+    return summarise_training(steps, len(rows), **counts) | {"layout": layout}
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

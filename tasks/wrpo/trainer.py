@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from tasks.training.processes import InGroup, fillers
-from tasks.wrpo.batches import collate, response_log_probs
+from tasks.training.processes import InGroup, count_fillers
+from tasks.wrpo.batches import collate_rows, response_log_probs
 from tasks.wrpo.preference import Preference
 from tasks.wrpo.settings import ROLES
 
@@ -53,8 +53,8 @@ class WrpoTrainer(InGroup, Trainer):
         pad_id: int,
         layout: str,
     ):
-        collator = partial(collate, pad_id=pad_id, layout=layout)
-        self.fillers = fillers(len(rows), args)
+        collator = partial(collate_rows, pad_id=pad_id, layout=layout)
+        self.fillers = count_fillers(len(rows), args)
         rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
         super().__init__(model=model, args=args, train_dataset=rows, data_collator=collator)
         self.preference, self.pad_id, self.layout = preference, pad_id, layout
@@ -104,7 +104,7 @@ class WrpoTrainer(InGroup, Trainer):
         super().log(logs, start_time)
 
 
-def write_steps(trainer: Trainer, file: Path) -> list[dict]:
+def write_wrpo_steps(trainer: Trainer, file: Path) -> list[dict]:
     """One row per optimizer step, from what the trainer logged. The columns of y_ls stand only where the objective reads
     it."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]

@@ -28,7 +28,7 @@ SAMPLE = 8  # rows
 ROUNDING = {"fp32": 5e-4, "bf16": 0.4}
 
 
-def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
+def join_reference(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
     """The log-probabilities of each row's responses become its column `reference`, in the order of the roles."""
     if not files:
         raise BadInput("reference: the objective compares with a reference, and the job names none")
@@ -66,16 +66,16 @@ class VerifyReference(TrainerCallback):
             compare_digests(self.resume / ALONG / "reference.json", rows)
         elif state.is_world_process_zero:
             (self.out / ALONG).mkdir(exist_ok=True)
-            write_json(self.out / ALONG / "reference.json", {"sha256": digest(rows)})
+            write_json(self.out / ALONG / "reference.json", {"sha256": rows_digest(rows)})
         if not self.resume or has_adapter(trainer.model):
             some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
-            compare(differences(trainer, some, args.per_device_train_batch_size), self.rounding)
+            compare_differences(reference_differences(trainer, some, args.per_device_train_batch_size), self.rounding)
 
 
 Difference = tuple[str, str, int, float, float]  # prompt id, role, tokens, stored, computed
 
 
-def differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Difference]:
+def reference_differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Difference]:
     with trainer.accelerator.autocast(), adapter_off(trainer.model):
         for place, values in reference_log_probs(trainer.model_wrapped, rows, size, trainer.pad_id, trainer.layout):
             row = rows[place]
@@ -85,7 +85,7 @@ def differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Diffe
                 yield row["prompt_id"], role, len(row[role]), before, now
 
 
-def compare(found: Iterator[Difference], rounding: float) -> None:
+def compare_differences(found: Iterator[Difference], rounding: float) -> None:
     total, sum_of_all = 0, 0.0
     for prompt, role, tokens, before, now in found:
         if not abs(before - now) <= rounding * math.sqrt(tokens):
@@ -101,13 +101,13 @@ def compare(found: Iterator[Difference], rounding: float) -> None:
         )
 
 
-def digest(rows: list[dict]) -> str:
+def rows_digest(rows: list[dict]) -> str:
     table = sorted((row["prompt_id"], row["reference"].tolist()) for row in rows)
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 
 
 def compare_digests(kept: Path, rows: list[dict]) -> None:
-    before, now = json.loads(kept.read_text())["sha256"], digest(rows)
+    before, now = json.loads(kept.read_text())["sha256"], rows_digest(rows)
     if before != now:
         raise BadInput(
             f"reference: the checkpoint was trained against log-probs of sha256 {before[:12]}, these have {now[:12]}"

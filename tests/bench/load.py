@@ -25,7 +25,7 @@ from flows.plan import plan_all
 from infra.launch import Launcher
 from infra.settings import settings
 from infra.store import Store
-from tasks.execution import ensure
+from tasks.execution import ensure_artifact
 from tasks.models.stage import TinyGenerator, TinyReward, obtain_model
 from tasks.pairs.rules import Best, SameSource
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
@@ -130,7 +130,7 @@ def load(count: int, folder: Path) -> Took:
         measured(lambda: print(len(plan_all(chain(prompts), store)), "steps", file=sys.stderr))
     ]
     for step in {step.address: step for last in lasts for step in lineage(last)}.values():
-        numbers = measured(lambda step=step: ensure(step, store, launcher) and None)
+        numbers = measured(lambda step=step: ensure_artifact(step, store, launcher) and None)
         took.setdefault(step.stage.title, []).append(numbers)
         print(f"{step.label}: {numbers[0]:.1f} s, {max(numbers[2:]):.1f} GiB", file=sys.stderr, flush=True)
     took["plan, all made"] = [measured(lambda: plan_all(chain(prompts), store) and None)]

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers import AutoModelForCausalLM
 
-from tasks.loading import load_model, load_tokenizer, pad
-from tasks.program import Progress, run
-from tasks.responses.token_rows import end_tokens
+from tasks.loading import load_model, load_tokenizer, pad_rows
+from tasks.program import Progress, run_program
+from tasks.responses.token_rows import find_end_tokens
 from tasks.tokens import prompt_ids
 
 
@@ -20,12 +20,12 @@ def naive(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     what, size = job["what"], job["how"]["batch_size"]
     tokenizer, model = load_tokenizer(job["model"]), load_model(AutoModelForCausalLM, job["model"]).eval()
-    ends = end_tokens(model.generation_config, tokenizer)
+    ends = find_end_tokens(model.generation_config, tokenizer)
     turns = [turns for turns in pq.read_table(job["prompts"])["messages"].to_pylist() for _ in range(what["n"])]
     tokens, started = 0, (time.monotonic(), time.process_time())
     torch.manual_seed(0)
     for start in range(0, len(turns), size):
-        batch = pad(
+        batch = pad_rows(
             [prompt_ids(tokenizer, each) for each in turns[start : start + size]], tokenizer.pad_token_id, "left"
         )
         with torch.inference_mode():
@@ -51,4 +51,4 @@ def naive(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(naive)
+    run_program(naive)

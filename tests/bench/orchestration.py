@@ -10,7 +10,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.seaweed import free_ports
 from infra.store import Store
@@ -49,8 +49,8 @@ def report(home: Home, folder: Path) -> None:
     many = write_recipe(folder, sources=10)
     for jury in ("", JURY):
         many.write_text(many.read_text() + jury)
-        last = fusion(load(str(many)))
-        pretend(home.store, last, fusion(load(recipe)), folder)
+        last = fusion(load_recipe(str(many)))
+        pretend(home.store, last, fusion(load_recipe(recipe)), folder)
         seconds = run(home, str(many), pools=POOLS)
         print(
             f"everything in place, 10 sources{' x a jury of 3' * bool(jury)}, {len(lineage(last))} steps: {seconds:.1f} s"
@@ -70,7 +70,7 @@ def late_stages(home: Home, recipe: str, pools: dict, beta: float) -> dict[str, 
     flow_run = home.start("fuse/demo", recipe=recipe, beta=beta, pools=pools)
     if home.finish(flow_run) != ["Completed"]:
         sys.exit(home.story())
-    steps = {step.label: step for step in lineage(fusion(load(recipe, [f"wrpo.beta={beta}"])))}
+    steps = {step.label: step for step in lineage(fusion(load_recipe(recipe, [f"wrpo.beta={beta}"])))}
     runs = home.call("POST", "/task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}}, limit=200)
     return {
         one["name"]: moment(one["end_time"]) - moment(one["start_time"]) - program(home.store, steps[one["name"]])

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.pairs.rules import Best, Gap, SameSource, Wrpo
+from tasks.pairs.rules import Best, SameSource, ScoreGap, Wrpo
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.records import MESSAGES
 from tasks.stage import How
@@ -99,7 +99,7 @@ def fast_wrpo(run: Files) -> None:
 
 
 def fast_fusechat(run: Files) -> None:
-    rule = SameSource(kind="same-source", gap=Gap(low=0.01, high=0.1))
+    rule = SameSource(kind="same-source", gap=ScoreGap(low=0.01, high=0.1))
     build_pairs.work(run, Pairs(sources=NAMES, rule=rule), How(), **(given() | {"splits": ()}))
 
 

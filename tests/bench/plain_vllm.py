@@ -11,9 +11,9 @@ from pathlib import Path
 from vllm import LLM
 
 from tasks.loading import load_tokenizer
-from tasks.responses.token_rows import Reader, context_of, end_tokens, longest, rows_of
+from tasks.responses.token_rows import Reader, context_of, find_end_tokens, longest_row, rows_of
 from tasks.responses.vllm_arguments import on_cpu
-from tasks.responses.vllm_program import parameters
+from tasks.responses.vllm_program import sampling_parameters
 from tasks.tokens import generation_of
 
 
@@ -23,19 +23,19 @@ def main(job: dict) -> None:
     engine = LLM(
         model=job["model"],
         dtype=how["dtype"],
-        max_model_len=longest(job, reader),
+        max_model_len=longest_row(job, reader),
         max_num_seqs=how["in_flight"],
         enforce_eager=how["eager"],
         enable_prefix_caching=job["prefix_caching"],
-        **on_cpu(longest(job, reader)),
+        **on_cpu(longest_row(job, reader)),
         generation_config="vllm",
         disable_log_stats=True,
     )
-    ends = end_tokens(generation_of(job["model"]), tokenizer)
+    ends = find_end_tokens(generation_of(job["model"]), tokenizer)
     started, cpu = time.monotonic(), time.process_time()
     asked = [reader(row) for row in rows_of(job)]
     prompts = [{"prompt_token_ids": one.ids} for one in asked]
-    made = engine.generate(prompts, [parameters(job["what"], one, ends) for one in asked], use_tqdm=False)
+    made = engine.generate(prompts, [sampling_parameters(job["what"], one, ends) for one in asked], use_tqdm=False)
     tokens = sum(len(output.outputs[0].token_ids) for output in made)
     print(json.dumps({"tokens": tokens, "seconds": time.monotonic() - started, "cpu": time.process_time() - cpu}))
 

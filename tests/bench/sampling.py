@@ -35,7 +35,7 @@ def prepared(folder: Path) -> dict:
     from tasks.records import PROMPT, prompt_id
     from tasks.responses.asked_prompts import asked_prompts
     from tasks.responses.settings import Sampling
-    from tasks.responses.stage import wanted
+    from tasks.responses.stage import list_wanted
     from tests.responses import small_model
 
     what = Sampling(n=SAMPLES, temperature=0.8, max_new_tokens=TOKENS, seed=1)
@@ -43,7 +43,7 @@ def prepared(folder: Path) -> dict:
     turns = [[{"role": "user", "content": text}] for text in texts]
     prompts = [{"prompt_id": prompt_id(each), "messages": each, "category": ""} for each in turns]
     pq.write_table(pa.Table.from_pylist(prompts, PROMPT), folder / "prompts.parquet")
-    rows = wanted(asked_prompts(folder / "prompts.parquet", None, what), what, "model")
+    rows = list_wanted(asked_prompts(folder / "prompts.parquet", None, what), what, "model")
     rows.to_parquet(folder / "rows.parquet", index=False)
     return {
         "model": str(small_model.write(folder / "small")),
@@ -96,11 +96,11 @@ def bench_transformers(folder: Path, job: dict) -> None:
 
 
 def bench_endpoint(folder: Path, job: dict) -> None:
-    from tasks.endpoint.client import Endpoint, ask_all
+    from tasks.endpoint.client import EndpointClient, ask_all
 
     echo = [sys.executable, "-m", "tests.bench.echo_server", "1500"]
     server = subprocess.Popen(echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    endpoint = Endpoint(f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", concurrency=64)
+    endpoint = EndpointClient(f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", concurrency=64)
     turns = [{"role": "user", "content": CONTEXT}]
     bodies = ((str(number), {"model": "m", "messages": turns, "seed": number}) for number in range(REQUESTS))
 

@@ -23,7 +23,7 @@ def main(rows: int) -> int:
 
 def measured(rows: int, folder: Path) -> int:
     from infra.launch import Launcher
-    from tasks.responses.engines import Endpoint
+    from tasks.responses.engines import EndpointEngine
     from tests.responses.steps import model, sampled
     from tests.workplace import Workplace
 
@@ -36,7 +36,7 @@ def measured(rows: int, folder: Path) -> int:
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
     texts = tuple(f"{number} what is it, and why is it so? " * 10 for number in range(rows // SAMPLES))
     step = sampled(
-        Endpoint(kind="endpoint", urls=(url,), model="m"),
+        EndpointEngine(kind="endpoint", urls=(url,), model="m"),
         texts,
         model(kind="served"),
         n=SAMPLES,

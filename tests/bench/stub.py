@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tasks.program import Progress, run, write_json
+from tasks.program import Progress, run_program, write_json
 from tasks.records import RESPONSE, SCORE, content_id
 from tasks.rows.parts import write_part
 
@@ -74,4 +74,4 @@ def scored(content: str) -> dict:
 
 
 if __name__ == "__main__":
-    run(stub)
+    run_program(stub)

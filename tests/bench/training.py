@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from tasks.wrpo.batches import RESPONSES, collate, make_ready, pad_triples, response_log_probs
+from tasks.wrpo.batches import RESPONSES, collate_rows, make_ready, pad_triples, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
 from tests import tiny
 
@@ -146,7 +146,7 @@ def our_step(policy: LlamaForCausalLM, rows: list[dict], on: Conditions) -> Call
 
     def step() -> Tensor:
         policy.zero_grad()
-        batch = collate(stored, 0, layout)
+        batch = collate_rows(stored, 0, layout)
         place = lambda value: (
             {key: place(x) for key, x in value.items()} if isinstance(value, dict) else value.to(on.device)
         )

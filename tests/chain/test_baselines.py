@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from flows.plan import plan_all
 from infra.manifest import Manifest
@@ -107,7 +107,7 @@ def lasts(tmp_path):
         head, sources, rest = text.partition("\n[[sources]]")
         how, _, tables = MORE.format(url=url, path=path).partition("\n\n")
         recipe.write_text(f"{head}\n{how}\n{sources}{rest}\n{tables}")
-        report = fusion(load(str(recipe)))
+        report = fusion(load_recipe(str(recipe)))
         return [*report.inputs["evaluation"], *report.inputs["suites"]]
 
     return of

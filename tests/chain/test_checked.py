@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
@@ -49,10 +49,10 @@ def recipe(tmp_path):
 
 def test_rules_for_mathematics_and_code_find_their_pairs(recipe, workplace):
     try:
-        sandbox.find().__exit__()
+        sandbox.find_sandbox().__exit__()
     except BadInput as problem:
         pytest.skip(str(problem))
-    steps = {step.label: step for step in lineage(fusion(load(str(recipe[0]), recipe[1])))}
+    steps = {step.label: step for step in lineage(fusion(load_recipe(str(recipe[0]), recipe[1])))}
     table = lambda label, name: workplace.table(steps[label], f"{name}.parquet")
     pairs, records = table("pairs", "pairs"), table("SFT records", "records")
     category = table("prompt selection", "prompts").set_index("prompt_id")["category"]
@@ -72,7 +72,9 @@ def test_rules_for_mathematics_and_code_find_their_pairs(recipe, workplace):
 def test_checks_reach_only_what_asks_for_them(recipe):
     """Neither scores nor the report, nor pairs whose rule reads no checks, have another address because of them."""
     file, changes = recipe
-    labels = lambda *more: {step.label: step.address for step in lineage(fusion(load(str(file), [*changes, *more])))}
+    labels = lambda *more: {
+        step.label: step.address for step in lineage(fusion(load_recipe(str(file), [*changes, *more])))
+    }
     with_checks, slower = labels(), labels("checks.seconds=30.0")
     assert {label for label in with_checks if with_checks[label] == slower[label]} >= {
         "splitting",

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.config.usable import refuse_unusable_prompts
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside
@@ -16,7 +16,7 @@ from tasks.prompts.mining import mine_asserts, mine_examples
 from tasks.prompts.sets import PromptSets
 from tasks.prompts.stage import select_prompts
 from tasks.records import RESPONSE, SCORE, SPLIT, content_id
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 from tests.addresses import fill_slots
 
@@ -159,17 +159,19 @@ def answers(run, what, how, prompts):
         for n, text in enumerate(texts)
     ]
     rest = {"prompt_tokens": 1, "tokens": 1, "finish_reason": "stop", "seed": 0, "engine": "none"}
-    write(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
+    write_table(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
     scores = pd.DataFrame(rows)[["content_id"]].assign(
         score=0.5, tokens=1, truncated=False, reason=None, objectives=None, gate=None
     )
-    write(run, scores, SCORE, "scores.parquet")
+    write_table(run, scores, SCORE, "scores.parquet")
 
 
 @stage("stand-in parts", version="1")
 def parts(run, what, how, prompts):
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))
-    write(run, asked[["prompt_id"]].assign(part="sft" if what.part == "sft" else "preference"), SPLIT, "splits.parquet")
+    write_table(
+        run, asked[["prompt_id"]].assign(part="sft" if what.part == "sft" else "preference"), SPLIT, "splits.parquet"
+    )
 
 
 class Part(What):
@@ -178,7 +180,7 @@ class Part(What):
 
 def test_the_made_sets_leave_records_and_pairs(workplace, tmp_path):
     try:
-        outside.find().__exit__()
+        outside.find_sandbox().__exit__()
     except BadInput as problem:
         pytest.skip(str(problem))
     prompts = select_prompts(**write_sets(tmp_path).resolve("prompts"))
@@ -210,7 +212,7 @@ def test_the_made_sets_leave_records_and_pairs(workplace, tmp_path):
 
 def test_a_set_whose_prompts_no_rule_could_use_is_refused(tmp_path):
     name = "fusechat3-llama3.1-8b"
-    recipe = load(name, fill_slots(name, tmp_path / "prompts.jsonl"))
+    recipe = load_recipe(name, fill_slots(name, tmp_path / "prompts.jsonl"))
     refuse_unusable_prompts(recipe)
     sets = write_sets(tmp_path)
     blind = sets.model_copy(update={"sets": (sets.sets[0].model_copy(update={"filters": ()}), sets.sets[1])})

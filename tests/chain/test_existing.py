@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from tasks.demo import skills
 from tasks.stage import lineage
@@ -23,7 +23,7 @@ def recipe(tmp_path):
     rows = [
         {"messages": one["messages"], "category": one["category"], "gold": one["gold"], "said": one["gold"]}
         | ({"said": None} if number % 3 == 0 else {})
-        for number, one in enumerate(skills.prompts(60, seed=5))
+        for number, one in enumerate(skills.make_puzzle_prompts(60, seed=5))
     ]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = write_recipe(tmp_path, sources=1)
@@ -43,7 +43,7 @@ def alone(recipe):
 
 def made(recipe, workplace, *changes: str):
     """Reads a table of one of the recipe's steps."""
-    steps = {step.label: step for step in lineage(fusion(load(str(recipe), changes)))}
+    steps = {step.label: step for step in lineage(fusion(load_recipe(str(recipe), changes)))}
     return lambda label, name: workplace.table(steps[label], f"{name}.parquet")
 
 

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.execution import ensure
+from tasks.execution import ensure_artifact
 from tasks.rows.parts import write_in_parts
-from tasks.rows.pool import fill, write
+from tasks.rows.pool import fill_pool, write_table
 from tasks.stage import How, Step, What, lineage, stage
-from tasks.training.resumable import train
+from tasks.training.resumable import train_resumably
 
 SCHEMA = pa.schema([("number", pa.int64()), ("power", pa.int64()), ("tokens", pa.int64())])
 STEPS = 4  # of the training, a checkpoint after each
@@ -96,13 +96,13 @@ def numbers(run, what: Numbers, how: How):
 @stage("powers", version="1", rows=lambda what, inputs: {"exponent": what.exponent})
 def raise_to(run, what: Power, how: How, numbers):
     wanted = pd.read_parquet(run.file(numbers[0], "numbers.parquet"))
-    rows = fill(run, wanted, ["number"], SCHEMA, "powers", {"exponent": what.exponent})
-    write(run, rows, SCHEMA, "powers.parquet")
+    rows = fill_pool(run, wanted, ["number"], SCHEMA, "powers", {"exponent": what.exponent})
+    write_table(run, rows, SCHEMA, "powers.parquet")
 
 
 @stage("fit", version="1")
 def fit(run, what: What, how: How, powers):
-    out = train(run, "training", {"records": str(run.file(powers[0], "powers.parquet"))}, group=0)
+    out = train_resumably(run, "training", {"records": str(run.file(powers[0], "powers.parquet"))}, group=0)
     run.keep(out, "model.txt")
 
 
@@ -128,4 +128,4 @@ def run_chain(url: str, scratch: Path, diary: Diary, options: dict | None = None
     launcher = Inline(diary)
     for step in lineage(chain()):
         observe = lambda step, doing, *_: diary.note(doing.split()[0], step.address)
-        ensure(step, store, launcher, observe)
+        ensure_artifact(step, store, launcher, observe)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import infra.folder
-from infra.bucket import Bucket
-from infra.folder import Folder
+from infra.bucket import S3Blobs
+from infra.folder import FolderBlobs
 
 WRITES = ("create", "put_file", "compare_and_swap", "delete")
 
@@ -34,12 +34,12 @@ class Points:
 
 def arm(points: Points) -> None:
     """For the rest of this process's life. Renewals of a lease are left out: when they come is up to the clock."""
-    for kind in (Folder, Bucket):
+    for kind in (FolderBlobs, S3Blobs):
         for name in WRITES:
             setattr(kind, name, around(getattr(kind, name), points, name))
     for name in ("link", "replace"):
         setattr(infra.folder.os, name, around(getattr(os, name), points, name))
-    infra.folder.seal = around(infra.folder.seal, points, "seal")
+    infra.folder.seal_file = around(infra.folder.seal_file, points, "seal")
 
 
 def around(write: Callable, points: Points, name: str) -> Callable:

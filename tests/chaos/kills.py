@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import StoreUnreachable
 from infra.manifest import Manifest
 from infra.settings import settings
@@ -110,8 +110,8 @@ class Attack:
             for part in store.parts(step.pool) if step.pool else ():
                 rows = pq.read_table(store.fetch_part(part))["number"].to_pylist()
                 self.diary.note("holds", step.what.exponent, *rows)
-            for name in Checkpoints(store.blobs, step.address).names():
-                Checkpoints(store.blobs, step.address).fetch(name, self.folder / "checkpoint")
+            for name in StoredCheckpoints(store.blobs, step.address).names():
+                StoredCheckpoints(store.blobs, step.address).fetch(name, self.folder / "checkpoint")
                 self.diary.note("holds", "step", int(name) - 1)
         return found
 

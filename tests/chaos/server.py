@@ -5,7 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from infra.seaweed import PORTS, command, free_ports
+from infra.seaweed import PORTS, free_ports, server_command
 from tests.chaos.kills import TALLY
 from tests.infra.seaweed import BUCKET, Seaweed, identities, wait_until_ready
 
@@ -19,7 +19,7 @@ class Mortal:
 
     def start(self) -> None:
         with (self.data / "log.txt").open("ab") as log:
-            words = command(self.data, self.ports, BUCKET, identities())
+            words = server_command(self.data, self.ports, BUCKET, identities())
             self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def ready(self) -> None:

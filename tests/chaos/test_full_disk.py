@@ -28,7 +28,7 @@ def test_a_full_disk_is_said_in_a_line_and_the_next_run_goes_on(disk, tmp_path, 
     settings.cache_clear()
     expected, _ = unbroken(Attack(str(tmp_path / "calm" / "store"), tmp_path / "calm"))
     attacked, codes, said = Attack(str(place / "store"), tmp_path / "attacked"), [], []
-    monkeypatch.setattr(recipes, "plan", lambda chosen: attacked.run())
+    monkeypatch.setattr(recipes, "show_recipe_plan", lambda chosen: attacked.run())
     for pages in range(15, 80, 5):
         codes.append(cli.main(["plan", "demo"]))
         said += capsys.readouterr().err.splitlines()

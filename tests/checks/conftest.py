@@ -14,7 +14,7 @@ from tasks.checks.sandbox import outside as sandbox
 @pytest.fixture(scope="module")
 def box():
     try:
-        found = sandbox.find()
+        found = sandbox.find_sandbox()
     except BadInput as problem:
         pytest.skip(str(problem))
     with found:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.checks.check import check
+from tasks.checks.check import check_rows
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.program import Progress
 
@@ -30,7 +30,7 @@ def check_texts(folder: Path, rows: list[tuple[str, str]], means: str = "", **wh
     """The rows that the check program leaves for these (text, gold) pairs, in their order."""
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
-    check(write_job(folder, rows, means, **what), out, Progress(out))
+    check_rows(write_job(folder, rows, means, **what), out, Progress(out))
     found = read_verdicts(out)
     assert len(found) == len(rows)
     return found

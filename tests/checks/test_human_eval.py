@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.checks.verdicts import Limits, Suite, judge
+from tasks.checks.verdicts import Limits, TestSuite, judge_response
 
 LITTLE_WRONG = """
 def _wrong(value):
@@ -37,7 +37,9 @@ def tasks():
 def verdicts(box, tasks: list[dict], ending: str) -> dict[str, list[str]]:
     def judged(task: dict) -> str:
         code = task["prompt"] + task["canonical_solution"] + ending.format(**task)
-        return judge(box, code, Suite(task["test"], task["entry_point"], task["prompt"]), Limits(seconds=60)).verdict
+        return judge_response(
+            box, code, TestSuite(task["test"], task["entry_point"], task["prompt"]), Limits(seconds=60)
+        ).verdict
 
     started = time.monotonic()
     with ThreadPoolExecutor(2) as pool:

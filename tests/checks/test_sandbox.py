@@ -8,7 +8,7 @@ import pytest
 
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.verdicts import Limits, Suite, judge
+from tasks.checks.verdicts import Limits, TestSuite, judge_response
 from tests.patience import STILL
 
 ROOM = Path(sandbox.__file__).parents[1]
@@ -85,10 +85,10 @@ def test_where_nothing_holds_nothing_is_run(monkeypatch):
     """Also where there is no Linux, or no kernel that can do it: a refusal that says why, never a weaker run."""
     monkeypatch.setattr(sandbox.Sandbox, "weakness", lambda self: "it reads /etc/passwd")
     with pytest.raises(BadInput, match=r"^checks: programs .* cannot be run safely .*namespaces: it reads /etc/passwd"):
-        sandbox.find()
+        sandbox.find_sandbox()
     monkeypatch.setattr(sandbox.sys, "platform", "darwin")
     with pytest.raises(BadInput, match="landlock: needs Linux"):
-        sandbox.find()
+        sandbox.find_sandbox()
 
 
 def test_a_process_that_does_not_start_is_a_weakness(monkeypatch):
@@ -103,4 +103,6 @@ def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
     started = "            process = os.pidfd_open(child)"
     spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
     with sandbox.Sandbox("landlock") as box:
-        assert judge(box, "def f(x): return x", Suite("assert f(1) == 1"), Limits(STILL)).verdict == "passed"
+        assert (
+            judge_response(box, "def f(x): return x", TestSuite("assert f(1) == 1"), Limits(STILL)).verdict == "passed"
+        )

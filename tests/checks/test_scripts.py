@@ -14,7 +14,7 @@ from checks.poisoned import EXTRACTION, STATEMENTS
 
 from tasks.checks.cases import Cases
 from tasks.checks.gold import find_suite
-from tasks.checks.verdicts import Suite
+from tasks.checks.verdicts import TestSuite
 
 FENCE = "```"
 LISTED = [
@@ -172,7 +172,7 @@ def test_a_pickle_that_holds_more_than_a_text_is_refused():
     ("gold", "kind"),
     [
         ({"inputs": ["1"], "outputs": ["1"]}, Cases),
-        ({"inputs": [[1]], "outputs": [1], "fn_name": "f"}, Suite),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": "f"}, TestSuite),
     ],
 )
 def test_layouts_are_told_apart(gold, kind):

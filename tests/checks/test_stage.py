@@ -15,7 +15,7 @@ from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 from tests.checks.answers import HANGING
 from tests.checks.canary import Canary
@@ -53,7 +53,7 @@ def prompts(run, what, how):
         for text, (gold, _) in WORLD.items()
     ]
     rows[0]["gold"] = what.changed or rows[0]["gold"]
-    write(run, pd.DataFrame(rows).assign(part=None, response=None), PROMPT, "prompts.parquet")
+    write_table(run, pd.DataFrame(rows).assign(part=None, response=None), PROMPT, "prompts.parquet")
 
 
 @stage("stand-in model", version="1")
@@ -70,7 +70,7 @@ def responses(run, what, how):
         for index, one in enumerate([*said, said[0]])  # the first twice: it is checked once
     ]
     rest = {"prompt_tokens": 1, "tokens": 1, "finish_reason": "stop", "seed": 0, "engine": "none"}
-    write(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
+    write_table(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
 
 
 def step(changed: str = "", how: CheckingHow | None = None, **what):
@@ -85,7 +85,7 @@ def step(changed: str = "", how: CheckingHow | None = None, **what):
 @pytest.fixture
 def able():
     try:
-        sandbox.find().__exit__()
+        sandbox.find_sandbox().__exit__()
     except BadInput as problem:
         pytest.skip(str(problem))
 
@@ -184,7 +184,7 @@ def test_exact_checks_compare_text_and_run_nothing(workplace, monkeypatch):
         monkeypatch.delitem(WORLD, name)
     for gold, (text, right) in said.items():
         monkeypatch.setitem(WORLD, f"say {gold}", (gold, [(text, int(right), "", 0)]))
-    monkeypatch.setattr(sandbox, "find", None)
+    monkeypatch.setattr(sandbox, "find_sandbox", None)
     rows = workplace.table(step(kind="exact"), "scores.parquet").set_index("content_id")
     for gold, (text, right) in said.items():
         row = rows.loc[content_id(prompt_id([{"role": "user", "content": f"say {gold}"}]), text)]
@@ -193,13 +193,13 @@ def test_exact_checks_compare_text_and_run_nothing(workplace, monkeypatch):
 
 
 def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tmp_path, monkeypatch):
-    from tasks.checks.check import check
+    from tasks.checks.check import check_rows
     from tasks.program import Progress
 
     def none(*_):
         raise BadInput("checks: no sandbox")
 
-    monkeypatch.setattr(sandbox, "find", none)
+    monkeypatch.setattr(sandbox, "find_sandbox", none)
     job = {
         "what": Checking().model_dump(),
         "how": CheckingHow(batch_size=1).model_dump(mode="json"),
@@ -210,8 +210,8 @@ def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tm
         job["rows"]
     )
     write_rows("7")
-    assert check(job, tmp_path, Progress(tmp_path)) == {}
+    assert check_rows(job, tmp_path, Progress(tmp_path)) == {}
     assert pd.read_parquet(tmp_path / "part-000000000.parquet")["score"].tolist() == [1]
     write_rows("assert x == 7")
     with pytest.raises(BadInput, match="no sandbox"):
-        check(job, tmp_path, Progress(tmp_path))
+        check_rows(job, tmp_path, Progress(tmp_path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.seaweed import free_ports
-from infra.services import marked
+from infra.services import find_marked
 from tests.chain.small import write_recipe
 from tests.e2e.home import Home
 
@@ -63,7 +63,7 @@ def home(tmp_path_factory, heard) -> Iterator[Home]:
         yield home
     finally:
         answer = home.fuse("down")
-        assert answer.returncode == 0 and marked(home.folder) == [], answer.stderr
+        assert answer.returncode == 0 and find_marked(home.folder) == [], answer.stderr
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
-from infra.services import NAME, marked
+from infra.services import NAME, find_marked
 from infra.store import Store
 from tests.patience import STILL, run_while_it_progresses, wait_until
 
@@ -82,12 +82,12 @@ class Home:
         return self.runs(tags={"all_": [f"step:{address}"]})
 
     def processes(self, service: str) -> list[psutil.Process]:
-        return [process for process in marked(self.folder) if process.environ().get(NAME) == service]
+        return [process for process in find_marked(self.folder) if process.environ().get(NAME) == service]
 
     def programs(self) -> list[psutil.Process]:
         """The programs that run for this stack, on whichever worker."""
         found = []
-        for process in marked(self.folder):
+        for process in find_marked(self.folder):
             try:
                 if any(word.endswith("job.json") for word in process.cmdline()):
                     found.append(process)

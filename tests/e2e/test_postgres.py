@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.seaweed import free_ports
-from infra.services import marked
+from infra.services import find_marked
 from tests.e2e.home import Home
 
 pytestmark = pytest.mark.e2e
@@ -60,6 +60,6 @@ def test_the_stack_keeps_its_history_in_postgresql_and_tells_nobody_the_password
         assert answer.returncode == 0, answer.stderr
         assert home.finish(home.start("housekeeping/housekeeping")) == ["Completed"], home.story()
     finally:
-        assert home.fuse("down").returncode == 0 and marked(home.folder) == []
+        assert home.fuse("down").returncode == 0 and find_marked(home.folder) == []
     assert not list(tmp_path.rglob("prefect.db"))
     assert [file for file in tmp_path.rglob("*") if file.is_file() and password.encode() in file.read_bytes()] == []

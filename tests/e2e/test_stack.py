@@ -9,10 +9,10 @@ from collections import Counter
 import httpx
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.deploy.forms import Pools
 from flows.fusion import fusion
-from infra.services import marked
+from infra.services import find_marked
 from tasks.stage import Step, lineage
 from tests.e2e.home import Home
 from tests.patience import wait_until
@@ -24,7 +24,7 @@ LATE = {"WRPO", "evaluation · answers of WRPO", "evaluation · judging", "evalu
 
 
 def chain(recipe, *overrides: str) -> dict[str, Step]:
-    return {step.label: step for step in lineage(fusion(load(str(recipe), overrides)))}
+    return {step.label: step for step in lineage(fusion(load_recipe(str(recipe), overrides)))}
 
 
 def made(home: Home, steps: dict[str, Step]) -> dict[str, str]:
@@ -105,7 +105,7 @@ def test_a_failed_run_that_is_retried_in_the_ui_makes_only_what_is_missing(home,
 
 
 def test_a_cancelled_run_leaves_no_process(home, recipe):
-    workers = lambda: {process.pid for process in marked(home.folder)}
+    workers = lambda: {process.pid for process in find_marked(home.folder)}
     idle = workers()
     endless = ["wrpo.epochs=100000"]
     run = home.start("fuse/demo", recipe=str(recipe), beta=0.3, overrides=endless, pools={"wrpo": "gpu-train"})
@@ -115,4 +115,4 @@ def test_a_cancelled_run_leaves_no_process(home, recipe):
     assert home.finish(run) == ["Cancelled"]
     (stage,) = home.stage_runs(chain(recipe, "wrpo.beta=0.3", *endless)["WRPO"].address)
     home.wait_until(lambda: home.state(stage["id"]) == "Cancelled")
-    wait_until(lambda: workers() <= idle, story=lambda: str(marked(home.folder)))
+    wait_until(lambda: workers() <= idle, story=lambda: str(find_marked(home.folder)))

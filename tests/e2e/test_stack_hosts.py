@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.services import NAME
 from tasks.stage import lineage
@@ -66,7 +66,7 @@ def made_by(run: dict) -> int:
 
 
 def test_two_hosts_make_one_models_rows_at_once_and_one_goes_on_when_the_other_is_lost(home, recipe, other):
-    steps = {step.label: step for step in lineage(fusion(load(str(recipe), ["sampling.n=6"])))}
+    steps = {step.label: step for step in lineage(fusion(load_recipe(str(recipe), ["sampling.n=6"])))}
     sampling, rows = steps[LABEL], 60 * 6
     of_share = lambda number: home.stage_runs(f"{sampling.address}/{number}-of-2")
     before = sum(part.rows for part in home.store.parts(sampling.pool))

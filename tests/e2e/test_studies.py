@@ -9,8 +9,8 @@ import pytest
 
 from flows.ablation import load_matrix
 from flows.config.examination import load_examination
-from flows.config.loading import load
-from flows.evaluation import chains
+from flows.config.loading import load_recipe
+from flows.evaluation import build_chains
 from flows.fusion import fusion
 from tasks.stage import Step, lineage
 from tests.e2e.home import Home
@@ -60,7 +60,7 @@ def test_a_matrix_and_an_examination_make_what_is_missing_on_the_pools_and_show_
     matrix.write_text(MATRIX.format(recipe=recipe))
     examination.write_text(EXAMINATION.format(recipe=recipe))
     variants = [run.last for run in load_matrix(str(matrix))[1]]
-    suites = list(chains(load_examination(str(examination))).values())
+    suites = list(build_chains(load_examination(str(examination))).values())
     new = missing(home, variants)
     assert 0 < len(new) < 8 and len(missing(home, suites)) > 3
     runs = [
@@ -79,7 +79,7 @@ def test_a_matrix_and_an_examination_make_what_is_missing_on_the_pools_and_show_
 
 
 def test_housekeeping_deletes_what_no_kept_recipe_needs_and_nothing_else(home, recipe):
-    kept, gone = (fusion(load(str(recipe), overrides)) for overrides in ([], ["wrpo.beta=0.2"]))
+    kept, gone = (fusion(load_recipe(str(recipe), overrides)) for overrides in ([], ["wrpo.beta=0.2"]))
     assert missing(home, [kept, gone]) == set()
     run = home.start("housekeeping/housekeeping", keep=[str(recipe)], older_than_days=0, delete=True)
     assert home.finish(run) == ["Completed"], home.story()

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
-from infra.services import marked
+from infra.services import find_marked
 from tasks.stage import lineage
 from tests.e2e.conftest import CANARY
 from tests.hostile.listening import addresses
@@ -40,10 +40,10 @@ def test_no_secret_is_left_anywhere(home):
 
 
 def test_without_prefects_database_nothing_is_lost_and_nothing_made_again(home, recipe):
-    steps = lineage(fusion(load(str(recipe))))
+    steps = lineage(fusion(load_recipe(str(recipe))))
     made = lambda: [home.store.manifest(*step.address.split("/")).attempt for step in steps]
     before = made()
-    assert home.fuse("down").returncode == 0 and marked(home.folder) == []
+    assert home.fuse("down").returncode == 0 and find_marked(home.folder) == []
     assert "nothing ran" in home.fuse("down").stdout
     shutil.rmtree(home.folder / "prefect")
     assert home.fuse("up").returncode == 0

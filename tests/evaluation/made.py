@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.judged.metrics import SUITES, Sheet, parsed
+from tasks.evaluation.judged.metrics import SUITES, AnswerSheet, add_verdicts
 
 ALPACA_PROMPT = """<|im_start|>system
 You compare.
@@ -120,7 +120,7 @@ def reply(suite: str, quality: float, name: str) -> dict:
     return {"content": f"{{'正确': 3}} 于是 {{'正确': 5, '综合得分': {1 + round(9 * quality)}}}"}
 
 
-def sheet(suite: str, folder: Path, quality: dict[str, float], words: str = "An answer to {}.") -> Sheet:
+def sheet(suite: str, folder: Path, quality: dict[str, float], words: str = "An answer to {}.") -> AnswerSheet:
     """A model whose answers a judge finds so good, by question."""
     rules = SUITES[suite]
     questions = {one.question_id: one for one in rules.read_questions(folder)}
@@ -136,4 +136,4 @@ def sheet(suite: str, folder: Path, quality: dict[str, float], words: str = "An 
         for name, question in questions.items()
         for game in rules.make_games(judge_prompt, question, answers[name])
     ]
-    return Sheet(suite, folder, questions, answers, parsed(pd.DataFrame(rows), suite))
+    return AnswerSheet(suite, folder, questions, answers, add_verdicts(pd.DataFrame(rows), suite))

@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.benchmarks.item_metrics import compared, measured
-from tasks.evaluation.benchmarks.item_results import Compared
-from tasks.evaluation.benchmarks.lm_eval import PRESETS, Benchmark, Task, compare_tasks, run_tasks
+from tasks.evaluation.benchmarks.item_metrics import compare_task_scores, measure_tasks
+from tasks.evaluation.benchmarks.item_results import ItemResults
+from tasks.evaluation.benchmarks.lm_eval import PRESETS, LmEvalBenchmark, LmEvalTask, compare_tasks, run_tasks
 from tasks.models.stage import TinyGenerator, obtain_model
 from tasks.stage import What, stage
 
@@ -41,13 +41,13 @@ def folder_of_letters(tmp_path):
 
 
 def test_a_missing_task_says_what_to_put_where(tmp_path):
-    suite = Benchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), preset="open-llm-leaderboard-v1")
+    suite = LmEvalBenchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), preset="open-llm-leaderboard-v1")
     with pytest.raises(
         BadInput, match=r"has no task 'arc_challenge': copy its YAML from lm-eval's lm_eval/tasks there"
     ):
         suite.resolve("suites.board")
     with pytest.raises(BadInput, match="tasks: is empty; name a task"):
-        Benchmark(suite="lm-eval", path=str(tmp_path)).resolve("suites.board")
+        LmEvalBenchmark(suite="lm-eval", path=str(tmp_path)).resolve("suites.board")
 
 
 def test_the_leaderboards_shots_and_metrics_are_its_own():
@@ -67,7 +67,7 @@ def test_the_other_presets_name_lm_evals_own_tasks_and_filters():
     assert found["mmlu-pro"] == [("mmlu_pro", 5, "exact_match", "custom-extract")]
     assert found["mmlu-redux"] == [("mmlu_redux_generative", 0, "exact_match", "default")]
     assert found["gpqa-diamond"] == [("gpqa_diamond_zeroshot", 0, "acc", "none")]
-    assert set(get_args(Benchmark.model_fields["preset"].annotation)) == {"", *PRESETS}
+    assert set(get_args(LmEvalBenchmark.model_fields["preset"].annotation)) == {"", *PRESETS}
 
 
 def scores(**tasks) -> pd.Series:
@@ -81,7 +81,8 @@ def scores(**tasks) -> pd.Series:
 
 def test_every_task_counts_alike_in_the_average_however_many_items_it_has():
     found = {
-        one["metric"]: one["value"] for one in measured(scores(long=[1] * 90 + [0] * 10, short=[0, 1]), 0.95, seed=1)
+        one["metric"]: one["value"]
+        for one in measure_tasks(scores(long=[1] * 90 + [0] * 10, short=[0, 1]), 0.95, seed=1)
     }
     assert found == {"long": 90, "short": 50, "accuracy": 70}
 
@@ -91,10 +92,11 @@ def test_tasks_are_compared_item_by_item_in_whatever_order_they_come():
     before = scores(a=(draw.random(200) < 0.5).astype(float), b=draw.random(50))
     after = (before + 0.0).sample(frac=1, random_state=2)
     assert all(
-        (one["value"], one["low"], one["high"], one["p"]) == (0, 0, 0, 1) for one in compared(before, after, 0.95, 1)
+        (one["value"], one["low"], one["high"], one["p"]) == (0, 0, 0, 1)
+        for one in compare_task_scores(before, after, 0.95, 1)
     )
     better = before.where(before > 0.4, before + 0.3)
-    changes = {one["metric"]: one for one in compared(before, better, 0.95, 1)}
+    changes = {one["metric"]: one for one in compare_task_scores(before, better, 0.95, 1)}
     assert changes["a"]["low"] > 0 and changes["b"]["low"] > 0 and changes["accuracy"]["p"] < 0.01
 
 
@@ -111,21 +113,23 @@ def test_the_average_is_tested_as_it_is_averaged_and_not_by_the_largest_task():
     after = before.copy()
     after.iloc[:12] = 1.0
     before.iloc[40:100] = 1.0
-    changes = {one["metric"]: one for one in compared(before, after, 0.95, 1)}
+    changes = {one["metric"]: one for one in compare_task_scores(before, after, 0.95, 1)}
     assert changes["accuracy"]["value"] == pytest.approx((30 - 1.5) / 2) and changes["accuracy"]["low"] > 0
     gained, lost = 1 / 40, 1 / 4000  # flips of 12 of the one and 60 of the other, the normal way
     spread = (12 * gained**2 + 60 * lost**2) ** 0.5
     expected = 2 * norm.sf((12 * gained - 60 * lost) / spread)
     assert 0.3 * expected < changes["accuracy"]["p"] < 3 * expected < 0.01
     assert changes["small"]["p"] == pytest.approx(2 / 2**12) and changes["large"]["value"] < 0
-    alone = compared(before.loc[["small"]], after.loc[["small"]], 0.95, 1)
+    alone = compare_task_scores(before.loc[["small"]], after.loc[["small"]], 0.95, 1)
     assert alone[0]["p"] == alone[1]["p"] == pytest.approx(2 / 2**12)
 
 
 def test_without_lm_eval_a_benchmark_says_how_to_have_it(tmp_path, workplace, monkeypatch):
     monkeypatch.setenv("FUSE_HARNESS_PYTHON", "")
     settings.cache_clear()
-    suite = Benchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(Task(task="letters", shots=0),))
+    suite = LmEvalBenchmark(
+        suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(LmEvalTask(task="letters", shots=0),)
+    )
     with pytest.raises(BadInput, match="FUSE_HARNESS_PYTHON: benchmarks need lm-eval in a separate environment"):
         workplace.made(run_tasks(model=nobody(what=What()), **suite.resolve("s")))
 
@@ -139,13 +143,13 @@ def tiny():
     "FUSE_HARNESS_PYTHON" not in os.environ, reason="FUSE_HARNESS_PYTHON names no Python that has lm-eval"
 )
 def test_a_small_task_is_run_by_lm_eval_itself(tmp_path, workplace):
-    at = Benchmark(
-        suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(Task(task="letters", shots=0),)
+    at = LmEvalBenchmark(
+        suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(LmEvalTask(task="letters", shots=0),)
     ).resolve("s")
     items = run_tasks(model=tiny(), **at)
     table = workplace.table(items, "items.parquet")
     assert len(table) == 6 and set(table["value"]) <= {0.0, 1.0} and workplace.made(items).counts["lm_eval"]
-    what = Compared(suite="letters", models=("one", "same"), seed=1)
+    what = ItemResults(suite="letters", models=("one", "same"), seed=1)
     results = json.loads(
         workplace.run(items)
         .file(workplace.made(compare_tasks(items=[items, items], what=what)), "results.json")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.records import PROMPT, RESPONSE
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 
 IDS = [f"p{number}" for number in range(20)]
@@ -20,7 +20,7 @@ class Knows(What):
 @stage("asked", version="1")
 def ask(run, what, how):
     asked = [[{"role": "user", "content": f"What of {name}?"}] for name in IDS]
-    write(
+    write_table(
         run,
         pd.DataFrame({"prompt_id": IDS, "messages": asked, "gold": "x"}).reindex(columns=PROMPT.names),
         PROMPT,
@@ -32,7 +32,7 @@ def ask(run, what, how):
 def say(run, what, how):
     names = [name for name in reversed(IDS) if name not in what.silent]
     rows = pd.DataFrame({"prompt_id": names, "sample_index": 0, "text": "So.", "content_id": names})
-    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
 @stage("checked", version="1")

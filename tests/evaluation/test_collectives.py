@@ -9,16 +9,21 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.evaluation.collectives.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
-from tasks.evaluation.collectives.mixture import READ, adopt_answers, put_together, with_answers
-from tasks.evaluation.collectives.pairwise import Comparing, compare_answers, copeland, points
+from tasks.evaluation.collectives.choosing import CollectiveChoice, PerplexityHow, choose_answers, measure_surprise
+from tasks.evaluation.collectives.mixture import (
+    AGGREGATE_INSTRUCTION,
+    add_answers_to_system,
+    adopt_answers,
+    put_together,
+)
+from tasks.evaluation.collectives.pairwise import Comparing, compare_answers, compute_copeland_scores, read_points
 from tasks.evaluation.judged.judgements import JudgingHow
-from tasks.models.stage import Folder, obtain_model
+from tasks.models.stage import ModelFolder, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.responses.engines import Transformers
 from tasks.responses.settings import Sampling
 from tasks.responses.stage import sample_responses
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 from tests import tiny
 from tests.stub_endpoint import moody, stub_endpoint
@@ -34,7 +39,7 @@ class Said(What):
 @stage("asked", version="1")
 def ask(run, what, how):
     rows = pd.DataFrame({"prompt_id": IDS, "messages": ASKED}).reindex(columns=PROMPT.names)
-    write(run, rows, PROMPT, "prompts.parquet")
+    write_table(run, rows, PROMPT, "prompts.parquet")
 
 
 @stage("said", version="1")
@@ -43,7 +48,7 @@ def say(run, what, how, prompts):
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))["prompt_id"]
     rows = pd.DataFrame({"prompt_id": asked, "text": what.texts, "sample_index": 0, "tokens": 1})
     rows["content_id"] = [content_id(*pair) for pair in zip(rows["prompt_id"], rows["text"], strict=True)]
-    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
 def likes_numbers(body: dict) -> dict:
@@ -63,7 +68,7 @@ def compared(url: str, *texts: tuple[str, ...], unanswered: float = 0.01, **how)
     what = Comparing(members=tuple("xyz"[: len(said)]), model="stub-1", unanswered=unanswered)
     at = JudgingHow(**{"url": url, "first_wait": 0.0} | how)
     games = compare_answers(prompts=prompts, responses=said, what=what, how=at)
-    return games, choose_answers(responses=said, comparisons=games, what=Choosing(members=what.members))
+    return games, choose_answers(responses=said, comparisons=games, what=CollectiveChoice(members=what.members))
 
 
 THREE = tuple(tuple(f"I say {(place * factor) % 7}." for place in range(6)) for factor in (1, 2, 4))
@@ -136,12 +141,12 @@ def test_pairs_are_counted_as_plain_loops_count_them():
                 won[high] += 1 if mean < 0.5 else 0.5 if mean == 0.5 else 0
             expected |= {(prompt, place): score for place, score in enumerate(won)}
         games = pd.DataFrame(rows).sample(frac=1, random_state=1)
-        assert copeland(games).set_index(["prompt_id", "place"])["score"].to_dict() == expected
+        assert compute_copeland_scores(games).set_index(["prompt_id", "place"])["score"].to_dict() == expected
 
 
 def test_a_reply_with_two_labels_or_none_is_no_verdict():
-    read = lambda text: points(json.dumps({"content": text}))
-    assert [read("[[A]]"), read("so [[C]]"), read("[[A]] or [[B]]"), read("A"), points(None)] == [
+    read = lambda text: read_points(json.dumps({"content": text}))
+    assert [read("[[A]]"), read("so [[C]]"), read("[[A]] or [[B]]"), read("A"), read_points(None)] == [
         1.0,
         0.5,
         None,
@@ -163,12 +168,15 @@ def test_a_mixture_reads_every_members_answer_and_its_own_stands_under_the_promp
     assert answers["content_id"].tolist() == [content_id(row.prompt_id, row.text) for row in answers.itertuples()]
     first = next(turns for turns in shown if turns[-1]["content"] == "How many are 3?")
     assert [turn["role"] for turn in first] == ["system", "user"]
-    assert first[0]["content"] == f"{READ}\n1. I say 3.\n2. I say 6."
+    assert first[0]["content"] == f"{AGGREGATE_INSTRUCTION}\n1. I say 3.\n2. I say 6."
 
 
 def test_what_the_system_said_before_stays_before_the_answers():
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
-    assert with_answers(turns, ["So."]) == [{"role": "system", "content": f"Be brief.\n\n{READ}\n1. So."}, turns[1]]
+    assert add_answers_to_system(turns, ["So."]) == [
+        {"role": "system", "content": f"Be brief.\n\n{AGGREGATE_INSTRUCTION}\n1. So."},
+        turns[1],
+    ]
 
 
 @stage("halves", version="1")
@@ -182,7 +190,7 @@ def test_a_model_reads_what_was_put_together_and_says_how_held_out_prompts_surpr
     folder, reader = workplace.folder / "reader", tiny.llama()
     reader.config.max_position_embeddings = 4096
     tiny.save(reader, folder)
-    model = obtain_model(**Folder(kind="folder", path=str(folder)).resolve("model"))
+    model = obtain_model(**ModelFolder(kind="folder", path=str(folder)).resolve("model"))
     prompts = ask(what=What())
     said = [say(prompts=prompts, what=Said(texts=texts)) for texts in THREE[:2]]
     read = put_together(prompts=prompts, responses=said, what=What())
@@ -190,8 +198,8 @@ def test_a_model_reads_what_was_put_together_and_says_how_held_out_prompts_surpr
     new = sample_responses(prompts=read, model=model, what=sampling, how=Transformers())
     answers = workplace.table(adopt_answers(asked=read, responses=new, what=What()), "responses.parquet")
     assert sorted(answers["prompt_id"]) == sorted(IDS) and answers["prompt_tokens"].min() > len(
-        READ
+        AGGREGATE_INSTRUCTION
     )  # a token per letter
     asked = {"prompts": prompts, "splits": halve(what=What()), "model": model}
-    nats = workplace.table(measure_surprise(**asked, what=What(), how=SurpriseHow()), "perplexity.parquet")
+    nats = workplace.table(measure_surprise(**asked, what=What(), how=PerplexityHow()), "perplexity.parquet")
     assert sorted(nats["prompt_id"]) == sorted(IDS[:3]) and nats["nats"].gt(0).all()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.evaluation.degenerate import flags
+from tasks.evaluation.degenerate import find_degenerate_answers
 
 PLAIN = {f"q{number}": (f"Answer {number}, as good as any.",) for number in range(30)}
 
@@ -32,17 +32,19 @@ PLAIN = {f"q{number}": (f"Answer {number}, as good as any.",) for number in rang
     ],
 )
 def test_a_degenerate_answer_is_flagged_and_its_reason_said(text, reason):
-    assert flags(PLAIN | {"bad": (text,)}) == ({"bad": reason} if reason else {})
+    assert find_degenerate_answers(PLAIN | {"bad": (text,)}) == ({"bad": reason} if reason else {})
 
 
 def test_one_string_for_all_prompts_is_flagged_for_all():
-    assert set(flags(dict.fromkeys(PLAIN, ("This one wins.",))).values()) == {"constant"}
+    assert set(find_degenerate_answers(dict.fromkeys(PLAIN, ("This one wins.",))).values()) == {"constant"}
 
 
 @pytest.mark.parametrize("variety", ["I win" + "{0}", "{1}"])
 def test_a_constant_that_varies_its_signs_alone_is_one_still(variety):
     said = {name: (variety.format("!" * place, "🙂🎉🔥"[place % 3] * place),) for place, name in enumerate(PLAIN, 1)}
-    assert set(flags(said).values()) == {"constant"} and len(flags(said)) == len(PLAIN)
+    assert set(find_degenerate_answers(said).values()) == {"constant"} and len(find_degenerate_answers(said)) == len(
+        PLAIN
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,10 +60,10 @@ def test_a_constant_that_varies_its_signs_alone_is_one_still(variety):
     ],
 )
 def test_ordinary_answers_are_left_alone(text):
-    assert flags(PLAIN | {"good": (text,)}) == {}
+    assert find_degenerate_answers(PLAIN | {"good": (text,)}) == {}
 
 
 def test_the_second_turn_is_looked_at_too():
-    assert flags({name: (*turns, f"And {turns[0]}") for name, turns in PLAIN.items()} | {"bad": ("Fine.", "")}) == {
-        "bad": "empty"
-    }
+    assert find_degenerate_answers(
+        {name: (*turns, f"And {turns[0]}") for name, turns in PLAIN.items()} | {"bad": ("Fine.", "")}
+    ) == {"bad": "empty"}

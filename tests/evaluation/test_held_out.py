@@ -9,7 +9,7 @@ from infra.errors import BadInput
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.stage import Evaluation, evaluate
 from tasks.records import PROMPT, RESPONSE, SPLIT
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 
 IDS = [f"p{number:02d}" for number in range(20)]
@@ -36,19 +36,19 @@ def prompts(run, what, how):
     asked = [[{"role": "user", "content": f"What of {name}?"}] for name in IDS]
     golds = [None if name in what.without else "42" for name in IDS]
     rows = pd.DataFrame({"prompt_id": IDS, "messages": asked, "category": "", "gold": golds})
-    write(run, rows.reindex(columns=PROMPT.names), PROMPT, "prompts.parquet")
+    write_table(run, rows.reindex(columns=PROMPT.names), PROMPT, "prompts.parquet")
 
 
 @stage("parts", version="1")
 def splits(run, what, how):
-    write(run, pd.DataFrame({"prompt_id": IDS, "part": "held_out"}), SPLIT, "splits.parquet")
+    write_table(run, pd.DataFrame({"prompt_id": IDS, "part": "held_out"}), SPLIT, "splits.parquet")
 
 
 @stage("said to held-out prompts", version="1")
 def say(run, what, how):
     names = [f"{what.name} {prompt}" for prompt in IDS]
     rows = pd.DataFrame({"prompt_id": IDS, "sample_index": 0, "text": SENTENCE, "content_id": names, "tokens": 9})
-    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
 @stage("judged", version="1")

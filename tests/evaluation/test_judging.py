@@ -17,15 +17,15 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.endpoint.client import Endpoint, ask_all, readable
+from tasks.endpoint.client import EndpointClient, ask_all, read_reply
 from tasks.evaluation.judged import journal
 from tasks.evaluation.judged import judge_program as judge
 from tasks.evaluation.judged import replies as heard
 from tasks.evaluation.judged.judgements import Judging, JudgingHow, judge_answers
-from tasks.evaluation.judged.questions import Suite, continue_dialogue, open_suite
+from tasks.evaluation.judged.questions import PublishedSuite, continue_dialogue, open_suite
 from tasks.records import RESPONSE
 from tasks.rows.parts import write_part
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 from tests.evaluation.made import folder_of, reply
 from tests.patience import STILL
@@ -46,7 +46,7 @@ def say(run, what, how, prompts):
     if what.but:
         rows.loc[rows.index[0], "text"] = what.but
     rows = rows.iloc[what.silent :]
-    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
 def judging(workplace, suite: str, url: str, questions: int = 20, words: str = "To {} I say so.", **how):
@@ -54,7 +54,7 @@ def judging(workplace, suite: str, url: str, questions: int = 20, words: str = "
     folder = workplace.folder / suite
     if not folder.exists():
         folder_of(suite, folder, questions)
-    opened = open_suite(**Suite(suite=suite, path=str(folder)).resolve("suite"))
+    opened = open_suite(**PublishedSuite(suite=suite, path=str(folder)).resolve("suite"))
     first = say(prompts=opened, what=Words(words=words, **spoilt))
     said = [first]
     if suite == "mt-bench":
@@ -141,15 +141,15 @@ ODD = (
 
 @pytest.mark.parametrize("place", range(len(ODD)))
 def test_a_reply_of_another_form_is_read_whole_or_is_none(place):
-    found = readable(json.dumps(ODD[place]), judge.readable)
+    found = read_reply(json.dumps(ODD[place]), judge.is_readable_reply)
     assert bool(found) == (place >= 4)
     if found:
-        row = judge.reply_row("r", found)
+        row = judge.make_reply_row("r", found)
         assert (json.loads(row["reply"])["content"], row["prompt_tokens"], row["completion_tokens"]) == ("m", 0, 0)
 
 
 def test_half_a_character_in_a_reply_ends_nothing(tmp_path):
-    row = judge.reply_row("r", {"choices": [{"message": {"content": "good \ud83d"}}], "usage": {}})
+    row = judge.make_reply_row("r", {"choices": [{"message": {"content": "good \ud83d"}}], "usage": {}})
     write_part([row], heard.REPLY, tmp_path / "part.parquet")
     (kept,) = pd.read_parquet(tmp_path / "part.parquet")["reply"]
     assert json.loads(kept)["content"] == "good ?"
@@ -263,38 +263,38 @@ def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
             time.sleep(0.01)
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
-        paid = len(journal.read(tmp_path / "journal.jsonl"))
+        paid = len(journal.read_journal(tmp_path / "journal.jsonl"))
         with (tmp_path / "journal.jsonl").open("a") as torn:
             torn.write('{"request": "r2')
         assert 50 < paid < 300
         subprocess.run(command, check=True)
     twice = sum(count - 1 for count in stub.answered.values())
     assert twice <= 4 and len(stub.answered) == 300
-    assert len(journal.read(tmp_path / "journal.jsonl")) == 300
+    assert len(journal.read_journal(tmp_path / "journal.jsonl")) == 300
     parts = pd.concat(pd.read_parquet(part) for part in (tmp_path / "out").glob("part-*.parquet"))
     assert sorted(set(parts["request"])) == sorted(row["request"] for row in rows)
 
 
 def test_a_reply_that_has_changed_since_it_was_written_is_asked_for_again(tmp_path):
     rows = [{"request": f"r{number}", "reply": "fine \u2028\ud800", "prompt_tokens": 1} for number in range(3)]
-    with journal.Journal(tmp_path / "journal.jsonl") as written:
+    with journal.ReplyJournal(tmp_path / "journal.jsonl") as written:
         for row in rows:
             written.append(row)
-    assert list(journal.read(tmp_path / "journal.jsonl")) == ["r0", "r1", "r2"]
+    assert list(journal.read_journal(tmp_path / "journal.jsonl")) == ["r0", "r1", "r2"]
     whole = (tmp_path / "journal.jsonl").read_bytes()
     for place in range(len(whole)):
         changed = bytes([whole[place] ^ 1])
         (tmp_path / "journal.jsonl").write_bytes(whole[:place] + changed + whole[place + 1 :])
-        assert len(found := journal.read(tmp_path / "journal.jsonl")) in (1, 2)
+        assert len(found := journal.read_journal(tmp_path / "journal.jsonl")) in (1, 2)
         assert all(row["reply"].startswith("fine ") for row in found.values())
     (tmp_path / "journal.jsonl").write_bytes(b"7\n[]\n{}\n\xff\n" + whole)
-    assert len(journal.read(tmp_path / "journal.jsonl")) == 3
+    assert len(journal.read_journal(tmp_path / "journal.jsonl")) == 3
 
 
 def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path):
     line = {"request": "r0", "reply": "x" * 100}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with journal.Journal(tmp_path / "journal.jsonl") as written:
+    with journal.ReplyJournal(tmp_path / "journal.jsonl") as written:
         written.append(line)
         full = (tmp_path / "journal.jsonl").stat().st_size + 30
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
@@ -303,9 +303,9 @@ def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path)
                 written.append(line | {"request": "r1"})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    with journal.Journal(tmp_path / "journal.jsonl") as written:
+    with journal.ReplyJournal(tmp_path / "journal.jsonl") as written:
         written.append(line | {"request": "r2"})
-    assert list(journal.read(tmp_path / "journal.jsonl")) == ["r0", "r2"]
+    assert list(journal.read_journal(tmp_path / "journal.jsonl")) == ["r0", "r2"]
 
 
 def test_a_request_costs_little_more_than_one_of_a_bare_client():
@@ -329,7 +329,7 @@ def test_a_request_costs_little_more_than_one_of_a_bare_client():
 
 
 async def names_of(url: str, bodies: list[tuple[str, dict]]) -> list[str]:
-    return [name async for name, _ in ask_all(Endpoint(url), bodies)]
+    return [name async for name, _ in ask_all(EndpointClient(url), bodies)]
 
 
 def test_requests_are_on_their_way_together():

@@ -9,18 +9,18 @@ import pytest
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.benchmarks.item_metrics import compared_by_category, measured_by_category
-from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.item_metrics import compare_categories, measure_categories
+from tasks.evaluation.benchmarks.item_results import ItemResults
 from tasks.evaluation.benchmarks.live_bench import (
     CATEGORIES,
     LiveBench,
-    in_release,
+    is_in_release,
     measure_live_bench,
     open_live_bench,
     score_live_bench,
 )
 from tasks.records import RESPONSE
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 
 SCORER = {  # in the place of the authors' package: the same names, and a score that a test can foresee
@@ -63,7 +63,7 @@ def questions(folder, categories=CATEGORIES):
 def say(run, what, how, prompts):
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))["prompt_id"]
     rows = pd.DataFrame({"prompt_id": asked[: what.until], "text": what.words, "sample_index": 0})
-    write(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, rows.reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
 
 class Words(What):
@@ -92,7 +92,7 @@ def test_answers_are_scored_elsewhere_and_the_average_is_of_categories_of_tasks(
     folder = questions(tmp_path / "live_bench")
     both = [scored(folder, words) for words in ("9", "0")]
     assert len(workplace.table(both[0], "items.parquet")) == 4 * (2 + 4)  # the removed ones are not asked
-    step = measure_live_bench(items=both, what=Compared(suite="l", models=("nine", "nought"), seed=1))
+    step = measure_live_bench(items=both, what=ItemResults(suite="l", models=("nine", "nought"), seed=1))
     found = json.loads((workplace.run(step).file(workplace.made(step), "results.json")).read_text())
     value = {(one["model"], one["metric"]): one["value"] for one in found["results"]}
     assert value["nine", "accuracy"] == 0 and value["nought", "math"] == 50  # 1 of 2, and 2 of 4
@@ -115,7 +115,7 @@ def test_without_its_environment_or_a_category_it_says_what_to_put_where(workpla
 
 def test_a_question_belongs_to_the_releases_between_its_coming_and_its_going():
     row = {"livebench_release_date": "2024-06-24", "livebench_removal_date": "2024-08-31"}
-    assert [in_release(row, day) for day in ("2024-06-01", "2024-06-24", "2024-07-26", "2024-08-31")] == [0, 1, 1, 0]
+    assert [is_in_release(row, day) for day in ("2024-06-01", "2024-06-24", "2024-07-26", "2024-08-31")] == [0, 1, 1, 0]
 
 
 def test_categories_are_averaged_as_plain_loops_average_them():
@@ -128,9 +128,9 @@ def test_categories_are_averaged_as_plain_loops_average_them():
     mean = lambda task: np.mean([value for _, name, _, value in rows if name == task])
     expected = {"a": 50 * (mean("a0") + mean("a1")), "b": 100 * mean("b0")}
     expected["accuracy"] = (expected["a"] + expected["b"]) / 2
-    found = {one["metric"]: one for one in measured_by_category(values, 0.95, 1)}
+    found = {one["metric"]: one for one in measure_categories(values, 0.95, 1)}
     assert {name: one["value"] for name, one in found.items()} == pytest.approx(expected)
     assert all(one["low"] < one["value"] < one["high"] for one in found.values())
-    better = {one["metric"]: one for one in compared_by_category(values, values + 0.1, 0.95, 1)}
+    better = {one["metric"]: one for one in compare_categories(values, values + 0.1, 0.95, 1)}
     assert better["accuracy"]["value"] == pytest.approx(10) and better["accuracy"]["p"] < 0.01
-    assert all(one["p"] == 1 for one in compared_by_category(values, values, 0.95, 1))
+    assert all(one["p"] == 1 for one in compare_categories(values, values, 0.95, 1))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.evaluation.judged.calibration import agreement, of_models
+from tasks.evaluation.judged.calibration import calibrate_judge, compute_agreement
 from tasks.evaluation.judged.results_program import main
 from tests.evaluation.made import folder_of, sheet
 from tests.evaluation.test_suites import qualities
@@ -88,13 +88,13 @@ def test_outputs_without_published_preferences_calibrate_nothing_and_stop_nothin
 
 def test_agreement_counts_a_draw_of_one_judge_a_half_and_orders_models():
     mine, theirs = pd.Series([1.2, 1.5, 1.9, 1.8]), pd.Series([1.0, 1.0, 0.0, 2.0])
-    found = agreement(mine, theirs)
+    found = compute_agreement(mine, theirs)
     assert (found["agreement"], found["decided"]) == (3 / 4, 3) and found["agreement_decided"] == pytest.approx(2.5 / 3)
     sides = [
         {name: pd.Series([value, value]) for name, value in zip("abc", values, strict=True)}
         for values in ((1, 2, 3), (1, 3, 2))
     ]
-    assert of_models(*sides)["order"] == pytest.approx(0.5)
+    assert calibrate_judge(*sides)["order"] == pytest.approx(0.5)
 
 
 def test_the_first_answers_stand_side_by_side_with_what_was_said_of_them(tmp_path):

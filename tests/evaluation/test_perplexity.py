@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from tasks.evaluation.collectives.perplexity import surprise
+from tasks.evaluation.collectives.perplexity import compute_surprise
 from tests.tiny import llama
 
 
 def test_it_is_the_models_loss_on_the_prompt_whatever_stands_beside_it_in_the_batch():
     model = llama(seed=3).eval()
     rows = [[1, 20, 30, 40, 50, 60], [1, 25, 35], [1]]
-    *known, single = surprise(model, rows, pad_token=0)
+    *known, single = compute_surprise(model, rows, pad_token=0)
     for row, found in zip(rows, known, strict=False):
         ids = torch.tensor([row])
         assert found == pytest.approx(float(model(input_ids=ids, labels=ids).loss.detach()), rel=1e-5)

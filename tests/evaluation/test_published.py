@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.judged.metrics import Sheet, counts, metrics
+from tasks.evaluation.judged.metrics import AnswerSheet, compute_suite_metrics, count_judged_games
 from tasks.evaluation.judged.suites import SUITES, alpaca_eval, length_control, mt_bench
 from tasks.evaluation.judged.suites.files import Question
-from tasks.evaluation.statistics import clustered, draws
+from tasks.evaluation.statistics import bootstrap_clustered_mean, draw_indices
 from tests.published import published
 
 MODELS = (
@@ -32,8 +32,8 @@ def alpaca(model: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
 def test_alpaca_eval_says_what_its_leaderboard_says_in_any_order_of_the_rows(model):
     rows, gamed, expected = alpaca(model)
     for order in (rows, rows.sample(frac=1, random_state=7)):
-        assert length_control.length_controlled(order, gamed) == pytest.approx(expected["lc"], abs=1e-6)
-        assert alpaca_eval.win_rate(order).mean() == pytest.approx(expected["wr"], abs=1e-6)
+        assert length_control.fit_controlled_rate(order, gamed) == pytest.approx(expected["lc"], abs=1e-6)
+        assert alpaca_eval.compute_win_rates(order).mean() == pytest.approx(expected["wr"], abs=1e-6)
     assert rows["len_2"].mean() == pytest.approx(expected["avg_len"], abs=1e-6)
 
 
@@ -50,20 +50,22 @@ def test_a_published_row_that_is_missing_is_counted_and_the_rest_keep_their_diff
         for name, row in zip(names, rows.itertuples(), strict=True)
     }
     answers = {name: ("y" * row.len_2,) for name, row in zip(names, rows.itertuples(), strict=True)}
-    whole = Sheet("alpaca-eval", published("alpaca_eval"), questions, answers, judged)
+    whole = AnswerSheet("alpaca-eval", published("alpaca_eval"), questions, answers, judged)
     gap = replace(whole, judged=judged.iloc[1:])
-    assert counts(whole)["missing"] == 0 and counts(gap)["missing"] == 1
-    left, short = sorted(gap.judged_questions()), length_control.length_controlled(rows.iloc[1:], gamed)
-    assert metrics(gap, left, seed=1)["LC"].value == pytest.approx(short)
+    assert count_judged_games(whole)["missing"] == 0 and count_judged_games(gap)["missing"] == 1
+    left, short = sorted(gap.judged_questions()), length_control.fit_controlled_rate(rows.iloc[1:], gamed)
+    assert compute_suite_metrics(gap, left, seed=1)["LC"].value == pytest.approx(short)
     assert short == pytest.approx(expected["lc"], abs=0.05)  # one of 805 prompts is worth no more
-    assert metrics(whole, sorted(questions), seed=1)["LC"].value == pytest.approx(expected["lc"], abs=1e-6)
+    assert compute_suite_metrics(whole, sorted(questions), seed=1)["LC"].value == pytest.approx(
+        expected["lc"], abs=1e-6
+    )
 
 
 def test_the_refitted_bootstrap_is_centred_on_the_published_number_and_wider_than_the_published_error():
     rows, gamed, expected = alpaca(MODELS[0])
-    whole = length_control.refit(rows, gamed, np.arange(len(rows))[None])
+    whole = length_control.refit_controlled_rates(rows, gamed, np.arange(len(rows))[None])
     assert whole[0] == pytest.approx(expected["lc"], abs=0.17)  # without the L1 penalty
-    spread = length_control.refit(rows, gamed, draws(len(rows), seed=1, resamples=400)).std()
+    spread = length_control.refit_controlled_rates(rows, gamed, draw_indices(len(rows), seed=1, resamples=400)).std()
     assert 1.3 < spread < 1.65 and expected["lcse"] < 0.7
 
 
@@ -88,10 +90,10 @@ def test_arena_hard_gives_the_published_score_and_an_interval_by_questions():
     battles = pd.read_parquet(published("arena_hard/battles.parquet"))
     expected = pd.read_csv(published("arena_hard/expected.csv")).iloc[0]
     scores = battles["winner"].map({"model_a": 0.0, "tie": 0.5, "model_b": 1.0}).to_numpy() * 100
-    found = clustered(scores, np.ones(len(scores)), battles["question_id"], 0.95, seed=1)
+    found = bootstrap_clustered_mean(scores, np.ones(len(scores)), battles["question_id"], 0.95, seed=1)
     assert found["value"] == pytest.approx(expected["win_rate_pct"], abs=1e-6)
     assert found["value"] == pytest.approx(expected["published_20240731"], abs=0.01)
-    alone = clustered(scores, np.ones(len(scores)), np.arange(len(scores)), 0.95, seed=1)
+    alone = bootstrap_clustered_mean(scores, np.ones(len(scores)), np.arange(len(scores)), 0.95, seed=1)
     assert (found["high"] - found["low"]) / 2 == pytest.approx(3.39, rel=0.05)
     assert (alone["high"] - alone["low"]) / 2 == pytest.approx(2.02, rel=0.1)  # what is printed elsewhere
 
@@ -117,10 +119,12 @@ def test_mt_bench_gives_the_published_means():
         }
     )
     questions = {name: Question(name, ("", "")) for name in judged["question_id"]}
-    found = metrics(Sheet("mt-bench", published("mt_bench"), questions, {}, judged), sorted(questions), seed=1)
+    found = compute_suite_metrics(
+        AnswerSheet("mt-bench", published("mt_bench"), questions, {}, judged), sorted(questions), seed=1
+    )
     for name, column in (("turn 1", "T1"), ("turn 2", "T2"), ("overall", "overall_pooled")):
         assert found[name].value == pytest.approx(expected[column], abs=1e-6)
-    _, duplicates = mt_bench.once(pd.concat([judged, judged.head(3)]))
+    _, duplicates = mt_bench.drop_duplicate_ratings(pd.concat([judged, judged.head(3)]))
     assert duplicates == 3
 
 

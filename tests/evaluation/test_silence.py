@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.evaluation.stage import Evaluation, all_differences, answered_by_all, one_answer, wins
+from tasks.evaluation.stage import Evaluation, compare_all_models, compute_win_rates, drop_unanswered, join_answers
 
 
 class Counting:
@@ -29,20 +29,20 @@ def test_models_are_compared_on_the_prompts_that_all_of_them_answered():
         ("c", "two", "y"),
     ]
     run, table = Counting(), pd.DataFrame(rows, columns=["prompt_id", "model", "text"])
-    left = answered_by_all(run, table)
+    left = drop_unanswered(run, table)
     assert sorted(left["prompt_id"]) == ["a", "a", "c", "c"] and run.counts == {"dropped_without_answer": 1}
     with pytest.raises(BadInput, match="none of 1 held-out prompts"):
-        answered_by_all(run, table[table["prompt_id"] == "b"])
+        drop_unanswered(run, table[table["prompt_id"] == "b"])
 
 
 def test_an_answer_without_a_score_is_an_error_and_no_answer_is_not(tmp_path):
     said = pd.DataFrame({"prompt_id": ["a"], "text": ["x"], "content_id": ["ax"], "tokens": [1]})
     held_out = pd.DataFrame({"prompt_id": ["a", "b"], "gold": [None, None]})
     scored = pd.DataFrame({"content_id": ["ax"], "score": [1.0]})
-    found = one_answer(Counting(said, tmp_path), "m", None, None, held_out, scored)
+    found = join_answers(Counting(said, tmp_path), "m", None, None, held_out, scored)
     assert found["text"].isna().tolist() == [False, True]
     with pytest.raises(BadInput, match="1 held-out answers of 'm' have no score"):
-        one_answer(Counting(said, tmp_path), "m", None, None, held_out, scored[:0])
+        join_answers(Counting(said, tmp_path), "m", None, None, held_out, scored[:0])
 
 
 def test_a_collective_is_set_against_the_sources_and_the_last_model_against_it():
@@ -54,8 +54,8 @@ def test_a_collective_is_set_against_the_sources_and_the_last_model_against_it()
     ]
     what = Evaluation(models=("SFT", "WRPO"), opponents=("s", "t"), collectives=("best",), seed=1)
     table = pd.DataFrame(rows)
-    table["win_rate"] = wins(table, what.opponents)
+    table["win_rate"] = compute_win_rates(table, what.opponents)
     rates = table.groupby("model")["win_rate"].mean().to_dict()
     assert rates == {"SFT": 0.5, "WRPO": 0.75, "s": 0.5, "t": 0.5, "best": 0.75}  # a draw with whom it chose
-    changes = {(one["from"], one["to"]): one["value"] for one in all_differences(table, what)}
+    changes = {(one["from"], one["to"]): one["value"] for one in compare_all_models(table, what)}
     assert changes == {("SFT", "WRPO"): 0.25, ("best", "WRPO"): 0.0}

@@ -9,9 +9,15 @@ import pytest
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from tasks.evaluation.judged.metrics import SUITES, counts, difference, metrics, parsed
-from tasks.evaluation.judged.position_bias import position
-from tasks.evaluation.judged.questions import Suite, open_suite
+from tasks.evaluation.judged.metrics import (
+    SUITES,
+    add_verdicts,
+    compare_answer_sheets,
+    compute_suite_metrics,
+    count_judged_games,
+)
+from tasks.evaluation.judged.position_bias import measure_position_bias
+from tasks.evaluation.judged.questions import PublishedSuite, open_suite
 from tasks.evaluation.judged.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
 from tasks.evaluation.judged.suites.files import Question
 from tests.evaluation.made import folder_of, reply, sheet
@@ -28,11 +34,11 @@ def qualities(suite, folder, seed=1, low=0.2, high=0.8):
 def test_a_better_model_scores_more_and_a_row_that_is_missing_is_counted(suite, tmp_path):
     folder = folder_of(suite, tmp_path / suite, 40)
     worse, better = (sheet(suite, folder, qualities(suite, folder, 1, *span)) for span in ((0.1, 0.4), (0.6, 0.9)))
-    for change in difference(worse, better, 0.95, seed=1):
+    for change in compare_answer_sheets(worse, better, 0.95, seed=1):
         assert change["metric"] == "length" or (change["low"] > 0 and change["p"] < 0.01)
-    assert counts(better)["missing"] == 0
+    assert count_judged_games(better)["missing"] == 0
     gap = replace(better, judged=better.judged[better.judged["question_id"] != better.judged["question_id"].iloc[0]])
-    assert counts(gap)["missing"] == 1
+    assert count_judged_games(gap)["missing"] == 1
 
 
 @pytest.mark.parametrize("suite", ALL)
@@ -41,15 +47,15 @@ def test_the_order_of_the_rows_does_not_matter(suite, tmp_path):
     one = sheet(suite, folder, qualities(suite, folder))
     other = replace(one, judged=one.judged.sample(frac=1, random_state=3, ignore_index=True))
     names = sorted(one.questions)
-    for name, found in metrics(one, names, seed=2).items():
-        assert metrics(other, names, seed=2)[name].value == pytest.approx(found.value, abs=1e-12)
+    for name, found in compute_suite_metrics(one, names, seed=2).items():
+        assert compute_suite_metrics(other, names, seed=2)[name].value == pytest.approx(found.value, abs=1e-12)
 
 
 @pytest.mark.parametrize("suite", ALL)
 def test_a_model_differs_from_itself_by_nothing_at_all(suite, tmp_path):
     folder = folder_of(suite, tmp_path / suite)
     one = sheet(suite, folder, qualities(suite, folder))
-    for change in difference(one, one, 0.95, seed=1):
+    for change in compare_answer_sheets(one, one, 0.95, seed=1):
         assert (change["value"], change["low"], change["high"], change["p"]) == (0, 0, 0, 1)
 
 
@@ -60,7 +66,7 @@ def test_a_gap_shifts_no_difficulty_of_alpaca_eval(tmp_path):
     rows = pd.DataFrame(
         {"instruction_index": [11, 3, 5], "preference": [1.1, 1.5, 1.9], "len_1": [3, 4, 9], "len_2": 4}
     )
-    design, labels, _ = length_control.features(rows, gamed)
+    design, labels, _ = length_control.make_length_features(rows, gamed)
     known = gamed.set_index("index")["instruction_difficulty"].iloc[:12]
     assert design[-3:, 1].tolist() == [known[3], known[5], known[11]]
     assert labels[-3:] == pytest.approx([0.5, 0.9, 0.1])
@@ -68,7 +74,7 @@ def test_a_gap_shifts_no_difficulty_of_alpaca_eval(tmp_path):
 
 def test_a_switched_answer_is_shown_first_and_its_preference_turned():
     shown = {
-        switch: alpaca_eval.game(
+        switch: alpaca_eval.make_alpaca_game(
             "<|im_start|>user\n{output_1} or {output_2}\n<|im_end|>", question(), "{output_2}", switch
         )
         for switch in (False, True)
@@ -86,8 +92,10 @@ def question():
 
 
 def test_the_coin_of_an_instruction_is_fair_and_its_own():
-    coins = [alpaca_eval.switched(f"instruction {number}") for number in range(2000)]
-    assert 900 < sum(coins) < 1100 and coins == [alpaca_eval.switched(f"instruction {n}") for n in range(2000)]
+    coins = [alpaca_eval.is_candidate_first(f"instruction {number}") for number in range(2000)]
+    assert 900 < sum(coins) < 1100 and coins == [
+        alpaca_eval.is_candidate_first(f"instruction {n}") for n in range(2000)
+    ]
 
 
 def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
@@ -105,11 +113,11 @@ def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
             for name, order, text in games
         ]
     )
-    read = parsed(judged, "arena-hard")
-    found = arena_hard.battles(read)
+    read = add_verdicts(judged, "arena-hard")
+    found = arena_hard.make_battles(read)
     assert np.average(found["score"], weights=found["weight"]) == pytest.approx(1.5 / 5)
-    assert read["verdict"].isna().sum() == 3 and arena_hard.stray(judged["reply"]) == 1
-    assert position("arena-hard", read)["inconsistent"] == 1.0  # of q1, the only one with two verdicts
+    assert read["verdict"].isna().sum() == 3 and arena_hard.count_stray_labels(judged["reply"]) == 1
+    assert measure_position_bias("arena-hard", read)["inconsistent"] == 1.0  # of q1, the only one with two verdicts
 
 
 def test_mt_bench_reads_ratings_and_grades_mathematics_with_a_reference(tmp_path):
@@ -138,12 +146,12 @@ def test_mt_bench_pools_the_rows_and_prefers_a_rating_to_a_failure():
         ("2", "turn 2", 1.0),
     ]
     judged = pd.DataFrame(rows, columns=["question_id", "name", "verdict"])
-    rated, duplicates = mt_bench.once(judged)
+    rated, duplicates = mt_bench.drop_duplicate_ratings(judged)
     assert (len(rated), duplicates, rated["verdict"].mean()) == (3, 1, 5.0)
 
 
 def test_align_bench_averages_categories_then_groups():
-    found = align_bench.groups({"基本任务": 7.0, "中文理解": 4.0, "数学计算": 2.0, "逻辑推理": 10.0})
+    found = align_bench.average_groups({"基本任务": 7.0, "中文理解": 4.0, "数学计算": 2.0, "逻辑推理": 10.0})
     assert found == {"reasoning": 6.0, "language": 5.5, "overall": 5.75}
     assert (
         SUITES["align-bench"].read_verdict({"content": "{'综合得分': 3} 再看 {'正确': 4, '综合得分': 7.5}"}, "rating")
@@ -167,7 +175,7 @@ def test_a_judge_who_goes_by_places_is_found_out(suite, tmp_path):
 
     def found(bias: float, quality: float) -> dict:
         replies = [by_place(suite, name, quality, bias) for name in one.judged["name"]]
-        return counts(replace(one, judged=parsed(one.judged.assign(reply=replies), suite)))
+        return count_judged_games(replace(one, judged=add_verdicts(one.judged.assign(reply=replies), suite)))
 
     for quality in (0.0, 1.0):  # however good the candidate is
         fair, unfair = found(0.0, quality), found(1.0, quality)
@@ -180,17 +188,17 @@ def test_an_interval_holds_its_number_however_alike_the_verdicts_are(quality, tm
     """Where all are alike the penalty of the published fit weighs most, and the refitted draws have none."""
     folder = folder_of("alpaca-eval", tmp_path / "suite", 20)
     one = sheet("alpaca-eval", folder, {str(place): quality for place in range(20)})
-    for name, found in metrics(one, sorted(one.questions), seed=1).items():
+    for name, found in compute_suite_metrics(one, sorted(one.questions), seed=1).items():
         low, high = np.quantile(found.replicates, [0.025, 0.975])
         assert low - 1e-6 <= found.value <= high + 1e-6, name
 
 
 def test_one_order_alone_says_nothing_of_places():
     judged = pd.DataFrame({"question_id": ["1", "2"], "name": "as is", "verdict": [1.2, 1.4]})
-    assert position("alpaca-eval", judged) == {"first": None, "inconsistent": None}
+    assert measure_position_bias("alpaca-eval", judged) == {"first": None, "inconsistent": None}
     both = pd.DataFrame({"question_id": ["1", "1"], "name": ["as is", "switched"], "verdict": [1.2, 1.9]})
-    assert position("alpaca-eval", both) == {"first": pytest.approx(0.85), "inconsistent": 1.0}
-    assert position("mt-bench", judged) == {}
+    assert measure_position_bias("alpaca-eval", both) == {"first": pytest.approx(0.85), "inconsistent": 1.0}
+    assert measure_position_bias("mt-bench", judged) == {}
 
 
 def test_turns_that_one_model_has_no_rating_for_count_for_neither_and_pairs_stay_pairs(tmp_path):
@@ -199,10 +207,10 @@ def test_turns_that_one_model_has_no_rating_for_count_for_neither_and_pairs_stay
     one = sheet("mt-bench", folder, qualities("mt-bench", folder))
     spoiled = one.judged.copy()
     spoiled.loc[spoiled.index[::5], "reply"] = json.dumps({"content": "no rating"})
-    other = replace(one, judged=parsed(spoiled, "mt-bench"))
-    for change in difference(one, other, 0.95, seed=1):
+    other = replace(one, judged=add_verdicts(spoiled, "mt-bench"))
+    for change in compare_answer_sheets(one, other, 0.95, seed=1):
         assert (change["value"], change["low"], change["high"], change["p"]) == (0, 0, 0, 1)
-    assert difference(one, replace(one, judged=one.judged.iloc[:0]), 0.95, seed=1) == []
+    assert compare_answer_sheets(one, replace(one, judged=one.judged.iloc[:0]), 0.95, seed=1) == []
 
 
 def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost():
@@ -214,7 +222,7 @@ def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost
         judged = pd.DataFrame(
             {"question_id": ["1", "2"], "name": name, "status": ["flagged", "unanswered"], "reply": [None, None]}
         )
-        assert parsed(judged, suite)["verdict"].tolist() == [worst, None]
+        assert add_verdicts(judged, suite)["verdict"].tolist() == [worst, None]
 
 
 COMMIT = "0123456789" * 4
@@ -234,13 +242,13 @@ def on_a_hub(folder, cache, **changes):
         "hub": {name: f"data/{name}" for name in names},
         "sha256": pinned,
     }
-    return Suite(suite="arena-hard", path=str(folder), **fields | changes)
+    return PublishedSuite(suite="arena-hard", path=str(folder), **fields | changes)
 
 
 def test_files_of_a_suite_may_come_from_a_hub_by_commit_and_digest(workplace, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     folder = folder_of("arena-hard", tmp_path / "suite", 5)
-    local = open_suite(**Suite(suite="arena-hard", path=str(folder)).resolve("suite"))
+    local = open_suite(**PublishedSuite(suite="arena-hard", path=str(folder)).resolve("suite"))
     suite = on_a_hub(folder, tmp_path / "hub")
     opened = open_suite(**suite.resolve("suite"))
     assert opened.address == local.address  # the bytes decide, not where they lie

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablation import chosen, load_matrix, stages
+from flows.ablation import choose_variants, count_stages, load_matrix
 from flows.cli.ablate import show_matrix
 from flows.cli.console import make_console
 from flows.config.matrix import SHIPPED
@@ -15,7 +15,7 @@ from flows.plan import plan_all
 from flows.results.matrix import matrix_table
 from infra.errors import BadInput
 from infra.manifest import Manifest
-from tasks.report.matrix import render
+from tasks.report.matrix import render_matrix_page
 from tasks.stage import lineage
 
 MATRIX = """
@@ -59,7 +59,7 @@ def test_a_variant_shares_every_stage_that_its_overrides_do_not_reach(tmp_path):
     after = {"evaluation · answers of WRPO", "evaluation · checks of WRPO", "evaluation · judging"}
     after |= {"evaluation · results", "report"}
     assert names(own) == {"WRPO", *after}
-    assert stages([full, variant]) == (2 * len(lineage(full.last)), len(lineage(full.last)) + len(new))
+    assert count_stages([full, variant]) == (2 * len(lineage(full.last)), len(lineage(full.last)) + len(new))
 
 
 def test_a_plan_of_all_counts_what_is_shared_once(tmp_path, workplace):
@@ -67,7 +67,7 @@ def test_a_plan_of_all_counts_what_is_shared_once(tmp_path, workplace):
         write(tmp_path, ("beta", 'set = { "wrpo.beta" = 0.5 }'), ("rank", 'set = { "pairs.rank" = 2 }'))
     )
     planned = plan_all([run.last for run in runs], workplace.store)
-    assert len(planned) == stages(runs)[1] and all(one.runs for one in planned)
+    assert len(planned) == count_stages(runs)[1] and all(one.runs for one in planned)
     places = {one.step.address: place for place, one in enumerate(planned)}
     for one in planned:
         assert all(
@@ -125,9 +125,9 @@ def test_a_mistake_is_named_with_its_variant(tmp_path, variant, complaint):
 
 def test_only_some_variants_may_be_chosen_and_the_base_is_among_them(tmp_path):
     _, runs = load_matrix(write(tmp_path, ("a", 'set = { "wrpo.beta" = 0.5 }'), ("b", 'set = { "wrpo.beta" = 0.6 }')))
-    assert [run.variant.name for run in chosen(runs, ["b"])] == ["full", "b"]
+    assert [run.variant.name for run in choose_variants(runs, ["b"])] == ["full", "b"]
     with pytest.raises(BadInput, match="--only c: there is no such variant"):
-        chosen(runs, ["c"])
+        choose_variants(runs, ["c"])
 
 
 def evaluated(
@@ -167,7 +167,7 @@ def test_what_was_not_run_or_failed_has_no_number(tabled):
     assert states == {"full": "done", "a": "done", "b": "done", "c": "failed: WRPO", "d": "not run"}
     for row in tabled["rows"][3:]:
         assert row["metrics"] == {"accuracy": None, "win_rate": None}
-    page = render(tabled)
+    page = render_matrix_page(tabled)
     for metric in ("accuracy", "win_rate"):
         section = page.partition(f'<section id="{metric}">')[2].partition("</section>")[0]
         rows = dict(re.findall(r"<tr><td>([cd])</td>(.*?)</tr>", section))
@@ -181,7 +181,7 @@ def test_a_variant_without_accuracy_says_why_on_the_page_and_on_the_terminal(tmp
         evaluated(workplace, run, np.full(20, None), wins, obstacle="the recipe has no [checks]")
     table = matrix_table(matrix, runs, workplace.store)
     assert [row["metrics"]["accuracy"] for row in table["rows"]] == [None, None]
-    section = render(table).partition('<section id="accuracy">')[2].partition("</section>")[0]
+    section = render_matrix_page(table).partition('<section id="accuracy">')[2].partition("</section>")[0]
     (row,) = re.findall(r"<tr><td>a</td>(.*?)</tr>", section)
     assert "the recipe has no [checks]" in row and ">–<" in row and not re.search(r"\d", row)
     show_matrix(make_console(), table)
@@ -211,14 +211,14 @@ def test_a_variant_that_asks_other_prompts_or_whose_base_failed_is_compared_with
     for table, alone in ((without_base, 1), (matrix_table(matrix, runs, workplace.store), 2)):
         found = table["rows"][alone]["metrics"]["accuracy"]
         assert found["estimate"] and found["difference"] is None
-        assert ">nothing to compare with<" in render(table)
+        assert ">nothing to compare with<" in render_matrix_page(table)
         show_matrix(make_console(), table)
     some = table["rows"][1]["metrics"]["accuracy"]
-    assert some["difference"]["prompts"] == 10 and "on 10 of 50 prompts" in render(table)
+    assert some["difference"]["prompts"] == 10 and "on 10 of 50 prompts" in render_matrix_page(table)
 
 
 def test_the_page_says_whether_a_hypothesis_held_and_escapes_what_users_wrote(tabled):
-    page = render({**tabled, "rows": [{**row, "hypothesis": "<b>&"} for row in tabled["rows"]]})
+    page = render_matrix_page({**tabled, "rows": [{**row, "hypothesis": "<b>&"} for row in tabled["rows"]]})
     assert "lower, as expected" in page and ">within noise<" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -249,7 +249,7 @@ def test_a_sweep_over_numbers_is_drawn_as_lines_and_what_was_not_run_is_a_gap(tm
     table = matrix_table(matrix, runs, workplace.store)
     assert [row["swept"] and row["swept"]["at"] for row in table["rows"]] == [None, 0.1, 0.3, 0.5, 0.1, 0.3, 0.5]
     assert table["rows"][0]["reward_accuracy"] is table["rows"][1]["reward_accuracy"] is None  # no training is there
-    page = render(table)
+    page = render_matrix_page(table)
     figure = page.partition('<section id="sweeps">')[2].partition("</section>")[0]
     paths = re.findall(r'class="(wrpo|source)"><title>[^<]*</title><path d="([^"]*)"', figure)
     assert [(tone, path.count("M"), path.count("L")) for tone, path in paths] == 2 * [("wrpo", 1, 2), ("source", 2, 0)]

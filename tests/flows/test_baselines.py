@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.stage import lineage
@@ -19,7 +19,7 @@ JUDGE = 'evaluation.open_judge={ model = "stub-1" }'
 
 def chain(*names: str, more: tuple[str, ...] = ()):
     listed = ", ".join(f'{{ name = "{name}", model = {ONES[name]} }}' for name in names)
-    return fusion(load("demo", [f"evaluation.collectives=[{listed}]", *more]))
+    return fusion(load_recipe("demo", [f"evaluation.collectives=[{listed}]", *more]))
 
 
 def labels(last) -> dict[str, str]:
@@ -27,7 +27,7 @@ def labels(last) -> dict[str, str]:
 
 
 def test_the_first_three_baselines_sample_nothing_and_the_mixture_samples_once():
-    plain = labels(fusion(load("demo")))
+    plain = labels(fusion(load_recipe("demo")))
     added = [step for step in lineage(chain(*ONES, more=(JUDGE,))) if step.address not in plain]
     sampled = [step.label for step in added if step.stage.title == "per-model sampling"]
     assert sampled == ["evaluation · mixture for mix"]
@@ -38,7 +38,7 @@ def test_the_first_three_baselines_sample_nothing_and_the_mixture_samples_once()
 
 
 def test_without_baselines_the_evaluation_is_where_it_was():
-    evaluation = fusion(load("demo")).inputs["evaluation"][0]
+    evaluation = fusion(load_recipe("demo")).inputs["evaluation"][0]
     assert "collectives" not in evaluation.what.model_dump(exclude_defaults=True)
 
 
@@ -57,7 +57,7 @@ def test_without_baselines_the_evaluation_is_where_it_was():
 )
 def test_a_mistake_is_named(override, complaint):
     with pytest.raises(BadInput) as problem:
-        load("demo", [f"evaluation.collectives={override}"])
+        load_recipe("demo", [f"evaluation.collectives={override}"])
     assert complaint in str(problem.value)
 
 
@@ -65,8 +65,8 @@ def test_a_recipes_suites_are_run_for_target_sft_and_wrpo_and_end_in_its_report(
     folder = folder_of("arena-hard", tmp_path / "suite", 4)
     suites = f'evaluation.suites=[{{ suite = "arena-hard", path = "{folder}" }}]'
     with pytest.raises(BadInput, match="open_judge: is missing"):
-        load("demo", [suites])
-    recipe = load("demo", [suites, JUDGE, "how.judging.price_in=2.0"])
+        load_recipe("demo", [suites])
+    recipe = load_recipe("demo", [suites, JUDGE, "how.judging.price_in=2.0"])
     last = fusion(recipe)
     assert last.what.suites == ("arena-hard",) and "price_in" not in str(last.what)
     (results,) = last.inputs["suites"]

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablation import load_matrix, stages, wanted
+from flows.ablation import count_stages, list_goals, load_matrix
 from flows.cli.ablate import show_matrix
 from flows.cli.console import make_console
 from flows.results.matrix import matrix_table
-from flows.suites.comparisons import comparisons
-from tasks.evaluation.statistics import holm, mcnemar
-from tasks.execution import ensure
+from flows.suites.comparisons import compare_suites
+from tasks.evaluation.statistics import adjust_p_values, compute_mcnemar_p
+from tasks.execution import ensure_artifact
 from tasks.records import content_id
-from tasks.report.matrix import render
+from tasks.report.matrix import render_matrix_page
 from tasks.stage import lineage
 from tests.evaluation.made import folder_of
 from tests.workplace import as_made
@@ -55,7 +55,7 @@ def matrix(folder, suites: str = SUITES, **variants: str):
 
 def test_a_variants_last_model_is_compared_with_the_bases_by_the_suites_own_stage(tmp_path):
     _, (full, variant) = matrix(tmp_path, a=BETAS["a"])
-    found = comparisons(full.last, variant.last, "a")
+    found = compare_suites(full.last, variant.last, "a")
     assert list(found) == ["skills", "arena-hard"]
     assert found["arena-hard"].label == "arena-hard · a against the base"
     for name, (mine, theirs) in zip(
@@ -68,8 +68,8 @@ def test_a_variants_last_model_is_compared_with_the_bases_by_the_suites_own_stag
             assert step.inputs[kind] == (theirs.inputs[kind][-1], mine.inputs[kind][-1])
     last = found["skills"].inputs["responses"][1].inputs["model"][0]
     assert last.label == "WRPO" and last.address == variant.last.inputs["wrpo"][0].address
-    made = {step.address for goal in wanted([full, variant]) for step in lineage(goal)}
-    assert {step.address for step in found.values()} < made and stages([full, variant])[1] == len(made)
+    made = {step.address for goal in list_goals([full, variant]) for step in lineage(goal)}
+    assert {step.address for step in found.values()} < made and count_stages([full, variant])[1] == len(made)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_variants_last_model_is_compared_with_the_bases_by_the_suites_own_stag
 )
 def test_what_was_asked_or_judged_otherwise_is_not_compared(tmp_path, fields, left):
     _, (full, variant) = matrix(tmp_path, a=f"{BETAS['a']}, {fields}")
-    assert list(comparisons(full.last, variant.last, "a")) == left
+    assert list(compare_suites(full.last, variant.last, "a")) == left
 
 
 LEADERBOARD = """
@@ -106,8 +106,8 @@ def test_scores_of_single_questions_are_compared_over_those_that_both_have(tmp_p
         mine = pd.DataFrame({"task": "made", "value": values[run.variant.name]}).reset_index(names="item")
         for items in results.inputs["items"]:
             put(workplace, items, items=mine)
-        ensure(results, workplace.store, workplace.launcher)
-    ensure(comparisons(runs[0].last, runs[1].last, "a")["lm-eval"], workplace.store, workplace.launcher)
+        ensure_artifact(results, workplace.store, workplace.launcher)
+    ensure_artifact(compare_suites(runs[0].last, runs[1].last, "a")["lm-eval"], workplace.store, workplace.launcher)
     full, cell = (row["metrics"]["suite lm-eval"] for row in matrix_table(found, runs, workplace.store)["rows"])
     assert (full["estimate"]["value"], cell["estimate"]["value"]) == (75.0, pytest.approx(100 / 3))
     assert cell["difference"]["value"] == pytest.approx(-100 / 3) and cell["difference"]["p"] == 1.0
@@ -133,7 +133,7 @@ def examined(workplace, run, right: np.ndarray) -> None:
         last = checks is skills.inputs["checks"][-1]
         scores = rows[["content_id"]].assign(verdict="failed", reason="", score=right.astype(float) if last else 0.0)
         put(workplace, checks, scores=scores)
-    ensure(skills, workplace.store, workplace.launcher)
+    ensure_artifact(skills, workplace.store, workplace.launcher)
 
 
 @pytest.fixture
@@ -145,8 +145,8 @@ def compared(tmp_path, workplace):
     right = [base, base & (draw.random(60) < 0.4), base]
     for run, values in zip(runs, right, strict=False):
         examined(workplace, run, values)
-    pair = comparisons(runs[0].last, runs[1].last, "a")["skills"]
-    ensure(pair, workplace.store, workplace.launcher)
+    pair = compare_suites(runs[0].last, runs[1].last, "a")["skills"]
+    ensure_artifact(pair, workplace.store, workplace.launcher)
     failed = {next(step.address for step in lineage(runs[3].last) if step.label == "WRPO"): "no memory"}
     return matrix_table(found, runs, workplace.store, failed), right
 
@@ -157,7 +157,7 @@ def test_the_table_has_the_main_number_of_each_suite_its_difference_and_its_corr
     assert cells[0]["estimate"]["value"] == pytest.approx(100 * base.mean()) and cells[0]["difference"] is None
     change = cells[1]["difference"]
     assert change["value"] == pytest.approx(100 * (worse.mean() - base.mean())) and change["low"] < change["value"]
-    assert change["p"] == mcnemar(base, worse) and [change["holm"]] == holm([change["p"]])
+    assert change["p"] == compute_mcnemar_p(base, worse) and [change["holm"]] == adjust_p_values([change["p"]])
     assert change["reading"] == "lower"
     assert (cells[2]["difference"], cells[2]["alone"]) == (None, "comparison not run")
 
@@ -167,7 +167,7 @@ def test_what_was_not_run_or_failed_has_no_number_in_a_suite_either(compared):
     states = [row["states"] for row in table["rows"]]
     assert [one["suite skills"] for one in states] == ["done", "done", "done", "failed: WRPO", "not run"]
     assert [one["suite arena-hard"] for one in states] == 3 * ["not run"] + ["failed: WRPO", "not run"]
-    page = render(table)
+    page = render_matrix_page(table)
     for suite, without in (("skills", "cd"), ("arena-hard", "abcd")):
         section = page.partition(f'<section id="suite-{suite}">')[2].partition("</section>")[0]
         rows = dict(re.findall(r"<tr><td>(\w+)</td>(.*?)</tr>", section))
@@ -191,7 +191,11 @@ def test_a_variant_that_asks_no_suites_says_so(tmp_path, workplace):
 def test_claims_of_all_columns_are_one_family(compared, tmp_path, workplace):
     """With the second comparison made too, each p is corrected for both."""
     found, runs = matrix(tmp_path, **BETAS)
-    ensure(comparisons(runs[0].last, runs[2].last, "b")["skills"], workplace.store, workplace.launcher)
+    ensure_artifact(compare_suites(runs[0].last, runs[2].last, "b")["skills"], workplace.store, workplace.launcher)
     table = matrix_table(found, runs, workplace.store)
     changes = [row["metrics"]["suite skills"]["difference"] for row in table["rows"][1:3]]
-    assert [one["holm"] for one in changes] == holm([one["p"] for one in changes]) != [one["p"] for one in changes]
+    assert (
+        [one["holm"] for one in changes]
+        == adjust_p_values([one["p"] for one in changes])
+        != [one["p"] for one in changes]
+    )

@@ -8,9 +8,9 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.config.loading import SHIPPED, load, written
-from flows.config.recipe import slots
-from flows.deploy.forms import KNOBS, chosen
+from flows.config.loading import SHIPPED, load_recipe, read_recipe_values
+from flows.config.recipe import find_open_slots
+from flows.deploy.forms import KNOBS, read_form
 from flows.deploy.fuse import fuse, housekeeping
 from flows.deploy.register import POOLS
 from flows.deploy.studies import ablate, evaluate
@@ -64,11 +64,12 @@ def test_every_entrypoint_exists_and_takes_its_parameters(deployments):
 def test_the_deployment_s_pools_reach_every_step_that_needs_a_gpu(deployments, name):
     given = deployments[name]["parameters"]
     open_slots = {
-        field: "org/judge" if field.endswith(".id") else "a" * 40 for field in slots(written(given["recipe"]))
+        field: "org/judge" if field.endswith(".id") else "a" * 40
+        for field in find_open_slots(read_recipe_values(given["recipe"]))
     }
     filled = [f"{field}={value}" for field, value in open_slots.items() if not field.startswith("prompts")]
     filled += ["prompts={ kind = 'skills', count = 60 }", *CHOOSING]
-    heavy = [step for step in lineage(fusion(chosen(given | {"overrides": filled}))) if step.gpus]
+    heavy = [step for step in lineage(fusion(read_form(given | {"overrides": filled}))) if step.gpus]
     where = {"per-model sampling": "sampling", "evaluation": "sampling", "reward annotation": "scoring", "SFT": "sft"}
     expected = {step.label: given["pools"][where.get(step.title, "wrpo")] for step in heavy}
     expected |= {step.label: given["pools"]["scoring"] for step in heavy if step.stage.name == "reward-annotation"}
@@ -79,7 +80,7 @@ def test_the_deployment_s_pools_reach_every_step_that_needs_a_gpu(deployments, n
 def test_an_engine_s_own_pool_and_an_endpoint_keep_their_places():
     own = "{ kind = 'vllm', work_pool = 'big' }"
     there = "{ kind = 'endpoint', urls = ['http://127.0.0.1:1/v1'], model = 'm' }"
-    recipe = load(
+    recipe = load_recipe(
         "demo", ["how.sampling.work_pool=gpu-sample", f"how.engines.mirror={own}", f"how.engines.sorter={there}"]
     )
     pools = {name: recipe.how.engine(name).work_pool for name in ("mirror", "sorter", "roller", "WRPO")}
@@ -116,7 +117,7 @@ def test_every_field_of_a_form_is_explained():
 def test_a_form_stands_for_the_recipe_with_these_overrides():
     values = {"recipe": "demo", "beta": 0.25, "seed": 7, "overrides": ["wrpo.schedule.kind=cosine"]}
     pools = {"sampling": "gpu-sample", "wrpo": "gpu-train"}
-    expected = load(
+    expected = load_recipe(
         "demo",
         [
             "wrpo.beta=0.25",
@@ -126,19 +127,19 @@ def test_a_form_stands_for_the_recipe_with_these_overrides():
             "how.wrpo.work_pool=gpu-train",
         ],
     )
-    assert chosen({**values, "pools": pools}) == expected
-    assert chosen({"recipe": "demo", "pools": {}}) == load("demo")
+    assert read_form({**values, "pools": pools}) == expected
+    assert read_form({"recipe": "demo", "pools": {}}) == load_recipe("demo")
 
 
 def test_every_knob_turns_a_field_of_every_targets_recipe():
     for name in TARGETS | {"demo"}:
         for knob in KNOBS:
-            assert chosen({"recipe": name, knob: 3, "pools": {}}) != load(name), (name, knob)
+            assert read_form({"recipe": name, knob: 3, "pools": {}}) != load_recipe(name), (name, knob)
 
 
 def test_a_recipe_that_is_not_there_is_refused():
     with pytest.raises(BadInput, match="no shipped recipe"):
-        chosen({"recipe": "demoo", "pools": {}})
+        read_form({"recipe": "demoo", "pools": {}})
 
 
 @pytest.mark.parametrize(("status", "passes"), [(503, True), (429, True), (404, False), (409, False)])

@@ -11,14 +11,14 @@ import pytest
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending
 from prefect.utilities.schema_tools.validation import validate
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.deploy.register import process_template
 from flows.fusion import fusion
 from flows.run import pool_runs as errands
 from flows.run import work_pools as dispatch
-from flows.run.packed_step import pack
-from flows.run.pool_runs import Errand, attach
-from flows.workspace import Place
+from flows.run.packed_step import pack_step
+from flows.run.pool_runs import Errand, attach_run
+from flows.workspace import Workspace
 from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
@@ -72,7 +72,7 @@ def server(monkeypatch):
 
 
 def step_of(label: str, *overrides: str) -> Step:
-    return next(step for step in lineage(fusion(load("demo", overrides))) if step.label == label)
+    return next(step for step in lineage(fusion(load_recipe("demo", overrides))) if step.label == label)
 
 
 @pytest.fixture
@@ -85,17 +85,17 @@ def shared():
     return step_of("per-model sampling · mirror", SHARED)
 
 
-def place(folder) -> Place:
-    return Place(Store(str(folder), folder / "cache"), Launcher(1, 1), folder)
+def place(folder) -> Workspace:
+    return Workspace(Store(str(folder), folder / "cache"), Launcher(1, 1), folder)
 
 
 def test_flows_that_need_a_step_follow_one_run_of_it(server, step, tmp_path):
     here = place(tmp_path / "store")
-    first = attach(Errand(step), here, server)
-    assert attach(Errand(step), here, server) is first
+    first = attach_run(Errand(step), here, server)
+    assert attach_run(Errand(step), here, server) is first
     first.state = Crashed()
-    again = attach(Errand(step), here, server)
-    assert again is not first and attach(Errand(step), here, server) is again
+    again = attach_run(Errand(step), here, server)
+    assert again is not first and attach_run(Errand(step), here, server) is again
 
 
 @pytest.mark.parametrize(
@@ -108,14 +108,14 @@ def test_flows_that_need_a_step_follow_one_run_of_it(server, step, tmp_path):
 )  # fmt: skip
 def test_a_run_asks_its_pool_for_the_machine_that_its_step_needs(server, tmp_path, engine, variables):
     said = f"how.engines.mirror={{ kind = 'vllm', work_pool = 'gpu-sample', {engine} }}"
-    run = attach(Errand(step_of("per-model sampling · mirror", said)), place(tmp_path / "store"), server)
+    run = attach_run(Errand(step_of("per-model sampling · mirror", said)), place(tmp_path / "store"), server)
     assert run.variables == variables
     for template in (process_template(), *(json.loads(file.read_text()) for file in TEMPLATES)):
         assert validate(variables, template["variables"]) == []  # as the server does
 
 
 def test_a_step_in_two_stores_is_two_runs(server, step, tmp_path):
-    one, other = (attach(Errand(step), place(tmp_path / name), server) for name in ("one", "other"))
+    one, other = (attach_run(Errand(step), place(tmp_path / name), server) for name in ("one", "other"))
     assert one is not other and len(server.runs) == 2
 
 
@@ -123,13 +123,13 @@ def test_a_step_in_two_stores_is_two_runs(server, step, tmp_path):
 def test_a_slow_flow_asks_for_no_run_of_what_a_quicker_one_has_had_made(server, step, tmp_path, monkeypatch, listed):
     """Both saw a run crash; the quicker one's new run has ended before the slow one asks."""
     here = place(tmp_path / "store")
-    attach(Errand(step), here, server).state = Crashed()
+    attach_run(Errand(step), here, server).state = Crashed()
     before = server.read_flow_runs
     stale = list(server.runs.values())
-    attach(Errand(step), here, server).state = Completed()
+    attach_run(Errand(step), here, server).state = Completed()
     made(here.store, step, tmp_path)
     monkeypatch.setattr(server, "read_flow_runs", lambda **asked: before(**asked) if listed else stale)
-    assert attach(Errand(step), here, server) is None and len(server.runs) == 2
+    assert attach_run(Errand(step), here, server) is None and len(server.runs) == 2
 
 
 def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_makes_the_step(
@@ -138,7 +138,7 @@ def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_
     here, seen = place(tmp_path / "store"), []
     observe = lambda step, *said: seen.append(said)
     with pytest.raises(RuntimeError, match="not in the store"):  # nobody works here; the last run is believed least
-        dispatch.dispatch(shared, here, observe)
+        dispatch.dispatch_step(shared, here, observe)
     label = "per-model sampling · mirror"
     assert sorted(server.names()[:3]) == [f"{label} · share {number} of 3" for number in (1, 2, 3)]
     assert server.names()[3:] == [label] and all(
@@ -146,7 +146,7 @@ def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_
     )
     asked = [run.asked.get("share") for run in server.runs.values()]
     assert sorted(one["number"] for one in asked[:3]) == [1, 2, 3] and asked[3] is None
-    assert all(run.asked["step"] == pack(shared).model_dump(mode="json") for run in server.runs.values())
+    assert all(run.asked["step"] == pack_step(shared).model_dump(mode="json") for run in server.runs.values())
     assert ("running", 3, 3, "shares") in seen
 
 
@@ -155,7 +155,7 @@ def test_a_share_that_is_lost_comes_again_a_few_times_and_the_step_makes_what_a_
     server.ends = {name(1): [Crashed(), Completed()], name(2): [Crashed()], name(3): [Failed(message="out of memory")]}
     here, told = place(tmp_path / "store"), []
     with pytest.raises(RuntimeError, match="not in the store"):
-        dispatch.dispatch(shared, here, lambda step, doing, *numbers: told.append(doing))
+        dispatch.dispatch_step(shared, here, lambda step, doing, *numbers: told.append(doing))
     times = {number: [run.name for run in server.runs.values()].count(name(number)) for number in (1, 2, 3)}
     assert times == {1: 2, 2: errands.ATTEMPTS, 3: 1} and server.names()[-1] == "per-model sampling · mirror"
     assert f"{name(3)} failed: out of memory" in told
@@ -164,14 +164,14 @@ def test_a_share_that_is_lost_comes_again_a_few_times_and_the_step_makes_what_a_
 def test_of_a_shared_step_that_was_made_meanwhile_no_run_is_asked(server, shared, tmp_path):
     here = place(tmp_path / "store")
     made(here.store, shared, tmp_path)
-    assert dispatch.dispatch(shared, here, lambda *said: None) and not server.runs
+    assert dispatch.dispatch_step(shared, here, lambda *said: None) and not server.runs
 
 
 def test_shares_that_a_worker_cannot_take_now_are_tried_again_later_and_together(server, shared, tmp_path):
     name = f"per-model sampling · mirror · share 2 of 3 · {shared.fingerprint[:8]}"
     server.ends = {name: [Failed(name=dispatch.UNAVAILABLE, message="no GPU")]}
     with pytest.raises(Unavailable, match="no GPU"):
-        dispatch.dispatch(shared, place(tmp_path / "store"), lambda *said: None)
+        dispatch.dispatch_step(shared, place(tmp_path / "store"), lambda *said: None)
     assert len(server.runs) == 3
 
 
@@ -180,7 +180,7 @@ def test_a_flow_that_ends_takes_its_shares_along(server, shared, tmp_path):
     server.set_flow_run_state = lambda run, state: told.append(run)
     here.launcher.stopped.set()
     with pytest.raises(ProgramFailed, match="ended with the flow"):
-        dispatch.dispatch(shared, here, lambda *said: None)
+        dispatch.dispatch_step(shared, here, lambda *said: None)
     assert sorted(told) == sorted(run.id for run in server.runs.values()) and len(told) == 3
 
 
@@ -188,14 +188,14 @@ def test_flows_that_need_a_shared_step_follow_the_same_runs_and_one_that_comes_l
     server, shared, tmp_path
 ):
     here, share = place(tmp_path / "store"), Share(number=2, of=3)
-    first = attach(Errand(shared, share), here, server)
-    assert attach(Errand(shared, share), here, server) is first
-    assert attach(Errand(shared, Share(number=1, of=3)), here, server) is not first
-    whole = attach(Errand(shared), here, server)
-    assert whole not in (first, attach(Errand(shared, share), here, server))
+    first = attach_run(Errand(shared, share), here, server)
+    assert attach_run(Errand(shared, share), here, server) is first
+    assert attach_run(Errand(shared, Share(number=1, of=3)), here, server) is not first
+    whole = attach_run(Errand(shared), here, server)
+    assert whole not in (first, attach_run(Errand(shared, share), here, server))
     asked = len(server.runs)
     with pytest.raises(RuntimeError, match="not in the store"):
-        dispatch.dispatch(shared, here, lambda *said: None)  # the whole is under way
+        dispatch.dispatch_step(shared, here, lambda *said: None)  # the whole is under way
     assert len(server.runs) == asked == 3
 
 
@@ -204,10 +204,10 @@ def test_a_share_that_another_flow_took_along_is_asked_for_again_and_one_that_a_
 ):
     share = Errand(shared, Share(number=2, of=3))
     here = place(tmp_path / "store")
-    run = attach(share, here, server)
+    run = attach_run(share, here, server)
     server.ends = {run.name: [Cancelled()]}
     assert errands.carried_out(share, here, lambda *said: None) is run and len(server.runs) == 1
-    other = attach(share, here, server)
+    other = attach_run(share, here, server)
     other.tags = [*other.tags[:2], "asked-by:another flow"]
     server.ends = {run.name: [Cancelled(), Completed()]}
     assert errands.carried_out(share, here, lambda *said: None).state.is_completed() and len(server.runs) == 3

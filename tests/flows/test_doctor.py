@@ -5,9 +5,9 @@ import tomllib
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.config.recipe import Doctor
-from flows.doctor import models_of, stopping
+from flows.doctor import list_examined_models, select_blocking
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.doctor.findings import Finding
@@ -52,9 +52,9 @@ BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
 
 def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
-    from tasks.doctor.examine import findings
+    from tasks.doctor.examine import examine_model
 
-    return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
+    return examine_model(place(folder(path / "model", **model)) | {"context": stated}, prompts)
 
 
 def place(path, **changes) -> dict:
@@ -122,9 +122,9 @@ def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, 
     told = place(folder(tmp_path / "model", **broken))
     for name, text in files.items():
         (tmp_path / "model" / name).write_text(text)
-    from tasks.doctor.examine import findings
+    from tasks.doctor.examine import examine_model
 
-    assert red(findings(told, PROMPTS)) == {check}
+    assert red(examine_model(told, PROMPTS)) == {check}
 
 
 PROMPT_OF_AUTHORS = (
@@ -139,8 +139,8 @@ def test_a_system_prompt_of_the_models_authors_is_quoted_exactly_and_its_line_ac
     assert found.red and json.dumps(PROMPT_OF_AUTHORS) in found.text
     line = found.hint.partition("[doctor.accepted]: ")[2]
     accepted = tomllib.loads(f"[doctor.accepted]\n{line}")["doctor"]["accepted"]
-    recipe = load("demo").model_copy(update={"doctor": Doctor(accepted=accepted)})
-    assert stopping(recipe, [found]) == [] and stopping(load("demo"), [found]) == [found]
+    recipe = load_recipe("demo").model_copy(update={"doctor": Doctor(accepted=accepted)})
+    assert select_blocking(recipe, [found]) == [] and select_blocking(load_recipe("demo"), [found]) == [found]
 
 
 CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier it would score with an untrained head"
@@ -148,7 +148,7 @@ CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
     from flows.cli.main import main
-    from tasks.doctor.examine import findings
+    from tasks.doctor.examine import examine_model
 
     path = folder(workplace.folder / "model")
     model = f"{{kind='folder', path='{path}'}}"
@@ -161,24 +161,27 @@ def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
         for command in ("plan", "doctor", "run"):
             assert main([command, "demo", "--set", change]) == 2
             assert f"{field}.path: {str(path)!r} {CAUSAL}" in capsys.readouterr().err
-    asked = [one for one, _ in models_of(load("demo", [jury, f"sources.mirror.model={model}"]))]
+    asked = [one for one, _ in list_examined_models(load_recipe("demo", [jury, f"sources.mirror.model={model}"]))]
     assert {one["name"]: one["classifies"] for one in asked} == {"other": True, "mirror": False}
     told = place(path, answers=False, classifies=True, max_new_tokens=0, scored=512)
-    assert red(findings(told, PROMPTS)) == {"classifier"}
+    assert red(examine_model(told, PROMPTS)) == {"classifier"}
     edit(path / "config.json", {"architectures": ["LlamaForSequenceClassification"]})
-    assert red(findings(told, PROMPTS)) == set()
+    assert red(examine_model(told, PROMPTS)) == set()
     assert main(["plan", "demo", "--set", f"reward.model={model}"]) == 0
 
 
 def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
-    from tasks.doctor.examine import findings
+    from tasks.doctor.examine import examine_model
 
     path = folder(tmp_path / "model")
-    assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
-    assert red(findings(place(path, answers=False, max_new_tokens=0, scored=513), PROMPTS)) == {"context"}
+    assert red(examine_model(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
+    assert red(examine_model(place(path, answers=False, max_new_tokens=0, scored=513), PROMPTS)) == {"context"}
     model = f"{{kind='folder', path='{path}'}}"
     jury = f"jury=[{{name='other', model={model}, scoring={{kind='sequence-classifier', max_length=99}}}}]"
-    told = {one["name"]: one["scored"] for one, _ in models_of(load("demo", [jury, f"reward.model={model}"]))}
+    told = {
+        one["name"]: one["scored"]
+        for one, _ in list_examined_models(load_recipe("demo", [jury, f"reward.model={model}"]))
+    }
     assert told == {"reward": 4096, "other": 99}
 
 
@@ -210,8 +213,8 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
     assert "mirror.end-tokens: a turn ends with '<end>'" in capsys.readouterr().err
     assert not [*(workplace.folder / "workspace").rglob("per-model-sampling")]
     looks = []
-    monkeypatch.setattr(doctor, "examine", lambda *told: looks.append(told) or [])
-    recipes = [load("demo", [words[1], words[3], f"wrpo.beta={beta}"]) for beta in (0.1, 0.2)]
+    monkeypatch.setattr(doctor, "examine_models", lambda *told: looks.append(told) or [])
+    recipes = [load_recipe("demo", [words[1], words[3], f"wrpo.beta={beta}"]) for beta in (0.1, 0.2)]
     doctor.refuse_red_of_any([(recipe, fusion(recipe)) for recipe in recipes], None)
     assert len(looks) == 1
 
@@ -225,7 +228,9 @@ def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sam
     assert main(["run", "demo", "--set", f"wrpo.{rounded}"]) == 2
     assert "wrpo.packages: needs bitsandbytes, which is not installed here" in capsys.readouterr().err
     assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]
-    seen = lambda *changes: [(one.model, one.text.split()[1]) for one in doctor.lacking(load("demo", changes))]
+    seen = lambda *changes: [
+        (one.model, one.text.split()[1]) for one in doctor.find_missing_packages(load_recipe("demo", changes))
+    ]
     assert seen(f"sft.{rounded}", f"how.wrpo.{zero}") == [("sft", "bitsandbytes,"), ("wrpo", "deepspeed,")]
     assert seen(f"sft.{rounded}", "how.sft.work_pool='gpu-train'") == seen("sft.lora={rank=2, alpha=4}") == []
     monkeypatch.setattr(doctor, "find_spec", lambda name: name)
@@ -233,13 +238,13 @@ def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sam
 
 
 def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
-    recipe, finding = load("demo"), Finding("mirror", "end-tokens", True, "")
+    recipe, finding = load_recipe("demo"), Finding("mirror", "end-tokens", True, "")
     for key, stops in (("end-tokens", 0), ("mirror.end-tokens", 0), ("roller.end-tokens", 1), ("date", 1)):
         accepting = recipe.model_copy(update={"doctor": Doctor(accepted={key: "a reason"})})
-        assert len(stopping(accepting, [finding])) == stops
+        assert len(select_blocking(accepting, [finding])) == stops
         assert fusion(accepting).fingerprint == fusion(recipe).fingerprint
     with pytest.raises(BadInput, match=r"doctor\.accepted\.date"):
-        load("demo", ["doctor.accepted.date=''"])
+        load_recipe("demo", ["doctor.accepted.date=''"])
 
 
 def test_more_gpus_at_once_than_this_machine_has_are_refused_before_anything_is_sampled(workplace, capsys, monkeypatch):

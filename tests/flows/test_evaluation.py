@@ -9,21 +9,21 @@ from rich.console import Console
 
 from flows.cli.suite_tables import show_suites
 from flows.config.examination import Examination, Gate, load_examination
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.config.matrix import SHIPPED, Matrix
-from flows.config.suites import name_of
-from flows.evaluation import chains
+from flows.config.suites import suite_name
+from flows.evaluation import build_chains
 from flows.fusion import fusion
-from flows.results.examination import averages, gate, summary
-from flows.run.packed_step import pack, unpack
+from flows.results.examination import average_suites, judge_gate, summarise_examination
+from flows.run.packed_step import pack_step, unpack_step
 from infra.errors import BadInput
-from tasks.evaluation.collectives.choosing import Choosing, choose_answers
+from tasks.evaluation.collectives.choosing import CollectiveChoice, choose_answers
 from tasks.evaluation.judged.given_answers import Outputs, take_answers
-from tasks.evaluation.judged.questions import Suite, answers_of, open_suite
-from tasks.evaluation.statistics import reading
+from tasks.evaluation.judged.questions import PublishedSuite, open_suite, read_suite_answers
+from tasks.evaluation.statistics import classify_difference
 from tasks.records import RESPONSE, content_id
-from tasks.report.suites import render
-from tasks.rows.pool import write
+from tasks.report.suites import render_examination_page
+from tasks.rows.pool import write_table
 from tasks.stage import What, lineage, stage
 from tests.evaluation.made import FOLDERS, folder_of
 
@@ -53,17 +53,17 @@ def examination(tmp_path, suites: str, models: str = "", more: str = ""):
 
 
 def steps(found) -> dict[str, str]:
-    return {step.address: step.label for last in chains(found).values() for step in lineage(last)}
+    return {step.address: step.label for last in build_chains(found).values() for step in lineage(last)}
 
 
 def test_a_recipes_models_are_the_ones_that_the_recipe_makes(tmp_path):
     made = steps(examination(tmp_path, CHECKED))
-    wrpo = next(step for step in lineage(fusion(load("demo"))) if step.label == "WRPO")
+    wrpo = next(step for step in lineage(fusion(load_recipe("demo"))) if step.label == "WRPO")
     assert made[wrpo.address] == "WRPO"
     with pytest.raises(
         BadInput, match=r"models\.third\.model\.of: demo has no model 'nobody'; it has target, SFT, WRPO, mirror"
     ):
-        chains(
+        build_chains(
             examination(
                 tmp_path,
                 CHECKED,
@@ -102,14 +102,14 @@ def test_a_suite_may_stand_there_greedy_and_sampled(tmp_path):
 )
 def test_a_mistake_is_named(tmp_path, suites, complaint):
     with pytest.raises(BadInput) as problem:
-        chains(examination(tmp_path, suites))
+        build_chains(examination(tmp_path, suites))
     assert complaint in str(problem.value)
 
 
 def test_a_suites_files_may_be_pinned(tmp_path):
     pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
     with pytest.raises(BadInput, match=r"sha256.question.jsonl: expected 00…"):
-        chains(examination(tmp_path, pinned))
+        build_chains(examination(tmp_path, pinned))
 
 
 def suite(name: str, value: float, low: float, high: float, full: int = 100, metric: str = "accuracy") -> dict:
@@ -118,7 +118,7 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
                for model, base in (("a", 5.0), ("b", 5.0 + value))]  # fmt: skip
     counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
     kind = "gold" if metric == "accuracy" else "owl"
-    tested = {**change, "p": 0.01, "holm": 0.02, "reading": reading(change, 0.02, 0.95)}
+    tested = {**change, "p": 0.01, "holm": 0.02, "reading": classify_difference(change, 0.02, 0.95)}
     return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
             "differences": [tested]}  # fmt: skip
 
@@ -127,24 +127,27 @@ def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_n
     lost, noise, won = suite("x", -12, -15, -9), suite("y", -1, -3, 1), suite("z", 4, 2, 6)
     absent = {"name": "w", "state": "not run", "results": [], "differences": [], "counts": {}}
     found = [lost, noise, won, absent]
-    passes = lambda names, margin=0.0: gate(Gate(suites=tuple(names), margin=margin), found, "b")["passed"]
+    passes = lambda names, margin=0.0: judge_gate(Gate(suites=tuple(names), margin=margin), found, "b")["passed"]
     assert passes("yz") and not passes("xz") and not passes("w")
     assert not passes("x", 11) and passes("x", 12)
-    assert gate(Gate(suites=("x",)), [lost], "b")["against"] == ["x: b has -12.0 accuracy"]
+    assert judge_gate(Gate(suites=("x",)), [lost], "b")["against"] == ["x: b has -12.0 accuracy"]
 
 
 def test_the_gate_is_for_the_last_model_and_what_stands_beside_it_may_lose():
     between, last = suite("x", -12, -15, -9), suite("x", 2, 1, 3)
     last["differences"][0]["to"] = "c"
     both = {**last, "differences": [*between["differences"], *last["differences"]]}
-    assert gate(Gate(suites=("x",)), [both], "c")["passed"] and not gate(Gate(suites=("x",)), [both], "b")["passed"]
+    assert (
+        judge_gate(Gate(suites=("x",)), [both], "c")["passed"]
+        and not judge_gate(Gate(suites=("x",)), [both], "b")["passed"]
+    )
 
 
 def test_a_candidate_that_was_compared_with_nothing_does_not_pass_the_gate(tmp_path):
     alone = {**suite("x", 1, 1, 1), "differences": []}
-    assert not gate(Gate(suites=("x",)), [alone], "b")["passed"]
+    assert not judge_gate(Gate(suites=("x",)), [alone], "b")["passed"]
     length = suite("x", 5, 4, 6, metric="length")
-    assert not gate(Gate(suites=("x",)), [length], "b")["passed"]
+    assert not judge_gate(Gate(suites=("x",)), [length], "b")["passed"]
     text = TEXT.format(suites=CHECKED + '[gate]\nsuites = ["skills"]', models="").splitlines()
     (tmp_path / "one.toml").write_text("\n".join(line for line in text if '"before"' not in line))
     with pytest.raises(BadInput, match="gate: needs two models"):
@@ -161,23 +164,25 @@ def test_a_judge_may_bear_any_name_on_the_terminal(capsys):
     assert "LC@owner/judge[/int4]" in said and "left out: [/coding]" in said
     assert "owner/judge[/int4] on a: 70% of the verdicts chose the answer shown first\n" in said
     assert "on b: 80% of the verdicts chose the answer shown first, 25% of the winners changed with the order" in said
-    page = render({"name": "n", "models": ["a", "b"], "suites": [found], "averages": None, "gate": None})
+    page = render_examination_page(
+        {"name": "n", "models": ["a", "b"], "suites": [found], "averages": None, "gate": None}
+    )
     assert "won by the first shown" in page and "80" in page and ">–<" in page
 
 
 def test_suites_of_ten_points_are_averaged_as_percentages():
-    found = averages("ab", [suite("gsm", 0, 0, 0), suite("mt-bench", 1, 0, 1, 10, "overall")])
+    found = average_suites("ab", [suite("gsm", 0, 0, 0), suite("mt-bench", 1, 0, 1, 10, "overall")])
     assert found == {"a": (5 + 50) / 2, "b": (5 + 60) / 2}
-    assert averages("ab", [{"state": "not run"}]) is None
+    assert average_suites("ab", [{"state": "not run"}]) is None
 
 
 def test_an_examination_that_was_not_run_has_no_numbers_on_its_page(tmp_path, workplace):
     made = examination(tmp_path, CHECKED + '[gate]\nsuites = ["skills"]')
-    lasts = chains(made)
+    lasts = build_chains(made)
     failed = {next(step.address for step in lineage(lasts["skills"]) if step.label == "WRPO"): "no memory"}
-    found = summary(made, lasts, workplace.store, failed)
+    found = summarise_examination(made, lasts, workplace.store, failed)
     assert found["suites"][0]["state"] == "failed: WRPO" and not found["gate"]["passed"] and found["averages"] is None
-    page = render(found)
+    page = render_examination_page(found)
     assert "No numbers: failed: WRPO." in page and "The gate is not passed" in page
 
 
@@ -189,7 +194,7 @@ def test_the_page_of_an_examination_escapes_and_says_what_is_noise():
         "averages": {"a": 1.0, "b": 2.0},
         "gate": {"passed": True, "against": []},
     }
-    page = render(found)
+    page = render_examination_page(found)
     assert "within noise" in page and "lower" in page and "<i>" not in page and "&lt;x&gt;" in page
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
 
@@ -199,7 +204,7 @@ def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_i
     (tmp_path / "outputs.json").write_text(json.dumps(rows))
     more = f'{{ name = "given", model = {{ kind = "outputs", path = "{tmp_path}/outputs.json" }} }}'
     made = examination(tmp_path, judged(tmp_path, "alpaca-eval"), more)
-    last = chains(made)["alpaca-eval"]
+    last = build_chains(made)["alpaca-eval"]
     assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
     assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
     with pytest.raises(BadInput, match="kind 'outputs' cannot be used with checked, mt-bench"):
@@ -210,9 +215,9 @@ def test_a_file_of_outputs_becomes_answers_and_published_preferences(tmp_path, w
     rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.0 + n / 10} for n in (3, 1, 0, 2)]
     (tmp_path / "outputs.json").write_text(json.dumps(rows))
     folder = folder_of("alpaca-eval", tmp_path / "folder", 4)
-    opened = open_suite(**Suite(suite="alpaca-eval", path=str(folder)).resolve("suite"))
+    opened = open_suite(**PublishedSuite(suite="alpaca-eval", path=str(folder)).resolve("suite"))
     given = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
-    said = answers_of(workplace.run(given), "alpaca-eval", workplace.made(opened), (workplace.made(given),))
+    said = read_suite_answers(workplace.run(given), "alpaca-eval", workplace.made(opened), (workplace.made(given),))
     assert said == {str(n): (f"So {n}.",) for n in range(4)}
     assert workplace.table(given, "published.parquet")["preference"].tolist() == [1.0, 1.1, 1.2, 1.3]
     (tmp_path / "outputs.json").write_text(json.dumps(rows[:3]))
@@ -228,7 +233,7 @@ steps = 2, seed = 1 } }
 
 
 def test_a_collective_samples_nothing_and_reads_what_its_members_answered(tmp_path):
-    last = chains(examination(tmp_path, CHECKED, COLLECTIVE))["skills"]
+    last = build_chains(examination(tmp_path, CHECKED, COLLECTIVE))["skills"]
     steps = {step.label: step for step in lineage(last)}
     best = steps["skills · answers of best"]
     assert best.stage.title == "collective answers"
@@ -249,7 +254,7 @@ def put(run, what, how):
     """Answers and their scores, as sampling and annotation leave them."""
     table = pd.DataFrame(what.rows, columns=["prompt_id", "text", "score"])
     table["content_id"] = [content_id(prompt, text) for prompt, text, _ in what.rows]
-    write(run, table.assign(sample_index=0).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
+    write_table(run, table.assign(sample_index=0).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
     scores = table.drop_duplicates("content_id")[["content_id", "score"]]
     scores.to_parquet(run.folder / "scores.parquet", index=False)
 
@@ -258,7 +263,9 @@ def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_
     one = (("p", "a", 0.1), ("q", "b", 0.9), ("r", "same", 0.5))
     two = (("p", "c", 0.7), ("q", "d", 0.2), ("r", "same", 0.5))
     said = [put(what=Rows(rows=rows)) for rows in (one, two)]
-    chosen = choose_answers(responses=said, scores=put(what=Rows(rows=one + two)), what=Choosing(members=("x", "y")))
+    chosen = choose_answers(
+        responses=said, scores=put(what=Rows(rows=one + two)), what=CollectiveChoice(members=("x", "y"))
+    )
     best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
     assert best == {"p": "c", "q": "b", "r": "same"}
     assert workplace.made(chosen).counts == {"rows": 3, "from_x": 2, "from_y": 1}
@@ -269,7 +276,7 @@ def test_what_the_page_on_evaluating_shows_is_a_matrix_and_an_examination():
     matrix, shown = (tomllib.loads(block.partition("```")[0]) for block in page.split("```toml\n")[1:])
     assert len(Matrix.model_validate(matrix).all()) == 3
     found = Examination.model_validate(shown)
-    assert [name_of(suite) for suite in found.suites] == ["alpaca-eval", "alpaca-eval-sampled", "gsm8k", "lm-eval"]
+    assert [suite_name(suite) for suite in found.suites] == ["alpaca-eval", "alpaca-eval-sampled", "gsm8k", "lm-eval"]
 
 
 @stage("surprises", version="1")
@@ -281,14 +288,14 @@ def put_surprise(run, what, how):
 def test_by_perplexity_the_model_answers_that_the_prompt_surprises_least(workplace):
     said = [put(what=Rows(rows=(("p", words, 0.0), ("q", words, 0.0)))) for words in ("one", "two")]
     nats = [put_surprise(what=Rows(rows=(("p", "", p), ("q", "", q)))) for p, q in ((2.0, 1.0), (0.5, 1.0))]
-    chosen = choose_answers(responses=said, surprises=nats, what=Choosing(members=("x", "y")))
+    chosen = choose_answers(responses=said, surprises=nats, what=CollectiveChoice(members=("x", "y")))
     best = workplace.table(chosen, "responses.parquet").set_index("prompt_id")["text"].to_dict()
     assert best == {"p": "two", "q": "one"}
 
 
 def test_a_collective_by_perplexity_asks_every_member_how_much_a_prompt_surprises_it(tmp_path):
     more = '{ name = "least", model = { kind = "lowest-perplexity", members = ["before", "after"] } }'
-    steps = {step.label: step for step in lineage(chains(examination(tmp_path, CHECKED, more))["skills"])}
+    steps = {step.label: step for step in lineage(build_chains(examination(tmp_path, CHECKED, more))["skills"])}
     asked = steps["skills · answers of least"].inputs["surprises"]
     assert [step.inputs["model"][0].label for step in asked] == ["model · target", "WRPO"]
 
@@ -299,6 +306,6 @@ def test_a_worker_elsewhere_makes_the_same_steps_of_what_it_is_sent(tmp_path):
         examination(tmp_path, judged(tmp_path, "mt-bench") + CHECKED),
         examination(tmp_path, judged(tmp_path, "arena-hard") + CHECKED, more),
     ):
-        for last in chains(made).values():
+        for last in build_chains(made).values():
             for step in lineage(last):
-                assert unpack(pack(step)).address == step.address
+                assert unpack_step(pack_step(step)).address == step.address

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
-from flows.upkeep.garbage import collect, pin, unpin
+from flows.upkeep.garbage import collect_garbage, pin_manifest, unpin_manifest
 from infra.blobs import Blobs
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.uses import in_use
 from tasks.stage import lineage
 from tests.infra.conftest import place
@@ -21,7 +21,7 @@ __all__ = ["place", "seaweed"]
 
 
 def chain(*overrides):
-    return fusion(load("demo", overrides))
+    return fusion(load_recipe("demo", overrides))
 
 
 def made(store, last, scratch):
@@ -66,39 +66,39 @@ def test_what_no_kept_recipe_needs_goes_with_its_pools_and_records(filled):
         "pools",
     }
     before = store.blobs.list("")
-    assert {one.address for one in collect(store, [kept], days=0, delete=False)} == extra
+    assert {one.address for one in collect_garbage(store, [kept], days=0, delete=False)} == extra
     assert store.blobs.list("").keys() - before.keys() <= {"_leases/housekeeping.json"}
-    collect(store, [kept], days=0, delete=True)
+    collect_garbage(store, [kept], days=0, delete=True)
     assert all(store.manifest(*step.address.split("/")) for step in lineage(kept))
     assert not any(path.startswith(tuple(extra)) for path in store.blobs.list(""))
     assert store.blobs.list("_prefect") == {}
-    assert collect(store, [kept], days=0, delete=True) == []
+    assert collect_garbage(store, [kept], days=0, delete=True) == []
 
 
 def test_nothing_younger_than_the_age_goes(filled):
     store, kept, _ = filled
-    assert collect(store, [kept], days=0.5, delete=True) == []
+    assert collect_garbage(store, [kept], days=0.5, delete=True) == []
 
 
 def test_a_running_flow_keeps_what_it_uses(filled):
     store, kept, other = filled
     with in_use(store.blobs, lineage(other)):
-        assert collect(store, [kept], days=0, delete=True) == []
-    assert collect(store, [kept], days=0, delete=False) != []
+        assert collect_garbage(store, [kept], days=0, delete=True) == []
+    assert collect_garbage(store, [kept], days=0, delete=False) != []
 
 
 def test_a_pin_keeps_an_artifact_with_all_that_it_was_made_from(filled):
     store, _, other = filled
     (wrpo,) = [step for step in lineage(other) if step.label == "WRPO"]
     manifest = store.manifest(*wrpo.address.split("/"))
-    pin(store, manifest)
-    collect(store, [], days=0, delete=True)
+    pin_manifest(store, manifest)
+    collect_garbage(store, [], days=0, delete=True)
     left = {path for path in store.blobs.list("") if not path.startswith(("_leases", "_pins"))}
     kept = tuple(f"{address}/" for address in addresses(wrpo))
     assert left and all(path.startswith(kept) for path in left)
     assert all(any(path.startswith(address) for path in left) for address in kept)
-    unpin(store, manifest)
-    collect(store, [], days=0, delete=True)
+    unpin_manifest(store, manifest)
+    collect_garbage(store, [], days=0, delete=True)
     assert {path.split("/")[0] for path in store.blobs.list("")} == {"_leases"}
 
 
@@ -108,8 +108,8 @@ def test_checkpoints_go_with_their_training(filled, tmp_path):
     (folder / "weights").write_text("w")
     for last in (kept, other):
         (wrpo,) = [step for step in lineage(last) if step.label == "WRPO"]
-        Checkpoints(store.blobs, wrpo.address).keep(folder, "000000100")
-    collect(store, [kept], days=0, delete=True)
+        StoredCheckpoints(store.blobs, wrpo.address).keep(folder, "000000100")
+    collect_garbage(store, [kept], days=0, delete=True)
     left = {path.split("/")[2] for path in store.blobs.list("_checkpoints")}
     assert left == {step.fingerprint for step in lineage(kept) if step.label == "WRPO"}
 
@@ -124,9 +124,9 @@ def test_a_pool_that_still_grows_is_young(tmp_path):
         parts.append(store.append(name, tmp_path / text, 1))
     old = time.time() - 40 * 86_400
     os.utime(store.blobs.local(parts[0].path), (old, old))
-    assert collect(store, [], days=30, delete=False) == []
+    assert collect_garbage(store, [], days=30, delete=False) == []
     os.utime(store.blobs.local(parts[1].path), (old, old))
-    (found,) = collect(store, [], days=30, delete=False)
+    (found,) = collect_garbage(store, [], days=30, delete=False)
     assert found.address == f"pools/{name}" and found.size == 6
     assert hashlib.sha256(b"one").hexdigest() in parts[0].path
 
@@ -137,7 +137,7 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, 
     (wrpo,) = [step for step in lineage(other) if step.label == "WRPO"]
     (folder := tmp_path / "checkpoint").mkdir()
     (folder / "weights").write_text("w")
-    Checkpoints(store.blobs, wrpo.address).keep(folder, "000000100")
+    StoredCheckpoints(store.blobs, wrpo.address).keep(folder, "000000100")
 
     class Killed(BaseException):
         pass
@@ -149,9 +149,9 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, 
 
     monkeypatch.setattr(Blobs, "delete", delete_then_die)
     with pytest.raises(Killed):
-        collect(store, [kept], days=0, delete=True)
+        collect_garbage(store, [kept], days=0, delete=True)
     looks_whole = {
         "wrpo": lambda: store.manifest("wrpo", wrpo.fingerprint),
-        "_checkpoints": lambda: Checkpoints(store.blobs, wrpo.address).names(),
+        "_checkpoints": lambda: StoredCheckpoints(store.blobs, wrpo.address).names(),
     }
     assert not looks_whole[kind]()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.results.model_card import promote
-from flows.workspace import Place
+from flows.results.model_card import promote_model
+from flows.workspace import Workspace
 from infra.errors import BadInput
 from tasks.stage import What, stage
 
@@ -43,22 +43,22 @@ def name_model(run, what, how):
 
 
 def test_a_promoted_model_is_its_files_and_a_card_with_its_numbers_and_its_lineage(workplace):
-    place = Place(workplace.store, workplace.launcher, workplace.folder)
+    place = Workspace(workplace.store, workplace.launcher, workplace.folder)
     first = train("SFT", what=Weights(words="before"))
     last = train("WRPO", what=Weights(words="weights"), model=first)
     workplace.made(last)
-    promote(last, FOUND, place, workplace.folder / "out")
+    promote_model(last, FOUND, place, workplace.folder / "out")
     assert {file.name for file in (workplace.folder / "out").iterdir()} == {"model.safetensors", "README.md"}
     assert (workplace.folder / "out" / "model.safetensors").read_text() == "weights"
     card = (workplace.folder / "out" / "README.md").read_text()
     assert "| alpaca-eval | LC@owl | 52.50 | 49.50 to 55.50 | 805 | 1 | 2 |" in card and "40.00" not in card
     assert "+12.50 (+9.00 to +16.00) against target" in card and first.address[:17] in card
     with pytest.raises(BadInput, match="exists already"):
-        promote(last, FOUND, place, workplace.folder / "out")
+        promote_model(last, FOUND, place, workplace.folder / "out")
 
 
 def test_a_model_of_a_hub_is_not_ours_to_promote(workplace):
-    place, named = Place(workplace.store, workplace.launcher, workplace.folder), name_model(what=Weights(words="x"))
+    place, named = Workspace(workplace.store, workplace.launcher, workplace.folder), name_model(what=Weights(words="x"))
     workplace.made(named)
     with pytest.raises(BadInput, match="only a model that was trained here can be promoted"):
-        promote(named, FOUND, place, workplace.folder / "out")
+        promote_model(named, FOUND, place, workplace.folder / "out")

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from flows.run import orchestrate, progress
-from flows.run.orchestrate import pool_of, where_to_read
-from flows.workspace import Place
+from flows.run.orchestrate import pool_name, where_to_read
+from flows.workspace import Workspace
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from infra.store import Store
@@ -20,8 +20,8 @@ from tests.workplace import as_made
 def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(tmp_path, monkeypatch):
     """As it is by default."""
     monkeypatch.chdir(tmp_path)
-    last = fusion(load("demo"))
-    place = Place(Store("store", Path("cache")), Launcher(1, 1), Path(".fuse"))
+    last = fusion(load_recipe("demo"))
+    place = Workspace(Store("store", Path("cache")), Launcher(1, 1), Path(".fuse"))
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "report.html").write_text("what was found")
     place.store.publish(tmp_path / "made", as_made(last))
@@ -30,8 +30,8 @@ def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(
 
 
 def test_a_plans_table_says_on_how_many_hosts_a_step_is_made():
-    how = load("demo", ["how.sampling.work_pool=gpu-sample", "how.sampling.shares=3"]).how
-    assert [pool_of(each) for each in (how.sampling, how.wrpo)] == ["gpu-sample, 3 shares", ""]
+    how = load_recipe("demo", ["how.sampling.work_pool=gpu-sample", "how.sampling.shares=3"]).how
+    assert [pool_name(each) for each in (how.sampling, how.wrpo)] == ["gpu-sample, 3 shares", ""]
 
 
 class Ended:
@@ -50,16 +50,18 @@ class Ended:
 def test_a_run_says_what_ended_it_and_not_what_it_ended(monkeypatch, tmp_path, reason):
     """A step that comes earlier in the plan may be one that bad input elsewhere has ended."""
     failed = [Ended(ProgramFailed("the run is ending"))] * isinstance(reason, BadInput) + [Ended(reason)]
-    monkeypatch.setattr(orchestrate, "attempt", lambda *given: dict(enumerate([*failed, Ended(ProgramFailed("last"))])))
+    monkeypatch.setattr(
+        orchestrate, "submit_and_collect", lambda *given: dict(enumerate([*failed, Ended(ProgramFailed("last"))]))
+    )
     with pytest.raises(type(reason), match=str(reason)):
-        orchestrate.submit([], "", Place(Store(str(tmp_path), tmp_path), Launcher(1, 1), tmp_path))
+        orchestrate.submit_steps([], "", Workspace(Store(str(tmp_path), tmp_path), Launcher(1, 1), tmp_path))
 
 
 def test_what_a_step_waits_for_stands_in_the_log_of_its_run(monkeypatch):
     """On a work pool nobody has a terminal: the log of the flow run is all that there is."""
     log = []
     monkeypatch.setattr(progress, "get_run_logger", lambda: SimpleNamespace(info=lambda *words: log.append(words)))
-    step = next(each for each in lineage(fusion(load("demo"))) if each.label == "WRPO")
+    step = next(each for each in lineage(fusion(load_recipe("demo"))) if each.label == "WRPO")
     look = progress.ProgressArtifact(step)
     for doing in ("queued", "waits for 8 GPUs, 0 of 8 free", "running"):
         look(step, doing, 0, 0, "")

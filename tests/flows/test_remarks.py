@@ -5,10 +5,10 @@ import json
 import pytest
 
 from flows.cli.main import main
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
-from flows.workspace import Place
-from tasks.execution import ensure
+from flows.workspace import Workspace
+from tasks.execution import ensure_artifact
 from tasks.stage import lineage
 from tests.chain.small import write_recipe
 
@@ -39,12 +39,12 @@ def test_a_plan_names_checks_without_effect(workplace, capsys, gold, changes, no
     file.write_text("".join(json.dumps({"prompt": f"say {n}", "gold": gold}) + "\n" for n in range(20)))
     recipe = str(write_recipe(workplace.folder))
     changes = [f"prompts={{kind='file', path='{file}'}}", *changes]
-    prompts = next(step for step in lineage(fusion(load(recipe, changes))) if step.title == "prompt selection")
+    prompts = next(step for step in lineage(fusion(load_recipe(recipe, changes))) if step.title == "prompt selection")
     words = ["plan", recipe, *(word for change in changes for word in ("--set", change))]
     assert main(words) == 0
     before = capsys.readouterr().out
-    place = Place.from_settings()
-    made = ensure(prompts, place.store, place.launcher)
+    place = Workspace.from_settings()
+    made = ensure_artifact(prompts, place.store, place.launcher)
     assert made.counts["with_gold"] == (20 if gold == "a" else 0)
     assert main(words) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
-from flows.upkeep.verify import damaged, repair
-from infra.checkpoints import Checkpoints
+from flows.upkeep.verify import find_damaged, repair_pieces
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import CorruptArtifact
-from infra.lease import lease
+from infra.lease import hold_lease
 from tasks.execution import watch_nothing
 from tasks.stage import What, stage
 from tests.test_pool import counts, right
@@ -74,17 +74,17 @@ CHANGES = {
 
 
 def found(made) -> list:
-    return damaged(pieces_of_recipe(chain(), made.store), made.store)
+    return find_damaged(pieces_of_recipe(chain(), made.store), made.store)
 
 
 def mended(made) -> list[str]:
-    return repair(found(made), chain(), made, watch_nothing)
+    return repair_pieces(found(made), chain(), made, watch_nothing)
 
 
 def test_a_whole_store_is_whole(made):
     pieces = pieces_of_recipe(chain(), made.store)
     assert [piece.owner.split("/")[0] for piece in pieces] == ["squares", "total", "page", "squares", "squares"]
-    assert damaged(pieces, made.store) == []
+    assert find_damaged(pieces, made.store) == []
 
 
 @pytest.mark.parametrize("name", ["squares", "total", "page"])
@@ -165,8 +165,8 @@ def test_an_artifact_is_read_with_all_it_was_made_from(made):
     spoil(made, known["squares"].files[0].path, flip)
     pieces = pieces_of_artifact(known["page"], made.store)
     assert [piece.owner.split("/")[0] for piece in pieces] == ["page", "total", "squares"]
-    assert [piece.label for piece in damaged(pieces, made.store)] == ["squares"]
-    assert damaged(pieces_of_artifact(known["total"], made.store)[:1], made.store) == []
+    assert [piece.label for piece in find_damaged(pieces, made.store)] == ["squares"]
+    assert find_damaged(pieces_of_artifact(known["total"], made.store)[:1], made.store) == []
 
 
 def test_a_sample_reads_so_many_files_and_another_seed_reads_others(made):
@@ -176,7 +176,7 @@ def test_a_sample_reads_so_many_files_and_another_seed_reads_others(made):
     seen = set()
     for seed in range(20):
         reads.clear()
-        damaged(pieces, store, sample=2, seed=seed)
+        find_damaged(pieces, store, sample=2, seed=seed)
         assert len(set(reads)) == 2
         seen |= set(reads)
     assert seen == {piece.entry.path for piece in pieces}
@@ -185,7 +185,7 @@ def test_a_sample_reads_so_many_files_and_another_seed_reads_others(made):
 @pytest.fixture
 def begun(made, tmp_path):
     """As if `page` had been stopped after two checkpoints."""
-    checkpoints = Checkpoints(made.store.blobs, steps(chain())["page"].address)
+    checkpoints = StoredCheckpoints(made.store.blobs, steps(chain())["page"].address)
     for step in ("000000001", "000000002"):
         (tmp_path / step).mkdir()
         (tmp_path / step / "weights").write_text(f"weights after {step}")
@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(made, begun, w
 
 def test_a_damaged_lease_is_named_and_deleted_before_what_is_made_under_it(made):
     page = steps(chain())["page"]
-    with lease(made.store.blobs, page.address):
+    with hold_lease(made.store.blobs, page.address):
         pass
     spoil(made, f"_leases/{page.address}.json", lambda file: file.write_bytes(b"\x7f" + file.read_bytes()))
     spoil(made, manifests(made)["page"].files[0].path, flip)
@@ -229,7 +229,7 @@ def test_a_damaged_lease_is_named_and_deleted_before_what_is_made_under_it(made)
 
 def test_a_damaged_lease_on_a_share_of_a_pool_is_named_and_deleted(made):
     pool = f"pools/{steps(chain())['squares'].pool}"
-    with lease(made.store.blobs, f"{pool}/2-of-3"):
+    with hold_lease(made.store.blobs, f"{pool}/2-of-3"):
         pass
     assert found(made) == []
     spoil(made, f"_leases/{pool}/2-of-3.json", lambda file: file.write_bytes(b"\x7f" + file.read_bytes()))

@@ -2,7 +2,7 @@
 
 from flows.cli import main as cli
 from infra.settings import settings
-from infra.visible import visible
+from infra.visible import escape_control
 
 
 def refused(capsys, *words: object) -> str:
@@ -11,6 +11,8 @@ def refused(capsys, *words: object) -> str:
     code = cli.main([str(word) for word in words])
     line = capsys.readouterr().err.rstrip("\n")
     assert code == 2, f"code {code}: {line}"
-    assert line.startswith("fuse: ") and line == visible(line) and "\n" not in line and "Traceback" not in line, line
+    assert (
+        line.startswith("fuse: ") and line == escape_control(line) and "\n" not in line and "Traceback" not in line
+    ), line
     assert len(line) < 1500
     return line

@@ -104,7 +104,11 @@ def pages(text: str) -> dict[str, str]:
     variants["rows"] = [said_by_models(row, text) for row in (ROW, ROW, ROW | {"state": "failed: x"})]
     variants["rows"].append(said_by_models(ROW, text) | {"states": {"suite": text, "other": text}})
     report = said_by_models(numbers(), text) | {"suites": [judged]} | {"versions": {text: text}}
-    return {"report": page.render(report), "examination": suites.render(examined), "matrix": matrix.render(variants)}
+    return {
+        "report": page.render_report_page(report),
+        "examination": suites.render_examination_page(examined),
+        "matrix": matrix.render_matrix_page(variants),
+    }
 
 
 class Elements(HTMLParser):

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tasks.endpoint import client as endpoint
-from tasks.endpoint.client import Endpoint, Unanswered, ask_all
-from tasks.scores.endpoint_program import number
+from tasks.endpoint.client import EndpointClient, Unanswered, ask_all
+from tasks.scores.endpoint_program import read_number
 from tests.patience import STILL
 
 WELL = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}'
@@ -53,7 +53,7 @@ def serving(write):
 
 
 def asked(url: str):
-    where = Endpoint(url, attempts=2, first_wait=0.01, timeout=STILL)
+    where = EndpointClient(url, attempts=2, first_wait=0.01, timeout=STILL)
 
     async def all_of() -> list:
         return [reply async for _, reply in ask_all(where, [("one", {"messages": []})])]
@@ -100,4 +100,4 @@ def test_an_answer_of_megabytes_is_read(monkeypatch):
 )
 def test_a_score_is_a_number(value):
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        number({"data": [{"probs": [value]}]})
+        read_number({"data": [{"probs": [value]}]})

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.config.loading import SHIPPED, apply
-from flows.config.messages import describe
+from flows.config.loading import SHIPPED, apply_override
+from flows.config.messages import describe_errors
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
 from infra.manifest import Manifest
-from tasks.prompts.columns import Columns, record
+from tasks.prompts.columns import Columns, read_prompt
 from tasks.prompts.reading import read_prompts
 
 DEMO = tomllib.loads((SHIPPED / "demo.toml").read_text())
@@ -56,7 +56,7 @@ def test_a_recipe_with_anything_anywhere_is_read_or_refused(changes):
     try:
         Recipe.model_validate(values)
     except ValidationError as problem:
-        assert describe(problem, Recipe)
+        assert describe_errors(problem, Recipe)
 
 
 @QUICK
@@ -64,12 +64,12 @@ def test_a_recipe_with_anything_anywhere_is_read_or_refused(changes):
 def test_an_override_of_anything_by_anything_is_applied_or_refused(path, value):
     values = json.loads(json.dumps(DEMO))
     try:
-        apply(values, f"{path}={value}")
+        apply_override(values, f"{path}={value}")
         Recipe.model_validate(values)
     except BadInput as problem:
         assert str(problem)
     except ValidationError as problem:
-        assert describe(problem, Recipe)
+        assert describe_errors(problem, Recipe)
 
 
 @QUICK
@@ -79,7 +79,7 @@ def test_an_override_of_anything_by_anything_is_applied_or_refused(path, value):
 def test_a_row_of_anything_is_a_prompt_or_refused(row):
     for columns in (Columns(), Columns(messages="messages", answered="cut", response="response", turns="first")):
         try:
-            found = record(row, columns)
+            found = read_prompt(row, columns)
             assert found["messages"][-1]["role"] == "user" and len(found["prompt_id"]) == 64
             json.dumps(found, allow_nan=False)
         except ValueError as problem:

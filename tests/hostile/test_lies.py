@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import BadInput, CorruptArtifact
-from infra.lease import lease
+from infra.lease import hold_lease
 from infra.store import Store
-from infra.uses import used
+from infra.uses import list_used
 from tests.hostile.said import refused
 from tests.infra.test_store import draft
 from tests.test_pool import step
@@ -119,7 +119,7 @@ MARKERS = {
 
 @pytest.mark.parametrize("name", MARKERS)
 def test_a_checkpoint_that_is_none_is_refused_and_writes_nothing(name, store, tmp_path):
-    checkpoints = Checkpoints(store.blobs, "sft/aa")
+    checkpoints = StoredCheckpoints(store.blobs, "sft/aa")
     store.blobs.create(FILE["path"], b"x")
     store.blobs.create("_checkpoints/sft/aa/000000001.json", MARKERS[name])
     with pytest.raises(CorruptArtifact, match=r"000000001\.json: not a whole checkpoint") as refusal:
@@ -160,5 +160,5 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
 )
 def test_what_flows_are_said_to_use_must_be_readable_or_nothing_is_swept(raw, store):
     store.blobs.create("_uses/aa.json", raw)
-    with lease(store.blobs, "uses/aa"), pytest.raises(BadInput, match=r"_uses/aa\.json: not what a flow writes"):
-        used(store.blobs)
+    with hold_lease(store.blobs, "uses/aa"), pytest.raises(BadInput, match=r"_uses/aa\.json: not what a flow writes"):
+        list_used(store.blobs)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer
-from tasks.models.stage import Folder, obtain_model
+from tasks.models.stage import ModelFolder, obtain_model
 from tests import tiny
 from tests.hostile.said import refused
 
@@ -141,7 +141,7 @@ def test_a_link_that_leaves_the_folder_puts_no_secret_into_the_store(link, sound
     said = refused(capsys, "plan", "demo", "--set", f"target={{kind='folder', path='{model}'}}")
     assert said.startswith("fuse: target.path: ") and "LICENSE.txt" in said and "is a link" in said
     with pytest.raises(BadInput, match="is a link"):
-        workplace.made(obtain_model("model · a", **Folder(kind="folder", path=str(model)).resolve("target")))
+        workplace.made(obtain_model("model · a", **ModelFolder(kind="folder", path=str(model)).resolve("target")))
     stored = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert not any(SECRET in path.read_bytes().decode(errors="replace") for path in stored)
 
@@ -154,7 +154,7 @@ def test_links_within_the_folder_and_of_the_hubs_cache_are_files_as_others(sound
     (model / "config.json").symlink_to("../../blobs/aa")
     (model / "LICENSE.txt").symlink_to("config.json")
     (linked := tmp_path / "linked").symlink_to(model)
-    given = Folder(kind="folder", path=str(linked)).resolve("target")
+    given = ModelFolder(kind="folder", path=str(linked)).resolve("target")
     assert {"config.json", "LICENSE.txt"} <= given["what"].files.keys()
     made = workplace.made(obtain_model("model · a", **given))
     assert (workplace.store.fetch(made) / "model" / "LICENSE.txt").read_text() == (model / "config.json").read_text()

@@ -9,12 +9,12 @@ import pytest
 from flows.cli import console, tables
 from flows.cli.lineage import show_lineage
 from flows.config.loading import SHIPPED
-from flows.results.data_card import ancestors
-from flows.results.markdown import code, plain
+from flows.results.data_card import list_ancestors
+from flows.results.markdown import escape_markdown, quote_code
 from flows.upkeep.stored_pieces import Piece
 from infra.errors import BadInput
 from infra.store import Store
-from infra.visible import LONGEST, one_line, visible
+from infra.visible import LONGEST, escape_control, one_line
 from tasks.doctor.findings import Finding
 from tests.hostile.said import refused
 from tests.infra.test_store import draft, folder_of
@@ -40,8 +40,8 @@ def test_an_index_is_of_plain_digits(workplace, capsys):
 
 def test_letters_of_all_scripts_stay_and_what_a_terminal_obeys_is_spelled():
     plain = "é 日本 שלום 👩‍👩‍👧\tx\ny"
-    assert visible(plain) == plain and one_line(plain) == plain.replace("\n", " ")
-    assert visible(EVIL).isprintable() and "\\x1b[2J" in visible(EVIL)
+    assert escape_control(plain) == plain and one_line(plain) == plain.replace("\n", " ")
+    assert escape_control(EVIL).isprintable() and "\\x1b[2J" in escape_control(EVIL)
     assert len(one_line("x" * 10_000)) < LONGEST + 40
 
 
@@ -92,17 +92,17 @@ def test_a_terminals_own_colours_are_left(terminal):
     "said", [EVIL, "</table><script>", "a|b", "[x](javascript:1)", "![x](y)", "`a`", "&lt;", "a\nb"]
 )
 def test_a_card_shows_what_others_wrote_and_ends_no_cell_with_it(said):
-    for shown in (plain(said), code(said)):
+    for shown in (escape_markdown(said), quote_code(said)):
         assert "\n" not in shown and shown.isprintable()
-    assert not re.search(r"(?<!\\)[<>|`\[\]&]", plain(said).replace("\\\\", ""))
-    assert "|" not in code(said) and code(said).count("`") == 2
+    assert not re.search(r"(?<!\\)[<>|`\[\]&]", escape_markdown(said).replace("\\\\", ""))
+    assert "|" not in quote_code(said) and quote_code(said).count("`") == 2
 
 
 def test_a_card_whose_lineage_is_no_longer_whole_is_refused(tmp_path):
     store = Store(str(tmp_path / "store"), tmp_path / "cache")
     made = store.publish(folder_of(tmp_path / "out", {"rows": b"rows"}), draft())
     with pytest.raises(BadInput, match="sample_responses/ff is not in the store any more"):
-        ancestors([made], store)
+        list_ancestors([made], store)
 
 
 def test_labels_and_reasons_are_no_markup(terminal):

@@ -11,7 +11,7 @@ import pytest
 
 from infra.blobs import Blobs
 from infra.errors import BadInput, StoreUnreachable
-from infra.seaweed import PORTS, command, free_ports, identity
+from infra.seaweed import PORTS, free_ports, make_identity, server_command
 from tests.patience import Patience
 
 BUCKET = "artifacts"
@@ -32,7 +32,7 @@ class Seaweed:
 
 
 def identities() -> list[dict]:
-    return [identity(name, name, f"{name}-secret", rights) for name, rights in RIGHTS.items()]
+    return [make_identity(name, name, f"{name}-secret", rights) for name, rights in RIGHTS.items()]
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     server = Seaweed(f"http://127.0.0.1:{ports['s3.port']}")
     with (data / "log.txt").open("wb") as log:
-        words = command(data, ports, BUCKET, identities())
+        words = server_command(data, ports, BUCKET, identities())
         process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     try:
         wait_until_ready(server, process, data / "log.txt")

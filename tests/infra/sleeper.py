@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.ending import SAVING
 from infra.errors import BadInput, OutOfMemory, Unavailable
-from tasks.program import run
+from tasks.program import run_program
 
 
 def sleep(job: dict, out: Path, progress) -> dict:
@@ -55,4 +55,4 @@ def save(out: Path, seconds: float, says: bool) -> None:
 
 
 if __name__ == "__main__":
-    run(sleep)
+    run_program(sleep)

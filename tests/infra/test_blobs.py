@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from infra.blobs import Blobs
-from infra.bucket import Bucket, _session
+from infra.bucket import S3Blobs, _session
 from infra.errors import BadInput, StoreUnreachable
-from infra.folder import Folder
+from infra.folder import FolderBlobs
 from tests.patience import STILL
 
 fork = multiprocessing.get_context("fork")
@@ -268,5 +268,5 @@ def test_drafts_that_a_kill_left_go_after_a_day_and_nothing_else_does(tmp_path):
 
 def test_both_places_have_the_same_operations():
     for operation in vars(Blobs).keys() - {"fenced", "list", "clock"}:
-        assert operation.startswith("_") or (operation in vars(Folder) and operation in vars(Bucket)), operation
+        assert operation.startswith("_") or (operation in vars(FolderBlobs) and operation in vars(S3Blobs)), operation
     assert Blobs(str(Path("relative"))).local("x") == Path.cwd() / "relative" / "x"

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from infra.checkpoints import Checkpoints
+from infra.checkpoints import StoredCheckpoints
 from infra.errors import CorruptArtifact
-from tasks.training.resumable import newest
+from tasks.training.resumable import newest_stored
 
 
 def folder_of(path, **files: bytes):
@@ -19,7 +19,7 @@ def folder_of(path, **files: bytes):
 @pytest.fixture
 def kept(place, tmp_path):
     """Three, which share a file."""
-    checkpoints = Checkpoints(place.blobs(), "sft/aa")
+    checkpoints = StoredCheckpoints(place.blobs(), "sft/aa")
     for step in (5, 10, 15):
         checkpoints.keep(folder_of(tmp_path / str(step), weights=b"%d" % step, config=b"same"), f"{step:09d}")
     return checkpoints
@@ -72,7 +72,11 @@ def test_a_damaged_one_is_named_and_not_used(kept, tmp_path):
 
 
 def test_addresses_do_not_see_each_other(kept, place):
-    assert Checkpoints(place.blobs(), "sft/aabb").names() == Checkpoints(place.blobs(), "wrpo/aa").names() == []
+    assert (
+        StoredCheckpoints(place.blobs(), "sft/aabb").names()
+        == StoredCheckpoints(place.blobs(), "wrpo/aa").names()
+        == []
+    )
 
 
 def test_a_training_goes_on_from_the_newest_that_lacks_nothing(kept, tmp_path):
@@ -80,10 +84,10 @@ def test_a_training_goes_on_from_the_newest_that_lacks_nothing(kept, tmp_path):
     (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == b"15"]
     kept.blobs.delete(path)
     run = SimpleNamespace(scratch=tmp_path / "scratch")
-    assert newest(run, kept).name == "000000010"
+    assert newest_stored(run, kept).name == "000000010"
     for name in kept.names():
         kept.blobs.delete(f"{kept.root}/{name}.json")
-    assert newest(run, kept) is None
+    assert newest_stored(run, kept) is None
 
 
 def damage(kept, data: bytes) -> None:
@@ -98,7 +102,7 @@ def test_a_damaged_one_is_passed_over_said_and_made_anew(kept, tmp_path):
     said, counted = [], {}
     run = SimpleNamespace(scratch=tmp_path / "scratch", step="s", observe=lambda *seen: said.append(seen))
     run.count = counted.update
-    assert newest(run, kept).name == "000000010"
+    assert newest_stored(run, kept).name == "000000010"
     assert counted == {"damaged_checkpoints": 1} and kept.names() == ["000000005", "000000010"]
     assert "damaged; the training goes on from the older checkpoint 000000010" in said[0][1]
     kept.keep(folder_of(tmp_path / "again", weights=b"15", config=b"same"), "000000015")
@@ -108,5 +112,5 @@ def test_a_damaged_one_is_passed_over_said_and_made_anew(kept, tmp_path):
 def test_where_all_are_damaged_nothing_is_begun_anew_unasked(kept, tmp_path):
     damage(kept, b"same")
     with pytest.raises(CorruptArtifact, match="damaged"):
-        newest(SimpleNamespace(scratch=tmp_path / "scratch", step=None), kept)
+        newest_stored(SimpleNamespace(scratch=tmp_path / "scratch", step=None), kept)
     assert len(kept.names()) == 3

@@ -9,8 +9,8 @@ import pytest
 
 import infra.lease as room
 from infra.errors import CorruptArtifact, LeaseLost, StoreUnreachable
-from infra.lease import Holder, lease
-from infra.processes import boot, started
+from infra.lease import Holder, hold_lease
+from infra.processes import boot_identity, process_start
 from tests.patience import STILL, wait_until
 
 fork = multiprocessing.get_context("fork")
@@ -31,10 +31,10 @@ def test_the_second_waits_says_for_whom_and_comes_next(place):
     order, messages = [], []
 
     def second() -> None:
-        with lease(place.blobs(), "work", poll=0.05, on_wait=messages.append) as mine:
+        with hold_lease(place.blobs(), "work", poll=0.05, on_wait=messages.append) as mine:
             order.append(("second", mine.held()))
 
-    with lease(place.blobs(), "work") as mine:
+    with hold_lease(place.blobs(), "work") as mine:
         waiting = threading.Thread(target=second, daemon=True)
         waiting.start()
         wait_until(lambda: messages)
@@ -49,26 +49,26 @@ def test_a_killed_process_of_this_host_is_replaced_at_once(place):
     ready = fork.Event()
 
     def hold() -> None:
-        with lease(place.blobs(), "work"):
+        with hold_lease(place.blobs(), "work"):
             ready.set()
             time.sleep(3600)
 
     child = fork.Process(target=hold)
     child.start()
     assert ready.wait(STILL)
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: True) as other:
+    with hold_lease(place.blobs(), "work", poll=0.05, done=lambda: True) as other:
         assert other is None, "the holder lives, so its lease must stand"
     os.kill(child.pid, signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is not reaped yet: a zombie counts as dead
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: True) as mine:
+    with hold_lease(place.blobs(), "work", poll=0.05, done=lambda: True) as mine:
         assert mine and mine.held(), "a dead holder is waited for"
         assert stored(place).epoch == 2
     child.join()
 
 
 def test_another_process_with_the_same_id_is_not_the_holder():
-    host, here = room.socket.gethostname(), boot()
-    running = holder(host=host, boot=here, pid=os.getpid(), started=started(os.getpid()))
+    host, here = room.socket.gethostname(), boot_identity()
+    running = holder(host=host, boot=here, pid=os.getpid(), started=process_start(os.getpid()))
     assert not running.ended()
     assert running.model_copy(update={"started": "1"}).ended()
     assert not running.model_copy(update={"started": "1", "boot": "an earlier boot"}).ended()
@@ -78,7 +78,7 @@ def test_another_process_with_the_same_id_is_not_the_holder():
 def test_another_host_is_waited_for_until_its_lease_expires(place):
     place.blobs().create(PATH, holder(ttl=1).bytes())
     expires = time.time() + 1
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.time() > expires + 10) as mine:
+    with hold_lease(place.blobs(), "work", poll=0.05, done=lambda: time.time() > expires + 10) as mine:
         assert mine, "an expired lease still stands"
         assert expires - 0.1 < time.time() and mine.held() and stored(place).epoch == 5
 
@@ -86,21 +86,21 @@ def test_another_host_is_waited_for_until_its_lease_expires(place):
 def test_done_elsewhere_ends_the_wait(place):
     place.blobs().create(PATH, holder().bytes())
     answers = iter([False, False, True])
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: next(answers)) as mine:
+    with hold_lease(place.blobs(), "work", poll=0.05, done=lambda: next(answers)) as mine:
         assert mine is None
     assert stored(place).owner == "them"
 
 
 def test_a_lease_outlives_its_time_by_renewal_and_is_free_at_the_end(place):
-    with lease(place.blobs(), "work", ttl=2) as mine:
+    with hold_lease(place.blobs(), "work", ttl=2) as mine:
         until = time.monotonic() + 4
-        with lease(place.blobs(), "work", poll=0.1, done=lambda: time.monotonic() > until) as other:
+        with hold_lease(place.blobs(), "work", poll=0.1, done=lambda: time.monotonic() > until) as other:
             assert other is None and mine.held()
     assert stored(place).expires == 0 and stored(place).epoch == 1
 
 
 def test_a_lost_lease_is_noticed_and_the_new_holder_left_alone(place):
-    with lease(place.blobs(), "work", ttl=TTL) as mine:
+    with hold_lease(place.blobs(), "work", ttl=TTL) as mine:
         assert mine.held()
         place.blobs().delete(PATH)
         place.blobs().create(PATH, holder().bytes())
@@ -114,7 +114,7 @@ def test_a_store_out_of_reach_ends_the_lease_at_its_time(place, monkeypatch):
     def unreachable(path: str) -> bytes:
         raise StoreUnreachable("gone")
 
-    with lease(blobs, "work", ttl=TTL) as mine:
+    with hold_lease(blobs, "work", ttl=TTL) as mine:
         failed = []
         monkeypatch.setattr(blobs, "read", lambda path: failed.append(path) or unreachable(path))
         wait_until(lambda: failed, pause=0.01)
@@ -124,7 +124,7 @@ def test_a_store_out_of_reach_ends_the_lease_at_its_time(place, monkeypatch):
 
 def test_a_spoilt_lease_is_named(place):
     place.blobs().create(PATH, b"{")
-    with pytest.raises(CorruptArtifact, match=r"_leases/work\.json: not a lease"), lease(place.blobs(), "work"):
+    with pytest.raises(CorruptArtifact, match=r"_leases/work\.json: not a lease"), hold_lease(place.blobs(), "work"):
         pass
 
 
@@ -135,7 +135,7 @@ def test_what_the_clock_of_another_host_said_is_not_believed(place, ahead):
     raw = raw.replace(b'"expires":0.0', b'"expires":%s' % json.dumps(time.time() + ahead).encode())
     place.blobs().create(PATH, raw)
     began = time.monotonic()
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 15) as mine:
+    with hold_lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 15) as mine:
         assert mine and mine.held() and stored(place).epoch == 5
         assert time.monotonic() - began > 0.9
 
@@ -143,9 +143,9 @@ def test_what_the_clock_of_another_host_said_is_not_believed(place, ahead):
 @pytest.mark.parametrize("jump", [3600, -86_400])
 def test_a_clock_that_is_wrong_takes_no_live_lease_and_loses_none(place, monkeypatch, jump):
     right = time.time
-    with lease(place.blobs(), "work", ttl=60) as mine:
+    with hold_lease(place.blobs(), "work", ttl=60) as mine:
         monkeypatch.setattr(room.time, "time", lambda: right() + jump)
-        with lease(place.blobs(), "work", ttl=60, poll=0.05, done=lambda: True) as other:
+        with hold_lease(place.blobs(), "work", ttl=60, poll=0.05, done=lambda: True) as other:
             assert other is None
         mine.check()
         assert mine._extend() and mine.held()
@@ -153,7 +153,7 @@ def test_a_clock_that_is_wrong_takes_no_live_lease_and_loses_none(place, monkeyp
 
 
 def test_a_lease_that_nobody_took_meanwhile_is_renewed_by_a_late_holder(place):
-    with lease(place.blobs(), "work", ttl=60) as mine:
+    with hold_lease(place.blobs(), "work", ttl=60) as mine:
         mine._until = 0  # as after a pause
         assert not mine.held()
         mine.check()
@@ -161,7 +161,7 @@ def test_a_lease_that_nobody_took_meanwhile_is_renewed_by_a_late_holder(place):
 
 
 def test_a_holder_that_was_displaced_is_refused(place):
-    with lease(place.blobs(), "work", ttl=60) as mine:
+    with hold_lease(place.blobs(), "work", ttl=60) as mine:
         place.blobs().delete(PATH)
         place.blobs().create(PATH, holder().bytes())
         for until in (mine._until, 0):

@@ -5,7 +5,7 @@ import logging
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from infra.notify import tell
+from infra.notify import post_message
 from tests.patience import STILL
 
 
@@ -24,7 +24,7 @@ def test_a_text_arrives_as_slack_takes_it():
     server = HTTPServer(("127.0.0.1", 0), Webhook)
     thread = threading.Thread(target=server.handle_request)
     thread.start()
-    tell(f"http://127.0.0.1:{server.server_port}/secret", "tiny · demo: completed")
+    post_message(f"http://127.0.0.1:{server.server_port}/secret", "tiny · demo: completed")
     thread.join(STILL)
     server.server_close()
     assert got == [("/secret", {"text": "tiny · demo: completed"})]
@@ -33,5 +33,5 @@ def test_a_text_arrives_as_slack_takes_it():
 def test_a_webhook_that_does_not_answer_is_logged_without_its_address(caplog):
     with caplog.at_level(logging.WARNING):
         for address in ("http://127.0.0.1:9/secret", "secret", "http://secret-host.invalid/secret"):
-            tell(address, "text")
+            post_message(address, "text")
     assert len(caplog.records) == 3 and "secret" not in caplog.text

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-from infra.prefect_server import healthy, local_server, running
+from infra.prefect_server import is_healthy, local_server, running_address
 from tests.hostile.listening import addresses
 from tests.patience import wait_until
 
@@ -31,15 +31,15 @@ def hold(home) -> tuple[subprocess.Popen, str]:
 
 def test_users_share_one_server_and_the_last_one_ends_it_even_when_killed(tmp_path):
     first, address = hold(tmp_path)
-    assert healthy(address) and addresses(urlsplit(address).port) == {"127.0.0.1"}
+    assert is_healthy(address) and addresses(urlsplit(address).port) == {"127.0.0.1"}
     with local_server(tmp_path) as again:
         assert again == address
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         time.sleep(3)
-        assert healthy(address)
-    wait_until(lambda: not healthy(address))
-    assert running(tmp_path) is None
+        assert is_healthy(address)
+    wait_until(lambda: not is_healthy(address))
+    assert running_address(tmp_path) is None
 
 
 def run_flow(api: str) -> list[int]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.processes import started
+from infra.processes import process_start
 from infra.scratch import new_scratch, sweep_scratch
 
 DAYS = [0, 0.9, 1.1, 9]
@@ -82,4 +82,4 @@ def test_nothing_else_is_touched_and_a_missing_folder_not_minded(place):
 
 
 def test_a_folder_says_whose_it_is(place):
-    assert new_scratch(place).name.startswith(f"{os.getpid()}-{started(os.getpid())}-")
+    assert new_scratch(place).name.startswith(f"{os.getpid()}-{process_start(os.getpid())}-")

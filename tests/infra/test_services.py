@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from infra.services import Service, Services, end, marked
+from infra.services import Service, Services, end_processes, find_marked
 from tests.patience import STILL, wait_until
 
 PARENT = (
@@ -20,7 +20,7 @@ PARENT = (
 def services(tmp_path):
     services = Services(tmp_path)
     yield services
-    end(marked(tmp_path))
+    end_processes(find_marked(tmp_path))
 
 
 def service(name: str, code: str) -> Service:
@@ -30,21 +30,21 @@ def service(name: str, code: str) -> Service:
 def test_what_a_service_started_is_found_in_whatever_session_and_ends_with_it(services, tmp_path):
     services.start(service("one", PARENT))
     services.start(service("two", "import time; time.sleep(3600)"))
-    wait_until(lambda: len(marked(tmp_path)) == 3)
-    assert len(marked(tmp_path, "one")) == 2 and len(marked(tmp_path, "two")) == 1
+    wait_until(lambda: len(find_marked(tmp_path)) == 3)
+    assert len(find_marked(tmp_path, "one")) == 2 and len(find_marked(tmp_path, "two")) == 1
     services.stop()
-    assert marked(tmp_path) == []
+    assert find_marked(tmp_path) == []
 
 
 def test_a_killed_service_starts_again_and_its_orphans_end(services, tmp_path):
     services.start(service("one", PARENT))
-    wait_until(lambda: len(marked(tmp_path)) == 2)
-    before = {process.pid for process in marked(tmp_path)}
+    wait_until(lambda: len(find_marked(tmp_path)) == 2)
+    before = {process.pid for process in find_marked(tmp_path)}
     os.kill(services.running["one"][1].pid, signal.SIGKILL)
 
     def revived() -> bool:
         services.revive()
-        now = {process.pid for process in marked(tmp_path)}
+        now = {process.pid for process in find_marked(tmp_path)}
         return len(now) == 2 and not now & before
 
     wait_until(revived)

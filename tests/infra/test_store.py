@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import BadInput, CorruptArtifact
-from infra.manifest import FileEntry, Manifest, Reference
+from infra.manifest import ArtifactReference, FileEntry, Manifest
 from infra.store import Store
 from tests.patience import STILL
 
@@ -25,7 +25,7 @@ def draft(fingerprint: str = "abc123", **changes) -> Manifest:
         "fingerprint": fingerprint,
         "label": "a label",
         "what": {"beta": 0.1, "sources": ["a", "b"]},
-        "inputs": {"responses": [Reference(stage="sample_responses", fingerprint="ff")]},
+        "inputs": {"responses": [ArtifactReference(stage="sample_responses", fingerprint="ff")]},
         "files": (),
         "counts": {"rows": 3, "mean": 0.5, "kind": "text"},
         "provenance": {"seed": 7},

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from infra.lease import lease
-from infra.uses import HOUSEKEEPING, in_use, used
+from infra.lease import hold_lease
+from infra.uses import HOUSEKEEPING, in_use, list_used
 from tests.patience import STILL
 
 STEPS = [
@@ -25,8 +25,8 @@ HOLD = (
 def test_a_running_flow_is_seen_and_forgotten_when_it_has_ended(place):
     blobs = place.blobs()
     with in_use(blobs, STEPS):
-        assert used(blobs, time.time()) == {"wrpo/aa", "per-model-sampling/bb", "pools/per-model-sampling/cc"}
-    assert used(blobs, time.time()) == set() and blobs.list("_uses") == {} and blobs.list("_leases/uses") == {}
+        assert list_used(blobs, time.time()) == {"wrpo/aa", "per-model-sampling/bb", "pools/per-model-sampling/cc"}
+    assert list_used(blobs, time.time()) == set() and blobs.list("_uses") == {} and blobs.list("_leases/uses") == {}
 
 
 def test_a_killed_flow_is_forgotten(tmp_path):
@@ -36,10 +36,10 @@ def test_a_killed_flow_is_forgotten(tmp_path):
         [sys.executable, "-c", HOLD, str(tmp_path)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "held\n"
-    assert used(Blobs(str(tmp_path)), time.time()) == {"sft/dd"}
+    assert list_used(Blobs(str(tmp_path)), time.time()) == {"sft/dd"}
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert used(Blobs(str(tmp_path)), time.time()) == set()
+    assert list_used(Blobs(str(tmp_path)), time.time()) == set()
 
 
 def test_a_flow_that_begins_waits_for_housekeeping(place):
@@ -52,10 +52,10 @@ def test_a_flow_that_begins_waits_for_housekeeping(place):
             begun.set()
             end.wait(STILL)
 
-    with lease(blobs, HOUSEKEEPING):
+    with hold_lease(blobs, HOUSEKEEPING):
         flow = threading.Thread(target=run)
         flow.start()
-        assert not begun.wait(1) and used(blobs, time.time()) == set()
+        assert not begun.wait(1) and list_used(blobs, time.time()) == set()
     assert begun.wait(STILL)
     end.set()
     flow.join()

@@ -8,9 +8,9 @@ from transformers import AutoModelForCausalLM
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from tasks.demo.pretrain import pretrain
+from tasks.demo.pretrain import train_demo_model
 from tasks.loading import load_model, load_tokenizer
-from tasks.models.stage import Folder, Hub, check_folder, obtain_model
+from tasks.models.stage import HubModel, ModelFolder, check_folder, obtain_model
 from tests import tiny
 
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors
@@ -52,7 +52,7 @@ def model_folder(path):
 
 def test_a_folder_is_taken_complete_and_without_pickles_and_code(workplace, tmp_path):
     source = model_folder(tmp_path / "mine")
-    step = obtain_model(**Folder(kind="folder", path=str(source)).resolve("target.model"))
+    step = obtain_model(**ModelFolder(kind="folder", path=str(source)).resolve("target.model"))
     manifest = workplace.made(step)
     needed = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     taken = {entry.name: entry.sha256 for entry in manifest.files}
@@ -66,7 +66,7 @@ def test_a_folder_is_taken_complete_and_without_pickles_and_code(workplace, tmp_
 
 
 def test_a_folder_is_what_stands_in_it_not_where_it_lies(tmp_path):
-    step = lambda path: obtain_model(**Folder(kind="folder", path=str(path)).resolve("target.model"))
+    step = lambda path: obtain_model(**ModelFolder(kind="folder", path=str(path)).resolve("target.model"))
     one, moved = step(model_folder(tmp_path / "one")), step(model_folder(tmp_path / "moved"))
     (tmp_path / "moved" / "pytorch_model.bin").write_text("another pickle")
     assert one.address == moved.address == step(tmp_path / "moved").address
@@ -77,7 +77,7 @@ def test_a_folder_is_what_stands_in_it_not_where_it_lies(tmp_path):
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_folder_that_changes_while_the_run_is_prepared_is_refused(workplace, tmp_path, name):
     source = tiny.folder(tmp_path / "mine")
-    step = obtain_model(**Folder(kind="folder", path=str(source)).resolve("target.model"))
+    step = obtain_model(**ModelFolder(kind="folder", path=str(source)).resolve("target.model"))
     (source / name).write_bytes((source / name).read_bytes() + b" ")
     with pytest.raises(BadInput, match=rf"{name} changed while the run was being prepared; run it again"):
         workplace.made(step)
@@ -85,7 +85,7 @@ def test_a_folder_that_changes_while_the_run_is_prepared_is_refused(workplace, t
 
 
 def test_a_model_on_a_hub_is_its_name_and_commit(workplace):
-    step = obtain_model(what=Hub(kind="hub", id="north/llama", revision="a" * 40))
+    step = obtain_model(what=HubModel(kind="hub", id="north/llama", revision="a" * 40))
     (entry,) = workplace.made(step).files
     kept = json.loads((workplace.store.fetch(workplace.made(step)) / "hub.json").read_text())
     assert (entry.name, kept) == ("hub.json", {"repository": "north/llama", "revision": "a" * 40})
@@ -97,7 +97,7 @@ def test_a_tiny_model_is_its_seed(tmp_path, kind):
         what = {"kind": kind, "hidden": 16, "layers": 2, "steps": 3, "batch_size": 8, "learning_rate": 3e-3}
         more = {"seed": seed, "skills": {"copy": 1.0, "flip": 2.0}, "noise": 0.2}
         torch.rand(seed + len(folder))  # whatever was drawn before must not matter
-        pretrain({"what": {**what, **more}, "threads": 1}, tmp_path / folder, lambda done, total, unit: None)
+        train_demo_model({"what": {**what, **more}, "threads": 1}, tmp_path / folder, lambda done, total, unit: None)
         return file_digest(tmp_path / folder / "model" / "model.safetensors")
 
     one, again, other = weights("one", 1), weights("again", 1), weights("other", 2)

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tests.node.record import Record
 
 
@@ -13,4 +13,4 @@ def hold(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(hold)
+    run_program(hold)

@@ -4,8 +4,8 @@ Sampling: 299,380 responses of 450 tokens a source at three times the tokens/s t
 A100s; scores: 3.1M responses of 700 tokens by 8B parameters; trainings: the paper's 215 minutes, and a third of it for SFT.
 """
 
-from flows.config.loading import load, written
-from flows.config.recipe import slots
+from flows.config.loading import load_recipe, read_recipe_values
+from flows.config.recipe import find_open_slots
 from flows.fusion import fusion
 from infra.ledger import Request
 from tasks.stage import Step, lineage
@@ -22,7 +22,9 @@ SCORING, SFT, WRPO, REFERENCE = 7.5, 10.0, 29.0, 3.0
 
 def steps() -> list[Step]:
     """The chain of wrpo-llama3-8b, its open slots filled and its heavy stages on their pools."""
-    open_slots = [field for field in slots(written("wrpo-llama3-8b")) if not field.startswith("prompts.")]
+    open_slots = [
+        field for field in find_open_slots(read_recipe_values("wrpo-llama3-8b")) if not field.startswith("prompts.")
+    ]
     filled = [f"{field}={'org/judge' if field.endswith('.id') else 'a' * 40}" for field in open_slots]
     prompts = [
         f"prompts={{ kind = 'skills', count = {PROMPTS} }}",
@@ -31,7 +33,7 @@ def steps() -> list[Step]:
         "split.preference=0.6",
     ]
     pools = [f"how.{stage}.work_pool={pool}" for stage, pool in POOLS.items()]
-    return lineage(fusion(load("wrpo-llama3-8b", [*filled, *prompts, *pools])))
+    return lineage(fusion(load_recipe("wrpo-llama3-8b", [*filled, *prompts, *pools])))
 
 
 def hours(step: str, request: Request) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infra.launch import HERE, Environment, Launcher
 from infra.ledger import Request
-from tasks.models.stage import Hub
+from tasks.models.stage import HubModel
 from tasks.stage import Step
 
 GPUS = 8
@@ -44,7 +44,7 @@ class Node:
 
     def bring_models(self, steps: list[Step]) -> None:
         """Into the hub's cache, where programs look for them."""
-        for what in (step.what for step in steps if isinstance(step.what, Hub)):
+        for what in (step.what for step in steps if isinstance(step.what, HubModel)):
             folder = self.folder / "hub" / f"models--{what.id.replace('/', '--')}" / "snapshots" / what.revision
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text("{}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 from tasks.records import LOG_PROB, RESPONSE, SCORE, content_id
 from tasks.rows.parts import Parts
 from tests.node.record import RANK, Record
@@ -88,4 +88,4 @@ def train(job: dict, out: Path, progress: Progress, record: Record) -> dict:
 
 
 if __name__ == "__main__":
-    run(stand_in)
+    run_program(stand_in)

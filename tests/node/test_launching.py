@@ -15,9 +15,9 @@ from infra.launch import Launcher
 from infra.ledger import Request
 from infra.settings import settings
 from infra.store import Store
-from tasks.execution import ensure
+from tasks.execution import ensure_artifact
 from tasks.rows.pool import make_missing
-from tasks.rows.workers import Crew
+from tasks.rows.workers import Workers
 from tasks.stage import How, What, stage
 from tests.node.node import Node
 
@@ -78,7 +78,7 @@ def test_a_program_sees_the_gpus_that_it_was_granted_and_one_that_wants_none_see
 
 def test_threads_are_shared_out_among_as_many_programs_as_run_at_once(node, monkeypatch):
     node()
-    monkeypatch.setattr("infra.settings.cores", lambda: 32)
+    monkeypatch.setattr("infra.settings.count_cores", lambda: 32)
     assert Launcher().threads == 4
 
 
@@ -94,7 +94,7 @@ class Four(How):
 def squares(run, what: What, how: Four) -> None:
     wanted = pd.DataFrame({"number": range(8)})
     job = {"dies_on": (), "always": (), "refuses": (), "seconds": 0, "deaths": ""}
-    make_missing(run, wanted, ["number"], Crew("tests.slow_squares", workers=how.workers), job)
+    make_missing(run, wanted, ["number"], Workers("tests.slow_squares", workers=how.workers), job)
     (run.folder / "done").touch()
 
 
@@ -105,7 +105,7 @@ def test_a_run_shows_once_who_has_the_gpus_that_the_programs_of_a_step_wait_for(
     with Watcher(Console(file=shown, width=140)) as watcher, ThreadPoolExecutor(1) as threads:
         with launcher.ledger.taken(Request(8, "WRPO of another run")):
             store = Store(str(here.folder / "store"), here.folder / "cache")
-            made = threads.submit(ensure, step, store, launcher, watcher)
+            made = threads.submit(ensure_artifact, step, store, launcher, watcher)
             while "waits" not in shown.getvalue():
                 assert not made.done()
         assert made.result().counts["rows_made"] == 8

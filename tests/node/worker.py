@@ -7,12 +7,12 @@ import sys
 import threading
 import time
 
-from flows.plan import followers
-from flows.workspace import Place
+from flows.plan import count_followers
+from flows.workspace import Workspace
 from infra.errors import ProgramFailed
 from infra.settings import settings
 from infra.store import Store
-from tasks.execution import ensure
+from tasks.execution import ensure_artifact
 from tasks.program import end_with_starter
 from tasks.stage import Step
 from tests.node.mix import hours, steps
@@ -21,9 +21,11 @@ from tests.node.node import StandIns
 
 def main(pool: str, scale: float) -> None:
     seconds = lambda request: hours(request.what, request) / request.gpus * scale
-    place = Place(Store(settings().store_url, settings().workspace / "cache"), StandIns(seconds), settings().workspace)
+    place = Workspace(
+        Store(settings().store_url, settings().workspace / "cache"), StandIns(seconds), settings().workspace
+    )
     chain = steps()
-    follow = followers(chain)
+    follow = count_followers(chain)
     mine = [step for step in chain if (step.how.work_pool or "here") == pool]
     threads = [threading.Thread(target=bring, args=(step, place, follow[step.address])) for step in mine]
     for thread in threads:
@@ -32,13 +34,13 @@ def main(pool: str, scale: float) -> None:
         thread.join()
 
 
-def bring(step: Step, place: Place, urgency: int) -> None:
+def bring(step: Step, place: Workspace, urgency: int) -> None:
     inputs = [item for items in step.inputs.values() for item in items]
     while not all(place.store.manifest(item.stage.name, item.fingerprint) for item in inputs):
         time.sleep(0.5)
     while True:
         try:
-            ensure(step, place.store, place.launcher, told, urgency)
+            ensure_artifact(step, place.store, place.launcher, told, urgency)
             return
         except ProgramFailed as problem:  # killed more often than it is restarted: a flow is run again by its user
             print(f"AGAIN {step.label}: {str(problem).splitlines()[0]}", flush=True)

@@ -139,7 +139,7 @@ def test_candidates_are_all_responses_those_without_a_score_too(tmp_path, monkey
     scores = [{"content_id": 40 * "0", "score": 0.1}, {"content_id": 40 * "2", "score": 0.2}]
     pq.write_table(pa.Table.from_pylist(scores, SCORE), tmp_path / "scores.parquet")
     files = (tmp_path / "responses.parquet", tmp_path / "scores.parquet")
-    found = pa.concat_tables(exports.candidates("north", *files, pa.array(["p", "q"])))
+    found = pa.concat_tables(exports.list_candidates("north", *files, pa.array(["p", "q"])))
     assert [(row["source"], row["sample_index"], row["text"], row["score"]) for row in found.to_pylist()] == [
         ("north", 0, NASTY, 0.1),
         ("north", 1, NASTY, None),

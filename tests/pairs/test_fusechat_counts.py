@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.pairs.rules import Gap, SameSource
+from tasks.pairs.rules import SameSource, ScoreGap
 from tasks.pairs.stage import Pairs, build_pairs
 from tasks.records import MESSAGES
 from tasks.splits.stage import ByCategory, split_prompts
@@ -25,7 +25,7 @@ EVERY = 7  # beside so many prompts that leave a pair stands one whose gap lies 
 
 def test_the_published_counts_come_out_of_sets_of_the_published_sizes(tmp_path):
     run = Files(tmp_path)
-    rule = Pairs(sources=("only",), rule=SameSource(kind="same-source", gap=Gap(low=0.01, high=0.1)))
+    rule = Pairs(sources=("only",), rule=SameSource(kind="same-source", gap=ScoreGap(low=0.01, high=0.1)))
     inputs = {"prompts": ("prompts",), "responses": ("only",), "scores": ("only",)}
     make(run)
     build_pairs.work(run, rule, How(), **inputs)

@@ -19,9 +19,11 @@ from tests.pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 ROLES = ("source_best", "source_worst", "own_best", "own_worst")
 margins = st.sampled_from([0.0, 0.3, 0.7])
 gaps = st.one_of(
-    st.sampled_from([rules.Gap(), rules.Gap(low=0.3, high=0.7), rules.Gap(low=0.25), rules.Gap(high=0.75)]),
+    st.sampled_from(
+        [rules.ScoreGap(), rules.ScoreGap(low=0.3, high=0.7), rules.ScoreGap(low=0.25), rules.ScoreGap(high=0.75)]
+    ),
     st.builds(
-        rules.Gap, low=st.sampled_from([0.0, 0.3]), high=st.sampled_from([0.5, 0.8, 1.0]), unit=st.just("quantile")
+        rules.ScoreGap, low=st.sampled_from([0.0, 0.3]), high=st.sampled_from([0.5, 0.8, 1.0]), unit=st.just("quantile")
     ),
 )
 ways = st.sampled_from(["dropped", "learned"])
@@ -105,7 +107,9 @@ def test_a_rule_of_sft_records_chooses_what_the_plain_loops_choose(kind):
 @thorough
 @given(world=worlds())
 def test_given_records_are_the_responses_that_came_with_the_prompts(world):
-    found, counts = made(build_sft_records, SftRecords(sources=(), rule=rules.Given(kind="given")), world, NO_SOURCES)
+    found, counts = made(
+        build_sft_records, SftRecords(sources=(), rule=rules.GivenResponse(kind="given")), world, NO_SOURCES
+    )
     asked = {prompt: one["response"] for prompt, one in world.items() if one["part"] == "sft"}
     expected = {prompt: response for prompt, response in asked.items() if response is not None}
     assert {prompt: row["response"] for prompt, row in found.items()} == expected

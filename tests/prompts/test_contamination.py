@@ -2,17 +2,19 @@
 
 import pytest
 
-from tasks.prompts.contamination import Item, contained, contamination, excerpt, is_short
-from tasks.prompts.minhash import signatures
-from tasks.prompts.words import hashed
+from tasks.prompts.contamination import Item, find_contained, find_contamination, find_excerpt, is_short
+from tasks.prompts.minhash import compute_signatures
+from tasks.prompts.words import hash_words
 from tests.prompts.texts import Writer
 
 PLANTED = 200
 
 
 def look(texts, items, containment=0.3, similarity=0.5):
-    documents = [hashed(text) for text in texts]
-    return contamination([[text] for text in texts], documents, signatures(documents), items, containment, similarity)
+    documents = [hash_words(text) for text in texts]
+    return find_contamination(
+        [[text] for text in texts], documents, compute_signatures(documents), items, containment, similarity
+    )
 
 
 def eights(text: str, size: int = 8) -> set:
@@ -47,8 +49,8 @@ def test_the_shared_grams_are_those_of_plain_sets():
     items = [Item("bench", str(number), text) for number, text in enumerate(writer.texts(60))]
     texts = writer.texts(100) + [writer.wrapped(writer.thinned(item.text, 0.1)) for item in items]
     texts += [f"{item.text} {item.text}" for item in items[:5]]
-    documents = [hashed(text) for text in texts]
-    table = contained(documents, items, [hashed(item.text) for item in items])
+    documents = [hash_words(text) for text in texts]
+    table = find_contained(documents, items, [hash_words(item.text) for item in items])
     found = {(row.prompt, row.item): row.amount for row in table.itertuples()}
     expected = {
         (prompt, number): len(shared) / len(eights(item.text))
@@ -110,18 +112,18 @@ def test_short_items_are_found_by_equality_alone():
 def test_one_turn_of_a_talk_is_enough():
     item = Item("bench", "1", "Who wrote the play about the prince of Denmark?")
     turns = [["Hello!", "Hi.", "who wrote the play about the Prince of Denmark"]]
-    documents = [hashed("\n".join(turns[0]))]
-    found = contamination(turns, documents, signatures(documents), [item], 0.3, 0.5)
+    documents = [hash_words("\n".join(turns[0]))]
+    found = find_contamination(turns, documents, compute_signatures(documents), [item], 0.3, 0.5)
     assert found[found["method"] == "exact"]["item"].tolist() == ["1"]
 
 
 def test_the_excerpt_is_the_longest_common_run_as_it_stands_in_the_prompt():
     item = "one two three four five six seven eight nine"
     text = "Zero. ONE, two three; four\nfive six seven eight! ten. one two three four five six seven"
-    assert excerpt(text, item, "8-gram") == "ONE, two three; four\nfive six seven eight"
+    assert find_excerpt(text, item, "8-gram") == "ONE, two three; four\nfive six seven eight"
     again = "two three four five six seven eight nine - two three four five six seven eight nine"
-    assert excerpt(f"{again} ONE {again}", item, "8-gram") == "ONE two three four five six seven eight nine"
-    assert excerpt("one two three four", item, "minhash") == "one two three four"
+    assert find_excerpt(f"{again} ONE {again}", item, "8-gram") == "ONE two three four five six seven eight nine"
+    assert find_excerpt("one two three four", item, "minhash") == "one two three four"
 
 
 def test_the_best_item_is_named_and_a_lone_gram_is_for_review():

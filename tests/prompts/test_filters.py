@@ -5,7 +5,7 @@ import time
 import pytest
 
 from tasks.prompts.filters import HasGold, HasTests, InLanguage, Length, NoCode, NoMathematics, refused_by
-from tasks.prompts.language import language
+from tasks.prompts.language import detect_language
 from tasks.prompts.topics import is_code, is_mathematics, shows_tests
 
 PLAIN = [
@@ -79,7 +79,7 @@ def test_mathematics_is_recognised(text):
     ],
 )
 def test_the_language_is_told_from_script_and_small_words(text, expected):
-    assert language(text) == expected
+    assert detect_language(text) == expected
 
 
 def prompt(text, gold=None, response=None):

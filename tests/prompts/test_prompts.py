@@ -58,8 +58,8 @@ def test_no_puzzle_stands_in_any_lesson(workplace):
     """A model that was taught a prompt's letters would show what it remembers, not what it can do."""
     source = random.Random(1)
     equally = dict.fromkeys(("copy", "flip", "sort", "next", "back", "roll"), 1.0)
-    taught = {lessons.speaking(source, equally, 0.5).question.split()[1] for _ in range(4000)}
-    taught |= {lessons.judging(source).question.split()[1] for _ in range(4000)}
+    taught = {lessons.draw_generator_lesson(source, equally, 0.5).question.split()[1] for _ in range(4000)}
+    taught |= {lessons.draw_reward_lesson(source).question.split()[1] for _ in range(4000)}
     asked = {turns(row)[0]["content"].split()[1] for row in puzzles(workplace).itertuples()}
     assert len(asked) == MANY and not asked & taught
 

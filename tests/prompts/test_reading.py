@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import BadInput
-from tasks.prompts.columns import Columns, record
+from tasks.prompts.columns import Columns, read_prompt
 from tasks.prompts.reading import read_prompts
 from tasks.records import prompt_id
 
@@ -140,7 +140,7 @@ def test_a_missing_column_is_told_with_all_that_are_there(tmp_path):
 
 def test_a_column_that_is_named_must_be_there():
     with pytest.raises(ValueError, match=r"prompt: there is no column 'question' \(there are 'prompt'\)"):
-        record({"prompt": "a"}, Columns(prompt="question"))
+        read_prompt({"prompt": "a"}, Columns(prompt="question"))
 
 
 TALK = [
@@ -178,23 +178,23 @@ SHAREGPT = [
     ],
 )
 def test_columns_are_mapped(row, columns, messages, response):
-    found = record(row, Columns(**columns))
+    found = read_prompt(row, Columns(**columns))
     assert (found["messages"], found["response"]) == (messages, response)
 
 
 def test_turns_and_answers_come_through_exactly():
     row = {"chat": [{"from": "human", "value": ODD}, {"from": "gpt", "value": ODD}]}
-    found = record(row, Columns(messages="chat", answered="cut"))
+    found = read_prompt(row, Columns(messages="chat", answered="cut"))
     assert found["messages"] == user(ODD) and found["response"] == ODD
 
 
 def test_gold_is_text_as_it_is_or_json():
     tests = ["assert f(1) == 2", "assert f('é')"]
-    assert record({"prompt": "a", "gold": "1/2"}, Columns())["gold"] == "1/2"
-    assert json.loads(record({"prompt": "a", "t": tests}, Columns(gold="t"))["gold"]) == tests
-    assert record({"prompt": "a"}, Columns())["gold"] is None
+    assert read_prompt({"prompt": "a", "gold": "1/2"}, Columns())["gold"] == "1/2"
+    assert json.loads(read_prompt({"prompt": "a", "t": tests}, Columns(gold="t"))["gold"]) == tests
+    assert read_prompt({"prompt": "a"}, Columns())["gold"] is None
 
 
 def test_the_rows_category_comes_before_the_sets():
-    assert record({"prompt": "a", "category": "x"}, Columns(), "y")["category"] == "x"
-    assert record({"prompt": "a", "category": None}, Columns(), "y")["category"] == "y"
+    assert read_prompt({"prompt": "a", "category": "x"}, Columns(), "y")["category"] == "x"
+    assert read_prompt({"prompt": "a", "category": None}, Columns(), "y")["category"] == "y"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import infra.inputs
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.store import Store
@@ -324,7 +324,7 @@ def test_the_ready_selections_hold_what_the_papers_name():
 )
 def test_a_recipe_with_bad_sources_is_told_which_field(prompts, message):
     with pytest.raises(BadInput) as problem:
-        load("demo", [f"prompts={prompts}"]).prompts.resolve("prompts")
+        load_recipe("demo", [f"prompts={prompts}"]).prompts.resolve("prompts")
     assert message in str(problem.value) and "\n" not in str(problem.value)
 
 

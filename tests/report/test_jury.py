@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.report.jury import best, jury, pearson, residual, spearman, table, ties
+from tasks.report.jury import (
+    best_contents,
+    compare_jurors,
+    join_scores,
+    pearson_correlation,
+    remove_length_trend,
+    share_of_ties,
+    spearman_correlation,
+)
 
 
 def said(*rows: tuple[str, int, str, int, float]) -> pd.DataFrame:
@@ -21,7 +29,7 @@ OTHER = {"north": NORTH.assign(score=[5.0, 1.0, np.nan]), "west": WEST.assign(sc
 
 def test_rows_of_two_models_stand_beside_each_other_in_whatever_order_they_come():
     turned = {name: rows.iloc[::-1] for name, rows in OTHER.items()}
-    rows = table({"reward": SCORES, "other": turned})
+    rows = join_scores({"reward": SCORES, "other": turned})
     found = {
         (row.source, row.content_id): (row[6], row[7])
         for row in rows[
@@ -33,20 +41,20 @@ def test_rows_of_two_models_stand_beside_each_other_in_whatever_order_they_come(
 
 
 def test_ties_are_prompts_whose_best_score_two_different_texts_have():
-    rows = table({"reward": SCORES})
-    assert ties(rows, "score reward") == 0.5  # p: b and d at 2; q: e alone
+    rows = join_scores({"reward": SCORES})
+    assert share_of_ties(rows, "score reward") == 0.5  # p: b and d at 2; q: e alone
     same = {"north": said(("p", 0, "x", 1, 1.0)), "west": said(("p", 0, "x", 1, 1.0))}
-    assert ties(table({"reward": same}), "score reward") == 0.0  # the same words twice are no tie
+    assert share_of_ties(join_scores({"reward": same}), "score reward") == 0.0  # the same words twice are no tie
 
 
 def test_the_best_of_a_tie_is_the_first_source_in_the_recipe():
-    assert best(table({"reward": SCORES}), "score reward").to_dict() == {"p": "b", "q": "e"}
+    assert best_contents(join_scores({"reward": SCORES}), "score reward").to_dict() == {"p": "b", "q": "e"}
     turned = {"west": WEST, "north": NORTH}
-    assert best(table({"reward": turned}), "score reward").to_dict() == {"p": "d", "q": "e"}
+    assert best_contents(join_scores({"reward": turned}), "score reward").to_dict() == {"p": "d", "q": "e"}
 
 
 def test_one_model_alone_has_ties_length_and_means_and_nobody_to_agree_with():
-    found = jury(table({"reward": SCORES}), ["reward"])
+    found = compare_jurors(join_scores({"reward": SCORES}), ["reward"])
     (one,) = found["models"]
     assert found["agreements"] == [] and (one["responses"], one["unscored"], one["ties"]) == (6, 0, 0.5)
     # tokens 1 2 3 4 5 3 (mean 3), scores 1 2 3 2 7 3 (mean 3): sum xy = 4 + 1 + 0 - 1 + 8 + 0, xx = 10, yy = 4+1+0+1+16+0
@@ -63,16 +71,16 @@ def test_one_model_alone_has_ties_length_and_means_and_nobody_to_agree_with():
 
 def test_responses_whose_tokens_nobody_counted_have_a_mean_score_and_nothing_about_length():
     scores = {"held": WEST.assign(tokens=None), "north": NORTH}
-    (one,) = jury(table({"reward": scores}), ["reward"])["models"]
+    (one,) = compare_jurors(join_scores({"reward": scores}), ["reward"])["models"]
     assert [source["mean"] for source in one["sources"]] == [4.0, 2.0]
     assert one["responses"] == 6 and one["length_pearson"] == pytest.approx(1.0)  # of north alone: 1 2 3 and 1 2 3
     assert one["sources"][0]["residual"] is None and one["sources"][1]["residual"] == pytest.approx(2.0)
-    (alone,) = jury(table({"reward": {"held": WEST.assign(tokens=None)}}), ["reward"])["models"]
+    (alone,) = compare_jurors(join_scores({"reward": {"held": WEST.assign(tokens=None)}}), ["reward"])["models"]
     assert (alone["length_pearson"], alone["length_spearman"], alone["sources"][0]["residual"]) == (None, None, None)
 
 
 def test_two_models_are_compared_on_what_both_scored():
-    found = jury(table({"reward": SCORES, "other": OTHER}), ["reward", "other"])
+    found = compare_jurors(join_scores({"reward": SCORES, "other": OTHER}), ["reward", "other"])
     assert [(one["responses"], one["unscored"]) for one in found["models"]] == [(6, 0), (5, 1)]
     (pair,) = found["agreements"]
     # reward 1 2 2 7 3 (mean 3), other 5 1 3 0 9 (mean 3.6)
@@ -85,7 +93,7 @@ def test_two_models_are_compared_on_what_both_scored():
 
 
 def test_three_models_are_compared_two_by_two():
-    found = jury(table({"reward": SCORES, "x": OTHER, "y": SCORES}), ["reward", "x", "y"])
+    found = compare_jurors(join_scores({"reward": SCORES, "x": OTHER, "y": SCORES}), ["reward", "x", "y"])
     assert [(one["one"], one["other"]) for one in found["agreements"]] == [("reward", "x"), ("reward", "y"), ("x", "y")]
     same = found["agreements"][1]
     assert (same["pearson"], same["spearman"], same["top"]) == (pytest.approx(1), pytest.approx(1), 1.0)
@@ -93,13 +101,17 @@ def test_three_models_are_compared_two_by_two():
 
 def test_what_does_not_vary_has_no_correlation():
     flat, grows = np.ones(4), np.arange(4.0)
-    assert pearson(flat, grows) is None and spearman(grows, flat) is None and pearson(grows[:1], grows[:1]) is None
-    assert residual(grows, flat).tolist() == grows.tolist()
+    assert (
+        pearson_correlation(flat, grows) is None
+        and spearman_correlation(grows, flat) is None
+        and pearson_correlation(grows[:1], grows[:1]) is None
+    )
+    assert remove_length_trend(grows, flat).tolist() == grows.tolist()
 
 
 def test_a_residual_goes_with_length_no_more():
     draw = np.random.default_rng(0)
     tokens = draw.integers(1, 200, 500).astype(float)
     score = 0.02 * tokens + draw.normal(size=500)
-    rest = residual(score, tokens)
-    assert abs(pearson(rest, tokens)) < 1e-12 and rest.mean() == pytest.approx(score.mean())
+    rest = remove_length_trend(score, tokens)
+    assert abs(pearson_correlation(rest, tokens)) < 1e-12 and rest.mean() == pytest.approx(score.mean())

@@ -6,21 +6,21 @@ import json
 import pandas as pd
 import pytest
 
-from infra.manifest import Reference
+from infra.manifest import ArtifactReference
 from tasks.records import PROMPT
 from tasks.report import jury
 from tasks.report.numbers import (
+    bin_rewards,
     by_jurors,
-    cost,
-    counts,
-    examples,
-    judge,
-    prompts_of,
-    rewards,
-    scored,
-    shares,
-    summary,
-    upstream,
+    choose_examples,
+    count_best_sources,
+    describe_cost,
+    describe_counts,
+    describe_judge,
+    list_upstream,
+    read_prompt_texts,
+    read_scored_responses,
+    summarise_evaluation,
 )
 from tasks.stage import What, stage
 from tests.infra.test_store import draft
@@ -43,7 +43,8 @@ def publish(run, stage: str, fingerprint: str, inputs: dict[str, list] = {}, **f
     for name, table in files.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     before = {
-        name: [Reference(stage=m.stage, fingerprint=m.fingerprint) for m in made] for name, made in inputs.items()
+        name: [ArtifactReference(stage=m.stage, fingerprint=m.fingerprint) for m in made]
+        for name, made in inputs.items()
     }
     return run.store.publish(folder, draft(fingerprint, stage=stage, label=f"{stage} · it", inputs=before))
 
@@ -65,7 +66,7 @@ WON = {
 
 
 def test_a_share_is_of_prompts_won_and_a_tie_goes_to_the_first_in_the_recipe():
-    north, west, idle = shares(WON)
+    north, west, idle = count_best_sources(WON)
     assert [one["source"] for one in (north, west, idle)] == ["north", "west", "idle"]
     assert [one["count"] for one in (north, west, idle)] == [4, 1, 0]
     assert [one["tied"] for one in (north, west, idle)] == [2, 0, 0]
@@ -86,7 +87,7 @@ def test_every_jurors_scores_come_source_by_source_and_none_is_mixed_up(run):
     made = [("b1", {"x": 1.0, "y": None}), ("b2", {"z": 2.0}), ("c1", {"x": 10.0, "y": 20.0}), ("c2", {"z": 30.0})]
     judged = tuple(publish(run, "rewards", name, scores=scores(**of)) for name, of in made)
     found = by_jurors(run, ("north", "west"), ("one", "two"), {"responses": responses, "jury": judged})
-    rows = jury.table(found).sort_values("content_id")
+    rows = jury.join_scores(found).sort_values("content_id")
     assert rows["source"].tolist() == ["north", "north", "west"]
     assert rows["score one"].fillna(-1).tolist() == [1.0, -1.0, 2.0] and rows["score two"].tolist() == [
         10.0,
@@ -98,7 +99,7 @@ def test_every_jurors_scores_come_source_by_source_and_none_is_mixed_up(run):
 
 def test_the_order_of_the_recipe_decides_ties_and_nothing_else():
     turned = {name: WON[name] for name in ("west", "idle", "north")}
-    assert {one["source"]: (one["count"], one["tied"]) for one in shares(turned)} == {
+    assert {one["source"]: (one["count"], one["tied"]) for one in count_best_sources(turned)} == {
         "north": (2, 0),
         "west": (3, 2),
         "idle": (0, 0),
@@ -118,7 +119,7 @@ def test_the_same_words_have_one_score_whichever_source_said_them(run):
         publish(run, "rewards", "b1", scores=scores(x=0.25, y=1.0)),
         publish(run, "rewards", "b2", scores=scores(x=0.26, z=2.0)),
     )
-    found = scored(run, ("north", "west"), responses, judged)
+    found = read_scored_responses(run, ("north", "west"), responses, judged)
     assert list(found) == ["north", "west"]
     assert found["north"].sort_values("sample_index")["score"].tolist() == [0.25, 1.0, 0.25]
     assert found["west"].sort_values("sample_index")["score"].tolist() == [0.25, 2.0]
@@ -138,7 +139,7 @@ ANSWERS = pd.DataFrame(
 
 
 def test_rewards_are_told_per_model_over_the_same_edges():
-    found = rewards(ANSWERS, ("north",))
+    found = bin_rewards(ANSWERS, ("north",))
     edges = found["edges"]
     assert (len(edges), edges[0], edges[-1]) == (31, 0.0, 6.0)
     assert [(one["name"], one["role"], one["mean"]) for one in found["series"]] == [
@@ -154,7 +155,9 @@ def test_rewards_are_told_per_model_over_the_same_edges():
 
 def test_examples_are_the_first_prompts_by_id_with_every_models_answer(tmp_path):
     ANSWERS.to_parquet(tmp_path / "answers.parquet", index=False)
-    found = examples(pd.read_parquet(tmp_path / "answers.parquet"), {"q1": "a colour?", "q2": "2 + 2?", "q3": "?"})
+    found = choose_examples(
+        pd.read_parquet(tmp_path / "answers.parquet"), {"q1": "a colour?", "q2": "2 + 2?", "q3": "?"}
+    )
     json.dumps(found, allow_nan=False)
     said = lambda *answers: [{"model": model, "text": words, "correct": right} for model, words, right in answers]
     assert found == [
@@ -173,7 +176,7 @@ def test_examples_are_the_first_prompts_by_id_with_every_models_answer(tmp_path)
 
 def test_examples_are_a_dozen_at_most():
     many = pd.concat([ANSWERS.assign(prompt_id=ANSWERS["prompt_id"] + f"{n:02}") for n in range(10)])
-    found = examples(many, {prompt: prompt for prompt in many["prompt_id"]})
+    found = choose_examples(many, {prompt: prompt for prompt in many["prompt_id"]})
     assert [one["prompt"] for one in found] == sorted(set(many["prompt_id"]))[:12]
 
 
@@ -183,14 +186,14 @@ def test_a_prompt_is_told_with_all_its_turns(run):
         {"prompt_id": ["p"], "messages": [turns], "category": [""], "gold": [None], "part": [None], "response": [None]}
     )
     assert list(rows) == PROMPT.names
-    assert prompts_of(run, publish(run, "prompts", "a1", prompts=rows)) == {"p": "Be kind.\nwhy?"}
+    assert read_prompt_texts(run, publish(run, "prompts", "a1", prompts=rows)) == {"p": "Be kind.\nwhy?"}
 
 
 def test_a_judge_that_chose_the_data_is_called_so():
     reward, other = (draft(name, stage="model", label=f"model · {name}") for name in ("aa11", "bb22"))
-    same = judge(reward, reward.model_copy(update={"label": "model · another name for it"}))
+    same = describe_judge(reward, reward.model_copy(update={"label": "model · another name for it"}))
     assert same.startswith("the reward model that also chose the training data") and "not independent" in same
-    assert judge(other, reward) == "bb22 bb22, not the reward model that chose the data"
+    assert describe_judge(other, reward) == "bb22 bb22, not the reward model that chose the data"
 
 
 def test_what_the_report_stands_on_comes_once_inputs_first_and_swept_ones_are_skipped(run):
@@ -199,7 +202,7 @@ def test_what_the_report_stands_on_comes_once_inputs_first_and_swept_ones_are_sk
     kept = publish(run, "responses", "b2", {"prompts": [prompts]})
     pairs = publish(run, "pairs", "c1", {"responses": [swept, kept], "prompts": [prompts]})
     addresses = lambda: [
-        f"{m.stage}/{m.fingerprint}" for m in upstream(run, {"pairs": (pairs,), "prompts": (prompts,)})
+        f"{m.stage}/{m.fingerprint}" for m in list_upstream(run, {"pairs": (pairs,), "prompts": (prompts,)})
     ]
     assert addresses() == ["prompts/a1", "responses/b1", "responses/b2", "pairs/c1"]
     run.store.blobs.delete("responses/b1/MANIFEST.json")
@@ -210,9 +213,13 @@ def test_what_the_report_stands_on_comes_once_inputs_first_and_swept_ones_are_sk
 
 def test_counts_are_the_whole_numbers_and_costs_the_programs_own_seconds():
     made = draft(counts={"rows": 3, "mean": 0.5, "tokens": 40, "kind": "text", "rows_made": 0, "program_seconds": 7.5})
-    assert [(one["what"], one["value"]) for one in counts(made)] == [("rows", 3), ("tokens", 40), ("rows made", 0)]
-    assert cost(made) == {"label": "a label", "rows": 3, "tokens": 40, "seconds": 7.5}
-    assert cost(draft(counts={})) == {"label": "a label", "rows": None, "tokens": None, "seconds": 1.5}
+    assert [(one["what"], one["value"]) for one in describe_counts(made)] == [
+        ("rows", 3),
+        ("tokens", 40),
+        ("rows made", 0),
+    ]
+    assert describe_cost(made) == {"label": "a label", "rows": 3, "tokens": 40, "seconds": 7.5}
+    assert describe_cost(draft(counts={})) == {"label": "a label", "rows": None, "tokens": None, "seconds": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -221,6 +228,6 @@ def test_counts_are_the_whole_numbers_and_costs_the_programs_own_seconds():
 )
 def test_the_summary_claims_a_change_only_where_the_interval_leaves_out_none(low, high, said):
     change = {"from": "SFT", "to": "WRPO", "metric": "win_rate", "value": 0.1, "low": low, "high": high}
-    assert summary({"differences": [change], "no_accuracy": None}) == f"SFT to WRPO, win rate: {said}."
-    alone = summary({"differences": [change], "no_accuracy": "no prompt has a gold"})
+    assert summarise_evaluation({"differences": [change], "no_accuracy": None}) == f"SFT to WRPO, win rate: {said}."
+    alone = summarise_evaluation({"differences": [change], "no_accuracy": "no prompt has a gold"})
     assert alone == f"SFT to WRPO, win rate: {said}; no accuracy: no prompt has a gold."

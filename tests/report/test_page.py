@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.report import charts, jury_view, page, record_view, result_view
-from tasks.report.axes import Scale, ticks
-from tasks.report.headline import headline
-from tasks.report.words import measured, percent
+from tasks.report.axes import Scale, round_ticks
+from tasks.report.headline import render_headline
+from tasks.report.words import format_measured, format_percent
 
 LONG = "gemma-2-27b-it-with-a-long-name"
 HOSTILE = """<script>alert(1)</script>"><img src=//evil.example/x onerror=alert(2)>' & \ud800"""
@@ -183,7 +183,7 @@ def visible(html: str) -> str:
 
 
 def test_every_foreign_text_is_shown_and_none_becomes_markup():
-    written = page.render(hostile({**numbers(), "versions": {HOSTILE: HOSTILE}}))
+    written = page.render_report_page(hostile({**numbers(), "versions": {HOSTILE: HOSTILE}}))
     tags = {tag for tag, _ in Elements(written).found}
     names = {name for _, attributes in Elements(written).found for name in attributes}
     assert not tags & {"script", "img", "iframe", "object", "link"}
@@ -194,7 +194,7 @@ def test_every_foreign_text_is_shown_and_none_becomes_markup():
 
 @pytest.mark.parametrize("values", [numbers(), EMPTY, hostile(numbers())])
 def test_nothing_is_loaded_from_anywhere(values):
-    written = page.render(values)
+    written = page.render_report_page(values)
     for _, attributes in Elements(written).found:
         assert "src" not in attributes
         assert attributes.get("href", "#").startswith("#")
@@ -204,7 +204,7 @@ def test_nothing_is_loaded_from_anywhere(values):
 
 
 def test_every_result_stands_with_its_interval():
-    shown = result_view.results(numbers())
+    shown = result_view.render_results(numbers())
     for value, interval in (
         ("41.3 %", "36.3 to 46.3 %"),
         ("30.1 %", "26.1 to 34.1 %"),
@@ -219,7 +219,7 @@ def test_every_result_stands_with_its_interval():
 
 
 def test_the_headline_shows_the_three_models_in_order():
-    shown = visible("</style>" + headline(numbers()))
+    shown = visible("</style>" + render_headline(numbers()))
     assert re.search(r"target.*41\.3 %.*SFT.*53\.1 %.*WRPO.*62\.2 %", shown)
     assert re.search(r"accuracy\s+\+11\.8 pp", shown)
 
@@ -238,13 +238,13 @@ def test_the_headline_shows_the_three_models_in_order():
 )
 def test_an_interval_that_includes_zero_is_within_noise(low, high, reading):
     one = difference("SFT", "WRPO", "accuracy", 0.02, low, high)
-    assert f"<td>{reading}</td>" in result_view.differences({**numbers(), "differences": [one]})
-    head = headline({**numbers(), "differences": [one], "summary": ""})
+    assert f"<td>{reading}</td>" in result_view.render_differences({**numbers(), "differences": [one]})
+    head = render_headline({**numbers(), "differences": [one], "summary": ""})
     assert ("within noise" in head) == (reading == "within noise")
 
 
 def test_what_is_absent_is_said_in_words():
-    written = page.render(EMPTY)
+    written = page.render_report_page(EMPTY)
     assert written.count('class="absent"') == len(page.SECTIONS)
     assert "No response of a source was scored" in written
     assert "<svg" not in written
@@ -260,7 +260,7 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
     for rows in (values["shares"], values["costs"]):
         rows[0].update({key: None for key, one in rows[0].items() if not isinstance(one, str)})
     values["rewards"]["series"][0].update(mean=None, counts=[0] * 20)
-    written = page.render(values)
+    written = page.render_report_page(values)
     assert not re.search(r"\b(None|nan|inf)\b", visible(written).replace("default-src", ""))
     assert not re.search(r'"[^"]*\b(nan|None)\b[^"]*"', written.split("</head>")[1])
     assert "WRPO loss: no values were logged." in written
@@ -270,16 +270,16 @@ def test_an_accuracy_that_was_not_measured_is_a_dash_with_its_reason():
     values = numbers() | {"no_accuracy": "the recipe has no [checks]"}
     for one in values["results"]:
         one["accuracy"] = None
-    shown = visible("</style>" + result_view.results(values))
+    shown = visible("</style>" + result_view.render_results(values))
     assert "Accuracy (–, because the recipe has no [checks])" in shown and "accuracy (%)" not in shown
     values["no_accuracy"], values["results"][1]["unchecked"] = None, 3
-    assert "not checked, counted as not correct: SFT 3" in visible("</style>" + result_view.results(values))
+    assert "not checked, counted as not correct: SFT 3" in visible("</style>" + result_view.render_results(values))
 
 
 def test_a_missing_step_leaves_a_gap_in_the_curve():
     flat = Scale(0.0, 10.0, 0.0, 10.0)
     points = [(0, 1.0), (1, 2.0), (2, None), (3, 4.0), (4, math.nan)]
-    assert charts.trace(points, flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
+    assert charts.draw_trace(points, flat, flat) == "M0.0 1.0L1.0 2.0M3.0 4.0"
 
 
 def test_a_whisker_spans_exactly_its_interval():
@@ -287,7 +287,7 @@ def test_a_whisker_spans_exactly_its_interval():
         ("one", "target", {"value": 0.5, "low": 0.25, "high": 1.0}),
         ("two", "source", {"value": 0.0, "low": 0.0, "high": 1.0}),
     ]
-    drawn = charts.forest(rows, "rate", None, percent, str)
+    drawn = charts.draw_forest(rows, "rate", None, format_percent, str)
     whisker = r'x1="([\d.]+)" y1="{0}" x2="([\d.]+)" y2="{0}" class="whisker"'
     first, last = ([float(end) for end in re.search(whisker.format(y), drawn).groups()] for y in (20, 48))
     assert first[1] == last[1]
@@ -306,7 +306,7 @@ def test_a_whisker_spans_exactly_its_interval():
     ],
 )
 def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
-    assert ticks(low, high) == pytest.approx(wanted)
+    assert round_ticks(low, high) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(
@@ -314,12 +314,12 @@ def test_ticks_are_round_numbers_inside_the_range(low, high, wanted):
     [(0.0, "0"), (0.9, "0.900"), (-1.1439, "−1.14"), (123.4, "123"), (2e-7, "2.00×10⁻⁷"), (math.nan, "–"), (None, "–")],
 )
 def test_a_measured_value_has_three_significant_digits(value, words):
-    assert measured(value) == words
+    assert format_measured(value) == words
 
 
 @pytest.mark.parametrize("wanted", [[100.0, 101.0, 99.0], [36.0, 36.5, 37.0], [200.0, 199.0, 198.0]])
 def test_labels_at_the_ends_of_lines_never_overlap_nor_leave_the_chart(wanted):
-    placed = charts.spread(wanted, 15, 36, 200)
+    placed = charts.spread_positions(wanted, 15, 36, 200)
     assert all(after - before >= 15 for before, after in itertools.pairwise(sorted(placed)))
     assert min(placed) >= 36
     assert max(placed) <= 200
@@ -327,7 +327,7 @@ def test_labels_at_the_ends_of_lines_never_overlap_nor_leave_the_chart(wanted):
 
 
 def test_times_and_totals_of_costs_are_summed_over_what_is_known():
-    shown = visible("</style>" + record_view.costs(numbers()))
+    shown = visible("</style>" + record_view.render_costs(numbers()))
     for words in ("12.3 s", "2 min 25 s", "1 h 06 min", "8,500", "50,000"):
         assert words in shown
     assert re.search(r"Total\s+8,500\s+50,000\s+1 h 09 min", shown)
@@ -341,17 +341,17 @@ def test_one_step_and_one_model_are_enough_for_a_page():
         "results": [result("only", "wrpo", 0.0, None, 1.0)],
         "differences": [],
     }
-    assert page.render(values).count('class="curve"') == 13
+    assert page.render_report_page(values).count('class="curve"') == 13
 
 
 def test_sections_are_reached_from_the_contents():
-    found = Elements(page.render(numbers())).found
+    found = Elements(page.render_report_page(numbers())).found
     anchors = {attributes["href"][1:] for tag, attributes in found if tag == "a"}
     assert anchors == {attributes["id"] for tag, attributes in found if tag == "section"}
 
 
 def test_reward_models_stand_with_their_ties_length_and_agreement():
-    shown = visible("</style>" + jury_view.jury(numbers()))
+    shown = visible("</style>" + jury_view.render_jury(numbers()))
     assert re.search(r"armorm\s+11,983\s+17\s+0\.8 %\s+−0\.07\s+−0\.10", shown)
     assert re.search(r"reward\s+reverser\s+0\.810\s+0\.728\s+sorter\s+0\.340\s+0\.258", shown)
     assert re.search(r"reward · armorm\s+11,983\s+\+0\.72\s+\+0\.69\s+58\.1 %", shown)
@@ -360,5 +360,5 @@ def test_reward_models_stand_with_their_ties_length_and_agreement():
 def test_one_reward_model_alone_agrees_with_nobody():
     values = numbers()
     alone = {"models": values["jury"]["models"][:1], "agreements": []}
-    shown = jury_view.jury({**values, "jury": alone})
+    shown = jury_view.render_jury({**values, "jury": alone})
     assert "Ties for best" in shown and "Beyond length" in shown and "Same best" not in shown

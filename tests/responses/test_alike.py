@@ -10,7 +10,7 @@ import torch
 from tasks.program import Progress
 from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.settings import Sampling
-from tasks.responses.stage import row_seed, wanted
+from tasks.responses.stage import list_wanted, row_seed
 from tasks.tokens import prompt_ids
 from tests import tiny
 from tests.responses.steps import Texts, given_prompts, ids
@@ -51,7 +51,7 @@ def transformers(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
 
     model.generate = listens
     patch.setattr(generate, "load_model", lambda *_: model)
-    generate.generate(job, out, Progress(out))
+    generate.generate_rows(job, out, Progress(out))
     return found
 
 
@@ -81,9 +81,9 @@ def vllm(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     patch.setitem(sys.modules, "vllm.platforms", platforms)
     for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}", raising=False)
-    from tasks.responses.vllm_program import batch
+    from tasks.responses.vllm_program import generate_with_vllm
 
-    batch(job, out, Progress(out))
+    generate_with_vllm(job, out, Progress(out))
     for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}")
     return found
@@ -91,10 +91,10 @@ def vllm(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
 
 def endpoint(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     """The JSON of every request."""
-    from tasks.responses.endpoint_program import ask
+    from tasks.responses.endpoint_program import ask_rows
 
     with serving(Stub(says=lambda body: ("", [END]))) as stub:
-        ask({**job, "url": stub.url, "tokenizer": job["model"], "found": 0}, out, Progress(out))
+        ask_rows({**job, "url": stub.url, "tokenizer": job["model"], "found": 0}, out, Progress(out))
     assert all(body["min_p"] == 0 and body["stop_token_ids"] == [END] for body in stub.asked)
     kept = ("prompt", "seed", "temperature", "top_p", "top_k", "repetition_penalty")
     return [{name: body[name] for name in kept} | {"max_new_tokens": body["max_tokens"]} for body in stub.asked]
@@ -105,7 +105,7 @@ def job(workplace, tmp_path) -> dict:
     made = workplace.made(given_prompts(what=Texts(texts=TEXTS)))
     prompts = workplace.store.fetch(made) / "prompts.parquet"
     what = Sampling(**WHAT, n=2, seed=5, by_category={"code": 3, "maths": 0})
-    rows = wanted(asked_prompts(prompts, None, what), what, "model")
+    rows = list_wanted(asked_prompts(prompts, None, what), what, "model")
     rows.to_parquet(tmp_path / "rows.parquet", index=False)
     folder = tiny.folder(tmp_path / "model")
 

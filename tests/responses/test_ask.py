@@ -15,21 +15,21 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from infra.errors import BadInput, ProgramFailed, SourceFailed
 from infra.settings import settings
-from tasks.responses.engines import Endpoint
+from tasks.responses.engines import EndpointEngine
 from tasks.tokens import prompt_ids
 from tests.responses import steps
 from tests.responses.steps import QUESTIONS, ids, model
 from tests.responses.stub import Stub, serving
 
 
-def engine(stub: Stub, **fields) -> Endpoint:
-    return Endpoint(kind="endpoint", urls=(stub.url,), model="m", **{"part_seconds": 0, "restarts": 0, **fields})
+def engine(stub: Stub, **fields) -> EndpointEngine:
+    return EndpointEngine(kind="endpoint", urls=(stub.url,), model="m", **{"part_seconds": 0, "restarts": 0, **fields})
 
 
-def sampled(engine: Endpoint, **fields):
+def sampled(engine: EndpointEngine, **fields):
     return steps.sampled(engine, made_by=model(kind="served"), **fields)
 
 
@@ -189,7 +189,9 @@ def test_a_key_that_is_not_set_is_named(workplace, monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     settings.cache_clear()
     with pytest.raises(Exception, match="SOME_KEY: is not set"):
-        workplace.made(sampled(Endpoint(kind="endpoint", urls=("http://127.0.0.1:9/v1",), model="m", key="SOME_KEY")))
+        workplace.made(
+            sampled(EndpointEngine(kind="endpoint", urls=("http://127.0.0.1:9/v1",), model="m", key="SOME_KEY"))
+        )
 
 
 def test_a_key_out_of_a_file_may_end_with_the_files_line_break(workplace, monkeypatch):
@@ -236,9 +238,9 @@ def test_an_address_may_end_with_a_slash(workplace):
 @pytest.mark.parametrize("url", ["localhost:8000/v1", "host", "ftp://host/v1", "", "http:///v1", "http://host:port/v1"])
 def test_what_is_no_address_is_refused_with_the_recipe(url):
     with pytest.raises(ValidationError, match="names no server"):
-        Endpoint(kind="endpoint", urls=(), model="m")
+        EndpointEngine(kind="endpoint", urls=(), model="m")
     with pytest.raises(ValidationError, match="no address such as http"):
-        Endpoint(kind="endpoint", urls=(url,), model="m")
+        EndpointEngine(kind="endpoint", urls=(url,), model="m")
 
 
 @pytest.mark.parametrize(
@@ -246,13 +248,13 @@ def test_what_is_no_address_is_refused_with_the_recipe(url):
 )
 def test_a_key_in_an_address_is_refused(url):
     with pytest.raises(BadInput, match=r"how\.engines\.roller\.urls: .*the key has a variable of its own$"):
-        load("demo", [f"how.engines.roller={{kind='endpoint', urls=['{url}'], model='m'}}"])
+        load_recipe("demo", [f"how.engines.roller={{kind='endpoint', urls=['{url}'], model='m'}}"])
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl, which makes a certificate")
 def test_a_certificate_that_nobody_vouches_for_fails_the_source_at_once(workplace, tmp_path):
     with secured(tmp_path) as url:
-        step = sampled(Endpoint(kind="endpoint", urls=(url,), model="m", restarts=2))
+        step = sampled(EndpointEngine(kind="endpoint", urls=(url,), model="m", restarts=2))
         with pytest.raises(SourceFailed, match="CERTIFICATE_VERIFY_FAILED"):
             workplace.made(step)
         assert not workplace.store.parts(step.pool)
@@ -288,7 +290,7 @@ def test_a_server_that_breaks_for_good_fails_the_source_and_its_answers_stay(wor
 
 def test_rows_are_shared_out_among_servers_and_none_is_asked_twice(workplace):
     with serving(Stub()) as one, serving(Stub()) as other:
-        both = Endpoint(kind="endpoint", urls=(one.url, other.url), model="m")
+        both = EndpointEngine(kind="endpoint", urls=(one.url, other.url), model="m")
         workplace.launcher.slots = type(workplace.launcher.slots)(2)
         table = workplace.table(sampled(both, n=3), "responses.parquet")
     seeds = lambda stub: {body["seed"] for body in stub.asked}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import settings
-from tasks.responses.engines import Endpoint, Transformers, Vllm
+from tasks.responses.engines import EndpointEngine, Transformers, Vllm
 from tests.responses import small_model
 from tests.responses.killed import broken, unbroken
 from tests.responses.small_model import QUESTIONS
@@ -52,7 +52,9 @@ def engine_of(request):
         "transformers": lambda: Transformers(batch_size=32, **shared),
         "vllm": lambda: Vllm(kind="vllm", **vllm, **shared),
         "vllm server": lambda: Vllm(kind="vllm", server=True, **vllm, **shared),
-        "endpoint": lambda: Endpoint(kind="endpoint", urls=(request.getfixturevalue("server"),), **endpoint, **shared),
+        "endpoint": lambda: EndpointEngine(
+            kind="endpoint", urls=(request.getfixturevalue("server"),), **endpoint, **shared
+        ),
     }
     return lambda name: makers[name]()
 

@@ -13,8 +13,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from infra.errors import BadInput
 from tasks.records import content_id
 from tasks.responses.settings import Sampling
-from tasks.responses.stage import row_seed, wanted
-from tasks.responses.transformers_program import sample
+from tasks.responses.stage import list_wanted, row_seed
+from tasks.responses.transformers_program import sample_batch
 from tasks.responses.transformers_sampling import SeededChoice
 from tasks.tokens import prompt_ids
 from tests import tiny
@@ -105,10 +105,10 @@ def test_a_token_of_no_probability_is_never_chosen():
 
 def test_a_row_is_answered_alike_alone_in_any_batch_and_in_any_order():
     model, tokenizer = tiny.llama().eval(), tiny.tokenizer()
-    alone = [sample(model, tokenizer, [row], SAMPLED)[0] for row in rows(*QUESTIONS)]
-    together = sample(model, tokenizer, rows(*QUESTIONS), SAMPLED)
-    reversed_ = sample(model, tokenizer, rows(*QUESTIONS)[::-1], SAMPLED)[::-1]
-    others = sample(model, tokenizer, rows("another", "y" * 50, *QUESTIONS[:3]), SAMPLED)[2:]
+    alone = [sample_batch(model, tokenizer, [row], SAMPLED)[0] for row in rows(*QUESTIONS)]
+    together = sample_batch(model, tokenizer, rows(*QUESTIONS), SAMPLED)
+    reversed_ = sample_batch(model, tokenizer, rows(*QUESTIONS)[::-1], SAMPLED)[::-1]
+    others = sample_batch(model, tokenizer, rows("another", "y" * 50, *QUESTIONS[:3]), SAMPLED)[2:]
     assert together == alone and reversed_ == alone and others == alone[:3]
     assert len({made["text"] for made in alone}) == len(alone)
 
@@ -120,13 +120,13 @@ def test_the_samples_of_a_prompt_share_its_computation_and_are_what_each_is_alon
         for row in rows("a", "what is it?", "x" * 30)
         for index in range(4)
     ]
-    alone = [sample(model, tokenizer, [row], SAMPLED)[0] for row in asked]
+    alone = [sample_batch(model, tokenizer, [row], SAMPLED)[0] for row in asked]
     read = []
     model.model.embed_tokens.register_forward_hook(lambda module, inputs, output: read.append(inputs[0].shape))
-    assert sample(model, tokenizer, asked, SAMPLED) == alone
+    assert sample_batch(model, tokenizer, asked, SAMPLED) == alone
     assert read[0] == (3, 33) and read[1] == (12, 1)  # every prompt once, then a token of each sample
     mixed = [asked[place] for place in (7, 0, 9, 4, 1, 11)]
-    assert sample(model, tokenizer, mixed, SAMPLED) == [alone[place] for place in (7, 0, 9, 4, 1, 11)]
+    assert sample_batch(model, tokenizer, mixed, SAMPLED) == [alone[place] for place in (7, 0, 9, 4, 1, 11)]
 
 
 def test_of_the_likeliest_k_tokens_one_is_taken_and_top_p_counts_among_them():
@@ -145,8 +145,8 @@ def test_of_the_likeliest_k_tokens_one_is_taken_and_top_p_counts_among_them():
 def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_costs_nothing():
     model, tokenizer = tiny.llama(seed=2).eval(), tiny.tokenizer()
     penalised = {**GREEDY, "repetition_penalty": 1.3}
-    made = sample(model, tokenizer, rows(*QUESTIONS), penalised)
-    assert made != sample(model, tokenizer, rows(*QUESTIONS), GREEDY)
+    made = sample_batch(model, tokenizer, rows(*QUESTIONS), penalised)
+    assert made != sample_batch(model, tokenizer, rows(*QUESTIONS), GREEDY)
     for row, found in zip(rows(*QUESTIONS), made, strict=True):
         ids = torch.tensor([prompt_ids(tokenizer, row["messages"])])
         config = GenerationConfig(
@@ -173,21 +173,21 @@ def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_
     assert isinstance(short, Asked) and (len(short.ids), short.room) == (7, 8)
     assert isinstance(tight, Asked) and (len(tight.ids), tight.room) == (14, 2)
     assert long["finish_reason"] == "refused: too long: 16 tokens, context 16" and long["tokens"] == 0
-    from tasks.responses.transformers_program import answers
+    from tasks.responses.transformers_program import generate_answers
 
-    made = answers(tiny.llama().eval(), tokenizer, [short, tight], GREEDY)
+    made = generate_answers(tiny.llama().eval(), tokenizer, [short, tight], GREEDY)
     assert [one["tokens"] for one in made] == [8, 2] and made[1]["finish_reason"] == "length"
 
 
 def test_another_seed_gives_another_answer():
     model, tokenizer = tiny.llama().eval(), tiny.tokenizer()
-    one, other = (sample(model, tokenizer, rows("what?", seed=seed), SAMPLED)[0]["text"] for seed in (0, 1))
+    one, other = (sample_batch(model, tokenizer, rows("what?", seed=seed), SAMPLED)[0]["text"] for seed in (0, 1))
     assert one != other
 
 
 def test_eight_samples_extend_five():
     prompts = pd.DataFrame({"prompt_id": ["p", "q"], "length": [1, 3]})
-    keys = lambda n: {tuple(row) for row in wanted(prompts.assign(n=n), Sampling(n=n, seed=3), "model").values}
+    keys = lambda n: {tuple(row) for row in list_wanted(prompts.assign(n=n), Sampling(n=n, seed=3), "model").values}
     five, eight = keys(5), keys(8)
     assert len(five) == 10 and len(eight) == 16 and five < eight
 
@@ -199,7 +199,7 @@ def test_runs_models_prompts_and_indices_each_have_seeds_of_their_own():
 
 def test_greedy_takes_the_likeliest_token_each_time():
     model, tokenizer = tiny.llama(seed=4).eval(), tiny.tokenizer()
-    made = sample(model, tokenizer, rows(*QUESTIONS), GREEDY)
+    made = sample_batch(model, tokenizer, rows(*QUESTIONS), GREEDY)
     for row, found in zip(rows(*QUESTIONS), made, strict=True):
         ids = prompt_ids(tokenizer, row["messages"])
         start = len(ids)
@@ -240,20 +240,20 @@ HELLO = {"<assistant>": "h", "h": "i", "i": "<end>", "<end>": "h"}
 @pytest.mark.parametrize("own_end", [None, 2, [2, 3]])
 def test_an_answer_ends_at_the_templates_end_token_whatever_the_model_calls_its_end(own_end, temperature):
     what = {**PLAIN, "temperature": temperature, "top_p": 1.0, "max_new_tokens": 9}
-    made = sample(scripted(HELLO, own_end), tiny.tokenizer(), rows("say it"), what)[0]
+    made = sample_batch(scripted(HELLO, own_end), tiny.tokenizer(), rows("say it"), what)[0]
     assert (made["text"], made["finish_reason"], made["tokens"]) == ("hi", "stop", 3)
     assert made["prompt_tokens"] == len("say it") + 4 and made["content_id"] == content_id("id of say it", "hi")
 
 
 def test_the_models_own_end_token_ends_an_answer_too():
     follows = {"<assistant>": "h", "h": "i", "i": "<eos>", "<eos>": "h"}
-    made = sample(scripted(follows, 2), tiny.tokenizer(), rows("say it"), GREEDY)[0]
+    made = sample_batch(scripted(follows, 2), tiny.tokenizer(), rows("say it"), GREEDY)[0]
     assert (made["text"], made["finish_reason"], made["tokens"]) == ("hi", "stop", 3)
 
 
 @pytest.mark.parametrize(("room", "text", "reason", "tokens"), [(2, "hi", "length", 2), (3, "hi", "stop", 3)])
 def test_an_answer_that_has_no_room_for_its_end_token_was_cut(room, text, reason, tokens):
-    made = sample(scripted(HELLO, None), tiny.tokenizer(), rows("a", "bcd"), {**GREEDY, "max_new_tokens": room})
+    made = sample_batch(scripted(HELLO, None), tiny.tokenizer(), rows("a", "bcd"), {**GREEDY, "max_new_tokens": room})
     assert {(one["text"], one["finish_reason"], one["tokens"]) for one in made} == {(text, reason, tokens)}
 
 
@@ -275,7 +275,7 @@ def test_a_models_own_sampling_defaults_decide_nothing(own):
     for what in (GREEDY, SAMPLED):
         model, opinionated = tiny.llama(seed=2).eval(), tiny.llama(seed=2).eval()
         opinionated.generation_config = GenerationConfig(eos_token_id=[5], **own)
-        made = [sample(each, tokenizer, rows(*QUESTIONS), what) for each in (model, opinionated)]
+        made = [sample_batch(each, tokenizer, rows(*QUESTIONS), what) for each in (model, opinionated)]
         assert made[0] == made[1]
 
 
@@ -285,4 +285,4 @@ def test_scores_that_are_not_numbers_are_refused(temperature):
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
     with pytest.raises(BadInput, match="not numbers"):
-        sample(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})
+        sample_batch(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})

@@ -8,9 +8,9 @@ import pytest
 from infra.errors import BadInput, SourceFailed
 from tasks.records import PROMPT, RESPONSE, content_id
 from tasks.responses.asked_prompts import asked_prompts
-from tasks.responses.engines import Endpoint, Transformers, Vllm
+from tasks.responses.engines import EndpointEngine, Transformers, Vllm
 from tasks.responses.settings import Sampling
-from tasks.responses.stage import same_rows
+from tasks.responses.stage import response_rows
 from tasks.rows import pool
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving
@@ -18,8 +18,8 @@ from tests.responses.stub import Stub, serving
 TEXTS = ("code a", "code b", "chat a", "chat b", "chat c", "maths a")
 
 
-def engine(stub: Stub) -> Endpoint:
-    return Endpoint(kind="endpoint", urls=(stub.url,), model="m", part_seconds=0)
+def engine(stub: Stub) -> EndpointEngine:
+    return EndpointEngine(kind="endpoint", urls=(stub.url,), model="m", part_seconds=0)
 
 
 def served(stub: Stub, **fields):
@@ -104,7 +104,7 @@ def test_a_model_that_answers_no_prompt_has_failed_and_says_why(workplace):
 
 def test_rows_know_neither_their_engine_nor_how_many_they_are():
     inputs = {"model": [model()]}
-    identity = lambda **fields: str(same_rows(Sampling(seed=1, **fields), inputs))
+    identity = lambda **fields: str(response_rows(Sampling(seed=1, **fields), inputs))
     assert identity() == identity(n=8) == identity(by_category={"code": 2}) == identity(parts=("sft",))
     assert len({identity(), identity(top_k=5), identity(repetition_penalty=1.05), identity(temperature=0.1)}) == 4
     steps = [sampled(how) for how in (Transformers(), Vllm(kind="vllm"), Transformers(workers=3))]
@@ -118,7 +118,7 @@ def test_the_extract_of_a_pool_is_sorted_and_the_same_however_few_rows_fit_into_
         workplace.made(served(stub, n=2))  # two runs: the pool's parts are in no order, and one is not asked for again
         step = served(stub, n=3, by_category={"maths": 0})
         table = workplace.table(step, "responses.parquet")
-    rows = pool.read(workplace.run(step), step.pool, ["prompt_id", "sample_index"])
+    rows = pool.read_pool(workplace.run(step), step.pool, ["prompt_id", "sample_index"])
     plain = rows[rows["prompt_id"] != ids(TEXTS)["maths a"]].sort_values(["prompt_id", "sample_index"])
     assert len(table) == 15
     pd.testing.assert_frame_equal(table, plain.reset_index(drop=True)[RESPONSE.names], check_dtype=False)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.records import SCORE
-from tasks.scores.transformers_program import score
+from tasks.scores.transformers_program import score_all
 
 
 def scored(
@@ -34,7 +34,7 @@ def scored(
         },
         "threads": 1,
     }
-    summary = score(job, out, lambda done, total: None)
+    summary = score_all(job, out, lambda done, total: None)
     found = [row for part in sorted(out.glob("part-*")) for row in pq.read_table(part, schema=SCORE).to_pylist()]
     assert [row["content_id"] for row in found] == [row["content_id"] for row in rows]
     return {row["content_id"]: row for row in found}, summary

@@ -10,8 +10,8 @@ import pytest
 from infra.errors import BadInput
 from infra.settings import settings
 from tasks.records import SCORE
-from tasks.scores.endpoint_program import ask
-from tasks.scores.user_program import examine
+from tasks.scores.endpoint_program import ask_scores
+from tasks.scores.user_program import score_by_program
 from tests.patience import STILL
 from tests.stub_endpoint import moody, stub_endpoint
 
@@ -54,7 +54,7 @@ def asked(folder, stub, path: str, **how):
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "served.json").write_text(json.dumps({"id": "a/reward"}))
     urls = {"a/reward": stub.url.removesuffix("/v1") + path}
-    return run(ask, folder, urls=urls, concurrency=4, attempts=6, first_wait=0.01, **how)
+    return run(ask_scores, folder, urls=urls, concurrency=4, attempts=6, first_wait=0.01, **how)
 
 
 def length(body: dict) -> float:
@@ -110,7 +110,7 @@ def test_a_key_that_is_not_accepted_and_an_unknown_endpoint_are_the_users_to_men
         asked(tmp_path, stub, "/classify")
     (tmp_path / "out").rmdir()
     with pytest.raises(BadInput, match=r"how\.scoring\.urls: says no endpoint of 'a/reward'"):
-        run(ask, tmp_path, urls={})
+        run(ask_scores, tmp_path, urls={})
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity"])
@@ -145,7 +145,7 @@ def examined(folder, body: str, command=(sys.executable, "{program}"), **how):
     (folder / "model" / "program").mkdir(parents=True)
     (folder / "model" / "program" / "check.py").write_text(PROGRAM.format(body=body))
     (folder / "model" / "command.json").write_text(json.dumps(command))
-    return run(examine, folder, **how)
+    return run(score_by_program, folder, **how)
 
 
 def test_a_program_scores_row_by_row_in_their_order(tmp_path):

@@ -10,7 +10,7 @@ from transformers import LlamaForSequenceClassification, LlamaModel
 from infra.errors import OutOfMemory
 from tasks.scores import reading
 from tasks.scores.conversation import Conversations
-from tasks.scores.grouping import by_prompt, even
+from tasks.scores.grouping import even_lists, group_by_prompt
 from tests import tiny
 from tests.scores import armo
 from tests.scores.scoring import scored
@@ -60,9 +60,9 @@ def test_shared_prompts_score_as_padded_rows(tmp_path, kind, batch_size):
 def test_a_prompt_is_fed_once_however_many_responses_it_has(tmp_path, monkeypatch):
     """Counted in the backbone's own forwards."""
     fed = []
-    whole, on = reading.whole, reading.go_on
+    whole, on = reading.read_whole, reading.go_on
     monkeypatch.setattr(
-        reading, "whole", lambda *given: (fed.append(sum(len(t.ids) for t in given[1])), whole(*given))[1]
+        reading, "read_whole", lambda *given: (fed.append(sum(len(t.ids) for t in given[1])), whole(*given))[1]
     )
     monkeypatch.setattr(reading, "go_on", lambda *given: (fed.append(sum(map(len, given[-1]))), on(*given))[1])
     model, asked = classifier(tmp_path / "model"), [row for row in rows(12, 6) if not row["content_id"].endswith("x")]
@@ -155,7 +155,7 @@ def test_a_text_is_the_whole_conversation_in_tokenizers_of_other_kinds_too(kind,
 def test_even_batches_are_no_larger_than_asked_and_of_about_one_size():
     for count in range(40):
         for size in (1, 3, 7, 64):
-            lists = list(even(list(range(count)), size))
+            lists = list(even_lists(list(range(count)), size))
             assert [item for some in lists for item in some] == list(range(count))
             assert not lists or max(map(len, lists)) <= size
             assert len(lists) == -(-count // size)
@@ -164,7 +164,7 @@ def test_even_batches_are_no_larger_than_asked_and_of_about_one_size():
 def test_every_text_is_read_once_alone_or_with_its_prompts_others():
     conversations = Conversations(tiny.tokenizer())
     texts = [conversations(row["messages"], row["text"]) for row in rows(9, 5)]
-    alone, groups = by_prompt(texts, 8, 65_536)
+    alone, groups = group_by_prompt(texts, 8, 65_536)
     groups = list(groups)
     assert sorted([*alone, *(index for some in groups for index in some)]) == list(range(len(texts)))
     prompts = [{texts[index].prompt_ids for index in some} for some in groups]

@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.execution import Share, make_share
-from tasks.models.stage import Folder, Program, obtain_model
+from tasks.models.stage import ModelFolder, Program, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
-from tasks.scores.settings import ArmoRM, ScoringHow
-from tasks.scores.settings import Program as ByProgram
+from tasks.scores.settings import ArmoRMScoring, ScoringHow
+from tasks.scores.settings import ProgramScoring as ByProgram
 from tasks.scores.stage import annotate_rewards
 from tasks.stage import What, lineage, stage
 from tests.scores import armo
@@ -120,8 +120,8 @@ def test_another_program_is_another_reward_model_wherever_it_lies(tmp_path):
 
 
 def test_rows_of_armorm_keep_objectives_and_gate_and_are_not_made_twice(tmp_path, workplace):
-    source = Folder(kind="folder", path=str(armo.save(tmp_path / "armo"))).resolve("reward.model")
-    what = ArmoRM(kind="armorm")
+    source = ModelFolder(kind="folder", path=str(armo.save(tmp_path / "armo"))).resolve("reward.model")
+    what = ArmoRMScoring(kind="armorm")
     first = annotated(obtain_model(**source), what)
     found = workplace.table(first, "scores.parquet")
     assert all(len(row) == armo.OBJECTIVES for name in ("objectives", "gate") for row in found[name])
@@ -140,7 +140,7 @@ def test_a_reward_model_that_scores_nothing_is_refused_with_its_first_reason(tmp
 
 
 def chain(*overrides: str) -> dict[str, str]:
-    return {step.label: step.address for step in lineage(fusion(load("demo", overrides)))}
+    return {step.label: step.address for step in lineage(fusion(load_recipe("demo", overrides)))}
 
 
 OTHER = "{name='other', model={kind='tiny-reward', steps=3}}"
@@ -182,7 +182,7 @@ def test_the_order_of_the_jury_is_no_matter_for_its_rows():
 )
 def test_a_bad_jury_is_named(override, message):
     with pytest.raises(BadInput) as problem:
-        fusion(load("demo", [override]))
+        fusion(load_recipe("demo", [override]))
     assert message in str(problem.value)
 
 
@@ -190,5 +190,5 @@ def test_a_served_model_is_named_in_the_chain_and_its_url_is_not():
     served = "reward={model={kind='served', id='a/b', revision='c'}, scoring={kind='endpoint'}}"
     here, there = (chain(served, f"how.scoring.urls={{'a/b'='http://{host}/classify'}}") for host in ("one", "two"))
     assert here == there
-    steps = {step.label: step for step in lineage(fusion(load("demo", [served])))}
+    steps = {step.label: step for step in lineage(fusion(load_recipe("demo", [served])))}
     assert json.loads(steps["model · reward"].what.model_dump_json())["id"] == "a/b"

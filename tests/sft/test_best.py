@@ -11,7 +11,7 @@ from tasks.sft.best import hold_out
 from tasks.sft.stage import SFT
 from tasks.sft.train import main
 from tasks.stage import digest
-from tasks.training.checkpoints import finished
+from tasks.training.checkpoints import finished_checkpoints
 from tests import tiny
 from tests.sft.test_train import cross_entropy_over_responses, job, trained, weights
 
@@ -60,7 +60,7 @@ def test_a_resumed_run_still_knows_its_candidate(start, tmp_path):
         (tmp_path / name / "out").mkdir(parents=True)
     whole = main(given, tmp_path / "whole/out", Progress(tmp_path))
     last = tmp_path / "whole/out/checkpoints/000000006"
-    assert finished(tmp_path / "whole/out")[0] == last and (last / "along/candidate.json").exists()
+    assert finished_checkpoints(tmp_path / "whole/out")[0] == last and (last / "along/candidate.json").exists()
     assert main(given | {"resume": str(last)}, tmp_path / "resumed/out", Progress(tmp_path)) == whole
     assert weights(tmp_path / "resumed") == weights(tmp_path / "whole")
 

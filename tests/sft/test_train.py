@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, Mix
 from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.records import SFT_RECORD
-from tasks.sft.packing import pack
-from tasks.sft.train import encode, main
+from tasks.sft.packing import pack_samples
+from tasks.sft.train import encode_records, main
 from tasks.tokens import prompt_ids, response_ids
 from tests import tiny
 
@@ -161,12 +161,12 @@ def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_a
     turns = [{"role": "user", "content": "sort: cab"}]
     plain = record("sort: cab", "abc") | {"prompt_id": "plain"}
     system = plain | {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns]}
-    samples, counts = encode([plain, system], tokenizer, max_length=None)
+    samples, counts = encode_records([plain, system], tokenizer, max_length=None)
     assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
     with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):
-        encode([system], tokenizer, max_length=64)
+        encode_records([system], tokenizer, max_length=64)
     with pytest.raises(BadInput, match=r"^the model's chat template refuses the turns of all 1 records"):
-        encode([system], tokenizer, max_length=None)
+        encode_records([system], tokenizer, max_length=None)
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
@@ -180,7 +180,7 @@ def chained(texts, seed: int) -> list[int]:
     for prompt, response in texts:
         before = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
         samples.append(before + response_ids(tokenizer, response))
-    return [token for block in pack(samples, 1, seed)[0] for token in block]
+    return [token for block in pack_samples(samples, 1, seed)[0] for token in block]
 
 
 def test_packed_the_first_loss_is_the_cross_entropy_over_all_tokens_of_the_blocks(start, tmp_path):
@@ -200,13 +200,15 @@ def test_packed_the_first_loss_is_the_cross_entropy_over_all_tokens_of_the_block
 
 def test_packing_keeps_every_token_once_in_order_and_only_the_tail_is_left_over():
     samples = [[number] * size for number, size in enumerate((3, 1, 7, 2, 5))]
-    blocks, left_over = pack(samples, 4, seed=1)
+    blocks, left_over = pack_samples(samples, 4, seed=1)
     chain = [token for block in blocks for token in block]
     assert [len(block) for block in blocks] == [4] * 4 and left_over == 2
     order = list(dict.fromkeys(chain))
     assert (chain + [order[-1]] * 2)[:18] == [token for number in order for token in samples[number]]
-    assert order != sorted(order) and pack(samples, 4, seed=1) == (blocks, 2) != pack(samples, 4, seed=2)
-    (short,), nothing = pack(samples, 99, seed=1)
+    assert order != sorted(order) and pack_samples(samples, 4, seed=1) == (blocks, 2) != pack_samples(
+        samples, 4, seed=2
+    )
+    (short,), nothing = pack_samples(samples, 99, seed=1)
     assert sorted(short) == sorted(token for sample in samples for token in sample) and nothing == 0
 
 

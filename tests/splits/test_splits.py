@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from infra.errors import BadInput
-from tasks.splits.stage import PARTS, ByCategory, Given, Shares, SplitRule, by_category, part_of, split_prompts
+from tasks.splits.stage import PARTS, ByCategory, GivenParts, Shares, SplitRule, by_category, choose_part, split_prompts
 from tasks.stage import How
 
 
@@ -96,14 +96,14 @@ def test_new_prompts_move_no_old_ones_under_shares(tmp_path):
     assert few.merge(many, on="prompt_id")["part_x"].equals(few.merge(many, on="prompt_id")["part_y"])
     sizes = few["part"].value_counts(normalize=True)
     assert abs(sizes["preference"] / sizes["sft"] - 2) < 0.2, "WRPO's 1/3 : 2/3 of what is not held out"
-    assert all(part_of(prompt, what) == part for prompt, part in zip(few["prompt_id"], few["part"], strict=True))
+    assert all(choose_part(prompt, what) == part for prompt, part in zip(few["prompt_id"], few["part"], strict=True))
 
 
 def test_given_parts_are_taken_and_a_missing_one_is_refused(tmp_path):
     rows = pd.DataFrame({"prompt_id": ["a", "b", "c"], "part": ["held_out", "sft", "preference"]})
-    assert split(tmp_path, Given(kind="given"), rows)[0].equals(rows)
+    assert split(tmp_path, GivenParts(kind="given"), rows)[0].equals(rows)
     with pytest.raises(BadInput, match=r"1 of 3 prompts have no valid part.*b with part"):
-        split(tmp_path, Given(kind="given"), rows.assign(part=["held_out", None, "preference"]))
+        split(tmp_path, GivenParts(kind="given"), rows.assign(part=["held_out", None, "preference"]))
 
 
 def test_a_part_that_comes_out_empty_is_refused(tmp_path):

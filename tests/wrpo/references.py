@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tasks.program import Progress
 from tasks.records import LOG_PROB, PREFERENCE_RECORD
 from tasks.wrpo.reference import main
-from tasks.wrpo.stage import responses
+from tasks.wrpo.stage import distinct_responses
 
 HOW = {"device_batch_size": 2, "gradient_checkpointing": False, "layout": "shared-prompt"}
 
@@ -18,7 +18,7 @@ def stored(model: Path, records: list[dict], folder: Path, max_length=64, precis
     """The file that the stage would leave, made by its program in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     whole = [dict.fromkeys(PREFERENCE_RECORD.names) | record for record in records]
-    responses(pd.DataFrame(whole)).to_parquet(folder / "responses.parquet", index=False)
+    distinct_responses(pd.DataFrame(whole)).to_parquet(folder / "responses.parquet", index=False)
     what = {"max_length": max_length, "precision": precision, "base": base}
     job = {"model": str(model), "rows": str(folder / "responses.parquet"), "what": what, "how": HOW | how, "threads": 1}
     main(job, folder, Progress(folder))

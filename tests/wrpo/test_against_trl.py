@@ -9,7 +9,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-from tasks.wrpo.batches import collate, encode, reference_log_probs, response_log_probs
+from tasks.wrpo.batches import collate_rows, encode_pairs, reference_log_probs, response_log_probs
 from tasks.wrpo.preference import Preference, from_job
 from tasks.wrpo.settings import ROLES
 from tests import tiny
@@ -43,14 +43,14 @@ def gradient(model) -> torch.Tensor:
 
 
 def ours(objective: Preference, alpha: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    rows, _ = encode(RECORDS, tiny.tokenizer(), 64, objective.roles)
+    rows, _ = encode_pairs(RECORDS, tiny.tokenizer(), 64, objective.roles)
     reference, policy = tiny.llama(seed=1), tiny.llama(seed=0)
     for model in (reference, policy):
         tiny.fuse(model)
     if objective.needs_reference:
         for place, values in reference_log_probs(reference, rows, size=2, pad_id=0):
             rows[place]["reference"] = values
-    batch = collate(rows, pad_id=0)
+    batch = collate_rows(rows, pad_id=0)
     values = objective.values(response_log_probs(policy, batch), batch["lengths"], batch.get("reference"))
     loss = objective.losses(values, alpha).mean()
     loss.backward()

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from infra.errors import BadInput
-from tasks.wrpo.batches import encode, lay_out, response_log_probs
+from tasks.wrpo.batches import encode_pairs, lay_out, response_log_probs
 from tests import tiny
 from tests.wrpo.test_trainer import RECORDS, trained, weights
 
@@ -74,7 +74,7 @@ def means(start) -> dict[str, torch.Tensor]:
     """Mean log-probability per token of each record's responses under the first policy."""
     model = AutoModelForCausalLM.from_pretrained(start)
     tiny.fuse(model)
-    rows, _ = encode(FOUR, tiny.tokenizer(), 64)
+    rows, _ = encode_pairs(FOUR, tiny.tokenizer(), 64)
     with torch.no_grad():
         found = response_log_probs(model, lay_out(rows, 0, "padded"))
     roles = ("source_best", "own_best", "own_worst")

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from tasks.wrpo.objectives import dpo, ipo, reward_metrics, simpo, wrpo_dpo, wrpo_ipo, wrpo_simpo
+from tasks.wrpo.objectives import (
+    compute_dpo_loss,
+    compute_ipo_loss,
+    compute_simpo_loss,
+    reward_metrics,
+    wrpo_dpo,
+    wrpo_ipo,
+    wrpo_simpo,
+)
 
 RATIOS = [torch.tensor(values) for values in ([3.0, -1.0, 0.5], [1.0, 0.0, -2.0], [-1.0, 2.0, 0.25])]
 
@@ -43,9 +51,9 @@ def test_every_objective_has_the_value_computed_by_hand():
     softplus = lambda value: math.log1p(math.exp(value))
     triple = source_best, own_best, own_worst
     for found, expected in [
-        (dpo(source_best, own_worst, beta=0.1), softplus(-0.5)),  # 0.1 (4 + 1)
-        (ipo(source_best, own_worst, tau=0.25), 9),  # (5 - 2)^2
-        (simpo(source_best, own_worst, beta=2, gamma=1), softplus(-9)),  # 2 * 5 - 1
+        (compute_dpo_loss(source_best, own_worst, beta=0.1), softplus(-0.5)),  # 0.1 (4 + 1)
+        (compute_ipo_loss(source_best, own_worst, tau=0.25), 9),  # (5 - 2)^2
+        (compute_simpo_loss(source_best, own_worst, beta=2, gamma=1), softplus(-9)),  # 2 * 5 - 1
         (wrpo_simpo(*triple, alpha=0.25, beta=2, gamma=1), softplus(-6)),  # 2 * 3.5 - 1
         (wrpo_ipo(*triple, alpha=0.25, tau=0.25), 2.25),  # (3.5 - 2)^2
         (wrpo_dpo(*triple, alpha=0.25, beta=0.1, source_worst=source_worst), softplus(-0.25)),  # 0.1 (2.5 - 0)
@@ -70,9 +78,9 @@ def test_ipo_at_the_papers_tau_asks_for_50_nats():
         lambda *values: wrpo_simpo(*values[:3], alpha=0.3, beta=0.7, gamma=0.2, source_worst=values[3]),
         lambda *values: wrpo_ipo(*values[:3], alpha=0.3, tau=0.4),
         lambda *values: wrpo_ipo(*values[:3], alpha=0.3, tau=0.4, source_worst=values[3]),
-        lambda *values: dpo(*values[:2], beta=0.7),
-        lambda *values: simpo(*values[:2], beta=0.7, gamma=0.2),
-        lambda *values: ipo(*values[:2], tau=0.4),
+        lambda *values: compute_dpo_loss(*values[:2], beta=0.7),
+        lambda *values: compute_simpo_loss(*values[:2], beta=0.7, gamma=0.2),
+        lambda *values: compute_ipo_loss(*values[:2], tau=0.4),
     ],
 )
 def test_gradients_agree_with_finite_differences(objective):

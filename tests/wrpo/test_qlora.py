@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from infra.errors import BadInput
 from tasks.training import saved_model as kept
-from tasks.training.checkpoints import finished
-from tasks.training.qlora import dequantised, load_base
-from tasks.wrpo.batches import encode, reference_log_probs
+from tasks.training.checkpoints import finished_checkpoints
+from tasks.training.qlora import dequantise_model, load_base
+from tasks.wrpo.batches import encode_pairs, reference_log_probs
 from tests import tiny
 from tests.sft import test_best as best
 from tests.sft import test_train as sft
@@ -32,11 +32,11 @@ def start(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rounded(start, tmp_path_factory):
     """An ordinary model of the weights that the base is rounded to."""
-    return tiny.save(dequantised(load_base(start, "nf4", "fp32")), tmp_path_factory.mktemp("rounded"))
+    return tiny.save(dequantise_model(load_base(start, "nf4", "fp32")), tmp_path_factory.mktemp("rounded"))
 
 
 def said(model) -> torch.Tensor:
-    rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
+    rows, _ = encode_pairs(RECORDS, tiny.tokenizer(), 64)
     found = dict(reference_log_probs(model, rows, 4, 0))
     return torch.stack([found[place] for place in range(len(rows))])
 
@@ -44,7 +44,7 @@ def said(model) -> torch.Tensor:
 @pytest.fixture
 def trained_models(monkeypatch) -> list[torch.Tensor]:
     """What the models said at the end of their training, before they were made whole."""
-    seen, plain = [], kept.keep
+    seen, plain = [], kept.keep_model
 
     def keep(trainer, *rest):
         seen.append(said(trainer.model))
@@ -103,7 +103,7 @@ def test_sft_starts_from_the_rounded_base_and_trains_its_adapter_in_fp32(start, 
     summary = sft.trained(start, tmp_path, lora=QLORA, epochs=8, learning_rate=3e-2)
     expected = sft.cross_entropy_over_responses(rounded, sft.TEXTS)
     assert summary["loss_first"] == pytest.approx(expected, rel=1e-4) and summary["loss_last"] < expected / 2
-    adapter = load_file(finished(tmp_path / "out")[-1] / "model.safetensors")
+    adapter = load_file(finished_checkpoints(tmp_path / "out")[-1] / "model.safetensors")
     assert all("lora_" in name and not torch.equal(value, value.bfloat16().float()) for name, value in adapter.items())
     before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (rounded, tmp_path / "out/model"))
     changed = {name for name, value in before.named_parameters() if (value != after.get_parameter(name)).any()}
@@ -136,7 +136,7 @@ def test_the_base_is_part_of_the_addresses_where_it_is_rounded_and_only_there():
 @pytest.mark.parametrize("stage", ["sft", "wrpo"])
 def test_deepspeed_does_not_share_out_what_is_rounded(stage):
     lora = [f"{stage}.lora={{rank=4, alpha=8, base='nf4'}}"]
-    load("demo", lora)
+    load_recipe("demo", lora)
     message = rf'how.{stage}.deepspeed: DeepSpeed does not shard nf4 weights, .*: remove it, or set {stage}.lora.base = "full"'
     with pytest.raises(BadInput, match=message):
-        load("demo", [*lora, f"how.{stage}.deepspeed={{zero=2}}"])
+        load_recipe("demo", [*lora, f"how.{stage}.deepspeed={{zero=2}}"])

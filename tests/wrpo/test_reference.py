@@ -11,20 +11,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
 
-from flows.config.loading import load
+from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id, learned_id
 from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
-from tasks.training.arguments import arguments
-from tasks.training.lora import adapted, without_adapter
-from tasks.wrpo.batches import encode, make_ready
+from tasks.training.arguments import training_arguments
+from tasks.training.lora import add_adapter, without_adapter
+from tasks.wrpo.batches import encode_pairs, make_ready
 from tasks.wrpo.preference import from_job
-from tasks.wrpo.settings import ROLES, Reference
-from tasks.wrpo.stage import WRPOHow, compute_reference, responses
+from tasks.wrpo.settings import ROLES, ReferenceSettings
+from tasks.wrpo.stage import WRPOHow, compute_reference, distinct_responses
 from tasks.wrpo.trainer import WrpoTrainer
-from tasks.wrpo.verify_reference import ROUNDING, VerifyReference, compare, digest, join
+from tasks.wrpo.verify_reference import ROUNDING, VerifyReference, compare_differences, join_reference, rows_digest
 from tests import tiny
 from tests.wrpo.references import log_probs, stored
 from tests.wrpo.test_trainer import RECORDS, trained
@@ -97,7 +97,7 @@ def test_a_finished_response_keeps_its_stored_row():
 
 
 def chain(*changes: str) -> dict[str, Step]:
-    return {step.label: step for step in lineage(fusion(load("demo", changes)))}
+    return {step.label: step for step in lineage(fusion(load_recipe("demo", changes)))}
 
 
 LABEL = "WRPO · reference log-probs"
@@ -136,7 +136,7 @@ def chain_of(kind: str, folder) -> dict[str, Step]:
         .replace('objective = "wrpo"\nbeta = 2.0\nalpha = 0.9', f'objective = "{kind}"')
     )
     (folder / "other.toml").write_text(text)
-    return {step.label: step for step in lineage(fusion(load(str(folder / "other.toml"))))}
+    return {step.label: step for step in lineage(fusion(load_recipe(str(folder / "other.toml"))))}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def spoilt(file, change) -> str:
 def run(start, folder, monkeypatch, change) -> None:
     from tasks.wrpo import verify_reference as joined
 
-    whole = joined.join
+    whole = joined.join_reference
     monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(
         rows, [spoilt(file, change) for file in files], roles))  # fmt: skip
     trained(start, folder)
@@ -190,9 +190,9 @@ def seen(sigma: float, shift: float, seed: int) -> list:
 
 def test_in_bf16_what_rounding_does_passes_and_a_small_shift_is_found():
     for seed in range(300):
-        compare(seen(0.075, 0.0, seed), ROUNDING["bf16"])
+        compare_differences(seen(0.075, 0.0, seed), ROUNDING["bf16"])
         with pytest.raises(BadInput, match=r"reference: .* nats per token away|root of its"):
-            compare(seen(0.075, 0.012, seed), ROUNDING["bf16"])  # 0.02 was let pass before, at any length
+            compare_differences(seen(0.075, 0.012, seed), ROUNDING["bf16"])  # 0.02 was let pass before, at any length
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -221,7 +221,7 @@ def trainer_of(model, rows, folder) -> WrpoTrainer:
     what = {"objective": {"kind": "wrpo"}, "learning_rate": 1e-3, "epochs": 1, "batch_size": 8, "warmup_ratio": 0.0}
     how = {"device_batch_size": 8, "gradient_checkpointing": False}
     job = {"what": what | {"max_steps": None, "precision": "fp32"}, "how": how, "seed": 1}
-    args = arguments(TrainingArguments, job, len(rows), folder, remove_unused_columns=False)
+    args = training_arguments(TrainingArguments, job, len(rows), folder, remove_unused_columns=False)
     make_ready(without_adapter(model), rows, 0, "padded")
     return WrpoTrainer(model=model, args=args, rows=rows, preference=from_job(what, seed=1), pad_id=0, layout="padded")
 
@@ -232,13 +232,13 @@ def verify(trainer, folder, resume=None) -> None:
 
 
 def joined(start, folder) -> list[dict]:
-    rows, _ = encode(RECORDS, tiny.tokenizer(), 64)
-    join(rows, [str(stored(start, RECORDS, folder))], ROLES[:3])
+    rows, _ = encode_pairs(RECORDS, tiny.tokenizer(), 64)
+    join_reference(rows, [str(stored(start, RECORDS, folder))], ROLES[:3])
     return rows
 
 
 def with_adapter(start):
-    model = adapted(AutoModelForCausalLM.from_pretrained(start), {"rank": 4, "alpha": 32.0, "targets": []}, seed=1)
+    model = add_adapter(AutoModelForCausalLM.from_pretrained(start), {"rank": 4, "alpha": 32.0, "targets": []}, seed=1)
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value.data)
@@ -268,7 +268,7 @@ def test_after_a_resume_an_adapter_s_reference_is_computed_anew(start, tmp_path)
 
 def verify_digest_of(rows, folder) -> None:
     """As if the checkpoint had been trained against these very rows."""
-    (folder / "along/reference.json").write_text(json.dumps({"sha256": digest(rows)}))
+    (folder / "along/reference.json").write_text(json.dumps({"sha256": rows_digest(rows)}))
 
 
 def test_after_a_resume_a_trained_policy_needs_the_very_reference_it_was_trained_against(start, tmp_path):
@@ -302,7 +302,7 @@ def other_pairs(run, what: What, how: How) -> None:
 def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workplace, start):
     made = [
         compute_reference(LABEL, model=tiny_model(what=What()), pairs=pairs(what=What()),
-                          what=Reference(max_length=64, precision="fp32"), how=WRPOHow(device_batch_size=2))
+                          what=ReferenceSettings(max_length=64, precision="fp32"), how=WRPOHow(device_batch_size=2))
         for pairs in (few_pairs, other_pairs)
     ]  # fmt: skip
     first, second = (workplace.made(step).counts for step in made)
@@ -316,7 +316,7 @@ def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workpl
 def test_responses_to_a_prompt_that_is_too_long_have_no_number_and_are_counted(workplace):
     made = lambda length: compute_reference(
         LABEL, model=tiny_model(what=What()), pairs=few_pairs(what=What()),
-        what=Reference(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip
+        what=ReferenceSettings(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip
     table, counts = workplace.table(made(23), "reference.parquet"), workplace.made(made(23)).counts
     assert counts["left_out"] == (table["tokens"] == 0).sum() == table["log_prob"].isna().sum() > 0
     with pytest.raises(BadInput, match=r"what.max_length: 9: the prompts of all"):
@@ -324,5 +324,5 @@ def test_responses_to_a_prompt_that_is_too_long_have_no_number_and_are_counted(w
 
 
 def test_responses_of_a_prompt_stand_together_and_once():
-    found = responses(pd.DataFrame([dict.fromkeys(PREFERENCE_RECORD.names) | row for row in ODD]))
+    found = distinct_responses(pd.DataFrame([dict.fromkeys(PREFERENCE_RECORD.names) | row for row in ODD]))
     assert list(found["prompt_id"]) == sorted(found["prompt_id"]) and found["content_id"].is_unique

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.stage import digest
-from tasks.wrpo.settings import Objective, names, terms
+from tasks.wrpo.settings import Objective, objective_names, objective_terms
 
 PAPER = {  # WRPO, Table 6, its tau column put back
     "dpo": {"beta": 0.01},
@@ -22,9 +22,9 @@ def settings(objective: str, **more):
 
 
 def test_the_defaults_are_the_papers():
-    assert set(names()) == set(PAPER)
+    assert set(objective_names()) == set(PAPER)
     for name, constants in PAPER.items():
-        found = terms(settings(name))
+        found = objective_terms(settings(name))
         assert {field: found.get(field) for field in ("beta", "tau", "gamma", "alpha") if field in found} == constants
         assert found["log_probs"] == ("mean" if "simpo" in name else "sum")
 

@@ -59,7 +59,7 @@ def answers(layout: str, shapes, dtype=torch.float32) -> tuple[torch.Tensor, tor
 @pytest.mark.parametrize("merged", [True, False])
 def test_log_probs_and_gradients_are_those_of_the_padded_way(shapes, dtype, merged, monkeypatch):
     if not merged:
-        monkeypatch.setattr(shared_prompt, "attend_to_both", prompt_attention.masked)
+        monkeypatch.setattr(shared_prompt, "attend_to_both", prompt_attention.attend_masked)
     (expected, theirs), (found, ours) = (answers(layout, shapes, dtype) for layout in ("padded", "shared-prompt"))
     assert (found - expected).abs().max() < 1e-4
     assert (ours - theirs).norm() < 1e-5 * theirs.norm()
@@ -71,7 +71,9 @@ def test_the_merged_attention_has_the_gradient_of_finite_differences():
     prompts = [torch.randn(2, 5, 2, 8, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     real = torch.arange(5) < torch.tensor([[5], [2]])
     given = lambda *x: prompt_attention.attend_to_both(*x, real, None)
-    torch.testing.assert_close(given(*responses, *prompts), prompt_attention.masked(*responses, *prompts, real, None))
+    torch.testing.assert_close(
+        given(*responses, *prompts), prompt_attention.attend_masked(*responses, *prompts, real, None)
+    )
     assert torch.autograd.gradcheck(given, (*responses, *prompts))
 
 

@@ -16,9 +16,9 @@ from infra.errors import BadInput
 from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD
 from tasks.training.qlora import base_of
-from tasks.wrpo.batches import RESPONSES, collate, encode, reference_log_probs, response_log_probs
+from tasks.wrpo.batches import RESPONSES, collate_rows, encode_pairs, reference_log_probs, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
-from tasks.wrpo.settings import ROLES, names
+from tasks.wrpo.settings import ROLES, objective_names
 from tasks.wrpo.train import main
 from tests import tiny
 from tests.wrpo.references import stored
@@ -39,7 +39,7 @@ RECORDS = [
 
 def rows(records=RECORDS) -> list[dict]:
     """Encoded rows whose reference is another model than the policy, as after some steps of training."""
-    encoded, _ = encode(records, tiny.tokenizer(), max_length=64)
+    encoded, _ = encode_pairs(records, tiny.tokenizer(), max_length=64)
     reference = tiny.llama(seed=1)
     tiny.fuse(reference)
     for place, values in reference_log_probs(reference, encoded, size=2, pad_id=0):
@@ -52,7 +52,7 @@ def gradient(model) -> torch.Tensor:
 
 
 def wrpo(alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
-    policy, batch = tiny.llama(seed=0), collate(rows(), pad_id=0)
+    policy, batch = tiny.llama(seed=0), collate_rows(rows(), pad_id=0)
     tiny.fuse(policy)
     loss = wrpo_dpo(*(response_log_probs(policy, batch) - batch["reference"]), alpha=alpha, beta=BETA).mean()
     loss.backward()
@@ -101,7 +101,7 @@ def test_log_probs_are_sums_over_the_response_and_its_end_by_one_plain_forward_e
     model, plain, encoded = tiny.llama(), tiny.llama(), rows()
     tiny.fuse(model)
     with torch.no_grad():
-        found = response_log_probs(model, collate(encoded, pad_id=0))
+        found = response_log_probs(model, collate_rows(encoded, pad_id=0))
         for line, name in enumerate(RESPONSES):
             for place, row in enumerate(encoded):
                 ids = torch.cat([row["prompt"], row[name]]).long()
@@ -143,7 +143,7 @@ def trained(start, folder, records=RECORDS, seed=7, device_batch_size=2, how=Non
         "threads": 1,
     }  # fmt: skip
     settings, kind = job["what"], job["what"]["objective"]["kind"]
-    if records and kind in names() and "simpo" not in kind:
+    if records and kind in objective_names() and "simpo" not in kind:
         base = base_of(settings)
         made = stored(start, records, folder / "reference", settings["max_length"], settings["precision"], base)
         job["reference"] = [str(made)]
@@ -266,7 +266,7 @@ def test_records_whose_prompt_is_too_long_are_left_out_and_counted(start, tmp_pa
 def test_records_whose_turns_the_template_refuses_are_left_out_and_counted():
     tokenizer = tiny.tokenizer(template=tiny.NO_SYSTEM + tiny.TEMPLATE)
     with_system = RECORDS[0] | {"messages": [{"role": "system", "content": "be brief"}, *RECORDS[0]["messages"]]}
-    rows, counts = encode([with_system, *RECORDS[1:]], tokenizer, 64)
+    rows, counts = encode_pairs([with_system, *RECORDS[1:]], tokenizer, 64)
     assert counts["left_out"] == 1 and [row["prompt_id"] for row in rows] == [one["prompt_id"] for one in RECORDS[1:]]
 
 

@@ -18,12 +18,12 @@ from typing import Any
 from tasks.checks.sandbox.extraction import extract_program
 from tasks.checks.sandbox.raising import describe_exception
 from tasks.checks.sandbox.sharing import decode_instance, encode_instance
-from tasks.checks.sandbox.wire import LONGEST, decode, encode
+from tasks.checks.sandbox.wire import LONGEST, decode_value, encode_value
 
 QUESTIONS: dict[str, Callable] = {"bool": bool, "len": len, "list": list, "str": str, "repr": repr, "type": isinstance}
 
 
-def play(order: dict) -> None:
+def play_candidate(order: dict) -> None:
     """Requests come on standard input, answers leave by standard output; the program sees neither."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
     os.dup2(2, 0)  # which is /dev/null
@@ -31,9 +31,9 @@ def play(order: dict) -> None:
     asked = json.loads(requests.readline())
     builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
     program = Program()
-    say(answers, program.load(asked))
+    write_value(answers, program.load(asked))
     for line in requests:
-        say(answers, program.answer(json.loads(line)))
+        write_value(answers, program.answer(json.loads(line)))
 
 
 class Program:
@@ -90,15 +90,15 @@ class Program:
         of = request["of"]
         owner = self.objects[of] if isinstance(of, int) else eval(of, self.space)
         if "attribute" in request:
-            return {"value": encode(getattr(owner, request["attribute"]), self.keep)}
-        positional, named = decode(request["arguments"], self.find)
+            return {"value": encode_value(getattr(owner, request["attribute"]), self.keep)}
+        positional, named = decode_value(request["arguments"], self.find)
         if "question" in request:
-            return {"value": encode(QUESTIONS[request["question"]](*positional, owner), self.keep)}
+            return {"value": encode_value(QUESTIONS[request["question"]](*positional, owner), self.keep)}
         value = owner(*positional, **named)
         if inspect.iscoroutine(value):
-            return {"value": encode(asyncio.run(value), self.keep), "awaited": True}
-        left = {} if value is not None else {"left": encode((positional, named), self.keep)}
-        return {"value": encode(value, self.keep), **left}
+            return {"value": encode_value(asyncio.run(value), self.keep), "awaited": True}
+        left = {} if value is not None else {"left": encode_value((positional, named), self.keep)}
+        return {"value": encode_value(value, self.keep), **left}
 
     def keep(self, value: Any, depth: int) -> dict:
         if instance := encode_instance(value, self.shared, self.keep, depth):
@@ -112,7 +112,7 @@ class Program:
         return self.space[content] if isinstance(content, str) else self.objects[content]
 
 
-def say(descriptor: int, value: dict) -> None:
+def write_value(descriptor: int, value: dict) -> None:
     line = json.dumps(value).encode() + b"\n"
     if len(line) > LONGEST:
         too_long = {"raised": [["builtins", "ValueError"]], "arguments": [], "message": "too long"}

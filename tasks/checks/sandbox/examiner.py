@@ -20,10 +20,10 @@ from tasks.checks.sandbox.assertions import Rewriter, Trace, find_names
 from tasks.checks.sandbox.names import TOO_DEEP, find_unbound_names
 from tasks.checks.sandbox.raising import Exceptions, find_reason_of_sandbox, is_list_of_names
 from tasks.checks.sandbox.sharing import decode_instance, encode_instance, find_shared_classes
-from tasks.checks.sandbox.wire import LONGEST, decode, encode
+from tasks.checks.sandbox.wire import LONGEST, decode_value, encode_value
 
 
-def play(order: dict, to: int, back: int) -> None:
+def play_examiner(order: dict, to: int, back: int) -> None:
     """The job comes on standard input; the two descriptors lead to the candidate and come from it."""
     job = json.loads(os.fdopen(0, "rb").read())
     says = os.dup(1)
@@ -80,7 +80,7 @@ def find_renamed_builtin(tests: ast.Module) -> list[str]:
 
 def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], theirs: list[str]) -> None:
     entry, trace = job["entry_point"], exam.trace
-    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke, "_alone": alone}
+    space: dict[str, Any] = {"__name__": "tests", "_held": exam.held, "_broke": exam.broke, "_alone": mark_unread}
     space |= {"_mark": trace.mark, "_watch": trace.watch, "_zip": exam.compare_lengths, "_caught": exam.find_caught}
     exam.space = space
     try:
@@ -157,7 +157,7 @@ class Exam:
 
     def read(self, answer: Any) -> Any:
         try:
-            return decode(answer, self.find)
+            return decode_value(answer, self.find)
         except (ValueError, TypeError, KeyError, RecursionError, ArithmeticError) as problem:
             return self.end("error", f"an answer that is no value: {problem}")
 
@@ -232,7 +232,7 @@ class Remote:
         return self._ask({}, arguments, named, [*arguments, *named.values()])
 
     def _ask(self, request: dict, arguments: tuple = (), named: dict | None = None, given: Sequence[Any] = ()) -> Any:
-        sent = encode((arguments, named or {}), self._exam.keep)["tuple"]
+        sent = encode_value((arguments, named or {}), self._exam.keep)["tuple"]
         return self._exam.ask({"of": self._of, "arguments": sent, **request}, given)
 
     def __getattr__(self, name: str) -> Any:
@@ -263,7 +263,7 @@ class Remote:
         return Remote.__getattr__(self, "__getitem__")(key)
 
 
-def alone(called: Any) -> Any:
+def mark_unread(called: Any) -> Any:
     """What is called without a look at its answer, or only to see that there is none. Any other call may change nothing here:
     tests would compare its answer with what they themselves make of the values that it left, None with None."""
     return called._in_place if isinstance(called, Remote) else called

@@ -16,17 +16,17 @@ class Path(ctypes.Structure):
     _fields_ = (("rights", ctypes.c_uint64), ("path", ctypes.c_int32))
 
 
-def restrict(paths: Sequence[str]) -> None:
+def restrict_paths(paths: Sequence[str]) -> None:
     """To what lies under these paths. OSError where the kernel has no Landlock."""
-    version = kernel.call("landlock_create_ruleset", None, 0, 1)
+    version = kernel.call_kernel("landlock_create_ruleset", None, 0, 1)
     rights = (1 << RIGHTS[min(version, 5)]) - 1
     attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPED if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = kernel.call("landlock_create_ruleset", attributes, size, 0)
+    ruleset = kernel.call_kernel("landlock_create_ruleset", attributes, size, 0)
     for path in paths:
         descriptor = os.open(path, os.O_PATH)
         rights = READ_FILE | READ_FOLDER if os.path.isdir(path) else READ_FILE
-        kernel.call("landlock_add_rule", ruleset, 1, ctypes.byref(Path(rights, descriptor)), 0)
+        kernel.call_kernel("landlock_add_rule", ruleset, 1, ctypes.byref(Path(rights, descriptor)), 0)
         os.close(descriptor)
-    kernel.call("landlock_restrict_self", ruleset, 0)
+    kernel.call_kernel("landlock_restrict_self", ruleset, 0)
     os.close(ruleset)

@@ -16,7 +16,7 @@ RDONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 DETACH, AT_RECURSIVE = 2, 0x8000
 
 
-def enter(folders: Sequence[str], hidden: Sequence[str]) -> None:
+def enter_namespaces(folders: Sequence[str], hidden: Sequence[str]) -> None:
     """Returns in a new process, second in its own process namespace; the one that called waits and ends with it."""
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET | (NEW_USER if user else 0))
@@ -35,7 +35,7 @@ def new_root(folders: Sequence[str], hidden: Sequence[str]) -> None:
     kernel.mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "size=1m,nr_inodes=4k,mode=755")
     os.mkdir("/tmp/old")
     os.mkdir("/tmp/new")
-    kernel.call("pivot_root", b"/tmp", b"/tmp/old")
+    kernel.call_kernel("pivot_root", b"/tmp", b"/tmp/old")
     os.chdir("/")
     kernel.mount("/new", "/new", flags=BIND | REC)
     for folder in folders:
@@ -45,11 +45,11 @@ def new_root(folders: Sequence[str], hidden: Sequence[str]) -> None:
         kernel.mount("tmpfs", f"/new{folder}", "tmpfs", NOSUID | NODEV, "size=4k,nr_inodes=1")
     kernel.umount("/old", DETACH)
     os.chdir("/new")
-    kernel.call("pivot_root", b".", b".")
+    kernel.call_kernel("pivot_root", b".", b".")
     kernel.umount(".", DETACH)
     os.chdir("/")
     attributes = (ctypes.c_uint64 * 4)(RDONLY | NOSUID | NODEV, 0, 0, 0)
-    kernel.call("mount_setattr", -100, b"/", AT_RECURSIVE, attributes, ctypes.sizeof(attributes))
+    kernel.call_kernel("mount_setattr", -100, b"/", AT_RECURSIVE, attributes, ctypes.sizeof(attributes))
 
 
 def become_child() -> None:

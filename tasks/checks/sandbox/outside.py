@@ -24,7 +24,7 @@ from pathlib import Path
 
 from infra.errors import BadInput
 from tasks.checks.packages import list_modules
-from tasks.checks.sandbox.waiting import readable
+from tasks.checks.sandbox.waiting import is_readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
 HOUSE = Path(__file__).parents[3]
@@ -52,17 +52,25 @@ class Sandbox:
     def __init__(self, means: str, packages: Path | None = None):
         self.means, self.turn = means, threading.Lock()
         house = INSIDE if means == "bubblewrap" else str(HOUSE)
-        given = {"means": means, "folders": folders(), "hidden": hidden(), "house": house, "starter": os.getpid()}
-        given["readable"] = [path for folder in folders() for path in without(folder, set(hidden()))]
+        given = {
+            "means": means,
+            "folders": library_folders(),
+            "hidden": package_folders(),
+            "house": house,
+            "starter": os.getpid(),
+        }
+        given["readable"] = [
+            path for folder in library_folders() for path in paths_without(folder, set(package_folders()))
+        ]
         given |= {"packages": "", "modules": []}
         if packages:
             given |= {"packages": str(packages), "modules": list_modules(packages)}
             given["folders"].append(str(packages))
             given["readable"].append(str(packages))
-        command = [interpreter(), "-s", "-S", "-P", "-B", "-c", START.format(house=house), json.dumps(given)]
+        command = [interpreter_path(), "-s", "-S", "-P", "-B", "-c", START.format(house=house), json.dumps(given)]
         self.line, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.server = subprocess.Popen(
-            [*(bubblewrap(packages) if means == "bubblewrap" else ()), *command],
+            [*(bubblewrap_command(packages) if means == "bubblewrap" else ()), *command],
             stdin=inside,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -105,7 +113,7 @@ class Sandbox:
             secrets += [str(HOUSE / "pyproject.toml")]
             told = {
                 "secrets": secrets,
-                "closed": (outside, "/etc", "/home", "/proc", *hidden()),
+                "closed": (outside, "/etc", "/home", "/proc", *package_folders()),
                 "address": server.getsockname(),
             }
             said = self.probed(told)
@@ -119,21 +127,21 @@ class Sandbox:
             return b""
         finally:
             os.close(says)
-        said = os.read(heard, 1 << 16) if readable(heard, PROBE_SECONDS) else b""
+        said = os.read(heard, 1 << 16) if is_readable(heard, PROBE_SECONDS) else b""
         os.close(heard)
-        end(process)
+        end_process(process)
         return said
 
 
-def end(process: int) -> None:
+def end_process(process: int) -> None:
     """Gone when this returns, and whatever it started with it."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(process, signal.SIGKILL)
-    readable(process)
+    is_readable(process)
     os.close(process)
 
 
-def find(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
+def find_sandbox(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
     """The first that holds on this machine; BadInput where none does."""
     weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
     for name in means if not weak else ():
@@ -149,11 +157,11 @@ def find(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
     raise BadInput(f"checks: programs that models wrote cannot be run safely on this machine ({reasons})")
 
 
-def interpreter() -> str:
+def interpreter_path() -> str:
     return os.path.realpath(sys.executable)
 
 
-def folders() -> list[str]:
+def library_folders() -> list[str]:
     """The interpreter's own: its library, and the machine's shared ones that it loads."""
     machine = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
     shared = (
@@ -165,27 +173,30 @@ def folders() -> list[str]:
     return sorted(one for one in found if not any(one.startswith(f"{other}/") for other in found))
 
 
-def hidden() -> list[str]:
+def package_folders() -> list[str]:
     """Installed packages among them: a benchmark may lie there, with its answers."""
     places = (
-        place for folder in folders() for each in ("", "python*/") for place in Path(folder).glob(f"{each}*-packages")
+        place
+        for folder in library_folders()
+        for each in ("", "python*/")
+        for place in Path(folder).glob(f"{each}*-packages")
     )
     return sorted({str(place) for place in places})
 
 
-def without(path: str, hidden: set[str]) -> list[str]:
+def paths_without(path: str, hidden: set[str]) -> list[str]:
     """The path, or what lies in it where something of it is hidden."""
     if not any(Path(place).is_relative_to(path) for place in hidden):
         return [path]
     inside = [f"{path}/{name}" for name in os.listdir(path)]
-    return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in without(one, hidden)]
+    return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in paths_without(one, hidden)]
 
 
-def bubblewrap(packages: Path | None) -> list[str]:
+def bubblewrap_command(packages: Path | None) -> list[str]:
     """An empty file system with the interpreter's folders and the files of this room, all of it read-only."""
-    seen = [*folders(), str(Path(interpreter()).parent), *([str(packages)] if packages else [])]
+    seen = [*library_folders(), str(Path(interpreter_path()).parent), *([str(packages)] if packages else [])]
     shown = [path for folder in seen for path in ("--ro-bind", folder, folder)]
-    covered = [word for place in hidden() for word in ("--tmpfs", place, "--remount-ro", place)]
+    covered = [word for place in package_folders() for word in ("--tmpfs", place, "--remount-ro", place)]
     apart = [f"--unshare-{what}" for what in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
     room = ["--ro-bind", str(HOUSE / "tasks/checks"), f"{INSIDE}/tasks/checks", "--dev-bind", "/dev/null", "/dev/null"]
     ending = ["--remount-ro", "/", "--die-with-parent", "--cap-drop", "ALL", "--chdir", "/", "--"]

@@ -12,15 +12,15 @@ from pathlib import Path
 from tasks.checks.sandbox import kernel
 
 
-def play(order: dict) -> None:
+def play_probe(order: dict) -> None:
     """`secrets` are files that exist outside, `closed` folders there, the first of both open to everybody and soon removed;
     `address` is a socket that listens. What worked leaves nothing behind."""
     attempts: dict[str, Callable[[], object]] = {
         **{f"reads {path}": Path(path).read_bytes for path in order["secrets"]},
         **{f"sees {path}": partial(os.stat, path) for path in (*order["secrets"][:2], "/proc/1")},
-        **{f"follows {path}": partial(os.readlink, path) for path in links(order)},
+        **{f"follows {path}": partial(os.readlink, path) for path in read_links(order)},
         "opens a path alone": lambda: os.open("/", os.O_PATH),
-        **{f"lists {path}": partial(sees, path) for path in order["closed"]},
+        **{f"lists {path}": partial(list_folder, path) for path in order["closed"]},
         **{f"changes {path}": partial(os.open, path, os.O_WRONLY) for path in (order["secrets"][0], os.__file__)},
         "makes a file": Path(order["closed"][0], "made").touch,
         "starts a process": lambda: os.fork() or os._exit(0),
@@ -39,11 +39,11 @@ def play(order: dict) -> None:
     os.write(1, json.dumps({"worked": worked}).encode())
 
 
-def links(order: dict) -> list[str]:
+def read_links(order: dict) -> list[str]:
     return [f"/proc/{process}/exe" for process in (order["starter"], os.getppid(), "self")]
 
 
-def sees(folder: str) -> None:
+def list_folder(folder: str) -> None:
     """Something in it: an empty cover tells nothing."""
     os.listdir(folder)[0]
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tasks.checks.sandbox.wire import encode
+from tasks.checks.sandbox.wire import encode_value
 
 MOST_CLASSES = 20
 NEVER = (
@@ -18,7 +18,7 @@ def describe_exception(problem: BaseException, keep: Callable[[Any], int]) -> di
     """Its classes, the nearest first, as [module, name]."""
     classes = [[kind.__module__, kind.__name__] for kind in type(problem).__mro__[:MOST_CLASSES]]
     try:
-        arguments = encode(list(problem.args), keep)
+        arguments = encode_value(list(problem.args), keep)
     except Exception:  # the program decides what its arguments are, and may raise anything while they are read
         arguments = []
     return {"raised": classes, "arguments": arguments, "message": f"{problem!s:.200}"}

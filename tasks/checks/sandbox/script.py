@@ -13,7 +13,7 @@ from tasks.checks.sandbox.raising import describe_exception
 MOST_SAID = 1 << 14
 
 
-def play(order: dict, text: int, says: int) -> None:
+def play_script(order: dict, text: int, says: int) -> None:
     """Standard input is the case, standard output is what is compared; why the script did not end well goes to `says`."""
     builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
     threading.Thread.start = threading.Thread.run  # scripts take a thread for its larger stack; none is allowed here

@@ -57,19 +57,19 @@ O_PATH = 0o10000000  # opens what may not be read, and tells its state
 IOCTL = (0x5401, 0x5421, 0x5450, 0x5451)  # TCGETS (isatty), FIONBIO, FIONCLEX, FIOCLEX
 
 
-def restrict(paths: bool = True) -> None:
+def restrict_calls(paths: bool = True) -> None:
     """From here on; without `paths`, no call that tells of a path. OSError where this kernel or machine cannot."""
     if kernel.MACHINE not in NATIVE:
         raise OSError(errno.ENOSYS, f"no system call numbers of {kernel.MACHINE} are known here")
     architecture, numbers = NATIVE[kernel.MACHINE]
     allowed = {name: number for name, number in numbers.items() if paths or name not in PATHS}
-    code = program(architecture, allowed, os.getpid())
+    code = filter_program(architecture, allowed, os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     description = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.create_string_buffer(description, len(description)))
 
 
-def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
+def filter_program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
     """The filter: a list of questions, each with its own answer, EPERM at the end."""
     limited = {
         "tgkill": allowed_if(FIRST, (process,)),
@@ -80,25 +80,35 @@ def program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
         "open": allowed_without(SECOND, O_PATH),
         "openat": allowed_without(THIRD, O_PATH),
     }
-    lines = [line(LOAD, ARCHITECTURE), line(EQUAL, architecture, 1, 0), line(RETURN, KILL), line(LOAD, NUMBER)]
+    lines = [
+        filter_line(LOAD, ARCHITECTURE),
+        filter_line(EQUAL, architecture, 1, 0),
+        filter_line(RETURN, KILL),
+        filter_line(LOAD, NUMBER),
+    ]
     for name, number in numbers.items():
-        answer = limited.get(name, [line(RETURN, ALLOW)])
-        lines += [line(EQUAL, number, 0, len(answer)), *answer]
-    return b"".join([*lines, error(errno.EPERM)])
+        answer = limited.get(name, [filter_line(RETURN, ALLOW)])
+        lines += [filter_line(EQUAL, number, 0, len(answer)), *answer]
+    return b"".join([*lines, error_answer(errno.EPERM)])
 
 
 def allowed_if(argument: int, values: tuple[int, ...]) -> list[bytes]:
-    asked = [piece for value in values for piece in (line(EQUAL, value, 0, 1), line(RETURN, ALLOW))]
-    return [line(LOAD, argument), *asked, error(errno.EPERM)]
+    asked = [piece for value in values for piece in (filter_line(EQUAL, value, 0, 1), filter_line(RETURN, ALLOW))]
+    return [filter_line(LOAD, argument), *asked, error_answer(errno.EPERM)]
 
 
 def allowed_without(argument: int, bits: int) -> list[bytes]:
-    return [line(LOAD, argument), line(ANY_OF, bits, 0, 1), error(errno.EPERM), line(RETURN, ALLOW)]
+    return [
+        filter_line(LOAD, argument),
+        filter_line(ANY_OF, bits, 0, 1),
+        error_answer(errno.EPERM),
+        filter_line(RETURN, ALLOW),
+    ]
 
 
-def error(number: int) -> bytes:
-    return line(RETURN, ERROR | number)
+def error_answer(number: int) -> bytes:
+    return filter_line(RETURN, ERROR | number)
 
 
-def line(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+def filter_line(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("HBBI", code, yes, no, value)

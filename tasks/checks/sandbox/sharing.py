@@ -4,7 +4,7 @@ instances cross by their attributes."""
 import ast
 from typing import Any
 
-from tasks.checks.sandbox.wire import Find, Keep, decode, encode
+from tasks.checks.sandbox.wire import Find, Keep, decode_value, encode_value
 
 MODULES = ("candidate", "tests")  # where the two processes define them
 
@@ -28,7 +28,7 @@ def encode_instance(value: Any, classes: dict[str, Any], keep: Keep, depth: int)
     kind = type(value)
     if kind.__module__ not in MODULES or classes.get(kind.__name__) is not kind or "__dict__" not in dir(kind):
         return None
-    attributes = [[name, encode(one, keep, depth + 1)] for name, one in vars(value).items()]
+    attributes = [[name, encode_value(one, keep, depth + 1)] for name, one in vars(value).items()]
     return {"instance": [kind.__name__, attributes]}
 
 
@@ -42,5 +42,5 @@ def decode_instance(content: list, classes: dict[str, Any], find: Find) -> Any:
     for key, value in attributes:
         if callable(getattr(kind, key, None)):
             raise ValueError(f"an attribute in place of a method: {key!r:.80}")
-        vars(made)[key] = decode(value, find)
+        vars(made)[key] = decode_value(value, find)
     return made

@@ -3,7 +3,7 @@
 import select
 
 
-def readable(descriptor: int, seconds: float | None = None) -> bool:
+def is_readable(descriptor: int, seconds: float | None = None) -> bool:
     """Whether there is something to read, or an end, within so many seconds; none: however long it takes."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)

@@ -23,11 +23,11 @@ Keep = Callable[[Any, int], dict]  # an object, and how deep it is nested -> wha
 Find = Callable[[str, Any], Any]  # the same way back
 
 
-def encode(value: Any, keep: Keep, depth: int = 0) -> Any:
+def encode_value(value: Any, keep: Keep, depth: int = 0) -> Any:
     """Of a subclass what it has of the plain type."""
     if depth > DEEPEST:
         raise ValueError(f"nested more than {DEEPEST} deep")
-    inner = lambda items: [encode(item, keep, depth + 1) for item in items]
+    inner = lambda items: [encode_value(item, keep, depth + 1) for item in items]
     match value:
         case None | bool():
             return value
@@ -99,10 +99,10 @@ def encode_array(value: Any) -> dict | None:
     return {"array": [value.dtype.str, None if isinstance(value, numpy.generic) else list(value.shape), content]}
 
 
-def decode(value: Any, find: Find) -> Any:
+def decode_value(value: Any, find: Find) -> Any:
     """Raises for anything that `encode` does not make: ValueError, TypeError, KeyError, RecursionError, ArithmeticError."""
-    inner = lambda items: [decode(item, find) for item in items]
-    pairs = lambda items: {decode(key, find): decode(item, find) for key, item in items}
+    inner = lambda items: [decode_value(item, find) for item in items]
+    pairs = lambda items: {decode_value(key, find): decode_value(item, find) for key, item in items}
     if isinstance(value, list):
         return inner(value)
     if not isinstance(value, dict):

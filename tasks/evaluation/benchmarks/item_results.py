@@ -7,21 +7,21 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from tasks.evaluation.statistics import say_over_family
+from tasks.evaluation.statistics import apply_holm
 from tasks.execution import Run
 from tasks.stage import Seed, What
 
 
-class Compared(What):
+class ItemResults(What):
     suite: str
     models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 
 
-def write_results(
+def write_item_results(
     run: Run,
-    what: Compared,
+    what: ItemResults,
     tables: dict[str, pd.Series],
     measure: Callable[..., list[dict]],
     compare: Callable[..., list[dict]],
@@ -36,7 +36,7 @@ def write_results(
         for name in others
         for change in compare(tables[first], tables[name], what.confidence, what.seed)
     ]
-    say_over_family(changes, what.confidence)
+    apply_holm(changes, what.confidence)
     results = [
         {"model": name, "column": column(metric["metric"]), "full_marks": 100, **metric}
         for name, table in tables.items()

@@ -17,12 +17,12 @@ from infra.errors import BadInput
 from infra.launch import other_environment
 from infra.manifest import Manifest
 from infra.settings import settings
-from tasks.evaluation.benchmarks.item_metrics import AVERAGE, compared_by_category, measured_by_category
-from tasks.evaluation.benchmarks.item_results import Compared, write_results
-from tasks.evaluation.judged.suites.files import json_lines
+from tasks.evaluation.benchmarks.item_metrics import AVERAGE, compare_categories, measure_categories
+from tasks.evaluation.benchmarks.item_results import ItemResults, write_item_results
+from tasks.evaluation.judged.suites.files import read_jsonl_rows
 from tasks.execution import Run
 from tasks.records import PROMPT, prompt_id
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -30,12 +30,12 @@ CATEGORIES = ("math", "reasoning", "language", "data_analysis")
 LEFT_OUT = ("coding", "agentic_coding", "instruction_following")
 
 
-class QuestionsIdentity(What):
+class LiveBenchIdentity(What):
     files: dict[str, str]  # name -> sha256
     release: str
 
 
-class QuestionsAt(How):
+class LiveBenchFolder(How):
     path: str
 
 
@@ -62,35 +62,35 @@ class LiveBench(Exact):
                 f"{field}.path: livebench needs {absent[0]}/<task>/question.jsonl in {self.path!r}: the folder data/live_bench "
                 "that download_questions.py of LiveBench/LiveBench creates"
             )
-        at = QuestionsAt(path=str(folder.absolute()))
-        return {"what": QuestionsIdentity(files=files, release=self.release), "how": at}
+        at = LiveBenchFolder(path=str(folder.absolute()))
+        return {"what": LiveBenchIdentity(files=files, release=self.release), "how": at}
 
 
 @stage("livebench questions", version="1")
-def open_live_bench(run: Run, what: QuestionsIdentity, how: QuestionsAt) -> None:
+def open_live_bench(run: Run, what: LiveBenchIdentity, how: LiveBenchFolder) -> None:
     questions = []
     for name, expected in what.files.items():
         file = Path(how.path) / name
         if file_digest(file) != expected:
             raise BadInput(f"{file} changed while the run was being prepared; run it again")
-        questions += [row for row in json_lines(file) if in_release(row, what.release)]
+        questions += [row for row in read_jsonl_rows(file) if is_in_release(row, what.release)]
     if not questions:
         raise BadInput(f"release: {how.path} has no question released until {what.release}")
     with (run.folder / "questions.jsonl").open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in questions)
-    rows = pd.DataFrame({"messages": [first_turn(row) for row in questions], "category": "suite"})
+    rows = pd.DataFrame({"messages": [make_live_bench_prompt(row) for row in questions], "category": "suite"})
     rows["prompt_id"] = rows["messages"].map(prompt_id)
     rows = rows.drop_duplicates("prompt_id").sort_values("prompt_id").reindex(columns=PROMPT.names)
     run.count(rows=len(rows), questions=len(questions))
-    write(run, rows, PROMPT, "prompts.parquet")
+    write_table(run, rows, PROMPT, "prompts.parquet")
 
 
-def in_release(row: dict, release: str) -> bool:
+def is_in_release(row: dict, release: str) -> bool:
     removed = row.get("livebench_removal_date") or ""
     return row["livebench_release_date"][:10] <= release and (removed == "" or removed[:10] > release)
 
 
-def first_turn(row: dict) -> list[dict[str, str]]:
+def make_live_bench_prompt(row: dict) -> list[dict[str, str]]:
     return [{"role": "user", "content": row["turns"][0]}]
 
 
@@ -101,10 +101,13 @@ def score_live_bench(run: Run, what: What, how: How, questions: Manifests, respo
             "FUSE_LIVEBENCH_PYTHON: LiveBench needs a separate environment (pip install -e a checkout of LiveBench/LiveBench, "
             "and pandas with pyarrow); set this variable to its Python"
         )
-    questions_asked = json_lines(run.file(questions[0], "questions.jsonl"))
+    questions_asked = read_jsonl_rows(run.file(questions[0], "questions.jsonl"))
     texts = pd.read_parquet(run.file(responses[0], "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
     answers = texts[texts["sample_index"] == 0].set_index("prompt_id")["text"]
-    rows = [{"question": json.dumps(row), "answer": answers.get(prompt_id(first_turn(row)))} for row in questions_asked]
+    rows = [
+        {"question": json.dumps(row), "answer": answers.get(prompt_id(make_live_bench_prompt(row)))}
+        for row in questions_asked
+    ]
     if unanswered := sum(row["answer"] is None for row in rows):
         raise BadInput(f"{unanswered} of {len(rows)} questions have no answer; LiveBench needs all answers")
     file = run.scratch / "answers.parquet"
@@ -114,13 +117,21 @@ def score_live_bench(run: Run, what: What, how: How, questions: Manifests, respo
 
 
 @stage("livebench results", version="1")
-def measure_live_bench(run: Run, what: Compared, how: How, items: Manifests) -> None:
+def measure_live_bench(run: Run, what: ItemResults, how: How, items: Manifests) -> None:
     tables = {
         name: pd.read_parquet(run.file(made, "items.parquet")).set_index(["category", "task", "item"])["value"]
         for name, made in zip(what.models, items, strict=True)
     }
-    write_results(run, what, tables, measured_by_category, compared_by_category, column=column, left_out=list(LEFT_OUT))
+    write_item_results(
+        run,
+        what,
+        tables,
+        measure_categories,
+        compare_categories,
+        column=name_live_bench_column,
+        left_out=list(LEFT_OUT),
+    )
 
 
-def column(metric: str) -> str:
+def name_live_bench_column(metric: str) -> str:
     return "average" if metric == AVERAGE else metric

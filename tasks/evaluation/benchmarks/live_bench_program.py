@@ -7,7 +7,7 @@ import pandas as pd
 from livebench.common import MatchSingle
 from livebench.gen_ground_truth_judgment import play_a_match_gt
 
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
@@ -23,4 +23,4 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -17,15 +17,15 @@ from infra.errors import BadInput
 from infra.launch import other_environment
 from infra.manifest import Manifest
 from infra.settings import settings
-from tasks.evaluation.benchmarks.item_metrics import compared, measured
-from tasks.evaluation.benchmarks.item_results import Compared, write_results
+from tasks.evaluation.benchmarks.item_metrics import compare_task_scores, measure_tasks
+from tasks.evaluation.benchmarks.item_results import ItemResults, write_item_results
 from tasks.execution import Run
 from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
 
-class Task(What):
+class LmEvalTask(What):
     task: str = Field(description="the name in its YAML file")
     shots: int = Field(ge=0)
     metric: str = Field("acc", description="the metric's name in lm-eval")
@@ -35,26 +35,26 @@ class Task(What):
 # Open LLM Leaderboard v1 with its shots and metrics (its mean of six tasks is Table 7 of the papers); MMLU-Pro as published
 PRESETS = {
     "open-llm-leaderboard-v1": (
-        Task(task="arc_challenge", shots=25, metric="acc_norm"),
-        Task(task="hellaswag", shots=10, metric="acc_norm"),
-        Task(task="truthfulqa_mc2", shots=0),
-        Task(task="mmlu", shots=5),
-        Task(task="winogrande", shots=5),
-        Task(task="gsm8k", shots=5, metric="exact_match", filter="strict-match"),
+        LmEvalTask(task="arc_challenge", shots=25, metric="acc_norm"),
+        LmEvalTask(task="hellaswag", shots=10, metric="acc_norm"),
+        LmEvalTask(task="truthfulqa_mc2", shots=0),
+        LmEvalTask(task="mmlu", shots=5),
+        LmEvalTask(task="winogrande", shots=5),
+        LmEvalTask(task="gsm8k", shots=5, metric="exact_match", filter="strict-match"),
     ),
-    "mmlu-pro": (Task(task="mmlu_pro", shots=5, metric="exact_match", filter="custom-extract"),),
-    "mmlu-redux": (Task(task="mmlu_redux_generative", shots=0, metric="exact_match", filter="default"),),
-    "gpqa-diamond": (Task(task="gpqa_diamond_zeroshot", shots=0),),
+    "mmlu-pro": (LmEvalTask(task="mmlu_pro", shots=5, metric="exact_match", filter="custom-extract"),),
+    "mmlu-redux": (LmEvalTask(task="mmlu_redux_generative", shots=0, metric="exact_match", filter="default"),),
+    "gpqa-diamond": (LmEvalTask(task="gpqa_diamond_zeroshot", shots=0),),
 }
 
 
-class TasksIdentity(What):
-    tasks: tuple[Task, ...]
+class LmEvalIdentity(What):
+    tasks: tuple[LmEvalTask, ...]
     files: dict[str, str]  # name -> sha256, of the task files and their data
     chat: bool = Field(False, description="questions in the model's chat template")
 
 
-class TasksHow(How):
+class LmEvalHow(How):
     path: str = ""
     batch_size: int = Field(8, gt=0)
 
@@ -63,13 +63,13 @@ class TasksHow(How):
         return 1
 
 
-class Benchmark(Exact):
+class LmEvalBenchmark(Exact):
     """Tasks of lm-eval, from a folder."""
 
     suite: Literal["lm-eval"]
     path: str = Field(description="a folder of lm-eval task files (YAML) and the data files that they name")
     preset: Literal["", "open-llm-leaderboard-v1", "mmlu-pro", "mmlu-redux", "gpqa-diamond"] = ""
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[LmEvalTask, ...] = ()
     chat: bool = False
     batch_size: int = Field(8, gt=0)
 
@@ -79,7 +79,7 @@ class Benchmark(Exact):
             raise BadInput(f"{field}.tasks: is empty; name a task or choose a preset ({', '.join(PRESETS)})")
         if not folder.is_dir():
             raise BadInput(f"{field}.path: there is no folder {self.path!r}")
-        known = {name for file in folder.rglob("*.yaml") for name in names_in(file)}
+        known = {name for file in folder.rglob("*.yaml") for name in read_task_names(file)}
         if missing := [task.task for task in wanted if task.task not in known]:
             raise BadInput(
                 f"{field}.path: {self.path!r} has no task {missing[0]!r}: copy its YAML from lm-eval's lm_eval/tasks there, and "
@@ -90,11 +90,11 @@ class Benchmark(Exact):
             for file in sorted(folder.rglob("*"))
             if file.is_file()
         }
-        how = TasksHow(path=str(folder.absolute()), batch_size=self.batch_size)
-        return {"what": TasksIdentity(tasks=wanted, files=files, chat=self.chat), "how": how}
+        how = LmEvalHow(path=str(folder.absolute()), batch_size=self.batch_size)
+        return {"what": LmEvalIdentity(tasks=wanted, files=files, chat=self.chat), "how": how}
 
 
-def names_in(file: Path) -> list[str]:
+def read_task_names(file: Path) -> list[str]:
     """The names of the task and group that a file defines. BaseLoader ignores lm-eval's own YAML tags, such as !function."""
     content = yaml.load(file.read_text(encoding="utf-8"), yaml.BaseLoader)
     return [
@@ -103,7 +103,7 @@ def names_in(file: Path) -> list[str]:
 
 
 @stage("benchmark answers", version="1")
-def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) -> None:
+def run_tasks(run: Run, what: LmEvalIdentity, how: LmEvalHow, model: Manifests) -> None:
     for name, expected in what.files.items():
         if file_digest(Path(how.path) / name) != expected:
             raise BadInput(f"{how.path}/{name} changed while the run was being prepared; run it again")
@@ -118,8 +118,8 @@ def run_tasks(run: Run, what: TasksIdentity, how: TasksHow, model: Manifests) ->
 
 
 @stage("benchmark results", version="2")
-def compare_tasks(run: Run, what: Compared, how: How, items: Manifests) -> None:
+def compare_tasks(run: Run, what: ItemResults, how: How, items: Manifests) -> None:
     scores = [pd.read_parquet(run.file(made, "items.parquet")) for made in items]
     tables = {name: rows.set_index(["task", "item"])["value"] for name, rows in zip(what.models, scores, strict=True)}
-    write_results(run, what, tables, measured, compared)
+    write_item_results(run, what, tables, measure_tasks, compare_task_scores)
     run.count(items=int(np.mean([len(table) for table in tables.values()])))

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from infra.errors import BadInput
-from tasks.program import Progress, run
+from tasks.program import Progress, run_program
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
@@ -18,13 +18,13 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     model = HFLM(pretrained=job["model"], device=device, batch_size=job["batch_size"])
     rows = []
     for place, wanted in enumerate(job["tasks"]):
-        rows += items(model, tasks, wanted, job["chat"])
+        rows += score_task_items(model, tasks, wanted, job["chat"])
         progress(place + 1, len(job["tasks"]), "tasks")
     pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
     return {"rows": len(rows), "lm_eval": lm_eval.__version__}
 
 
-def items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dict]:
+def score_task_items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dict]:
     results = lm_eval.simple_evaluate(
         model=model,
         tasks=[wanted["task"]],
@@ -36,14 +36,14 @@ def items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dic
         log_samples=True,
     )
     return [
-        {"task": wanted["task"], "item": f"{name}/{sample['doc_id']}", "value": value(sample, wanted)}
+        {"task": wanted["task"], "item": f"{name}/{sample['doc_id']}", "value": read_item_score(sample, wanted)}
         for name, samples in results["samples"].items()
         for sample in samples
         if sample["filter"] == wanted["filter"]
     ]
 
 
-def value(sample: dict, wanted: dict) -> float:
+def read_item_score(sample: dict, wanted: dict) -> float:
     if wanted["metric"] not in sample["metrics"]:
         raise BadInput(
             f"tasks.{wanted['task']}.metric: unknown metric {wanted['metric']!r}; known are {', '.join(sample['metrics'])}"
@@ -52,4 +52,4 @@ def value(sample: dict, wanted: dict) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -8,16 +8,16 @@ import pandas as pd
 from pydantic import Field
 
 from infra.manifest import Manifest
-from tasks.evaluation.collectives.pairwise import copeland
+from tasks.evaluation.collectives.pairwise import compute_copeland_scores
 from tasks.execution import Run
 from tasks.records import RESPONSE
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
 
-class SurpriseHow(How):
+class PerplexityHow(How):
     batch_size: int = Field(8, gt=0)
 
     @property
@@ -27,7 +27,7 @@ class SurpriseHow(How):
 
 @stage("prompt perplexity", version="1")
 def measure_surprise(
-    run: Run, what: What, how: SurpriseHow, prompts: Manifests, model: Manifests, splits: Manifests = ()
+    run: Run, what: What, how: PerplexityHow, prompts: Manifests, model: Manifests, splits: Manifests = ()
 ) -> None:
     rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages"])
     if splits:  # the models answer only the held-out prompts
@@ -40,14 +40,14 @@ def measure_surprise(
     run.keep(run.program("tasks.evaluation.collectives.perplexity", job), "perplexity.parquet")
 
 
-class Choosing(What):
+class CollectiveChoice(What):
     members: tuple[str, ...] = Field(min_length=2, description="names; a tie goes to the first")
 
 
 @stage("collective answers", version="1")
 def choose_answers(
     run: Run,
-    what: Choosing,
+    what: CollectiveChoice,
     how: How,
     responses: Manifests,
     scores: Manifests = (),
@@ -61,7 +61,7 @@ def choose_answers(
         known = pd.concat([rows.assign(place=place, score=-rows["nats"]) for place, rows in enumerate(nats)])
         ranked = candidates.merge(known, on=["prompt_id", "place"], validate="many_to_one")
     elif comparisons:
-        won = copeland(pd.read_parquet(run.file(comparisons[0], "comparisons.parquet")))
+        won = compute_copeland_scores(pd.read_parquet(run.file(comparisons[0], "comparisons.parquet")))
         ranked = candidates.merge(won, on=["prompt_id", "place"], how="left", validate="many_to_one")
     else:
         values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
@@ -70,4 +70,4 @@ def choose_answers(
     best = ranked.drop_duplicates("prompt_id")
     owners = best["place"].value_counts()
     run.count(rows=len(best), **{f"from_{name}": int(owners.get(place, 0)) for place, name in enumerate(what.members)})
-    write(run, best, RESPONSE, "responses.parquet")
+    write_table(run, best, RESPONSE, "responses.parquet")

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from tasks.loading import load_model, load_tokenizer, pad
-from tasks.program import Progress, run
+from tasks.loading import load_model, load_tokenizer, pad_rows
+from tasks.program import Progress, run_program
 
 LONGEST = 2048  # longer prompts are cut to this number of tokens
 
@@ -25,7 +25,7 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     nats = [0.0] * len(prompts)
     for start in range(0, len(order), job["batch_size"]):
         places = order[start : start + job["batch_size"]]
-        values = surprise(model, [prompts[place] for place in places], tokenizer.pad_token_id)
+        values = compute_surprise(model, [prompts[place] for place in places], tokenizer.pad_token_id)
         for place, value in zip(places, values, strict=True):
             nats[place] = value
         progress(start + len(places), len(order), "prompts")
@@ -34,9 +34,9 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
 
 
 @torch.inference_mode()
-def surprise(model: PreTrainedModel, rows: list[list[int]], pad_token: int | None) -> list[float]:
+def compute_surprise(model: PreTrainedModel, rows: list[list[int]], pad_token: int | None) -> list[float]:
     """Mean of -log p(token | earlier tokens) over all tokens but the first; infinite for a prompt of one token."""
-    batch = {name: values.to(model.device) for name, values in pad(rows, pad_token, "right").items()}
+    batch = {name: values.to(model.device) for name, values in pad_rows(rows, pad_token, "right").items()}
     log_probs = model(**batch).logits[:, :-1].float().log_softmax(-1)
     of_tokens = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0] * batch["attention_mask"][:, 1:]
     counts = batch["attention_mask"][:, 1:].sum(-1)
@@ -44,4 +44,4 @@ def surprise(model: PreTrainedModel, rows: list[list[int]], pad_token: int | Non
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -12,21 +12,21 @@ import pandas as pd
 from infra.digests import file_digest
 from infra.errors import BadInput
 from infra.manifest import Manifest
-from tasks.evaluation.judged.questions import first_turn, read_suite
-from tasks.evaluation.judged.suites.files import json_lines
+from tasks.evaluation.judged.questions import make_first_turn, read_suite
+from tasks.evaluation.judged.suites.files import read_jsonl_rows
 from tasks.execution import Run
 from tasks.records import RESPONSE, content_id, prompt_id
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 
 
-class GivenIdentity(What):
+class OutputsIdentity(What):
     sha256: str
 
 
-class GivenAt(How):
+class OutputsFile(How):
     path: str
 
 
@@ -39,15 +39,15 @@ class Outputs(Exact):
     def resolve(self, field: str) -> dict:
         if not Path(self.path).is_file():
             raise BadInput(f"{field}.path: there is no file {self.path!r}")
-        return {"what": GivenIdentity(sha256=file_digest(Path(self.path))), "how": GivenAt(path=self.path)}
+        return {"what": OutputsIdentity(sha256=file_digest(Path(self.path))), "how": OutputsFile(path=self.path)}
 
 
 @stage("given answers", version="1")
-def take_answers(run: Run, what: GivenIdentity, how: GivenAt, suite: Manifests) -> None:
+def take_answers(run: Run, what: OutputsIdentity, how: OutputsFile, suite: Manifests) -> None:
     file = Path(how.path)
     if file_digest(file) != what.sha256:
         raise BadInput(f"{file} changed while the run was being prepared; run it again")
-    rows = json_lines(file) if file.suffix == ".jsonl" else json.loads(file.read_text(encoding="utf-8"))
+    rows = read_jsonl_rows(file) if file.suffix == ".jsonl" else json.loads(file.read_text(encoding="utf-8"))
     given = {row["instruction"]: row for row in rows}
     _, _, questions = read_suite(run, suite[0].what["suite"], suite[0])
     missing = [question.question_id for question in questions.values() if question.turns[0] not in given]
@@ -57,12 +57,12 @@ def take_answers(run: Run, what: GivenIdentity, how: GivenAt, suite: Manifests) 
         )
     answers, published = [], []
     for name, question in questions.items():
-        row, prompt = given[question.turns[0]], prompt_id(first_turn(question))
+        row, prompt = given[question.turns[0]], prompt_id(make_first_turn(question))
         text = row["output"] if "output" in row else row["output_2"]
         answers.append({"prompt_id": prompt, "sample_index": 0, "text": text, "content_id": content_id(prompt, text)})
         published.append({"question_id": name, "preference": row.get("preference")})
     table = pd.DataFrame(answers).drop_duplicates("prompt_id").reindex(columns=RESPONSE.names)
     table["engine"] = "given"
-    write(run, table, RESPONSE, "responses.parquet")
+    write_table(run, table, RESPONSE, "responses.parquet")
     pd.DataFrame(published).astype({"preference": float}).to_parquet(run.folder / "published.parquet", index=False)
     run.count(rows=len(table), published=sum(row["preference"] is not None for row in published))

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.endpoint.client import Endpoint, Unanswered, ask_all, completion, text_of, tokens_of
-from tasks.endpoint.settings import manner
+from tasks.endpoint.client import EndpointClient, Unanswered, ask_all, choice_text, count_tokens, is_completion
+from tasks.endpoint.settings import asking_settings
 from tasks.evaluation.judged import journal
-from tasks.evaluation.judged.cost import Cost, project, spent
-from tasks.evaluation.judged.replies import REPLY, Told
-from tasks.program import Progress, run, write_json
+from tasks.evaluation.judged.cost import JudgingCost, compute_spent_cost, project_cost
+from tasks.evaluation.judged.replies import REPLY, ReplyLog
+from tasks.program import Progress, run_program, write_json
 from tasks.rows.parts import write_part
 
 HIGHEST_LOGPROB = 1e-3  # slightly above 0, because servers round
@@ -27,7 +27,7 @@ HIGHEST_LOGPROB = 1e-3  # slightly above 0, because servers round
 
 def main(job: dict, out: Path, progress: Progress) -> dict:
     rows, how = pq.read_table(job["rows"]).to_pylist(), job["how"]
-    stored = journal.read(Path(job["journal"]))
+    stored = journal.read_journal(Path(job["journal"]))
     known = [stored[row["request"]] for row in rows if row["request"] in stored]
     requests = [(row["request"], json.loads(row["body"])) for row in rows if row["request"] not in stored]
     if known:
@@ -36,14 +36,14 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         raise BadInput(
             f"how.replay: {len(requests)} of {len(rows)} judgements are not stored, and replay makes no requests"
         )
-    projected = project([body for _, body in requests], job["reply_tokens"], how)
-    refuse(projected, how, len(requests))
-    log = Told(out, progress, known=len(known), total=len(rows))
+    projected = project_cost([body for _, body in requests], job["reply_tokens"], how)
+    check_projected_cost(projected, how, len(requests))
+    log = ReplyLog(out, progress, known=len(known), total=len(rows))
     started = time.monotonic()
-    with journal.Journal(Path(job["journal"])) as journal_file:
-        asyncio.run(listen(log, endpoint(how), requests, journal_file, how))
+    with journal.ReplyJournal(Path(job["journal"])) as journal_file:
+        asyncio.run(ask_judge(log, open_judge_endpoint(how), requests, journal_file, how))
     write_json(out / "unanswered.json", log.unanswered)
-    cost = spent(log.replies, how)
+    cost = compute_spent_cost(log.replies, how)
     return {
         "asked": len(requests),
         "answered": len(log.replies),
@@ -58,16 +58,18 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     }
 
 
-def endpoint(how: dict) -> Endpoint:
-    return Endpoint(how["url"], settings().judge_key.get_secret_value(), is_reply=readable, **manner(how))
+def open_judge_endpoint(how: dict) -> EndpointClient:
+    return EndpointClient(
+        how["url"], settings().judge_key.get_secret_value(), is_reply=is_readable_reply, **asking_settings(how)
+    )
 
 
-def readable(reply: dict) -> bool:
+def is_readable_reply(reply: dict) -> bool:
     """True if all fields that are kept can be read. Otherwise raises an error, and the client asks again."""
-    return completion(reply) and bool(reply_row("", reply))
+    return is_completion(reply) and bool(make_reply_row("", reply))
 
 
-def refuse(projected: Cost, how: dict, requests: int) -> None:
+def check_projected_cost(projected: JudgingCost, how: dict, requests: int) -> None:
     if projected.dollars > how["limit"]:
         raise BadInput(
             f"how.limit: {requests:,} requests with {projected.prompt_tokens:,} tokens would cost about "
@@ -75,14 +77,16 @@ def refuse(projected: Cost, how: dict, requests: int) -> None:
         )
 
 
-async def listen(log: Told, judge: Endpoint, requests: list, journal_file: journal.Journal, how: dict) -> None:
+async def ask_judge(
+    log: ReplyLog, judge: EndpointClient, requests: list, journal_file: journal.ReplyJournal, how: dict
+) -> None:
     """Sends requests until the limit is spent. Requests in flight at that moment are paid too, so their replies are kept."""
     within_limit = itertools.takewhile(lambda _: not log.stop_reason, requests)
     async for request, reply in ask_all(judge, within_limit):
         if isinstance(reply, Unanswered):
             log.unanswered[request] = str(reply)
             continue
-        row = reply_row(request, reply)
+        row = make_reply_row(request, reply)
         journal_file.append(row)
         log.record(row, how)
     log.flush()
@@ -90,24 +94,24 @@ async def listen(log: Told, judge: Endpoint, requests: list, journal_file: journ
         raise BadInput(f"{log.stop_reason}; all replies so far are kept")
 
 
-def reply_row(request: str, reply: dict) -> dict:
+def make_reply_row(request: str, reply: dict) -> dict:
     choice = reply["choices"][0]
     tokens = (choice.get("logprobs") or {}).get("content") or [{}]
     kept = {
-        "content": text_of(choice),
+        "content": choice_text(choice),
         "finish_reason": choice.get("finish_reason"),
-        "top_logprobs": [chance(entry) for entry in tokens[0].get("top_logprobs") or ()],
+        "top_logprobs": [read_logprob(entry) for entry in tokens[0].get("top_logprobs") or ()],
         "model": reply.get("model"),
     }
     return {
         "request": request,
         "reply": json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8"),  # no lone surrogates
-        "prompt_tokens": tokens_of(reply, "prompt_tokens"),
-        "completion_tokens": tokens_of(reply, "completion_tokens"),
+        "prompt_tokens": count_tokens(reply, "prompt_tokens"),
+        "completion_tokens": count_tokens(reply, "completion_tokens"),
     }
 
 
-def chance(entry: dict) -> dict:
+def read_logprob(entry: dict) -> dict:
     """A token and its log-probability. Raises an error if the value is not a log-probability."""
     if not (logprob := float(entry["logprob"])) < HIGHEST_LOGPROB:
         raise ValueError(f"{logprob} is not a log-probability")
@@ -115,4 +119,4 @@ def chance(entry: dict) -> dict:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

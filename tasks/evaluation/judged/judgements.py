@@ -15,8 +15,8 @@ from infra.errors import ProgramFailed
 from infra.manifest import Manifest
 from infra.settings import settings
 from tasks.endpoint.settings import Address, Asking
-from tasks.evaluation.degenerate import flags
-from tasks.evaluation.judged.questions import Answers, answers_of, read_suite
+from tasks.evaluation.degenerate import find_degenerate_answers
+from tasks.evaluation.judged.questions import Answers, read_suite, read_suite_answers
 from tasks.evaluation.judged.suites import SUITES
 from tasks.execution import Run
 from tasks.rows import pool
@@ -47,17 +47,17 @@ class JudgingHow(Asking):
     replay: bool = Field(False, description="send no requests: use stored replies, fail if one is missing")
 
 
-def same_rows(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
+def make_judgement_pool_key(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """All suites and models share one pool of a judge's replies; the request identifies a reply within it."""
     return {"model": what.model, "revision": what.revision}
 
 
-@stage("judging", version="2", rows=same_rows, rows_since="1")
+@stage("judging", version="2", rows=make_judgement_pool_key, rows_since="1")
 def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, responses: Manifests) -> None:
-    answers = answers_of(run, what.suite, suite[0], responses)
-    games = games_of(run, what, suite[0], answers)
+    answers = read_suite_answers(run, what.suite, suite[0], responses)
+    games = make_suite_games(run, what, suite[0], answers)
     wanted = games.dropna(subset="request").drop_duplicates("request")
-    replies, unanswered = replies_to(run, how, wanted, SUITES[what.suite].reply_tokens)
+    replies, unanswered = obtain_replies(run, how, wanted, SUITES[what.suite].reply_tokens)
     judged = games.merge(replies, on="request", how="left")
     judged["status"] = judged["status"].where(judged["status"] == "flagged", "judged")
     missing = judged["request"].notna() & judged["reply"].isna()
@@ -72,10 +72,10 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
     run.count(rows=len(judged), flagged=int((judged["status"] == "flagged").sum()), unanswered=int(missing.sum()))
 
 
-def games_of(run: Run, what: Judging, suite: Manifest, answers: Answers) -> pd.DataFrame:
+def make_suite_games(run: Run, what: Judging, suite: Manifest, answers: Answers) -> pd.DataFrame:
     """A row per game, with the request to the judge. A game about a degenerate answer has no request."""
     rules, folder, questions = read_suite(run, what.suite, suite)
-    judge_prompt, degenerate = rules.read_judge_prompt(folder), flags(answers)
+    judge_prompt, degenerate = rules.read_judge_prompt(folder), find_degenerate_answers(answers)
     rows = []
     for question_id, question in questions.items():
         for game in rules.make_games(judge_prompt, question, answers[question_id], what.both_orders):
@@ -87,23 +87,23 @@ def games_of(run: Run, what: Judging, suite: Manifest, answers: Answers) -> pd.D
                     "name": game.name,
                     "status": "flagged" if reason else "to judge",
                     "why": reason,
-                    "request": None if reason else request_id(body, what.revision),
+                    "request": None if reason else compute_request_id(body, what.revision),
                     "body": None if reason else json.dumps(body, ensure_ascii=False),
                 }
             )
     return pd.DataFrame(rows).astype({"why": object, "request": object, "body": object})
 
 
-def request_id(body: dict, revision: str) -> str:
+def compute_request_id(body: dict, revision: str) -> str:
     text = json.dumps([body, revision], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def replies_to(
+def obtain_replies(
     run: Run, how: JudgingHow, wanted: pd.DataFrame, usual_tokens: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The judge's replies to these requests, and the reason for each missing one. Asks only for replies that the pool lacks."""
-    held = pool.read(run, run.step.pool, ["request"])
+    held = pool.read_pool(run, run.step.pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
     run.count(replies_found=len(wanted) - len(missing))
     unanswered: dict[str, str] = {}
@@ -115,17 +115,17 @@ def replies_to(
             "journal": str(
                 settings().workspace.absolute() / "judgements" / f"{run.step.pool.rpartition('/')[2]}.jsonl"
             ),
-            "reply_tokens": reply_tokens(held, wanted, usual_tokens),
+            "reply_tokens": estimate_reply_tokens(held, wanted, usual_tokens),
             "how": how.model_dump(mode="json"),
         }
-        run.program("tasks.evaluation.judged.judge_program", job, lambda: pool.commit(run, run.step.pool, out))
+        run.program("tasks.evaluation.judged.judge_program", job, lambda: pool.commit_parts(run, run.step.pool, out))
         unanswered = json.loads((out / "unanswered.json").read_text())
-        held = pool.read(run, run.step.pool, ["request"])
+        held = pool.read_pool(run, run.step.pool, ["request"])
     columns = ["request", "reply", "prompt_tokens", "completion_tokens"]
     return held.reindex(columns=columns), unanswered
 
 
-def reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, usual: float) -> float:
+def estimate_reply_tokens(held: pd.DataFrame, wanted: pd.DataFrame, usual: float) -> float:
     """Estimated length of a reply: the mean of the judge's stored replies if there are enough, else `usual`."""
     known = held[held["request"].isin(wanted["request"])]
     return float(known["completion_tokens"].mean()) if len(known) >= ENOUGH_REPLIES else usual

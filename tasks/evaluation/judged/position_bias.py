@@ -7,7 +7,7 @@ from tasks.evaluation.judged.suites import SUITES
 from tasks.evaluation.judged.suites.judged_suite import TwoAnswerSuite
 
 
-def position(suite: str, judged: pd.DataFrame) -> dict[str, float | None]:
+def measure_position_bias(suite: str, judged: pd.DataFrame) -> dict[str, float | None]:
     """`first`: the share of preference for the answer shown first; both orders have equal weight, so an unbiased judge gives
     0.5. `inconsistent`: the share of questions asked in both orders whose winner changed with the order. None where it
     cannot be computed."""

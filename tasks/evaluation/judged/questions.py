@@ -18,7 +18,7 @@ from tasks.evaluation.judged.suites.files import Question
 from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
 from tasks.execution import Run
 from tasks.records import PROMPT, prompt_id
-from tasks.rows.pool import write
+from tasks.rows.pool import write_table
 from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -32,14 +32,14 @@ class SuiteIdentity(What):
     files: dict[str, str]  # name -> sha256
 
 
-class SuiteAt(How):
+class SuiteFolder(How):
     path: str
     id: str = ""
     revision: str = ""
     hub: dict[str, str] = Field({})  # name -> the file's path in the data set's repository
 
 
-class Suite(Exact):
+class PublishedSuite(Exact):
     """A judged benchmark with its published files, in a folder or in a data set on a hub."""
 
     suite: SuiteName
@@ -50,7 +50,7 @@ class Suite(Exact):
     hub: dict[str, str] = Field({}, description="file name -> path in the data set; each needs a sha256")
 
     @model_validator(mode="after")
-    def pinned(self) -> "Suite":
+    def pinned(self) -> "PublishedSuite":
         if self.hub and not (self.id and self.revision):
             raise ValueError("hub: needs the data set's id and revision (a commit)")
         if unknown := {*self.hub, *self.sha256} - SUITES[self.suite].files.keys():
@@ -66,7 +66,7 @@ class Suite(Exact):
             name: self.sha256[name] if name in self.hub else self.digest_in_folder(name, origin, field)
             for name, origin in SUITES[self.suite].files.items()
         }
-        at = SuiteAt(path=str(Path(self.path).absolute()), id=self.id, revision=self.revision, hub=self.hub)
+        at = SuiteFolder(path=str(Path(self.path).absolute()), id=self.id, revision=self.revision, hub=self.hub)
         return {"what": SuiteIdentity(suite=self.suite, files=digests), "how": at}
 
     def digest_in_folder(self, name: str, origin: str, field: str) -> str:
@@ -80,7 +80,7 @@ class Suite(Exact):
 
 
 @stage("suite", version="1")
-def open_suite(run: Run, what: SuiteIdentity, how: SuiteAt) -> None:
+def open_suite(run: Run, what: SuiteIdentity, how: SuiteFolder) -> None:
     for name, expected in what.files.items():
         hub_path = how.hub.get(name)
         file = hub.data_file(how.id, how.revision, hub_path) if hub_path else Path(how.path) / name
@@ -91,39 +91,39 @@ def open_suite(run: Run, what: SuiteIdentity, how: SuiteAt) -> None:
             )
             raise BadInput(f"{hub_path or file} {changed}")
     questions = SUITES[what.suite].read_questions(run.folder)
-    write_prompts(run, [(question, first_turn(question)) for question in questions])
+    write_suite_prompts(run, [(question, make_first_turn(question)) for question in questions])
 
 
 @stage("second turns", version="1")
 def continue_dialogue(run: Run, what: What, how: How, suite: Manifests, responses: Manifests) -> None:
     name = suite[0].what["suite"]
     _, _, questions = read_suite(run, name, suite[0])
-    answers = texts(run, responses[0])
+    answers = read_response_texts(run, responses[0])
     prompts = []
     for question in questions.values():
-        answer = answers.get(prompt_id(first_turn(question)), NO_ANSWER)
-        prompts.append((question, second_turn(question, answer)))
-    write_prompts(run, prompts)
+        answer = answers.get(prompt_id(make_first_turn(question)), NO_ANSWER)
+        prompts.append((question, make_second_turn(question, answer)))
+    write_suite_prompts(run, prompts)
 
 
-def first_turn(question: Question) -> list[dict[str, str]]:
+def make_first_turn(question: Question) -> list[dict[str, str]]:
     return [{"role": "user", "content": question.turns[0]}]
 
 
-def second_turn(question: Question, answer: str) -> list[dict[str, str]]:
+def make_second_turn(question: Question, answer: str) -> list[dict[str, str]]:
     return [
-        *first_turn(question),
+        *make_first_turn(question),
         {"role": "assistant", "content": answer},
         {"role": "user", "content": question.turns[1]},
     ]
 
 
-def write_prompts(run: Run, prompts: list[tuple[Question, list[dict[str, str]]]]) -> None:
+def write_suite_prompts(run: Run, prompts: list[tuple[Question, list[dict[str, str]]]]) -> None:
     rows = pd.DataFrame([{"prompt_id": prompt_id(turns), "messages": turns} for _, turns in prompts])
     rows = rows.drop_duplicates("prompt_id").sort_values("prompt_id").reindex(columns=PROMPT.names)
     rows["category"] = "suite"
     run.count(rows=len(rows), questions=len(prompts))
-    write(run, rows, PROMPT, "prompts.parquet")
+    write_table(run, rows, PROMPT, "prompts.parquet")
 
 
 def read_suite(run: Run, name: str, suite: Manifest) -> tuple[JudgedSuite, Path, dict[str, Question]]:
@@ -133,21 +133,21 @@ def read_suite(run: Run, name: str, suite: Manifest) -> tuple[JudgedSuite, Path,
     return rules, folder, {question.question_id: question for question in rules.read_questions(folder)}
 
 
-def answers_of(run: Run, name: str, suite: Manifest, responses: Manifests) -> Answers:
+def read_suite_answers(run: Run, name: str, suite: Manifest, responses: Manifests) -> Answers:
     """A model's answers to each question, one text per turn. A missing answer (the prompt was too long for the model) is empty
     and loses."""
     _, _, questions = read_suite(run, name, suite)
-    by_turn = [texts(run, made) for made in responses]
+    by_turn = [read_response_texts(run, made) for made in responses]
     answers = {}
     for question_id, question in questions.items():
-        turns = [by_turn[0].get(prompt_id(first_turn(question)), NO_ANSWER)]
+        turns = [by_turn[0].get(prompt_id(make_first_turn(question)), NO_ANSWER)]
         if len(by_turn) > 1:
-            turns.append(by_turn[1].get(prompt_id(second_turn(question, turns[0])), NO_ANSWER))
+            turns.append(by_turn[1].get(prompt_id(make_second_turn(question, turns[0])), NO_ANSWER))
         answers[question_id] = tuple(turns)
     return answers
 
 
-def texts(run: Run, responses: Manifest) -> dict[str, str]:
+def read_response_texts(run: Run, responses: Manifest) -> dict[str, str]:
     """The first response to each prompt, by prompt id."""
     rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=["prompt_id", "sample_index", "text"])
     rows = rows[rows["sample_index"] == 0]

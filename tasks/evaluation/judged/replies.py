@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.evaluation.judged.cost import spent
+from tasks.evaluation.judged.cost import compute_spent_cost
 from tasks.program import Progress
 from tasks.rows.parts import write_part
 
@@ -22,7 +22,7 @@ PART_ROWS, PART_SECONDS = 500, 5.0
 
 
 @dataclass
-class Told:
+class ReplyLog:
     """The replies so far and their cost."""
 
     out: Path
@@ -48,7 +48,7 @@ class Told:
 
     def record(self, row: dict, how: dict) -> None:
         self.replies.append(row)
-        self.dollars += spent([row], how).dollars
+        self.dollars += compute_spent_cost([row], how).dollars
         self.stop_reason = self.stop_reason or self.find_stop_reason(how)
         self.progress(self.known + len(self.replies), self.total, "judgements")
         if len(self.replies) - self.written >= PART_ROWS or time.monotonic() - self.last_write > PART_SECONDS:

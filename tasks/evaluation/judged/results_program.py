@@ -6,11 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from infra.errors import BadInput
-from tasks.evaluation.judged.calibration import of_models
-from tasks.evaluation.judged.metrics import Sheet, counts, difference, metrics, parsed, rate
+from tasks.evaluation.judged.calibration import calibrate_judge
+from tasks.evaluation.judged.metrics import (
+    AnswerSheet,
+    add_verdicts,
+    compare_answer_sheets,
+    compute_suite_metrics,
+    count_judged_games,
+    estimate_metric,
+)
 from tasks.evaluation.judged.suites import SUITES
-from tasks.evaluation.statistics import say_over_family
-from tasks.program import Progress, run
+from tasks.evaluation.statistics import apply_holm
+from tasks.program import Progress, run_program
 
 EXAMPLES = 6
 
@@ -20,36 +27,36 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
     sheets = {name: read_answer_sheet(job, place) for place, name in enumerate(what["models"])}
     measured = []
     for place, (name, sheet) in enumerate(sheets.items()):
-        refuse_silence(name, sheet, what)
-        measured += results(name, sheet, what)
+        check_any_verdict(name, sheet, what)
+        measured += make_result_rows(name, sheet, what)
         progress(place + 1, len(sheets), "models")
     report = {
         "suite": what["suite"],
         "judge": what["judge"],
         "confidence": what["confidence"],
         "results": measured,
-        "counts": {name: counts(sheet) for name, sheet in sheets.items()},
-        "differences": differences(sheets, what),
-        "examples": examples(sheets),
-        "calibration": calibration(sheets, job["published"]),
+        "counts": {name: count_judged_games(sheet) for name, sheet in sheets.items()},
+        "differences": compare_with_first(sheets, what),
+        "examples": pick_judged_examples(sheets),
+        "calibration": compare_with_published(sheets, job["published"]),
     }
     (out / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
     return {"rows": len(measured), "missing": sum(totals["missing"] for totals in report["counts"].values())}
 
 
-def read_answer_sheet(job: dict, place: int) -> Sheet:
+def read_answer_sheet(job: dict, place: int) -> AnswerSheet:
     suite, folder = job["what"]["suite"], Path(job["folder"])
     answers = pd.read_parquet(job["answers"][place])
-    return Sheet(
+    return AnswerSheet(
         suite,
         folder,
         {question.question_id: question for question in SUITES[suite].read_questions(folder)},
         {name: tuple(turns) for name, turns in zip(answers["question_id"], answers["turns"], strict=True)},
-        parsed(pd.read_parquet(job["judged"][place]), suite),
+        add_verdicts(pd.read_parquet(job["judged"][place]), suite),
     )
 
 
-def refuse_silence(name: str, sheet: Sheet, what: dict) -> None:
+def check_any_verdict(name: str, sheet: AnswerSheet, what: dict) -> None:
     """Raises BadInput if no reply has a verdict: the judge wrote none, or its endpoint returns no log-probabilities."""
     if not sheet.judged_games():
         replies = [reply for reply in sheet.judged["reply"] if isinstance(reply, str)]
@@ -60,37 +67,37 @@ def refuse_silence(name: str, sheet: Sheet, what: dict) -> None:
         )
 
 
-def results(name: str, sheet: Sheet, what: dict) -> list[dict]:
+def make_result_rows(name: str, sheet: AnswerSheet, what: dict) -> list[dict]:
     full_marks = SUITES[what["suite"]].full_marks
     return [
         {
             "model": name,
             "metric": metric,
-            "column": column(metric, what),
+            "column": name_judged_column(metric, what),
             "full_marks": None if metric == "length" else full_marks,
-            **rate(measured, what["confidence"]),
+            **estimate_metric(measured, what["confidence"]),
         }
-        for metric, measured in metrics(sheet, sorted(sheet.judged_questions()), what["seed"]).items()
+        for metric, measured in compute_suite_metrics(sheet, sorted(sheet.judged_questions()), what["seed"]).items()
     ]
 
 
-def column(metric: str, what: dict) -> str:
+def name_judged_column(metric: str, what: dict) -> str:
     return metric if metric == "length" else f"{metric}@{what['judge']}"
 
 
-def differences(sheets: dict[str, Sheet], what: dict) -> list[dict]:
+def compare_with_first(sheets: dict[str, AnswerSheet], what: dict) -> list[dict]:
     """The gain of each other model over the first. Holm's correction covers all metrics of the suite, except the length."""
     first, *others = sheets
     changes = [
-        {"from": first, "to": name, **change, "column": column(change["metric"], what)}
+        {"from": first, "to": name, **change, "column": name_judged_column(change["metric"], what)}
         for name in others
-        for change in difference(sheets[first], sheets[name], what["confidence"], what["seed"])
+        for change in compare_answer_sheets(sheets[first], sheets[name], what["confidence"], what["seed"])
     ]
-    say_over_family([change for change in changes if change["metric"] != "length"], what["confidence"])
+    apply_holm([change for change in changes if change["metric"] != "length"], what["confidence"])
     return changes
 
 
-def examples(sheets: dict[str, Sheet]) -> list[dict]:
+def pick_judged_examples(sheets: dict[str, AnswerSheet]) -> list[dict]:
     """The first questions by id (not chosen by hand), with each model's last answer and its verdicts."""
     first = next(iter(sheets.values()))
     verdicts = {
@@ -108,7 +115,7 @@ def examples(sheets: dict[str, Sheet]) -> list[dict]:
     ]
 
 
-def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict | None:
+def compare_with_published(sheets: dict[str, AnswerSheet], files: dict[str, str]) -> dict | None:
     """Compares this judge with the published one on the same answers, for suites whose verdicts are preferences."""
     tables = {name: pd.read_parquet(file).set_index("question_id")["preference"] for name, file in files.items()}
     published = {name: known for name, preferences in tables.items() if len(known := preferences.dropna())}
@@ -116,8 +123,8 @@ def calibration(sheets: dict[str, Sheet], files: dict[str, str]) -> dict | None:
         return None
     judged = {name: sheets[name].judged.dropna(subset="verdict") for name in published}
     preferences = {name: rows.groupby("question_id")["verdict"].mean() for name, rows in judged.items()}
-    return of_models(preferences, published)
+    return calibrate_judge(preferences, published)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

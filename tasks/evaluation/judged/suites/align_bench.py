@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from tasks.evaluation.judged.suites.files import Game, Question, asked, filled, json_lines
+from tasks.evaluation.judged.suites.files import Game, Question, fill_template, make_judge_messages, read_jsonl_rows
 from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
 
 ALIGN_FILES = {
@@ -44,7 +44,7 @@ class AlignBench(JudgedSuite):
                 (row["reference"],),
                 more={"subcategory": row["subcategory"]},
             )
-            for row in json_lines(folder / "data_v1.1_release.jsonl")
+            for row in read_jsonl_rows(folder / "data_v1.1_release.jsonl")
         ]
 
     def read_judge_prompt(self, folder: Path) -> dict:
@@ -64,7 +64,7 @@ class AlignBench(JudgedSuite):
         self, judge_prompt: dict, question: Question, answers: tuple[str, ...], both_orders: bool = False
     ) -> list[Game]:
         dimensions = judge_prompt["dimensions"][question.more["subcategory"]]
-        request = filled(
+        request = fill_template(
             judge_prompt["text"],
             category=question.category,
             dimensions="".join(f"{number}. {name}: {text}\n" for number, (name, text) in enumerate(dimensions, 1)),
@@ -72,7 +72,7 @@ class AlignBench(JudgedSuite):
             reference=question.reference[0],
             answer=answers[0],
         )
-        return [Game(question.question_id, "rating", asked("", request))]
+        return [Game(question.question_id, "rating", make_judge_messages("", request))]
 
     def read_verdict(self, reply: dict, game_name: str) -> float | None:
         """The total in the last dictionary that the judge wrote; without one, the first total anywhere in the reply."""
@@ -83,7 +83,7 @@ class AlignBench(JudgedSuite):
         return None
 
 
-def groups(means: dict[str, Number]) -> dict[str, Number]:
+def average_groups(means: dict[str, Number]) -> dict[str, Number]:
     """Each group's score is the mean of its categories' means; overall is the mean of the groups."""
     scores = {}
     for group, members in GROUPS.items():

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.judged.suites.files import Game, Question, filled
+from tasks.evaluation.judged.suites.files import Game, Question, fill_template
 from tasks.evaluation.judged.suites.judged_suite import TwoAnswerSuite
 
 ALPACA_FILES = {
@@ -41,8 +41,8 @@ class AlpacaEval(TwoAnswerSuite):
     def make_games(
         self, judge_prompt: str, question: Question, answers: tuple[str, ...], both_orders: bool = False
     ) -> list[Game]:
-        orders = (False, True) if both_orders else (switched(question.turns[0]),)
-        return [game(judge_prompt, question, answers[0], candidate_first) for candidate_first in orders]
+        orders = (False, True) if both_orders else (is_candidate_first(question.turns[0]),)
+        return [make_alpaca_game(judge_prompt, question, answers[0], candidate_first) for candidate_first in orders]
 
     def read_verdict(self, reply: dict, game_name: str) -> float | None:
         """Preference for the candidate, 1 to 2, from the first token's log-probabilities; None if both letters are missing."""
@@ -57,21 +57,23 @@ class AlpacaEval(TwoAnswerSuite):
         return verdict - 1 if game_name == "switched" else 2 - verdict
 
 
-def game(judge_prompt: str, question: Question, answer: str, candidate_first: bool) -> Game:
+def make_alpaca_game(judge_prompt: str, question: Question, answer: str, candidate_first: bool) -> Game:
     first, second = (answer, question.baseline) if candidate_first else (question.baseline, answer)
     messages = tuple(
-        {"role": role, "content": filled(text, instruction=question.turns[0], output_1=first, output_2=second)}
+        {"role": role, "content": fill_template(text, instruction=question.turns[0], output_1=first, output_2=second)}
         for role, text in re.findall(r"<\|im_start\|>(\w+)\n(.*?)\n?<\|im_end\|>", judge_prompt, re.DOTALL)
     )
     return Game(question.question_id, "switched" if candidate_first else "as is", messages)
 
 
-def switched(instruction: str) -> bool:
+def is_candidate_first(instruction: str) -> bool:
     """True if the candidate's answer is shown first. The draw depends only on the instruction, as in the published code."""
     return random.Random(f"is_switched_outputs{instruction}0").choices([False, True])[0]
 
 
-def rows(judged: pd.DataFrame, questions: dict[str, Question], answers: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+def make_preference_rows(
+    judged: pd.DataFrame, questions: dict[str, Question], answers: dict[str, tuple[str, ...]]
+) -> pd.DataFrame:
     """A row per judged instruction for the length model; the two orders of an instruction are averaged."""
     by_question = judged.dropna(subset="verdict").groupby("question_id", sort=False)["verdict"].mean()
     return pd.DataFrame(
@@ -84,7 +86,7 @@ def rows(judged: pd.DataFrame, questions: dict[str, Question], answers: dict[str
     )
 
 
-def win_rate(preference_rows: pd.DataFrame) -> np.ndarray:
+def compute_win_rates(preference_rows: pd.DataFrame) -> np.ndarray:
     """Win rate of each instruction in percent, sorted by instruction. Older published files write 0 for a draw."""
     ordered = preference_rows.sort_values("instruction_index")
     return 100 * (ordered["preference"].replace({0.0: 1.5}).to_numpy(dtype=float) - 1)

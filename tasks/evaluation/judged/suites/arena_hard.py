@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tasks.evaluation.judged.suites.files import Game, Question, answers_by_question, asked, filled, json_lines
+from tasks.evaluation.judged.suites.files import (
+    Game,
+    Question,
+    fill_template,
+    make_judge_messages,
+    read_jsonl_rows,
+    read_published_answers,
+)
 from tasks.evaluation.judged.suites.judged_suite import TwoAnswerSuite
 
 ARENA_FILES = {
@@ -33,7 +40,7 @@ class ArenaHard(TwoAnswerSuite):
     reply_tokens = 743  # mean of the published judgements
 
     def read_questions(self, folder: Path) -> list[Question]:
-        baseline = answers_by_question(folder / "baseline.jsonl")
+        baseline = read_published_answers(folder / "baseline.jsonl")
         return [
             Question(
                 str(row["question_id"]),
@@ -41,7 +48,7 @@ class ArenaHard(TwoAnswerSuite):
                 row.get("category", ""),
                 baseline=baseline[str(row["question_id"])][0],
             )
-            for row in json_lines(folder / "question.jsonl")
+            for row in read_jsonl_rows(folder / "question.jsonl")
         ]
 
     def read_judge_prompt(self, folder: Path) -> tuple[str, str]:
@@ -58,7 +65,9 @@ class ArenaHard(TwoAnswerSuite):
             Game(
                 question.question_id,
                 name,
-                asked(system, filled(user, question_1=question.turns[0], answer_1=first, answer_2=second)),
+                make_judge_messages(
+                    system, fill_template(user, question_1=question.turns[0], answer_1=first, answer_2=second)
+                ),
             )
             for name, first, second in (
                 ("as is", question.baseline, candidate),
@@ -68,7 +77,7 @@ class ArenaHard(TwoAnswerSuite):
 
     def read_verdict(self, reply: dict, game_name: str) -> str | None:
         """The one label that the judge gave; None if it gave no label, several labels or an unknown one."""
-        given = labels(reply["content"])
+        given = find_labels(reply["content"])
         return given.pop() if len(given) == 1 and given <= VERDICTS.keys() else None
 
     def losing_verdict(self, game_name: str) -> str:
@@ -78,17 +87,17 @@ class ArenaHard(TwoAnswerSuite):
         return VERDICTS[verdict][0]
 
 
-def labels(content: str) -> set[str]:
+def find_labels(content: str) -> set[str]:
     """All labels in a reply, also those that the prompt did not offer, such as A>>A."""
     return set(re.findall(r"\[\[([AB<>=]+)\]\]", content))
 
 
-def stray(replies: Iterable[str]) -> int:
+def count_stray_labels(replies: Iterable[str]) -> int:
     """How many replies have a label that the prompt did not offer."""
-    return sum(bool(labels(json.loads(reply)["content"]) - VERDICTS.keys()) for reply in replies)
+    return sum(bool(find_labels(json.loads(reply)["content"]) - VERDICTS.keys()) for reply in replies)
 
 
-def battles(judged: pd.DataFrame) -> pd.DataFrame:
+def make_battles(judged: pd.DataFrame) -> pd.DataFrame:
     """The candidate's score and the weight of each game with a verdict."""
     valid = judged.dropna(subset="verdict")
     first_and_weight = np.array([VERDICTS[label] for label in valid["verdict"]]).reshape(-1, 2)

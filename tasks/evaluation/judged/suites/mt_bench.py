@@ -6,7 +6,14 @@ from typing import ClassVar
 
 import pandas as pd
 
-from tasks.evaluation.judged.suites.files import Game, Question, answers_by_question, asked, filled, json_lines
+from tasks.evaluation.judged.suites.files import (
+    Game,
+    Question,
+    fill_template,
+    make_judge_messages,
+    read_jsonl_rows,
+    read_published_answers,
+)
 from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
 
 MT_FILES = {
@@ -32,7 +39,7 @@ class MTBench(JudgedSuite):
     full_marks = 10
 
     def read_questions(self, folder: Path) -> list[Question]:
-        references = answers_by_question(folder / "reference.jsonl")
+        references = read_published_answers(folder / "reference.jsonl")
         return [
             Question(
                 str(row["question_id"]),
@@ -40,11 +47,11 @@ class MTBench(JudgedSuite):
                 row["category"],
                 references.get(str(row["question_id"]), ()),
             )
-            for row in json_lines(folder / "question.jsonl")
+            for row in read_jsonl_rows(folder / "question.jsonl")
         ]
 
     def read_judge_prompt(self, folder: Path) -> dict[str, dict]:
-        return {row["name"]: row for row in json_lines(folder / "judge_prompts.jsonl")}
+        return {row["name"]: row for row in read_jsonl_rows(folder / "judge_prompts.jsonl")}
 
     def make_games(
         self, judge_prompt: dict[str, dict], question: Question, answers: tuple[str, ...], both_orders: bool = False
@@ -58,7 +65,9 @@ class MTBench(JudgedSuite):
         games = []
         for name in TURN_NAMES[: len(answers)]:
             template = judge_prompt[TEMPLATES[name, has_reference]]
-            messages = asked(template["system_prompt"], filled(template["prompt_template"], **values))
+            messages = make_judge_messages(
+                template["system_prompt"], fill_template(template["prompt_template"], **values)
+            )
             games.append(Game(question.question_id, name, messages))
         return games
 
@@ -69,7 +78,7 @@ class MTBench(JudgedSuite):
         return float(rating[1]) if rating and float(rating[1]) <= self.full_marks else None
 
 
-def once(judged: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def drop_duplicate_ratings(judged: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The first rating of each question and turn, and the number of duplicate rows."""
     key = ["question_id", "name"]
     return judged.dropna(subset="verdict").drop_duplicates(key), int(judged.duplicated(key).sum())
