@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test test-vllm test-real e2e chaos audit lint vllm clean
+.PHONY: demo demo-seeds ablate-demo test test-node test-vllm test-real e2e chaos audit lint vllm clean
 .PHONY: bench-orchestration bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed-test
 # A quarter of an hour: kills of everything, failing storage, races; prints its seed, CHAOS_SEED=… repeats it.
 chaos: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m chaos -s --durations=10 tests/chaos
+
+# Ten minutes: eight pretended GPUs, a thousand grants with kills, and all steps of wrpo-llama3-8b on three pools' workers.
+test-node: $(VENV)/.installed-test
+	@$(BIN)/python -m pytest -m node -s tests/node
 
 # Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
 audit: $(VENV)/.installed-test

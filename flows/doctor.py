@@ -1,7 +1,7 @@
-"""Looks at every model of a recipe before it costs anything: tokenizer, template, context, on the real prompts. No weights.
-And at what a training would miss on this machine.
+"""Checks every model of a recipe before a run: tokenizer, chat template and context length, on the real prompts. Loads no
+weights. Also checks that this machine has the packages and GPUs that the run needs.
 
-Models that this project makes itself, and those behind an endpoint that uses a template of its own, are not looked at.
+Skips models that this project makes itself, and models behind an endpoint that applies its own chat template.
 """
 
 import json
@@ -11,38 +11,40 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from flows.place import Place
-from flows.recipe import Recipe
+from flows.config.recipe import Recipe
+from flows.workspace import Place
 from infra import hub
 from infra.errors import BadInput
+from infra.gpus import find_gpus
+from tasks.doctor.findings import Finding
 from tasks.execution import ensure
-from tasks.models.findings import Finding
 from tasks.models.stage import Folder, Hub
 from tasks.responses.engines import Endpoint
-from tasks.scores.kinds import Reading, SequenceClassifier
+from tasks.scores.settings import Reading, SequenceClassifier
 from tasks.stage import Step, lineage
 
 NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 
 
 def examine(recipe: Recipe, last: Step, place: Place) -> list[Finding]:
-    """Everything that is to be said of the recipe's trainings and models; nothing of a recipe that has none to look at."""
-    models, found = [one | {"folder": str(folder)} for one, folder in models_of(recipe)], lacking(recipe)
+    """All findings about the recipe's trainings and models; an empty list if there is no model to check."""
+    models = [model | {"folder": str(folder)} for model, folder in models_of(recipe)]
+    found = [*lacking(recipe), *asking_too_much(last)]
     if not models:
         return found
     chosen = ensure(prompts_of(last), place.store, place.launcher)
     prompts = place.store.fetch(chosen, ["prompts.parquet"]) / "prompts.parquet"
     out = place.workspace.absolute() / "scratch" / f"doctor-{uuid.uuid4().hex}"
     try:
-        place.launcher.run("tasks.models.examine", {"models": models, "prompts": str(prompts)}, out)
-        return found + [Finding(**one) for one in json.loads((out / "findings.json").read_text())["findings"]]
+        place.launcher.run("tasks.doctor.examine", {"models": models, "prompts": str(prompts)}, out)
+        return found + [Finding(**values) for values in json.loads((out / "findings.json").read_text())["findings"]]
     finally:
         shutil.rmtree(out, ignore_errors=True)
 
 
 def lacking(recipe: Recipe) -> list[Finding]:
-    """Packages without which a training would fail here, when all that comes before it is paid for. What a work pool has
-    only its workers know."""
+    """Missing packages that would make a training fail here, late in the run. Stages on a work pool are not checked: only
+    its workers know their packages."""
     found = []
     for stage in ("sft", "wrpo") if recipe.sft.form != "none" else ("wrpo",):
         lora, how = getattr(recipe, stage).lora, getattr(recipe.how, stage)
@@ -52,22 +54,32 @@ def lacking(recipe: Recipe) -> list[Finding]:
     return found
 
 
+def asking_too_much(last: Step) -> list[Finding]:
+    """Steps with a program that needs more GPUs than this machine has (if it has any). Steps on a work pool are not checked:
+    a worker gives back a run that needs more GPUs than it has."""
+    available = len(find_gpus())
+    too_wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > available > 0]
+    text = "one program asks for {} GPUs, this machine has {}"
+    return [Finding(step.label, "gpus", True, text.format(step.gpus, available)) for step in too_wide]
+
+
 def models_of(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
     longest = min(recipe.sft.max_length, recipe.wrpo.max_length)
-    asked = [("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})]
+    models = [("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})]
     for source in recipe.sources:
-        own = (source.sampling or recipe.sampling).max_new_tokens
-        asked.append((source.name, source.model, {"max_new_tokens": own, "context": source.context}))
-    rewards = {"reward": recipe.reward, "judge": recipe.evaluation.judge} | {one.name: one for one in recipe.jury}
-    for name, one in rewards.items():
-        lengths = {"scored": one.scoring.max_length} if isinstance(one.scoring, Reading) else {}
-        asked.append((name, one.model, lengths))
-    for name, model, lengths in asked:
+        max_new_tokens = (source.sampling or recipe.sampling).max_new_tokens
+        models.append((source.name, source.model, {"max_new_tokens": max_new_tokens, "context": source.context}))
+    rewards = {"reward": recipe.reward, "judge": recipe.evaluation.judge}
+    rewards |= {juror.name: juror for juror in recipe.jury}
+    for name, reward in rewards.items():
+        lengths = {"scored": reward.scoring.max_length} if isinstance(reward.scoring, Reading) else {}
+        models.append((name, reward.model, lengths))
+    for name, model, lengths in models:
         engine = recipe.how.engine(name)
         if isinstance(model, Folder | Hub) and not (isinstance(engine, Endpoint) and engine.speaks == "chat"):
-            said = {"name": name, "origin": origin(model), "answers": "max_new_tokens" in lengths}
-            said["classifies"] = name in rewards and isinstance(rewards[name].scoring, SequenceClassifier)
-            yield said | NO_LENGTHS | lengths, files_of(model)
+            facts = {"name": name, "origin": origin(model), "answers": "max_new_tokens" in lengths}
+            facts["classifies"] = name in rewards and isinstance(rewards[name].scoring, SequenceClassifier)
+            yield facts | NO_LENGTHS | lengths, files_of(model)
 
 
 def files_of(model: Folder | Hub) -> Path:
@@ -79,20 +91,24 @@ def origin(model: Folder | Hub) -> str:
 
 
 def stopping(recipe: Recipe, findings: list[Finding]) -> list[Finding]:
-    """What is red and not accepted."""
+    """The red findings that the recipe does not accept; they stop a run."""
     accepted = recipe.doctor.accepted
-    return [one for one in findings if one.red and not {one.check, f"{one.model}.{one.check}"} & accepted.keys()]
+    return [
+        finding
+        for finding in findings
+        if finding.red and not {finding.check, f"{finding.model}.{finding.check}"} & accepted.keys()
+    ]
 
 
 def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Place) -> None:
-    """Of variants of a recipe: the same models on the same prompts are looked at once."""
-    looked_at = set()
+    """Checks the variants of a recipe; the same models on the same prompts are checked once."""
+    checked = set()
     for recipe, last in runs:
-        models = [[one, str(folder)] for one, folder in models_of(recipe)]
-        missing = [one.text for one in lacking(recipe)]
+        models = [[model, str(folder)] for model, folder in models_of(recipe)]
+        missing = [finding.text for finding in (*lacking(recipe), *asking_too_much(last))]
         subject = json.dumps([models, prompts_of(last).address, missing, sorted(recipe.doctor.accepted)])
-        if subject not in looked_at:
-            looked_at.add(subject)
+        if subject not in checked:
+            checked.add(subject)
             refuse_red(recipe, last, place)
 
 
@@ -101,8 +117,16 @@ def prompts_of(last: Step) -> Step:
 
 
 def refuse_red(recipe: Recipe, last: Step, place: Place) -> None:
-    if red := stopping(recipe, examine(recipe, last, place)):
-        lines = "\n".join(f"  {one.model}.{one.check}: {one.text}{one.hint and f'; {one.hint}'}" for one in red)
+    refuse(stopping(recipe, examine(recipe, last, place)))
+
+
+def refuse(red: list[Finding]) -> None:
+    if red:
+        lines = "\n".join(
+            f"  {finding.model}.{finding.check}: {finding.text}{finding.hint and f'; {finding.hint}'}"
+            for finding in red
+        )
         raise BadInput(
-            f"the doctor finds what a run would pay for (fuse doctor says more; [doctor.accepted] takes a reason):\n{lines}"
+            "the doctor found problems that would spoil this run (fuse doctor shows all findings; to accept one, give the "
+            f"reason in [doctor.accepted]):\n{lines}"
         )

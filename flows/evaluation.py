@@ -1,35 +1,37 @@
-"""Evaluating models alone: any models on any suites, each suite a chain of its own that ends in its results."""
+"""Evaluates any models on any suites, without training. Each suite is a separate chain that ends in its results."""
 
-from flows.examination import Collective, Examination, Examined, OfRecipe, Outputs
+from flows.config.examination import Collective, Examination, Examined, OfRecipe, Outputs
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.suite_chains import suite_chains
-from flows.written import load
+from flows.suites.chains import suite_chains
 from infra.errors import BadInput
 from tasks.models.stage import obtain_model
 from tasks.stage import Step
 
 
 def chains(examination: Examination) -> dict[str, Step]:
-    """The last step of every suite, by its name: its results, of all models."""
+    """The last step of every suite, by the suite's name: the results of all models."""
     models = {
-        one.name: model_step(one) for one in examination.models if not isinstance(one.model, Outputs | Collective)
+        examined.name: model_step(examined)
+        for examined in examination.models
+        if not isinstance(examined.model, Outputs | Collective)
     }
     return suite_chains(examination, models)
 
 
-def model_step(one: Examined) -> Step:
-    field = f"models.{one.name}.model"
-    if isinstance(one.model, OfRecipe):
-        return made_by(one.model, field)
-    return obtain_model(f"model · {one.name}", **one.model.resolve(field))
+def model_step(examined: Examined) -> Step:
+    field = f"models.{examined.name}.model"
+    if isinstance(examined.model, OfRecipe):
+        return made_by(examined.model, field)
+    return obtain_model(f"model · {examined.name}", **examined.model.resolve(field))
 
 
 def made_by(source: OfRecipe, field: str) -> Step:
-    """The model of that name among those which the recipe's own evaluation compares."""
+    """The step that makes the model `source.of`: one of the models that the recipe's own evaluation compares."""
     evaluation = fusion(load(source.recipe, source.set)).inputs["evaluation"][0]
     names = (*evaluation.what.models, *evaluation.what.opponents)
-    answers = zip(names, evaluation.inputs["answers"], strict=False)  # collectives follow
-    made = {name: said.inputs["model"][0] for name, said in answers}
+    answers = zip(names, evaluation.inputs["answers"], strict=False)  # the collectives' answers come last: not needed
+    made = {name: responses.inputs["model"][0] for name, responses in answers}
     if source.of not in made:
-        raise BadInput(f"{field}.of: {source.recipe} has no model {source.of!r}, but {', '.join(made)}")
+        raise BadInput(f"{field}.of: {source.recipe} has no model {source.of!r}; it has {', '.join(made)}")
     return made[source.of]

@@ -1,6 +1,6 @@
-"""What a run would do, before it does it: per step found, to do or extends, and for what is new the field that made it so.
+"""The plan of a run: the state of every step (found, to do, extends), and for a new step the field that made it new.
 
-Asks the store and runs nothing: neither Prefect nor torch is loaded here.
+Reads the store and runs nothing; loads neither Prefect nor torch.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from infra.manifest import FileEntry, Manifest
 from infra.store import REQUESTS, Store
 from tasks.stage import Step, lineage
 
-COMPARED = 200  # of a stage, the artifacts that a new one is compared with
+COMPARED = 200  # a new step is compared with at most so many artifacts of its stage
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Planned:
     state: str  # found | to do | extends | not needed
     manifest: Manifest | None = None
     reasons: list[str] = field(default_factory=list)
+    urgency: int = 0  # length of the longest chain of steps that wait for this one
 
     @property
     def runs(self) -> bool:
@@ -36,13 +37,14 @@ def plan(last: Step, store: Store) -> list[Planned]:
 
 
 def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
-    """The same of several chains; a step that they share stands there once."""
+    """Every step of several chains with its state; a step that they share appears once."""
     steps = list({step.address: step for last in lasts for step in lineage(last)}.values())
     manifests = {step.address: store.manifest(step.stage.name, step.fingerprint) for step in steps}
     found = {address for address, manifest in manifests.items() if manifest}
     needed = {address for last in lasts for address in needed_addresses(last, found)}
     known: dict[str, list[Manifest]] = {}
     planned: dict[str, Planned] = {}
+    follow = followers(steps)
     for step in steps:
         if manifest := manifests[step.address]:
             planned[step.address] = Planned(step, "found", manifest)
@@ -53,12 +55,22 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
             held = sum(entry.rows for entry in store.parts(step.pool)) if step.pool else 0
             reasons = [f"{held:,} rows in place"] if held else []
             reasons += why_new(step, known[step.stage.name], planned)
-            planned[step.address] = Planned(step, "extends" if held else "to do", None, reasons)
+            state = "extends" if held else "to do"
+            planned[step.address] = Planned(step, state, None, reasons, follow[step.address])
     return list(planned.values())
 
 
+def followers(steps: Sequence[Step]) -> dict[str, int]:
+    """For each address, the length of the longest chain of steps that wait for it. In `steps`, inputs come before users."""
+    follow = {step.address: 0 for step in steps}
+    for step in reversed(steps):
+        for item in (item for items in step.inputs.values() for item in items):
+            follow[item.address] = max(follow[item.address], follow[step.address] + 1)
+    return follow
+
+
 def needed_addresses(last: Step, found: set[str]) -> set[str]:
-    """What is missing and read by something missing: a finished step does not need its inputs any more."""
+    """The addresses of missing steps that must run. A finished step does not need its inputs any more."""
     needed: set[str] = set()
     ahead = [last]
     while ahead:
@@ -70,7 +82,7 @@ def needed_addresses(last: Step, found: set[str]) -> set[str]:
 
 
 def why_new(step: Step, known: list[Manifest], planned: dict[str, Planned]) -> list[str]:
-    """What sets this step apart from the nearest one that was made before."""
+    """The differences between this step and the most similar stored artifact."""
     same_label = [manifest for manifest in known if manifest.label == step.label]
     if not same_label:
         return ["first of its kind" if not known else f"no {step.label!r} was made before"]
@@ -98,7 +110,7 @@ def differences(step: Step, manifest: Manifest, planned: dict[str, Planned]) -> 
 
 
 def fields(path: str, before: Any, after: Any) -> list[str]:
-    """The leaves in which two plain values differ, as `beta 0.01 → 0.1`."""
+    """The leaves in which two plain values differ, for example `beta 0.01 → 0.1`."""
     if before == after:
         return []
     if isinstance(before, dict) and isinstance(after, dict):
@@ -108,7 +120,7 @@ def fields(path: str, before: Any, after: Any) -> list[str]:
         ]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True))
-        return [line for place, (one, other) in pairs for line in fields(f"{path}.{place}", one, other)]
+        return [line for place, (old, new) in pairs for line in fields(f"{path}.{place}", old, new)]
     return [f"{path} {shown(before)} → {shown(after)}"]
 
 
@@ -118,21 +130,21 @@ def shown(value: Any) -> str:
 
 
 def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
-    """What is wrong with the found artifacts that a step still to be done will read: checked before anything heavy starts."""
-    needed = {item.address for one in planned if one.runs for items in one.step.inputs.values() for item in items}
+    """Problems of stored artifacts that the planned steps will read: found before any heavy work starts."""
+    needed = {item.address for entry in planned if entry.runs for items in entry.step.inputs.values() for item in items}
     problems = [
         problem
-        for one in planned
-        if one.manifest and one.step.address in needed
-        for problem in store.verify(one.manifest)
+        for entry in planned
+        if entry.manifest and entry.step.address in needed
+        for problem in store.verify(entry.manifest)
     ]
     return problems + [
-        problem for one in planned if one.state == "extends" for problem in bad_parts(one.step.pool, store)
+        problem for entry in planned if entry.state == "extends" for problem in bad_parts(entry.step.pool, store)
     ]
 
 
 def bad_parts(pool: str, store: Store) -> list[str]:
-    """What is wrong with the rows that a step will extend."""
+    """Problems of the stored rows that a step will extend."""
 
     def problem(entry: FileEntry) -> str | None:
         try:

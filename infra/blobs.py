@@ -4,9 +4,12 @@ Writes are atomic: a reader sees the old bytes or the new, never a part. `create
 exclusive as well, which fsspec alone does not promise. BadInput: a person must act. StoreUnreachable: later may work.
 """
 
+import copy
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 from uuid import uuid4
 
 from infra.bucket import Bucket
@@ -15,7 +18,19 @@ from infra.folder import Folder
 from infra.names import is_name
 
 
+class Fence(Protocol):
+    """A lease, as what is written under it knows it: raises LeaseLost once another holder has it."""
+
+    def check(self) -> None:
+        """Before a write. May renew the lease."""
+
+    def confirm(self) -> None:
+        """Within a folder's write, while no other process can take the lease over. Only reads."""
+
+
 class Blobs:
+    _fences: tuple[Fence, ...] = ()
+
     def __init__(self, url: str, options: dict | None = None):
         scheme, separator, rest = url.rpartition("://")
         rest = rest.rstrip("/")
@@ -44,13 +59,21 @@ class Blobs:
         """Where the bytes lie on this machine; None for a bucket."""
         return self._place.local(self._checked(path))
 
+    def fenced(self, fence: Fence) -> "Blobs":
+        """The same blobs for a holder of a lease: they are created, put and deleted only while `fence` allows it."""
+        fenced = copy.copy(self)
+        fenced._fences = (*self._fences, fence)
+        return fenced
+
     def create(self, path: str, data: bytes) -> bool:
         """True: ours is the stored value. False: another one was first."""
-        return self._place.create(self._checked(path), data)
+        self._check()
+        return self._place.create(self._checked(path), data, self._confirm())
 
     def put_file(self, local: Path, path: str) -> None:
         """For names that hold their content's hash: an object of the same size is taken for the same object."""
-        self._place.put_file(local, self._checked(path))
+        self._check()
+        self._place.put_file(local, self._checked(path), self._confirm())
 
     def get_file(self, path: str, local: Path) -> None:
         self._place.get_file(self._checked(path), local)
@@ -63,12 +86,33 @@ class Blobs:
         """The same with the time of the last change, in seconds since 1970 by the store's clock."""
         return self._place.entries(self._checked(prefix) if prefix else "")
 
+    def age(self, path: str) -> float:
+        """Seconds since the last change, at least, by the store's clock alone."""
+        return self._place.age(self._checked(path))
+
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
         """True: `new` is the stored value. `old` and `new` must be unique in the life of the path."""
         return self._place.compare_and_swap(self._checked(path), old, new)
 
     def delete(self, path: str) -> None:
-        self._place.delete(self._checked(path))
+        self._check()
+        self._place.delete(self._checked(path), self._confirm())
+
+    def _check(self) -> None:
+        for fence in self._fences:
+            fence.check()
+
+    def _confirm(self) -> Callable[[], None] | None:
+        fences = self._fences
+        return (lambda: [fence.confirm() for fence in fences]) if fences else None
+
+    def clock(self) -> float:
+        """The store's time, in seconds since 1970: that of an object which is written now."""
+        path = f"_probe/{uuid4().hex}"
+        self.create(path, b"clock")
+        _, written = self.entries("_probe")[path]
+        self.delete(path)
+        return written
 
     def drop_uploads(self, older: float = 86_400) -> None:
         """Removes what writes that a kill has interrupted left behind; those of the last day may still be under way."""

@@ -5,19 +5,22 @@ import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from infra.errors import BadInput, StoreUnreachable
-from infra.folder import draft_of
+from infra.folder import Confirm, draft_of
 from infra.names import BLOCK, is_name, measure
 
 PART = 32 * BLOCK
 
 
 class Bucket:
-    """Blobs as S3 objects. Endpoint and credentials: s3fs's `options`, else what botocore reads from AWS_*."""
+    """Blobs as S3 objects. Endpoint and credentials: s3fs's `options`, else what botocore reads from AWS_*.
+
+    `confirm` is not called: S3 cannot hold anyone off while it is asked, and the check before a write is as good."""
 
     def __init__(self, url: str, options: dict):
         import fsspec
@@ -55,7 +58,7 @@ class Bucket:
 
         return self._call(path, whole, self._full(path))
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, confirm: Confirm) -> bool:
         for _ in range(3):
             if self._put(path, data, mode="create"):
                 return True
@@ -65,7 +68,7 @@ class Bucket:
                 continue  # whoever was first has deleted it since
         return False
 
-    def put_file(self, local: Path, path: str) -> None:
+    def put_file(self, local: Path, path: str, confirm: Confirm) -> None:
         size = local.stat().st_size
         try:
             if self._head(path)["ContentLength"] == size:
@@ -94,6 +97,11 @@ class Bucket:
                 return found
             request["ContinuationToken"] = page["NextContinuationToken"]
 
+    def age(self, path: str) -> float:
+        answer = self._head(path)
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - answer["LastModified"]).total_seconds() - 1  # both are cut to whole seconds
+
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
         try:
             tag = self._head(path)["ETag"]  # before the body: a change in between fails the precondition
@@ -102,7 +110,7 @@ class Bucket:
         except FileNotFoundError:
             return False
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, confirm: Confirm) -> None:
         self._call(path, "call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
 
     def drop_uploads(self, older: float) -> None:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 from pathlib import Path
 
-from infra.errors import BadInput, ProgramFailed, Unavailable
+from infra.errors import BadInput, OutOfMemory, ProgramFailed, ProgramKilled, Unavailable
+from infra.signals import OF_A_GROUP, describe
 
 LOG_TAIL = 20
 SAVING = "saving"  # a program that was told to end leaves this in its folder: it has heard, and saves
 TORCHRUN = "torch/distributed/elastic/"
+KINDS = {kind.__name__: kind for kind in (BadInput, OutOfMemory, Unavailable)}
 
 
 def end_group(process: subprocess.Popen) -> None:
@@ -27,13 +29,15 @@ def send(process: subprocess.Popen, what: signal.Signals) -> None:
         os.killpg(process.pid, what)
 
 
-def failure(module: str, code: int, log: Path) -> Exception:
+def failure(module: str, code: int, log: Path, killed_before: int | None) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # torchrun has a code of its own
         said = json.loads(reason.read_text())
-        return {"BadInput": BadInput, "Unavailable": Unavailable}[said["kind"]](said["message"])
+        return KINDS[said["kind"]](said["message"])
     lines = log.read_text(errors="replace").splitlines()
     last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
     tail = "\n".join(lines[:last][-LOG_TAIL:])  # what torchrun says after it hides what its workers said
-    ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return ProgramFailed(f"{module} {ended}; the end of {log}:\n{tail}")
+    if OF_A_GROUP in "\n".join(lines[last:]):
+        code = -signal.SIGKILL  # of one of its processes, after which torchrun has a code of its own
+    kind = ProgramKilled if code < 0 else ProgramFailed
+    return kind(f"{module} {describe(code, killed_before)}; the end of {log}:\n{tail}")

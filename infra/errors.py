@@ -20,8 +20,20 @@ class ProgramFailed(RuntimeError):
     """A program ended badly for a reason that is not the user's input; the message holds the last lines of its log."""
 
 
+class ProgramKilled(ProgramFailed):
+    """A signal ended it, its own input and code may be in order: it may be started again."""
+
+
+class OutOfMemory(ProgramFailed):
+    """A step needs more memory than there is, by settings that its user can change: it fails, other steps go on."""
+
+
 class Unavailable(RuntimeError):
     """Something outside is missing for now: a worker, a GPU, an endpoint's quota. Later may work."""
+
+
+class LeaseLost(Unavailable):
+    """This process was silent for longer than its lease, or another one has taken it: nothing more is written or deleted."""
 
 
 class StoreUnreachable(ConnectionError):

@@ -15,6 +15,8 @@ from uuid import uuid4
 from infra.errors import FULL, BadInput
 from infra.names import DRAFT, measure
 
+Confirm = Callable[[], None] | None  # raises where a lease that is needed for the write is another's
+
 
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
@@ -69,23 +71,29 @@ class Folder:
         with self.local(path).open("rb") as stream:
             return measure(stream)
 
-    def create(self, path: str, data: bytes) -> bool:
+    def create(self, path: str, data: bytes, confirm: Confirm) -> bool:
         target = self.local(path)
         with draft_of(target) as draft:
             draft.write_bytes(data)
             seal(draft)
             try:
-                os.link(draft, target)  # whole and exclusive at once, which neither rename nor open(…, "x") is
+                with self._confirmed(confirm):
+                    os.link(draft, target)  # whole and exclusive at once, which neither rename nor open(…, "x") is
             except FileExistsError:
                 return self.read(path) == data
         self._keep_names(target)
         return True
 
-    def put_file(self, local: Path, path: str) -> None:
+    def put_file(self, local: Path, path: str, confirm: Confirm) -> None:
         target = self.local(path)
         if target.is_file() and target.stat().st_size == local.stat().st_size:
             return
-        self._replace(target, lambda draft: shutil.copyfile(local, draft))
+        with draft_of(target) as draft:
+            shutil.copyfile(local, draft)
+            seal(draft)
+            with self._confirmed(confirm):
+                os.replace(draft, target)
+        self._keep_names(target)
 
     def get_file(self, path: str, local: Path) -> None:
         with draft_of(local) as draft:
@@ -104,6 +112,13 @@ class Folder:
                     continue  # deleted since the listing
         return found
 
+    def age(self, path: str) -> float:
+        """By the clock of the file system, which need not be this machine's: against a file that is written now."""
+        changed = self.local(path).stat().st_mtime
+        with draft_of(self.root / "now") as draft:
+            draft.touch()
+            return draft.stat().st_mtime - changed
+
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
         with self._locked():
             try:
@@ -111,11 +126,13 @@ class Folder:
             except FileNotFoundError:
                 return False
             if current == old:
-                self._replace(self.local(path), lambda draft: draft.write_bytes(new))
+                self._replace(self.local(path), new)
             return current in (old, new)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, confirm: Confirm) -> None:
         with self._locked():
+            if confirm:
+                confirm()
             self.local(path).unlink(missing_ok=True)
 
     def drop_uploads(self, older: float) -> None:
@@ -132,9 +149,9 @@ class Folder:
     def probe(self, path: str) -> None:
         """Nothing of its own: the trial writes in `Blobs.probe` say it all."""
 
-    def _replace(self, target: Path, fill: Callable[[Path], object]) -> None:
+    def _replace(self, target: Path, data: bytes) -> None:
         with draft_of(target) as draft:
-            fill(draft)
+            draft.write_bytes(data)
             seal(draft)
             os.replace(draft, target)
         self._keep_names(target)
@@ -149,6 +166,16 @@ class Folder:
                 os.close(descriptor)
             if folder == self.root:
                 return
+
+    @contextmanager
+    def _confirmed(self, confirm: Confirm) -> Iterator[None]:
+        """Nobody takes over a lease, which is a swap, between the confirmation and the end."""
+        if confirm is None:
+            yield
+            return
+        with self._locked():
+            confirm()
+            yield
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

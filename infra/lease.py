@@ -1,6 +1,7 @@
-"""A lease on a piece of work: it saves doing the work twice, and nothing more.
+"""A lease on a piece of work. Two may be at work (machines sleep), but only the last holder writes.
 
-Two holders are possible (clocks differ, machines sleep), so what must be exclusive is written with `Blobs.create`.
+What a holder writes goes through `Blobs.fenced`, which asks the store whose the lease is before each write. In a folder
+that is exact; a bucket may take one write that was on its way, so what must be exclusive is written with `Blobs.create`.
 """
 
 import os
@@ -9,16 +10,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from uuid import uuid4
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from infra.blobs import Blobs
-from infra.errors import BadInput, CorruptArtifact
+from infra.errors import BadInput, CorruptArtifact, LeaseLost
 from infra.processes import boot, started
 
-FURTHEST = 2 * 86_400  # seconds ahead: the longest lease, and a day by which clocks may differ
+
+def now() -> float:
+    """Seconds on a clock that nobody sets, and that goes on while a process is stopped or a laptop sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Holder(BaseModel, frozen=True):
@@ -27,30 +30,49 @@ class Holder(BaseModel, frozen=True):
     boot: str  # which boot of the host, and which process namespace on it: only there does a process id mean anything
     pid: int
     started: str
-    expires: float
+    expires: float  # 0: released. Otherwise for people: the clocks of two hosts may differ
+    ttl: float = Field(90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
     epoch: int
 
-    def gone(self) -> bool:
-        """Expired, or a process that no longer runs on this very host; or its end lies so far ahead that only a clock which
-        was wrong can have set it."""
+    def ended(self) -> bool:
+        """Whether its process ran on this very host, and runs no more."""
         here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot())
-        now = time.time()
-        return not now <= self.expires <= now + FURTHEST or (here and started(self.pid) != self.started)
+        return here and started(self.pid) != self.started
 
     def bytes(self) -> bytes:
         return self.model_dump_json().encode()
 
 
 class Lease:
-    def __init__(self, blobs: Blobs, path: str, owner: str, ttl: float, taken: float):
-        self._blobs, self._path, self._owner, self._ttl = blobs, path, owner, ttl
+    def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
+        self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
+        self.epoch = mine.epoch  # grows from holder to holder
+        self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {path}", daemon=True)
 
     def held(self) -> bool:
         """False once another holder was seen, or once no renewal has succeeded for `ttl`."""
-        return not self._ended.is_set() and time.monotonic() < self._until
+        return not self._ended.is_set() and now() < self._until
+
+    def check(self) -> None:
+        """Raises LeaseLost once another has it. Where none has, and its time is over, it is renewed."""
+        if self.held():
+            self.confirm()
+        elif self._ended.is_set() or not self._extend():
+            raise self._lost()
+
+    def confirm(self) -> None:
+        try:
+            stored = _parse(self._blobs, self._path, self._blobs.read(self._path))
+        except FileNotFoundError:
+            raise self._lost() from None
+        if stored.owner != self._owner:
+            raise self._lost()
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"{self._blobs.url}/{self._path}: this process was silent for too long, another has its lease")
 
     def keep(self) -> None:
         self._thread.start()
@@ -66,17 +88,22 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ttl / 3):
-            began = time.monotonic()
             try:
-                if not self._expire(time.time() + self._ttl):
+                if not self._extend():
                     self._ended.set()
                     return
-                self._until = began + self._ttl
             except OSError:
                 continue  # the next third may do; `held` watches the deadline
             except BadInput:
                 self._ended.set()  # no longer welcome; whoever writes next to the store reports why
                 return
+
+    def _extend(self) -> bool:
+        with self._renewing:  # two at once would take each other for another holder
+            began = now()
+            extended = self._expire(time.time() + self._ttl)
+            self._until = began + self._ttl if extended else self._until
+            return extended
 
     def _expire(self, when: float) -> bool:
         """Move the end of the lease; False when it is another's. Reads first: an earlier answer may have been lost."""
@@ -116,7 +143,21 @@ def live(blobs: Blobs, name: str) -> bool:
     """Whether somebody holds `name` now."""
     path = f"_leases/{name}.json"
     try:
-        return not _parse(blobs, path, blobs.read(path)).gone()
+        return not _is_free(blobs, path, _parse(blobs, path, blobs.read(path)))
+    except FileNotFoundError:
+        return False
+
+
+def _is_free(blobs: Blobs, path: str, holder: Holder) -> bool:
+    """Released, or not renewed for its time; or its process ran on this very host and has ended."""
+    return holder.expires == 0 or holder.ended() or blobs.age(path) > holder.ttl
+
+
+def ended(blobs: Blobs, name: str) -> bool:
+    """Whether the process that holds `name` is known to have ended, as it ran on this host."""
+    path = f"_leases/{name}.json"
+    try:
+        return _parse(blobs, path, blobs.read(path)).ended()
     except FileNotFoundError:
         return False
 
@@ -152,10 +193,7 @@ def _wait(
         if holder and holder.owner != announced:
             announced = holder.owner
             if on_wait:
-                until = datetime.fromtimestamp(holder.expires).strftime("%H:%M:%S")
-                on_wait(
-                    f"waiting for process {holder.pid} on {holder.host}, which makes it (alive until {until} at least)"
-                )
+                on_wait(f"waiting for process {holder.pid} on {holder.host}, which makes it")
             continue  # `done` is asked at once, not a poll later
         pause(poll)
 
@@ -165,11 +203,11 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     try:
         raw = blobs.read(path)
         before = _parse(blobs, path, raw)
+        if not _is_free(blobs, path, before):
+            return None, before
     except FileNotFoundError:
         raw, before = None, None
-    if before and not before.gone():
-        return None, before
-    began = time.monotonic()
+    began = now()
     mine = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
@@ -177,10 +215,11 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
         pid=os.getpid(),
         started=started(os.getpid()) or "",
         expires=time.time() + ttl,
+        ttl=ttl,
         epoch=before.epoch + 1 if before else 1,
     )
     got = blobs.create(path, mine.bytes()) if raw is None else blobs.compare_and_swap(path, raw, mine.bytes())
-    return (Lease(blobs, path, mine.owner, ttl, began) if got else None), None
+    return (Lease(blobs, path, mine, ttl, began) if got else None), None
 
 
 def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:

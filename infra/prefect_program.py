@@ -22,7 +22,22 @@ def collect() -> None:
         gc.collect(1 if turn % FULL else 2)
 
 
+def begin_writing() -> None:
+    """Every transaction of the server takes SQLite's write lock at its beginning, where it waits for its turn. Prefect takes
+    the lock at the first write: if another has written since the transaction began to read, SQLite refuses at once, however
+    long the time-out, and a user reads 503 or finds a run that nobody follows."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    deferred = AioSqliteConfiguration.begin_transaction
+
+    def begin_transaction(self, session, with_for_update=False):
+        return deferred(self, session, with_for_update=True)
+
+    AioSqliteConfiguration.begin_transaction = begin_transaction
+
+
 if __name__ == "__main__":
     gc.disable()
+    begin_writing()
     threading.Thread(target=collect, name="garbage collector", daemon=True).start()
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)

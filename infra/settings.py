@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.errors import BadInput
 
+ROOT = Path(__file__).parents[1]
+
 
 class Settings(BaseSettings):
     """Where things are on this machine. Nothing here changes a result."""
@@ -23,11 +25,21 @@ class Settings(BaseSettings):
     store: str = Field(
         "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
     )
-    programs: int = Field(0, ge=0, le=1024, description="programs at once on this machine; 0: one per core, up to two")
+    programs: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="programs at once in a run, at most; 0: as many as have GPUs, and one per core, up to two, that need none",
+    )
     threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
+    warm: bool = Field(True, description="programs fork from one that has loaded their libraries; 0: each loads them")
     reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
     gpus: int = Field(
         0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
+    )
+    ledger: Path = Field(
+        Path(f"/tmp/fuse-gpus-{os.getuid()}"),
+        description="folder in which your processes on this machine note which GPUs they have; a local one, for you alone",
     )
     webhook: SecretStr = Field(
         SecretStr(""),
@@ -52,7 +64,7 @@ class Settings(BaseSettings):
     )
     vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
-    @field_validator("workspace", "vllm")
+    @field_validator("workspace", "vllm", "ledger")
     @classmethod
     def named(cls, folder: Path) -> Path:
         """A variable that is there and empty would be the folder that one happens to be in."""
@@ -68,12 +80,12 @@ class Settings(BaseSettings):
         return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
 
     @property
-    def programs_at_once(self) -> int:
+    def slots(self) -> int:
         return self.programs or min(2, cores())
 
-    @property
-    def threads_per_program(self) -> int:
-        return self.threads or max(1, cores() // self.programs_at_once)
+    def threads_beside(self, gpus: int) -> int:
+        """Threads of a program, where as many run at once as there are GPUs or slots."""
+        return self.threads or max(1, cores() // max(self.slots, min(gpus, self.programs or gpus)))
 
 
 def cores() -> int:
@@ -94,19 +106,29 @@ def settings() -> Settings:
         raise BadInput(f"{name}: {first['msg']}, not {first['input']!r:.80}") from problem
 
 
-def environment_without_secrets() -> dict[str, str]:
-    """What a program that is not ours may see."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "FUSE_")) and not name.endswith(("_KEY", "_TOKEN", "_SECRET", "PASSWORD"))
-    }
+ALLOWED = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"}
+ALLOWED |= {"PYTHONPATH", "VIRTUAL_ENV"}  # a program that is not ours may find its modules by them
+ALLOWED |= {"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}
+ALLOWED |= {"HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "TOKENIZERS_PARALLELISM"}
+ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_")
 
 
-def program_environment(threads: int) -> dict[str, str]:
+def allowed_environment() -> dict[str, str]:
+    """For a program that is not part of this project. A list of what is allowed: a variable that holds a key, a password or
+    an address may have any name."""
+    allowed = lambda name: name in ALLOWED or name.startswith(ALLOWED_PREFIXES)
+    return {name: value for name, value in os.environ.items() if allowed(name)}
+
+
+def closed_environment() -> dict[str, str]:
+    """For a program that handles what models wrote: it finds our modules by path, and none in the folder where it works."""
+    return {**allowed_environment(), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+
+
+def program_environment(threads: int, closed: bool = False) -> dict[str, str]:
     """What a program inherits: this environment, with thread counts set and every library kept from phoning home."""
     return {
-        **os.environ,
+        **(closed_environment() if closed else os.environ),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # models and rows come to a program as files
@@ -115,8 +137,15 @@ def program_environment(threads: int) -> dict[str, str]:
     }
 
 
+def replace_environment(values: dict[str, str]) -> None:
+    """In a program that was forked: it has its own from here on."""
+    os.environ.clear()
+    os.environ.update(values)
+    settings.cache_clear()
+
+
 def vllm_environment() -> dict[str, str]:
-    """What vLLM reads beside that; what is set already stays. Our code comes to its Python by path, being installed elsewhere."""
+    """The variables that vLLM reads beside these; a variable that is set already stays."""
     return (
         {
             "VLLM_NO_USAGE_STATS": "1",
@@ -126,14 +155,20 @@ def vllm_environment() -> dict[str, str]:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
         }
         | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
-        | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        | other_python_environment()
     )
+
+
+def other_python_environment() -> dict[str, str]:
+    """Our code comes to another environment's Python by path, being installed elsewhere."""
+    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def visible_gpus() -> list[str] | None:
     """The GPUs that this process may use, where somebody has said so."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if given is None else [name for name in given.split(",") if name]
+    return None if given is None else [name.strip() for name in given.split(",")]
 
 
 def secret(name: str) -> str:
@@ -168,7 +203,6 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a lost worker is noticed after three
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_CLI_WRAP_LINES": "false",

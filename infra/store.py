@@ -3,6 +3,7 @@
 Pools hold rows in parts that are each complete or absent: a part's name holds its sha256 and row count.
 """
 
+import copy
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from infra.blobs import Blobs
+from infra.blobs import Blobs, Fence
 from infra.errors import BadInput, CorruptArtifact
 from infra.folder import draft_of, seal
 from infra.manifest import FileEntry, Manifest, NewerManifest, content_of
@@ -25,6 +26,12 @@ class Store:
         self.blobs = Blobs(url, options)
         self.cache = Path(cache).absolute()
         self._verified: set[tuple] = set()
+
+    def fenced(self, fence: Fence) -> "Store":
+        """The same store for the holder of a lease, who may write while it is his."""
+        fenced = copy.copy(self)
+        fenced.blobs = self.blobs.fenced(fence)
+        return fenced
 
     def probe(self) -> None:
         self.blobs.probe()

@@ -1,4 +1,4 @@
-"""What running flows use, written into the store, so that housekeeping leaves it alone. Whoever was killed lets go.
+"""What running flows use, written into the store, so that housekeeping leaves it alone, for hours also if they are silent.
 
 A flow writes down its steps before it asks the store what exists, and housekeeping decides and deletes under the same
 lease: nothing is deleted between a flow's finding it and its use.
@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.blobs import Blobs
 from infra.errors import BadInput
-from infra.lease import drop, lease, live
+from infra.lease import drop, ended, lease
 from infra.settings import settings
 
 HOUSEKEEPING = "housekeeping"
+MARGIN = 6 * 3600  # seconds for which a silent flow is still believed to need what it has declared
 
 
 @contextmanager
@@ -32,12 +33,15 @@ def in_use(blobs: Blobs, steps: Iterable) -> Iterator[None]:
         forget(blobs, name)
 
 
-def used(blobs: Blobs) -> set[str]:
-    """Addresses and pools that a live flow needs; under the housekeeping lease. Forgets flows that are gone."""
+def used(blobs: Blobs, now: float) -> set[str]:
+    """Addresses and pools that flows need; under the housekeeping lease, `now` by the store's clock. Forgets flows that were
+    killed on this machine, and flows that were silent for hours: a silent one may be paused, or cut off from the store."""
     found: set[str] = set()
-    for path in blobs.list("_uses"):
+    renewed = {path: changed for path, (_, changed) in blobs.entries("_leases/uses").items()}
+    for path, (_, written) in blobs.entries("_uses").items():
         name = path.removeprefix("_uses/").removesuffix(".json")
-        if live(blobs, f"uses/{name}"):
+        silent = now - max(written, renewed.get(f"_leases/uses/{name}.json", 0))
+        if silent < MARGIN and not ended(blobs, f"uses/{name}"):
             found.update(needed_by(blobs, path))
         else:
             forget(blobs, name)

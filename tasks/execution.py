@@ -1,6 +1,7 @@
 """Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
 
 import json
+import math
 import platform
 import shutil
 import subprocess
@@ -13,15 +14,19 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
+from pydantic import BaseModel, Field
+
 from infra import hub
 from infra.checkpoints import Checkpoints
-from infra.launch import Launcher
-from infra.lease import lease
+from infra.errors import Unavailable
+from infra.launch import HERE, Environment, Launcher
+from infra.lease import Lease, lease
+from infra.ledger import TELL_AGAIN, Request
 from infra.manifest import Manifest, Reference
 from infra.scratch import new_scratch
 from infra.settings import cores, settings
 from infra.store import Store
-from tasks.shares import Share
 from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
@@ -31,6 +36,25 @@ Observer = Callable[[Step, str, int, int, str], None]  # step, what it does, don
 
 def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
     """The observer of those who do not look."""
+
+
+class Share(BaseModel, frozen=True, extra="forbid"):
+    """One of so many: `number` counts from 1."""
+
+    number: int = Field(gt=0)
+    of: int = Field(gt=0)
+
+    def __str__(self) -> str:
+        return f"share {self.number} of {self.of}"
+
+    @property
+    def name(self) -> str:
+        """As a part of a path."""
+        return f"{self.number}-of-{self.of}"
+
+    def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
+        return rows[rows.iloc[:, 0].map(lambda prompt: int(prompt[:8], 16) % self.of == self.number - 1).astype(bool)]
 
 
 @dataclass
@@ -44,6 +68,9 @@ class Run:
     observe: Observer = watch_nothing
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # of the rows; then they are all that is made, and no artifact
+    urgency: int = 0  # how many steps follow on it, one after the other
+    began: float = field(default_factory=time.time)
+    told: float = -math.inf  # when an observer last heard what the step waits for
 
     @property
     def folder(self) -> Path:
@@ -73,14 +100,31 @@ class Run:
     def count(self, **numbers: float | int | str) -> None:
         self.counts.update(numbers)
 
+    def request(self, rows: int = 0) -> Request:
+        """What one of the step's programs asks for, `rows` being those that it makes. One that is started again is as old as
+        the step."""
+        return Request(self.step.gpus, self.step.label, self.urgency, self.began, rows)
+
+    def waits(self, text: str) -> None:
+        """Several programs of a step wait together: what the first of them says is enough for a while."""
+        if time.monotonic() - self.told >= TELL_AGAIN:
+            self.told = time.monotonic()
+            self.observe(self.step, text, 0, 0, "")
+
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.observe(self.step, "running", done, total, unit)
 
     def program(
-        self, module: str, job: dict, watch: Callable[[], None] = lambda: None, before: int = 0, group: int = 0
+        self,
+        module: str,
+        job: dict,
+        watch: Callable[[], None] = lambda: None,
+        before: int = 0,
+        group: int = 0,
+        environment: Environment = HERE,
     ) -> Path:
         """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already.
-        A `group` of processes shares the threads."""
+        A `group` of processes shares the threads; another `environment` has libraries that this one has not."""
         out = self.scratch / "program"
         self.observe(self.step, "queued", 0, 0, "")
         started = False
@@ -94,7 +138,9 @@ class Run:
             self._relay(out / "progress.json", before)
 
         threads = max(1, self.launcher.threads // max(group, 1))
-        self.count(**self.launcher.run(module, {**job, "threads": threads}, out, look, group))
+        job, wait = {**job, "threads": threads}, self.waits
+        summary = self.launcher.run(module, job, out, look, group, environment, request=self.request(), on_wait=wait)
+        self.count(**summary)
         return out
 
     def keep(self, out: Path, *names: str) -> None:
@@ -108,7 +154,9 @@ class Run:
             self.progress(before + at["done"], before + at["total"], at["unit"])
 
 
-def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> Manifest:
+def ensure(
+    step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+) -> Manifest:
     """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
 
     def find() -> Manifest | None:
@@ -125,19 +173,21 @@ def ensure(step: Step, store: Store, launcher: Launcher, observe: Observer = wat
         on_wait=waiting,
         done=lambda: find() is not None,
         pause=launcher.pause,
-    ):
+    ) as held:
         if found := find():
             observe(step, "found", 0, 0, "")
             return found
+        if held is None:
+            raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
         observe(step, "running", 0, 0, "")
-        made = make(step, store, launcher, observe)
+        made = make(step, held, store.fenced(held), launcher, observe, urgency)
     observe(step, "done", 0, 0, "")
     return made
 
 
-def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Manifest:
+def make(step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe)
+    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
     manifest = store.publish(
@@ -157,7 +207,7 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
             provenance=provenance(),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
-            attempt=uuid.uuid4().hex,
+            attempt=f"{held.epoch}-{uuid.uuid4().hex}",
         ),
     )
     Checkpoints(store.blobs, step.address).drop()
@@ -165,12 +215,16 @@ def make(step: Step, store: Store, launcher: Launcher, observe: Observer) -> Man
     return manifest
 
 
-def make_share(step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing) -> dict:
+def make_share(
+    step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+) -> dict:
     """The rows of a share come to the step's pool; returns what was counted. Whoever makes the step finds them there, and
     makes what is not there."""
     if store.manifest(*step.address.split("/")):
         return {}
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share)
+    run = Run(
+        step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share, urgency=urgency
+    )
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs_of(step, store))
     shutil.rmtree(run.scratch)

@@ -1,8 +1,8 @@
 """What every program shares: it reads a job file, writes a folder, tells how far it is, and dies with whoever started it.
 
 `python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT
-`progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input is
-at fault (code 2) or something is missing that may come back (code 75, the EX_TEMPFAIL of sysexits.h).
+`progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input or its
+settings are at fault (code 2) or something is missing that may come back (code 75, the EX_TEMPFAIL of sysexits.h).
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import BadInput, Unavailable
+from infra.errors import BadInput, OutOfMemory, Unavailable
 
 
 class Progress:
@@ -42,10 +42,10 @@ def run(work: Work) -> None:
     out.mkdir(parents=True, exist_ok=True)
     try:
         summary = work(job, out, Progress(out))
-    except (BadInput, Unavailable) as problem:
-        kind, code = ("BadInput", 2) if isinstance(problem, BadInput) else ("Unavailable", 75)
-        write_json(out / "failure.json", {"kind": kind, "message": str(problem)})
-        sys.exit(code)
+    except (BadInput, OutOfMemory, Unavailable) as problem:
+        kind = next(one for one in (BadInput, OutOfMemory, Unavailable) if isinstance(problem, one))
+        write_json(out / "failure.json", {"kind": kind.__name__, "message": str(problem)})
+        sys.exit(75 if kind is Unavailable else 2)
     if summary is not None:
         write_json(out / "summary.json", summary)
 

@@ -18,6 +18,7 @@ PROMPT = pa.schema(
     ]
 )
 
+CUT_OFF = "length"  # the finish reason of a response that max_new_tokens ended
 REFUSED = "refused: "  # begins the finish reason of a row whose prompt no try gets an answer to
 
 SPLIT = pa.schema([("prompt_id", pa.string()), ("part", pa.string())])  # sft | preference | held_out
@@ -66,8 +67,8 @@ CHECK = pa.schema(
 
 LOG_PROB = pa.schema(
     [
-        ("content_id", pa.string()),
-        ("log_prob", pa.float64()),  # log pi(y|x), summed over the response's tokens and its end
+        ("content_id", pa.string()),  # as `learned_id` gives it
+        ("log_prob", pa.float64()),  # log pi(y|x), summed over the response's tokens and its end, if it has one
         ("tokens", pa.int32()),  # that were summed over
     ]
 )
@@ -79,6 +80,7 @@ SFT_RECORD = pa.schema(
         ("response", pa.string()),
         ("source", pa.string()),
         ("score", pa.float64()),
+        ("finish_reason", pa.string()),  # of the response; null where it came with the prompt
     ]
 )
 
@@ -100,6 +102,7 @@ PREFERENCE_RECORD = pa.schema(
             pa.string(),
         ),  # y_ls, or the rejected response of the same source; null where a rule makes none
         ("source_worst_score", pa.float64()),
+        *[(f"{role}_finish_reason", pa.string()) for role in ("source_best", "own_best", "own_worst", "source_worst")],
     ]
 )
 
@@ -113,3 +116,9 @@ def prompt_id(messages: list[dict[str, str]]) -> str:
 def content_id(prompt: str, text: str) -> str:
     """The identity of a response for a reward model: who wrote it does not matter, only what stands there."""
     return hashlib.sha256(f"{prompt}\0{text}".encode()).hexdigest()[:40]
+
+
+def learned_id(prompt: str, text: str, cut_off: bool) -> str:
+    """The identity of a response for a model that learns it: one that was cut off has no end token, so the same words are
+    another response."""
+    return content_id(f"cut off\0{prompt}" if cut_off else prompt, text)

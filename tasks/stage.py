@@ -39,11 +39,23 @@ class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
     work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
+    memory_gb: int = Field(0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it")
+    shared_memory_gb: int = Field(0, ge=0, description="of /dev/shm, likewise")
 
     @property
     def hosts(self) -> int:
         """How many runs of the work pool make its rows at once."""
         return 1
+
+    @property
+    def programs(self) -> int:
+        """How many programs share the work of such a run."""
+        return 1
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs each of these programs needs."""
+        return 0
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -95,6 +107,7 @@ class Stage:
         None  # what sets its rows apart, if it has rows
     )
     rows_since: str = ""  # the version that first made its rows as they are still made; none: this one
+    gpus: Callable[[Any, Any], int] = lambda what, how: how.gpus  # that each of its programs needs
 
     @property
     def name(self) -> str:
@@ -108,9 +121,9 @@ class Stage:
 
 
 def stage(
-    title: str, version: str, rows: Callable | None = None, rows_since: str = ""
+    title: str, version: str, rows: Callable | None = None, rows_since: str = "", gpus: Callable = Stage.gpus
 ) -> Callable[[Callable[..., None]], Stage]:
-    return lambda work: Stage(title, version, work, rows, rows_since)
+    return lambda work: Stage(title, version, work, rows, rows_since, gpus)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +148,21 @@ class Step:
     def fingerprint(self) -> str:
         upstream = {name: [step.fingerprint for step in steps] for name, steps in self.inputs.items()}
         return digest({"stage": self.stage.name, "version": self.stage.version, "what": self.what, "inputs": upstream})
+
+    @property
+    def gpus(self) -> int:
+        """That one of its programs needs; of several, each."""
+        return self.stage.gpus(self.what, self.how)
+
+    @property
+    def machine(self) -> dict[str, int]:
+        """What a run of it asks of its work pool, by the names that templates of pools have for it."""
+        asked = {
+            "gpus": self.gpus * self.how.programs,
+            "memory_gb": self.how.memory_gb,
+            "shared_memory_gb": self.how.shared_memory_gb,
+        }
+        return {name: number for name, number in asked.items() if number}
 
     @property
     def pool(self) -> str | None:

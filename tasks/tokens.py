@@ -118,10 +118,14 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
-def response_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The text and one end token. Words that spell a special token stay words: no second end can hide in the text."""
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*ids, end_id(tokenizer)]
+def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, cut_off: bool = False) -> list[int]:
+    """The text and one end token. Words that spell a special token stay words: no second end can hide in the text.
+
+    A response that was cut off did not end: it has no end token, and no replacement character for half of a letter.
+    """
+    said = text.rstrip("\ufffd") if cut_off else text
+    ids = tokenizer(said, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids if cut_off else [*ids, end_id(tokenizer)]
 
 
 @lru_cache(maxsize=4)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
-from tasks.parts import Parts
 from tasks.program import Progress, run
+from tasks.rows.parts import Parts
 from tests.squares import SCHEMA
 
 

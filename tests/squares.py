@@ -8,8 +8,8 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.parts import write_in_parts
 from tasks.program import Progress, run
+from tasks.rows.parts import write_in_parts
 
 SCHEMA = pa.schema(
     [

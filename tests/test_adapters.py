@@ -1,11 +1,11 @@
 """Adapters: off is the model as it was, merged is the model as it became."""
 
 import pytest
-import tiny
 import torch
 
 from infra.errors import BadInput
-from tasks.adapters import adapted, adapter_off, merged, without_adapter
+from tasks.training.lora import adapted, adapter_off, merged, without_adapter
+from tests import tiny
 
 LORA = {"rank": 2, "alpha": 4.0, "targets": ()}
 IDS = torch.arange(7, 27)[None]

@@ -1,5 +1,6 @@
 """A training stage killed with its program goes on from the store's newest checkpoint, and leaves none behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,14 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from infra.checkpoints import Checkpoints
-from infra.errors import ProgramFailed
+from infra.errors import ProgramFailed, ProgramKilled
 from infra.prefect_server import local_server
 from infra.store import Store
+from tasks.execution import ensure
+from tests import trained
+from tests.patience import end_of
 from tests.trained import FEWER, step
 
 ROOT = Path(__file__).parents[1]
@@ -34,9 +39,9 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "store/_checkpoints/sft").glob("*/*.json"))  # the markers
 
 
-def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(tmp_path):
+def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(workplace, tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    assert bring(unbroken).wait(300) == 0
+    trained.bring(unbroken)
     process = bring(killed)
     while not checkpoints(killed):
         assert process.poll() is None
@@ -44,12 +49,27 @@ def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_c
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert made(killed) is None and 1 <= len(checkpoints(killed)) <= 3
-    assert bring(killed).wait(300) == 0
+    assert end_of(bring(killed), killed).returncode == 0
     assert made(killed).counts["resumed_at"] >= 10
     assert made(killed).content == made(unbroken).content
     for folder in (unbroken, killed):
         assert not [path for path in (folder / "store/_checkpoints").rglob("*") if path.is_file()]
     assert "resumed_at" not in made(unbroken).counts
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_for_an_older_whole_one(tmp_path):
+    process = bring(tmp_path)
+    while len(checkpoints(tmp_path)) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    *_, older, newest = checkpoints(tmp_path)
+    damaged = [tmp_path / "store" / json.loads(newest.read_text())["files"]["optimizer.safetensors"]["path"]]
+    damaged[0].write_bytes(damaged[0].read_bytes()[:-1] + b"?")
+    assert bring(tmp_path).wait() == 0
+    counts = made(tmp_path).counts
+    assert (counts["resumed_at"], counts["damaged_checkpoints"]) == (int(older.stem), 1)
 
 
 def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workplace):
@@ -65,23 +85,44 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(tmp_path):
-    """No checkpoint is due in this training: only the interruption can have left one."""
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_than_it_may(workplace):
+    """The stage lives on: only its program is killed, as the kernel does where memory is short."""
+    killed: list[int] = []
+
+    def kill_when_new(step, doing, *numbers) -> None:
+        there = Checkpoints(workplace.store.blobs, last.address).names()
+        if doing == "running" and len(killed) < 2 and there and int(there[-1]) > 30 * len(killed):
+            killed.append(int(there[-1]))
+            (program,) = psutil.Process().children()
+            program.kill()
+
+    last = step(every=10, epochs=FEWER)
+    for each in (item for items in last.inputs.values() for item in items):
+        workplace.made(each)
+    made = ensure(last, workplace.store, workplace.launcher, kill_when_new)
+    assert made.counts["restarts"] == 2 and made.counts["resumed_at"] >= killed[1] > killed[0]
+    last, killed[:] = step(every=10, learning_rate=1e-4, epochs=FEWER, restarts=0), []
+    with pytest.raises(ProgramKilled, match=r"tasks.sft.train was killed by signal 9: "):
+        ensure(last, workplace.store, workplace.launcher, kill_when_new)
+    assert len(killed) == 1
+
+
+def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):
+    """No checkpoint is due before this training's end: only the interruption can have left one."""
+    unbroken, killed = workplace.made(step(0, epochs=FEWER)), tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:
         there = {"PREFECT_API_URL": address}
-        assert bring(unbroken, "flow", **there).wait(300) == 0
         for signal_, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)):
             process = bring(killed, "flow", **there)
             while not training(killed):
                 assert process.poll() is None
                 time.sleep(0.02)
             os.kill(process.pid, signal_)
-            assert process.wait(60) == code
+            assert end_of(process, killed).returncode == code
         assert made(killed, epochs=FEWER) is None and len(checkpoints(killed)) == 2
-        assert bring(killed, "flow", **there).wait(300) == 0
+        assert end_of(bring(killed, "flow", **there), killed).returncode == 0
     assert made(killed, epochs=FEWER).counts["resumed_at"] > 0
-    assert made(killed, epochs=FEWER).content == made(unbroken, epochs=FEWER).content
+    assert made(killed, epochs=FEWER).content == unbroken.content
 
 
 def training(folder: Path) -> bool:

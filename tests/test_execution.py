@@ -12,6 +12,7 @@ from infra.errors import BadInput, ProgramFailed
 from infra.lease import lease
 from tasks.execution import ensure
 from tasks.stage import How, What, stage
+from tests.patience import STILL
 
 
 class Word(What):
@@ -86,10 +87,10 @@ def test_who_waits_for_another_leaves_with_the_run(workplace):
     with ThreadPoolExecutor() as threads, lease(workplace.store.blobs, step.address):
         observe = lambda *seen: told.set()
         waiting = threads.submit(ensure, step, workplace.store, workplace.launcher, observe)
-        assert told.wait(10)
+        assert told.wait(STILL)
         workplace.launcher.leave()
         with pytest.raises(ProgramFailed, match="ending"):
-            waiting.result(10)
+            waiting.result(STILL)
     assert workplace.store.manifests("spelling") == []
 
 

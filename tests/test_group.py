@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
-from test_quantised import needs_bitsandbytes
-from test_resume import SERVER, job, records, result, width, work
-from wrpo.references import log_probs, stored
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks import zero
-from tasks.quantised import base_of
-from tasks.resume import finished
+from tasks.training import zero
+from tasks.training.checkpoints import finished
+from tasks.training.qlora import base_of
+from tests import tiny
+from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.test_resume import SERVER, job, records, result, width, work
+from tests.wrpo.references import log_probs, stored
 
 STEPS, HALF = 8, 4
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
@@ -53,14 +54,15 @@ def together(room: str, given: dict, out: Path, fails: bool = False) -> None:
     given = given | {"how": given["how"] | {"processes": 2}}
     group = [SERVER.Process(target=member, args=(rank, 2, port, room, given, out)) for rank in range(2)]
     [process.start() for process in group]
-    [process.join(300) for process in group]
+    for process in group:
+        join(process, out)
     assert [process.exitcode != 0 for process in group] == [fails] * 2
 
 
 def alone(room: str, given: dict, out: Path) -> None:
     process = SERVER.Process(target=work, args=(room, given | {"how": given["how"] | {"deepspeed": None}}, out, None))
     process.start()
-    process.join(300)
+    join(process, out)
     assert process.exitcode == 0
 
 
@@ -209,7 +211,7 @@ def test_a_group_changes_no_address():
 def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():
     from accelerate.data_loader import SeedableRandomSampler
 
-    from tasks.group import SharedOrder
+    from tasks.training.processes import SharedOrder
 
     one, group = SeedableRandomSampler(range(11), data_seed=5), SharedOrder(11, 1, seed=5)
     for epoch in (0, 1, 4):

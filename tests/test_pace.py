@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from tasks.pace import Pace
+from tasks.endpoint.rate_limit import Pace
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import pyarrow.parquet as pq
 
-from tasks.parts import Parts
+from tasks.rows.parts import Parts
 from tests.squares import SCHEMA
 
 

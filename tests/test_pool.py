@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import ProgramFailed
-from tasks import pool
-from tasks.pool import fill, write
+from tasks.rows import pool
+from tasks.rows.pool import fill, write
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
 

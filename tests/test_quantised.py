@@ -3,14 +3,14 @@
 from importlib.util import find_spec
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from infra.errors import BadInput
-from tasks.adapters import adapted, adapter_off, merged
-from tasks.kept import finished, save
-from tasks.quantised import dequantised, load_base
+from tasks.training.lora import adapted, adapter_off, merged
+from tasks.training.qlora import dequantised, load_base
+from tasks.training.saved_model import finished, save
+from tests import tiny
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 QLORA = {"rank": 2, "alpha": 4.0, "targets": (), "base": "nf4"}
@@ -141,7 +141,7 @@ def test_layers_of_another_kind_or_width_and_a_model_that_is_quantised_already_a
 
 
 def test_without_bitsandbytes_it_says_what_to_install(start, monkeypatch):
-    monkeypatch.setattr("tasks.quantised.find_spec", lambda name: None)
+    monkeypatch.setattr("tasks.training.qlora.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"lora.base: nf4 needs the package bitsandbytes, .*pip install bitsandbytes"):
         load_base(start, "nf4", "fp32")
     assert load_base(start, "full", "fp32").dtype == torch.float32

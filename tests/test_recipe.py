@@ -1,13 +1,13 @@
 """The recipe: overrides, seeds, and complaints that name the field and the value."""
 
 import pytest
-from chain.small import write_recipe
 
+from flows.config.loading import SHIPPED, load
+from flows.config.recipe import slots
 from flows.fusion import fusion
-from flows.recipe import slots
-from flows.written import SHIPPED, load
 from infra.errors import BadInput
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 EVERY_SHIPPED = sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
@@ -106,21 +106,27 @@ def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
         ("pairs.rank=3", "pairs.rank: "),
         ("pairs={kind='hybrid', rank=2}", "pairs.rank: there is no such field (value 2)"),
         ("pairs={kind='same-source', gap={low=0.2, high=0.1}}", "pairs.gap: high 0.1 is below low 0.2"),
-        ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile lies in [0, 1]"),
+        ("pairs={kind='same-source', gap={low=2, unit='quantile'}}", "pairs.gap: a quantile must be in [0, 1]"),
         ("pairs.sources=['nobody']", "pairs.sources: there is no source 'nobody'"),
         ("pairs={kind='by-category', rules={math={kind='math', gap={low=-1}}}}", "pairs.rules.math.gap.low: "),
-        ("wrpo.source_worst=true", "pairs.kind: 'wrpo' fills no source_worst, which 'wrpo' reads"),
+        ("wrpo.source_worst=true", "pairs.kind: 'wrpo' does not fill source_worst, which 'wrpo' reads"),
         (
             "wrpo={objective='dpo', pair='sources', learning_rate=1e-6}",
-            "pairs.kind: 'wrpo' fills no source_worst, which",
+            "pairs.kind: 'wrpo' does not fill source_worst, which",
         ),
-        ("pairs={kind='same-source'}", "pairs.kind: 'same-source' fills no own_best, which 'wrpo' reads"),
+        ("pairs={kind='same-source'}", "pairs.kind: 'same-source' does not fill own_best, which 'wrpo' reads"),
         ("checks={seconds=0}", "checks.seconds: Input should be greater than 0, not 0"),
         ("checks.where='here'", "checks.where: there is no such field (value 'here')"),
         ("checks.kind='verbatim'", "checks.kind: Input should be 'by-gold' or 'exact', not 'verbatim'"),
-        ("split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}", "split.pairable: 'wrpo' pairs are of"),
+        (
+            "split={kind='by-category', held_out=0.1, sft=0.4, pairable=['copy']}",
+            "split.pairable: 'wrpo' pairs need answers of",
+        ),
         ("how.engines.nobody={kind='vllm'}", "how.engines: there is no model 'nobody'"),
-        ("how.engines.SFT={kind='endpoint', urls=['http://u/v1'], model='m'}", "how.engines.SFT: it is trained here"),
+        (
+            "how.engines.SFT={kind='endpoint', urls=['http://u/v1'], model='m'}",
+            "how.engines.SFT: this run trains the model",
+        ),
         ("how.engines.mirror={kind='vllm', workers=0}", "how.engines.mirror.workers: Input should be greater than 0"),
         (
             "how.engines.mirror={kind='endpoint', urls=['http://u/v1'], model='m', api_key='x'}",

@@ -1,14 +1,14 @@
 """Trackers: refused by name when their package is missing, and given the log when it is there."""
 
 import pytest
-import tiny
-from sft.test_train import job
 
 from infra.errors import BadInput
-from tasks import reporting
 from tasks.program import Progress
 from tasks.sft.train import main
-from tasks.training import TrainingHow
+from tasks.training import trackers as reporting
+from tasks.training.settings import TrainingHow
+from tests import tiny
+from tests.sft.test_train import job
 
 NAMES = {"tensorboard": "tensorboard or tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 

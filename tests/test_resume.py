@@ -18,22 +18,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from test_quantised import needs_bitsandbytes
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from wrpo.references import stored
 
-from flows.written import load
+from flows.config.loading import load
 from infra.ending import SAVING
-from infra.errors import BadInput
+from infra.errors import OutOfMemory
 from tasks.loading import blamed
 from tasks.program import Progress
-from tasks.quantised import base_of
-from tasks.random_states import put_random_states, random_states
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
-from tasks.resume import finished, restore, write
+from tasks.training.checkpoints import finished, restore, write
+from tasks.training.qlora import base_of
+from tasks.training.random_states import put_random_states, random_states
+from tests import tiny
+from tests.patience import join
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import stored
 
 STEPS, EVERY = 60, 4
 LORA = {
@@ -118,7 +119,7 @@ def start(room: str, given: dict, out: Path, doom: tuple | None = None):
 
 def run(room: str, given: dict, out: Path, doom: tuple | None = None) -> int:
     process = start(room, given, out, doom)
-    process.join(300)
+    join(process, out)
     return process.exitcode
 
 
@@ -170,7 +171,7 @@ def test_sigterm_saves_first_and_the_run_goes_on_from_there(unbroken, tmp_path):
         assert process.is_alive()
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(300)
+    join(process, out)
     (saved,) = finished(out)
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) < STEPS
     assert (out / SAVING).exists()
@@ -183,7 +184,7 @@ def test_sigterm_at_the_last_step_is_not_lost(unbroken, tmp_path):
     """Nothing is left to train then, but the model was not written yet."""
     room, given, expected = unbroken
     process = start(room, given, tmp_path / "out", (STEPS, 0, signal.SIGTERM))
-    process.join(300)
+    join(process, tmp_path)
     (*_, saved) = finished(tmp_path / "out")
     assert process.exitcode == 128 + signal.SIGTERM and int(saved.name) == STEPS
     assert run(room, given, tmp_path / "out") == 0
@@ -194,17 +195,38 @@ def test_sigterm_at_a_last_step_inside_an_epoch_leaves_none_to_be_made_up(tmp_pa
     given = job("wrpo", tmp_path, steps=4)  # an epoch has three
     assert run("wrpo", given, tmp_path / "unbroken") == 0
     process = start("wrpo", given, tmp_path / "out", (4, 0, signal.SIGTERM))
-    process.join(300)
+    join(process, tmp_path)
     assert process.exitcode == 128 + signal.SIGTERM and finished(tmp_path / "out")[-1].name == "000000004"
     assert run("wrpo", given, tmp_path / "out") == 0
     assert result(tmp_path / "out") == result(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("every", [0, EVERY])
+def test_an_end_between_the_last_step_and_the_model_loses_no_step(every, unbroken, tmp_path, monkeypatch):
+    """However often checkpoints are due: the last step always leaves one."""
+    room, given, expected = unbroken
+    given, out = {**given, "how": given["how"] | {"checkpoint_steps": every}}, tmp_path / "out"
+    module = import_module(f"tasks.{room}.train")
+
+    def end(*_):
+        raise InterruptedError("the power is gone")
+
+    out.mkdir()
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(module, "keep", end)
+        module.main(given, out, Progress(out))
+    assert int(finished(out)[-1].name) == STEPS and not (out / "model").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.Trainer.training_step", end)  # no step is made again
+        module.main(given, out, Progress(out))
+    assert result(out) == expected
 
 
 def test_a_checkpoint_holds_no_pickle_and_only_the_last_two_stay(unbroken, tmp_path):
     room, given, _ = unbroken
     given = given | {"what": given["what"] | {"max_steps": 18}}
     assert run(room, given, tmp_path / "out") == 0
-    assert [path.name for path in finished(tmp_path / "out")] == ["000000012", "000000016"]
+    assert [path.name for path in finished(tmp_path / "out")] == ["000000016", "000000018"]
     assert {path.name for path in finished(tmp_path / "out")[-1].iterdir()} == {
         "model.safetensors",
         "optimizer.safetensors",
@@ -222,7 +244,7 @@ def test_a_checkpoint_cut_off_before_it_is_whole_does_not_count(tmp_path, monkey
         (folder / "optimizer.safetensors").unlink()
         raise InterruptedError("the power is gone")
 
-    monkeypatch.setattr("tasks.resume.flush", cut)
+    monkeypatch.setattr("tasks.training.checkpoints.flush", cut)
     (tmp_path / "out").mkdir()
     with pytest.raises(InterruptedError):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))
@@ -288,7 +310,9 @@ def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(prog
     monkeypatch.setattr(module, where, too_much)
     given |= {"rows": str(tmp_path / "reference/responses.parquet")}
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much") as said:
+    with pytest.raises(
+        OutOfMemory, match=r"how.wrpo.device_batch_size \(2\).*wrpo.max_length \(64\).*too much"
+    ) as said:
         module.main(given, tmp_path / "out", Progress(tmp_path / "out"))
     named = re.findall(r"\b(?:how\.)?wrpo\.[a-z_.]+", str(said.value))
     assert len(named) == 6
@@ -314,5 +338,5 @@ def test_out_of_memory_in_a_step_is_the_user_s_to_mend(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "training_step", training_step)
     (tmp_path / "out").mkdir()
-    with pytest.raises(BadInput, match=r"out of memory: lower how.wrpo.device_batch_size"):
+    with pytest.raises(OutOfMemory, match=r"out of memory: lower how.wrpo.device_batch_size"):
         main(job("wrpo", tmp_path), tmp_path / "out", Progress(tmp_path / "out"))

@@ -11,10 +11,11 @@ import pytest
 
 from infra.errors import ProgramFailed, SourceFailed
 from infra.lease import live
-from tasks import shares
-from tasks.execution import ensure, make_share
+from tasks.execution import Share, ensure, make_share
 from tasks.responses.engines import Endpoint, Vllm
-from tasks.shares import Share, turn
+from tasks.rows import turns as shares
+from tasks.rows.turns import turn
+from tests.patience import STILL, wait_until
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving
 
@@ -105,18 +106,18 @@ def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(work
 
     def says(body):
         slow.set()
-        go.wait(30)
+        go.wait(STILL)
         return "yes", []
 
     said = []
     with serving(Stub(says=says)) as stub, ThreadPoolExecutor() as threads:
         two, three = ready(workplace, step(stub)), step(stub, n=3)
         first = threads.submit(shared, workplace, two, BOTH[0])
-        assert slow.wait(30)
+        assert slow.wait(STILL)
         watch = lambda step, doing, *numbers: said.append(doing)
         second = threads.submit(ensure, three, workplace.store, workplace.launcher, watch)
         try:
-            until(lambda: any("others that fill" in doing for doing in said))
+            wait_until(lambda: any("others that fill" in doing for doing in said))
         finally:
             go.set()
         made = first.result()["rows_made"]
@@ -127,13 +128,6 @@ def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(work
 def filling(place, share: Share | None):
     with turn(place.store.blobs, "rows/1", share, lambda message: None, place.launcher.pause):
         yield
-
-
-def until(true, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def may_be_together(one: Share | None, other: Share | None) -> bool:
@@ -157,7 +151,7 @@ def test_whoever_is_in_a_pool_at_once_has_no_row_in_common_and_all_get_their_tur
     asked = [threading.Thread(target=work, args=[kind], daemon=True) for kind in chance.sample(kinds * 4, 24)]
     for one in asked:
         one.start()
-    until(lambda: not any(one.is_alive() for one in asked), 40)
+    wait_until(lambda: not any(one.is_alive() for one in asked))
     assert not wrong and met  # some did work side by side
 
 
@@ -171,9 +165,9 @@ def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(wo
 
     with filling(workplace, None):
         threading.Thread(target=waiting, daemon=True).start()
-        assert told.wait(10) and not entered.is_set()
-        until(lambda: not live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
-    assert entered.wait(10)
+        assert told.wait(STILL) and not entered.is_set()
+        wait_until(lambda: not live(workplace.store.blobs, f"pools/rows/1/{BOTH[0].name}"))
+    assert entered.wait(STILL)
 
 
 @pytest.mark.parametrize(("mine", "others"), [(None, None), (None, BOTH[0]), (BOTH[0], None), (BOTH[0], BOTH[0])])
@@ -186,10 +180,10 @@ def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
 
     with ThreadPoolExecutor() as threads, filling(workplace, others):
         ended = threads.submit(waiting)
-        assert told.wait(10)
+        assert told.wait(STILL)
         workplace.launcher.leave()
         with pytest.raises(ProgramFailed, match="ending"):
-            ended.result(10)
+            ended.result(STILL)
 
 
 def test_shares_without_a_work_pool_are_refused_in_a_line_and_change_no_address():

@@ -3,14 +3,14 @@
 import string
 
 import pytest
-import tiny
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from infra.errors import BadInput
-from tasks.fit import fit, refuse_none
 from tasks.loading import load_tokenizer
 from tasks.tokens import around_words, end_id, prompt_ids, response_ids, with_one_bos
+from tasks.training.truncation import fit, refuse_none
+from tests import tiny
 
 WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
 TURNS = [{"role": "user", "content": "sort: cab"}]
@@ -50,6 +50,13 @@ def test_a_response_ends_with_one_end_token_even_if_its_text_spells_one():
         ids = response_ids(tokenizer, text)
         assert ids.count(end) == 1 and ids[-1] == end
         assert tokenizer.decode(ids[:-1]) == text
+
+
+def test_a_response_that_was_cut_off_has_no_end_token_and_no_half_of_a_character():
+    tokenizer = tiny.tokenizer()
+    assert response_ids(tokenizer, "abc", cut_off=True) == response_ids(tokenizer, "abc")[:-1]
+    assert tokenizer.decode(response_ids(tokenizer, "ab\ufffd", cut_off=True)) == "ab"
+    assert response_ids(tokenizer, "\ufffd", cut_off=True) == []
 
 
 def test_the_end_is_what_the_template_writes_after_a_turn_and_not_the_eos_of_the_tokenizer():

@@ -18,7 +18,7 @@ from tasks.execution import Run, ensure
 from tasks.records import SFT_RECORD
 from tasks.sft.stage import SFT, train_sft
 from tasks.stage import How, Step, What, stage
-from tasks.training import TrainingHow
+from tasks.training.settings import TrainingHow
 
 FEWER = 60  # epochs of a training that a flow brings
 
@@ -40,18 +40,18 @@ def few_records(run: Run, what: What, how: How) -> None:
     pq.write_table(table, run.folder / "records.parquet")
 
 
-def step(every: int, learning_rate: float = 1e-3, epochs: int = 200) -> Step:
+def step(every: int, learning_rate: float = 1e-3, epochs: int = 200, restarts: int = 2) -> Step:
     what = SFT(learning_rate=learning_rate, epochs=epochs, batch_size=4, max_length=64, seed=1)
-    how = TrainingHow(device_batch_size=4, checkpoint_steps=every)
+    how = TrainingHow(device_batch_size=4, checkpoint_steps=every, restarts=restarts)
     return train_sft(model=tiny_model(what=What()), records=few_records(what=What()), what=what, how=how)
 
 
 def bring_by_flow(folder: Path) -> None:
     from prefect import flow
 
-    from flows.orchestrate import PAGE, attempt, result_storage
-    from flows.place import Place
     from flows.plan import plan_all
+    from flows.run.orchestrate import PAGE, attempt, result_storage
+    from flows.workspace import Place
 
     place = Place(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
 

@@ -1,7 +1,6 @@
 """Program: whether answers equal the right ones. Says that it is ready; for each line {text, gold} writes a line {correct}.
 
-Equal is what is the same once spelling is set aside, or what math-verify finds equal: each knows what the other misses
-(prose and matrices; values). It may hang or grow on some inputs: whoever started it keeps the time and ends it.
+It may hang or grow on some inputs: its starter keeps the time and ends it.
 """
 
 import json
@@ -9,155 +8,117 @@ import re
 import resource
 import sys
 
-from math_verify import parse, verify
+from tasks.checks.expressions import holds_expression, is_same_expression
+from tasks.checks.final_answers import find_final_answers
+from tasks.checks.quantities import compare_quantities
+from tasks.checks.spelling import is_spelled_alike, normalise_spelling, strip_math_signs
+from tasks.checks.statements import read_values
 
 MEMORY = 4 << 30
-PHRASE = re.compile(
-    r"(?:final |correct )?(?:answer|option|choice)(?: is|:|\s*=)\s*:?\s*(.+)|(?:答案)(?:是|为|：|:)\s*(.+)",
+LONGEST_ANSWER = 1000  # characters; a longer one can only be right if the right answer is long, too
+LONGEST_WHOLE = 300  # characters of a response without phrase or box that may be an answer as a whole
+FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
+NAME = re.compile(  # x, x_1, f(2), Total, (x,y)
+    rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?|\([a-z](?:,[a-z])+\)"
+)
+CHOICE = re.compile(r"\(?([A-J])\)?")
+CHOSEN = re.compile(
+    r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)",
     re.IGNORECASE,
 )
-SPELLING = (  # what says nothing about the value
-    (r"\\[dtc]frac", r"\\frac"),
-    (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
-    (r"\\(?:left|right|displaystyle|mathrm|,|!|;|:|quad)|~|\\ ", ""),
-    (r"\\(?:text|textbf|mbox|mathbf|operatorname)\{([^{}]*)\}", r"\1"),
-    (r"\\[()\[\]]|\$|\*\*|`", ""),
-    (r"\\([%{}])", r"\1"),
-    (r"(?<=\d),(?=\d{3}(?!\d))", ""),
-    (r"(?<!\d)\s+|\s+(?!\d)", ""),
-    (r"[.。]$", ""),
-    (r"^\(([A-Za-z])\)$", r"\1"),
-)
-FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
-NAME = re.compile(rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?")  # x, x_1, f(2), Total
-NUMBER = r"[-−]?(?:\d[\d,]*\.?\d*|\.\d+)"
-WITH_UNIT = re.compile(
-    rf"(?:\\?[$€£]\s*)?({NUMBER})\s*(?:\\?%|((?!(?:or|and|to|times|plus)\b)[A-Za-z][A-Za-z /.²³]*))?"
-)
-CHOICE = re.compile(
-    r"(?:option |choice )?(?:\(([A-J])\)|([A-J]))(?=$|[.,:;)]|\s+(?:because|since|as|which)\b)|\(([A-J])\)", re.I
-)
-NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; ℝ is none
-    r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
-)
-AFTERTHOUGHT = re.compile(r"(?:,|\s\(|\s(?:because|since|which|as)\b).*", re.DOTALL)
-BOX = re.compile(r"\\boxed\s*\{")
+ANOTHER_CHOSEN = re.compile(r"\W*(?:,|/|&|and\b|or\b)\W*(?:(?:and|or)\W*)?(?:[A-HJ]|I(?!\s[a-z]))(?![A-Za-z])")
+SEVERAL = re.compile(r",|;|\b(?:and|or)\b")  # x = 2 or x = 3
+IN_BASE = re.compile(r"([0-9A-Fa-f]+)_(?:\{\s*(\w+)\s*\}|(\d))")
 
 
-def correct(text: str, gold: str) -> bool:
-    """Whether the final answer of a response is the right one."""
-    right = final(gold) or gold.strip()
-    said = final(text)
-    if said is None:
-        return equal(text, text, right)
-    if re.fullmatch(r"\(?[A-J]\)?", right):
-        chosen = CHOICE.match(normalised(said) if said.startswith("\\") else said)
-        return bool(chosen) and next(filter(None, chosen.groups())).upper() == right.strip("()")
-    if (same := same_quantity(said, right)) is not None:
+def is_correct(text: str, gold: str) -> bool:
+    """Whether a reading of the response's final answer is the right answer, whole or each of its values."""
+    text, right = text.rpartition("</think>")[2], read_gold(gold)
+    readings = find_final_answers(text, count_values(right))
+    if not readings:
+        whole = read_values(text.strip()) if len(text) < LONGEST_WHOLE and "\n" not in text.strip() else []
+        return any(is_same_answer(value, right) for value in whole) or holds_expression(text, right)
+    return any(
+        is_same_answer(", ".join(values), right)
+        or (len(values) > 1 and all(is_same_answer(one, right) for one in values))
+        for values in readings
+    )
+
+
+def read_gold(gold: str) -> str:
+    """A gold may be a whole solution; then it gives its answer as a response does."""
+    readings = find_final_answers(gold)
+    return ", ".join(readings[0]) if readings and any(readings[0]) else gold.strip()
+
+
+def count_values(answer: str) -> int:
+    return len(split_outside_brackets(normalise_spelling(answer).removeprefix("{").removesuffix("}"), ",;"))
+
+
+def is_same_answer(answer: str, right: str) -> bool:
+    if not answer.strip() or len(answer) > max(LONGEST_ANSWER, 2 * len(right)):
+        return False
+    if choice := CHOICE.fullmatch(normalise_spelling(right)):
+        return find_choice(answer) == choice[1]
+    return all(is_same_value(side, value) for side, value in pair_sides(answer, right))
+
+
+def find_choice(answer: str) -> str | None:
+    """The letter that is chosen, unless several are."""
+    answer = strip_math_signs(answer)
+    chosen = CHOSEN.match(answer)
+    if not chosen or ANOTHER_CHOSEN.match(answer, chosen.end()):
+        return None
+    return next(filter(None, chosen.groups())).upper()
+
+
+def is_same_value(answer: str, right: str) -> bool:
+    if is_spelled_alike(answer, right):
+        return True
+    if (same := is_same_in_base(answer, right)) is not None:
         return same
-    return all(equal(side, rf"\boxed{{{side}}}", right) for side in sides(said, right))
+    if (same := compare_quantities(answer, right)) is not None:
+        return same
+    return is_same_expression(answer, right)
 
 
-def sides(said: str, right: str) -> list[str]:
+def is_same_in_base(answer: str, right: str) -> bool | None:
+    """`101_2` is `101_{2}`, and `101` where the base was left out; None if neither names a base."""
+    answer, right = (normalise_spelling(text) for text in (answer, right))
+    found = [IN_BASE.fullmatch(text) for text in (answer, right)]
+    if not any(found):
+        return None
+    digits = [match[1] if match else text for match, text in zip(found, (answer, right), strict=True)]
+    bases = {match[2] or match[3] for match in found if match}
+    return digits[0] == digits[1] and len(bases) == 1
+
+
+def pair_sides(answer: str, right: str) -> list[tuple[str, str]]:
     """An equation, where a value is asked for, is right if it gives that value a name, or has it on all its sides."""
-    if "=" not in said or "=" in right:
-        return [said]
-    parts = split_outside_braces(said)
-    named = [side for side in parts if not NAME.fullmatch(normalised(side))] if len(parts) > 1 else []
-    return named or [said]
+    if ("=" in answer) == ("=" in right) or SEVERAL.search(answer):
+        return [(answer, right)]
+    if "=" in answer:
+        return [(side, right) for side in find_values(answer) or [answer]]
+    values = find_values(right)
+    return [(answer, values[0] if len(values) == 1 else right)]
 
 
-def split_outside_braces(said: str) -> list[str]:
-    """At every "=" that is no part of something else, as in a sum from n = 1."""
+def find_values(equation: str) -> list[str]:
+    """The sides of an equation that are not just a name; the equation itself if it gives no value."""
+    sides = split_outside_brackets(equation, "=")
+    return [side for side in sides if not NAME.fullmatch(normalise_spelling(side))] if len(sides) > 1 else [equation]
+
+
+def split_outside_brackets(text: str, separators: str) -> list[str]:
+    """At each separator that is not inside of brackets, as in the bounds of a sum from n = 1."""
     parts, depth = [""], 0
-    for sign in said:
-        depth += (sign in "{(") - (sign in "})")
-        if sign == "=" and not depth:
+    for sign in text:
+        depth += (sign in "{([") - (sign in "})]")
+        if sign in separators and depth <= 0:
             parts.append("")
         else:
             parts[-1] += sign
     return parts
-
-
-def same_quantity(said: str, right: str) -> bool | None:
-    """Whether numbers with units are the same, a unit being left out on one side or not; None where they are no such."""
-    ours, theirs = (WITH_UNIT.fullmatch(plain(text)) for text in (said, right))
-    if not ours or not theirs or "%" in said + right:
-        return None
-    if not ours[2] and not theirs[2]:
-        return None  # bare numbers: compared as all values are
-    units = {unit.strip(" .").lower().rstrip("s") for unit in (ours[2], theirs[2]) if unit}
-    value = lambda found: float(found[1].replace(",", "").replace("−", "-"))
-    return len(units) == 1 and value(ours) == value(theirs)
-
-
-def plain(text: str) -> str:
-    """Without signs of mathematics around a value, and without what stands behind it only to explain it."""
-    text = re.sub(r"\\(?:text|textbf|mbox|mathrm)\{([^{}]*)\}", r" \1", text)
-    text = re.sub(r"\$([^$]*)\$", r"\1", text.strip())
-    return re.sub(r"\s+", " ", text).strip().rstrip(".")
-
-
-def equal(said: str, as_text: str, right: str) -> bool:
-    if normalised(said) == normalised(right):
-        return True
-    as_text, right = cases_apart(as_text, right)
-    value = expressions(rf"\boxed{{{right}}}")
-    return bool(value) and verify(value, expressions(as_text), timeout_seconds=None)
-
-
-def cases_apart(*texts: str) -> list[str]:
-    """math-verify takes X for x, which forgives a careless hand. Where one text has a letter in both cases they are two things,
-    or R - r would be 0: the large one becomes a letter that nobody uses, and that is no unit, which math-verify would drop."""
-    found = [[set(name) for name in NAMES.findall(text)] for text in texts]
-    alone = [set().union(*(name for name in names if len(name) == 1 or in_both_cases(name))) for names in found]
-    both = set().union(*map(in_both_cases, alone))
-    taken = [{letter.lower() for letter in set().union(*some)} for some in (alone, *found)]
-    free = sorted(set("abfjknpqruvwxyz") - taken[0], key=lambda one: (any(one in some for some in taken), one))
-    other = str.maketrans(dict(zip(sorted(both), free, strict=False)))
-    return [NAMES.sub(lambda name: name[0].translate(other), text) for text in texts]
-
-
-def in_both_cases(letters: set[str]) -> set[str]:
-    return {letter for letter in letters if letter.isupper() and letter.lower() in letters}
-
-
-def expressions(text: str) -> list:
-    return parse(text, parsing_timeout=None)
-
-
-def final(text: str) -> str | None:
-    """What a text gives as its answer: the last box, else what stands behind ####, else behind the last "answer is"."""
-    if boxes := list(BOX.finditer(text)):
-        return inside_braces(text[boxes[-1].end() :])
-    if "####" in text:
-        return without_afterthought(text.rpartition("####")[2].strip())
-    if found := PHRASE.findall(text):
-        return without_afterthought(re.sub(r"\.\s.*|[.*\s]+$", "", "".join(found[-1]).strip().lstrip("*")))
-    return None
-
-
-def without_afterthought(said: str) -> str:
-    """`18, so she sold 3` is 18; a comma inside of a number, an interval or a list of values stays."""
-    before = AFTERTHOUGHT.sub("", said, count=1)
-    behind = said[len(before) :]
-    whole = WITH_UNIT.fullmatch(plain(before)) or re.fullmatch(r"\$[^$]+\$", before.strip())
-    return before if whole and re.match(r",?\s*\(?\s*[A-Za-z]", behind) else said
-
-
-def inside_braces(text: str) -> str | None:
-    depth = 1
-    for place, sign in enumerate(text):
-        depth += (sign == "{") - (sign == "}")
-        if not depth:
-            return text[:place].strip()
-    return None
-
-
-def normalised(text: str) -> str:
-    for pattern, plain in SPELLING:
-        text = re.sub(pattern, plain, text.strip())
-    return text
 
 
 def main() -> None:
@@ -165,7 +126,7 @@ def main() -> None:
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
-        print(json.dumps({"correct": correct(asked["text"], asked["gold"])}), flush=True)
+        print(json.dumps({"correct": is_correct(asked["text"], asked["gold"])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,17 @@ from queue import SimpleQueue
 
 import pyarrow.parquet as pq
 
-from tasks.checks import sandbox
-from tasks.checks.extraction import program_in
-from tasks.checks.gold import suite_in
-from tasks.checks.judge import Limits, Suite, Verdict, judge
-from tasks.checks.sandbox import Sandbox
+from tasks.checks.cases import Cases
+from tasks.checks.gold import find_suite
+from tasks.checks.packages import copy_packages
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.sandbox.outside import Sandbox
+from tasks.checks.scripts import judge_script
+from tasks.checks.verdicts import Limits, Suite, Verdict, judge
 from tasks.checks.worker import Worker
-from tasks.parts import write_part
 from tasks.program import Progress, run
 from tasks.records import CHECK
+from tasks.rows.parts import write_part
 
 SCORES = {"passed": 1.0, "failed": 0.0, "error": 0.0, "timeout": 0.0, "unchecked": None}
 
@@ -30,22 +32,25 @@ def check(job: dict, out: Path, progress: Progress) -> dict:
     read = Exactly if what["kind"] == "exact" else kind_of
     kinds = {gold: read(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
-        box = None
-        if any(isinstance(kind, Suite) for kind in kinds.values()):
-            box = stack.enter_context(sandbox.find())
+        box, versions = None, {}
+        if any(isinstance(kind, Suite | Cases) for kind in kinds.values()):
+            offered = out / "packages" if what["packages"] else None
+            versions = copy_packages(what["packages"], offered) if offered else {}
+            box = stack.enter_context(sandbox.find(job["how"]["sandboxes"], offered))
         workers: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(threads if read is kind_of else 0):
-            workers.put(Worker("tasks.checks.answers", what["answer_seconds"]))
+            workers.put(Worker("tasks.checks.answers", what["answer_seconds"], out))
             stack.callback(lambda: workers.get().end())
         pool = stack.enter_context(ThreadPoolExecutor(threads))
+        kinds = dict(zip(kinds, pool.map(lambda kind: refute(kind, box, limits), kinds.values()), strict=True))
         size = job["how"]["batch_size"]
         for start in range(0, len(rows), size):
             batch = rows[start : start + size]
             found = pool.map(lambda row: checked(row, kinds[row["gold"]], box, limits, workers), batch)
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
-    ran = sum(isinstance(kinds[row["gold"]], Suite) for row in rows)
-    return {f"ran_in_{box.means}": ran} if box else {}
+    ran = sum(isinstance(kinds[row["gold"]], Suite | Cases) for row in rows)
+    return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
 @dataclass(frozen=True)
@@ -55,24 +60,36 @@ class Exactly:
     text: str
 
 
-def kind_of(gold: str) -> Suite | str | Verdict:
+Kind = Suite | Cases | str | Verdict | Exactly
+
+
+def kind_of(gold: str) -> Kind:
     """Tests, or the right answer as it stands, or why it is neither."""
     try:
-        return suite_in(gold) or gold
+        return find_suite(gold) or gold
     except ValueError as problem:
         return Verdict("unchecked", reason=str(problem))
 
 
-def checked(
-    row: dict, kind: Suite | str | Verdict | Exactly, box: Sandbox | None, limits: Limits, workers: SimpleQueue
-) -> dict:
+def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
+    """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
+    if not isinstance(kind, Suite) or not kind.solution:
+        return kind
+    found = judge(box, kind.solution, kind, limits)
+    reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
+    return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
+
+
+def checked(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, workers: SimpleQueue) -> dict:
     name = "math" if isinstance(kind, str) else "exact" if isinstance(kind, Exactly) else "code"
     match kind:
         case Exactly(text):
             same = row["text"].strip() == text.strip()
             verdict = Verdict("passed" if same else "failed", int(same), 1)
         case Suite():
-            verdict = judge(box, program_in(row["text"], kind.entry_point), kind, limits)
+            verdict = judge(box, row["text"], kind, limits)
+        case Cases():
+            verdict = judge_script(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind
         case _:

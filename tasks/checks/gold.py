@@ -1,18 +1,31 @@
-"""With what a prompt's answers are checked, as its gold says: tests, or a right answer.
+"""With what a prompt's responses are checked, as its gold says: tests, cases, or a right answer.
 
-Tests are `{"tests": …, "entry_point": …, "setup": …}`, the last two if need be (see `judge.Suite`), a list of asserts, or
-Python with an assert in it. Everything else is a right answer.
+Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three if need be (see `verdicts.Suite`), a
+list of asserts, or Python with an assert in it. Cases have inputs and outputs, in the layouts that `cases.py` reads.
+Everything else is a right answer.
 """
 
 import ast
 import json
+import pickle
+import re
+import zlib
 
-from tasks.checks.judge import Suite
+from tasks.checks.cases import Cases, read_cases
+from tasks.checks.verdicts import Suite
 
 
-def suite_in(gold: str) -> Suite | None:
+def find_suite(gold: str) -> Suite | Cases | None:
     """ValueError where the gold is meant as tests and cannot be read as such."""
     found = parsed(gold)
+    try:
+        cases = read_cases(found)
+    except (KeyError, TypeError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as problem:
+        raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
+    if isinstance(cases, str):
+        return Suite(cases, re.search(r"as_lists\((\w+)\(\*", cases)[1])
+    if cases:
+        return cases
     if isinstance(found, list) and found and all(isinstance(one, str) and asserts(one) for one in found):
         return Suite("\n".join(found))
     if isinstance(found, list) and any(isinstance(one, str) and asserts(one) for one in found):
@@ -29,7 +42,7 @@ def suite_in(gold: str) -> Suite | None:
 def of_fields(fields: dict) -> Suite:
     if "tests" not in fields:
         raise ValueError(f"gold: an object without tests (it has {', '.join(sorted(fields))})")
-    if unknown := fields.keys() - {"tests", "entry_point", "setup"}:
+    if unknown := fields.keys() - {"tests", "entry_point", "setup", "solution"}:
         raise ValueError(f"gold: tests have no field {min(unknown)!r}")
     lines = fields["tests"]
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}

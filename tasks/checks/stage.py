@@ -11,10 +11,11 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
+from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import CHECK
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, How, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -31,6 +32,9 @@ class Checking(What):
     )
     seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
     memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
+    packages: tuple[str, ...] = Field(
+        (), description="that programs and their tests may import, such as numpy; installed where checks run"
+    )
     answer_seconds: float = Field(
         5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"
     )
@@ -38,6 +42,11 @@ class Checking(What):
 
 class CheckingHow(How):
     batch_size: int = Field(256, gt=0, description="responses between two commits: what a kill may cost")
+    sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
+        ("bubblewrap", "namespaces", "landlock"),
+        min_length=1,
+        description="the first that holds on the machine is taken",
+    )
 
 
 def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -45,7 +54,7 @@ def same_rows(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 
-@stage("reward checks", version="4", rows=same_rows)
+@stage("reward checks", version="5", rows=same_rows)
 def check_responses(
     run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
 ) -> None:
@@ -58,7 +67,15 @@ def check_responses(
         wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
-        made = fill(run, wanted, ["content_id", "gold_id"], CHECK, "tasks.checks.check", job)
+        made = fill(
+            run,
+            wanted,
+            ["content_id", "gold_id"],
+            CHECK,
+            "tasks.checks.check",
+            job,
+            environment=Environment(closed=True),
+        )
         rows = pd.concat([made, rows], ignore_index=True)
     run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
     write(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

@@ -1,20 +1,24 @@
-"""A process that answers one question at a time, and is ended when it takes too long; the next question starts another."""
+"""A process that answers one question at a time. If it takes too long it is killed, and the next question starts another."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-from tasks.checks.waiting import readable
+from infra.settings import ROOT, allowed_environment
+from tasks.checks.sandbox.waiting import readable
 
+START = "import sys; sys.path.append({root!r}); from {module} import main; sys.path.remove({root!r}); main()"
 START_SECONDS = 120  # it has libraries to load
 
 
 class Worker:
-    """`python -m MODULE`: says that it is ready, then takes a line of JSON and gives one. It stays in our process group."""
+    """`main()` of one of our modules: writes a line when it is ready, then answers lines of JSON. It stays in our process
+    group, works in `folder`, and has no secret in its environment and no folder of the project to import from."""
 
-    def __init__(self, module: str, seconds: float):
-        self.module, self.seconds = module, seconds
+    def __init__(self, module: str, seconds: float, folder: Path):
+        self.module, self.seconds, self.folder = module, seconds, folder
         self.process: subprocess.Popen | None = None
 
     def ask(self, question: dict) -> Any:
@@ -27,18 +31,24 @@ class Worker:
         except BrokenPipeError:
             self.end()
             raise ChildProcessError(f"{self.module} ended") from None
-        return self.heard(self.seconds)
+        return self.read_reply(self.seconds)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self.module]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, **pipes)
+        code = START.format(root=str(ROOT), module=self.module)
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=allowed_environment(),
+        )
         try:
-            self.heard(START_SECONDS)
+            self.read_reply(START_SECONDS)
         except (TimeoutError, ChildProcessError) as problem:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
-    def heard(self, seconds: float) -> Any:
+    def read_reply(self, seconds: float) -> Any:
         if not readable(self.process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")

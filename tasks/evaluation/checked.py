@@ -1,7 +1,7 @@
-"""Measuring a checked suite: leaves `results.json`, every model's share of right answers, and McNemar's test of differences.
+"""Measuring a checked suite: writes `results.json`, each model's share of right answers, with McNemar's test of differences.
 
-The checks say what is right (answers compared, programs run against tests); an answer that could not be checked is not
-right, and is counted. No judge, and the same shape of results as with one.
+The checks decide which answers are right: they compare answers or run programs against tests. An answer that could not be
+checked is not right, and is counted as invalid. The results have the same form as those of a judged suite.
 """
 
 import json
@@ -24,7 +24,7 @@ EXAMPLES = 6
 
 class CheckedResults(What):
     suite: str = Field(description="the suite's name")
-    models: tuple[str, ...] = Field(min_length=1, description="names; the first is what the others are compared with")
+    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     seed: Seed
 
@@ -36,11 +36,11 @@ def measure_checked(
     golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "messages"])
     golds = golds[has_gold(golds["gold"])]
     made = zip(what.models, responses, checks, strict=True)
-    said = {name: answers(run, name, responded, checked, golds) for name, responded, checked in made}
-    if obstacle := find_obstacle(list(said.values())):
+    tables = {name: answers(run, name, responded, checked, golds) for name, responded, checked in made}
+    if obstacle := find_obstacle(list(tables.values())):
         raise BadInput(f"{what.suite}: there is no accuracy: {obstacle}")
-    right = {name: (rows["check"] == 1).to_numpy() for name, rows in said.items()}
-    found = {
+    right = {name: (rows["check"] == 1).to_numpy() for name, rows in tables.items()}
+    report = {
         "suite": what.suite,
         "judge": "gold",
         "confidence": what.confidence,
@@ -54,17 +54,17 @@ def measure_checked(
             }
             for name, values in right.items()
         ],
-        "counts": {name: counts(rows) for name, rows in said.items()},
+        "counts": {name: counts(rows) for name, rows in tables.items()},
         "differences": differences(right, what),
-        "examples": examples(said),
+        "examples": examples(tables),
     }
-    (run.folder / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False))
-    run.count(rows=sum(map(len, said.values())), prompts=len(golds))
+    (run.folder / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
+    run.count(rows=sum(map(len, tables.values())), prompts=len(golds))
 
 
 def answers(run: Run, name: str, responses: Manifest, checks: Manifest, golds: pd.DataFrame) -> pd.DataFrame:
-    """A model's first answer to each prompt with a gold, and what the checks said of it; a prompt that it has no answer to is
-    not right, and is missing."""
+    """A row per prompt with a gold answer: the model's first answer and its verdict. A prompt without an answer has an empty
+    row, which counts as missing and not right."""
     columns = ["prompt_id", "sample_index", "text", "content_id"]
     rows = pd.read_parquet(run.file(responses, "responses.parquet"), columns=columns)
     rows = golds.merge(rows[rows["sample_index"] == 0], on="prompt_id", how="left", validate="one_to_one")
@@ -73,8 +73,8 @@ def answers(run: Run, name: str, responses: Manifest, checks: Manifest, golds: p
 
 def counts(rows: pd.DataFrame) -> dict[str, int | float]:
     missing, rows = int(rows["text"].isna().sum()), rows.dropna(subset="text")
-    said = {prompt: (text,) for prompt, text in zip(rows["prompt_id"], rows["text"], strict=True)}
-    empty = sum(reason == "empty" for reason in flags(said).values())  # short right answers do repeat
+    texts = {prompt: (text,) for prompt, text in zip(rows["prompt_id"], rows["text"], strict=True)}
+    empty = sum(reason == "empty" for reason in flags(texts).values())  # short right answers may repeat
     return {
         "questions": len(rows) + missing,
         "missing": missing,
@@ -84,18 +84,18 @@ def counts(rows: pd.DataFrame) -> dict[str, int | float]:
     }
 
 
-def examples(said: dict[str, pd.DataFrame]) -> list[dict]:
-    """The first prompts by id, so that nobody chose them."""
+def examples(tables: dict[str, pd.DataFrame]) -> list[dict]:
+    """The first prompts by id (not chosen by hand), with each model's answer."""
     words = {1.0: "right", 0.0: "wrong"}
     return [
         {
-            "prompt": next(iter(said.values()))["messages"].iloc[place][-1]["content"],
+            "prompt": next(iter(tables.values()))["messages"].iloc[place][-1]["content"],
             "answers": [
                 {"model": name, **shown(row["text"], words.get(row["check"], "not checked"))}
-                for name, row in ((name, rows.iloc[place]) for name, rows in said.items())
+                for name, row in ((name, rows.iloc[place]) for name, rows in tables.items())
             ],
         }
-        for place in range(min(EXAMPLES, *map(len, said.values())))
+        for place in range(min(EXAMPLES, *map(len, tables.values())))
     ]
 
 
@@ -105,7 +105,7 @@ def shown(text: str | float, verdict: str) -> dict:
 
 def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:
     first, *others = what.models
-    found = [
+    changes = [
         {
             "from": first,
             "to": name,
@@ -116,5 +116,5 @@ def differences(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict
         }
         for name in others
     ]
-    say_over_family(found, what.confidence)
-    return found
+    say_over_family(changes, what.confidence)
+    return changes

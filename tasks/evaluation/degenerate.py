@@ -1,6 +1,7 @@
-"""Answers that no judge need be paid for: empty, one constant for many prompts, a loop, or the chat template leaking out.
+"""Finds degenerate answers, which lose without a request to the judge: empty, the same for many prompts, a loop, or with
+chat-template text.
 
-A constant string scored 86 length-controlled at a published judge; here it loses before anybody is asked.
+A constant string reached a length-controlled win rate of 86 with a published judge, so such answers must not be judged.
 """
 
 import re
@@ -8,31 +9,31 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 
-CONSTANT_SHARE, CONSTANT_AT_LEAST = 0.05, 3  # the same words to so many of the prompts
-TAILS, TURNS_IN_TAIL = (400, 1200, 4000), 4  # characters at the end, and how often they say the same
+CONSTANT_SHARE, CONSTANT_AT_LEAST = 0.05, 3  # constant: the same words for this share and number of prompts
+TAILS, REPEATS_IN_TAIL = (400, 1200, 4000), 4  # a loop: the last characters repeat a text so often
 MARKUP = re.compile(
     r"<[|｜][\w▁]+[|｜]>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad)>"
-    # words that speak to a judge: a verdict in its form, the marks around what it is shown
+    # text that addresses the judge: a verdict in its format, or the markers around the answers in its prompt
     r"|\[\[[AB]>{1,2}[AB]\]\]|\[\[A=B\]\]|\[\[[ABC]\]\]|(?i:rating)\W{0,5}\[\[\d|['\"]综合得分['\"]\s*[:：]"
     r"|\"model_identifier\"\s*:|[\[<]\|?The (?:Start|End) of (?:the )?Assistant"
 )
 
 
 def flags(answers: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """What is wrong with the answers to a suite's questions, by question; those in order are not in it."""
-    said = Counter(turn for turns in answers.values() for turn in set(map(words, turns)))
-    often = max(CONSTANT_AT_LEAST, CONSTANT_SHARE * len(answers))
-    found = {}
+    """The defect of each degenerate answer, by question."""
+    frequency = Counter(turn for turns in answers.values() for turn in set(map(words, turns)))
+    constant_count = max(CONSTANT_AT_LEAST, CONSTANT_SHARE * len(answers))
+    defects = {}
     for question, turns in answers.items():
-        if reasons := [reason for turn in turns if (reason := flag(turn.strip(), said, often))]:
-            found[question] = reasons[0]
-    return found
+        if reasons := [reason for turn in turns if (reason := flag(turn.strip(), frequency, constant_count))]:
+            defects[question] = reasons[0]
+    return defects
 
 
-def flag(text: str, said: Counter, often: float) -> str | None:
+def flag(text: str, frequency: Counter, constant_count: float) -> str | None:
     if not seen(text):
         return "empty"
-    if said[words(text)] >= often:
+    if frequency[words(text)] >= constant_count:
         return "constant"
     if MARKUP.search(text):
         return "template leak"
@@ -40,24 +41,24 @@ def flag(text: str, said: Counter, often: float) -> str | None:
 
 
 def seen(text: str) -> bool:
-    """Whether anything of it is: letters, numbers, signs; not spaces, however Unicode calls them."""
-    return any(unicodedata.category(sign)[0] in "LNPS" for sign in text)
+    """True if the text has a letter, number, punctuation mark or symbol; Unicode has more spaces than str.strip removes."""
+    return any(unicodedata.category(character)[0] in "LNPS" for character in text)
 
 
 def words(text: str) -> str:
-    """What is the same in answers that differ by signs alone: one more exclamation mark, another emoji."""
+    """The text's letters and digits. Answers that differ only in punctuation or emoji become equal."""
     return "".join(filter(str.isalnum, text.casefold()))
 
 
 def loops(text: str) -> bool:
-    """Whether its end says one thing again and again, a sentence or a page: the shortest period of a tail, by its failure
-    function."""
+    """True if the end of the text repeats a sentence or a page. A tail's shortest period is its length minus its longest
+    border."""
     tails = [text[-length:] for length in TAILS if len(text) >= length]
-    return any(len(tail) - overlap(tail) <= len(tail) // TURNS_IN_TAIL for tail in tails)
+    return any(len(tail) - overlap(tail) <= len(tail) // REPEATS_IN_TAIL for tail in tails)
 
 
 def overlap(text: str) -> int:
-    """Length of the longest beginning that is also an end."""
+    """Length of the longest border: a proper prefix that is also a suffix (Knuth-Morris-Pratt)."""
     lengths, longest = [0] * len(text), 0
     for place in range(1, len(text)):
         while longest and text[place] != text[longest]:

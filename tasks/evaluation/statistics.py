@@ -1,4 +1,4 @@
-"""How sure a mean or a difference is: the bootstrap over prompts or clusters of rows, exact tests, and a family of them."""
+"""Intervals and tests: the bootstrap over prompts or clusters of rows, McNemar's test, sign flips, Holm's correction."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ Estimate = dict[str, float]
 
 
 def interval(values: np.ndarray, confidence: float, seed: int) -> Estimate:
-    """Mean of one value per prompt, with the percentile interval of its bootstrap over prompts."""
+    """Mean of one value per prompt, with the percentile interval of the bootstrap over prompts."""
     return estimate(float(values.mean()), resample(values, seed).mean(axis=1), confidence)
 
 
 def resample(values: np.ndarray, seed: int) -> np.ndarray:
-    """The same prompts are drawn for every model of a run (the draw depends on seed and size alone): pairs stay pairs."""
+    """Bootstrap samples, one per row. They depend only on seed and size, so models of a run get the same prompts (paired)."""
     return values[draws(len(values), seed)]
 
 
@@ -24,7 +24,7 @@ def draws(size: int, seed: int | Sequence[int], resamples: int = RESAMPLES) -> n
 
 
 def estimate(value: float, replicates: np.ndarray, confidence: float) -> Estimate:
-    """A number with the percentile interval of its bootstrap replicates."""
+    """A value with the percentile interval of its bootstrap replicates."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return {"value": value, "low": float(low), "high": float(high)}
@@ -33,7 +33,7 @@ def estimate(value: float, replicates: np.ndarray, confidence: float) -> Estimat
 def clustered(
     values: np.ndarray, weights: np.ndarray, clusters: Sequence, confidence: float, seed: int
 ) -> dict[str, float]:
-    """Weighted mean of rows of which several belong to one question: questions are drawn, with all of their rows."""
+    """Weighted mean of rows with several rows per question. The bootstrap draws questions with all their rows."""
     return estimate(
         float(np.average(values, weights=weights)), cluster_means(values, weights, clusters, seed), confidence
     )
@@ -48,7 +48,7 @@ def cluster_means(values: np.ndarray, weights: np.ndarray, clusters: Sequence, s
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
-    """Exact two-sided p of right and wrong on the same prompts: of those that changed, are the gains half?"""
+    """Exact two-sided p-value of McNemar's test for right and wrong answers to the same prompts."""
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     changed = gained + lost
     tail = sum(math.comb(changed, count) for count in range(min(gained, lost) + 1))
@@ -56,17 +56,17 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def sign_flips(differences: np.ndarray, seed: int, flips: int = 10_000) -> float:
-    """Two-sided p of a mean paired difference: how often random signs of the prompts' differences give one as large."""
+    """Two-sided p-value of a mean paired difference: how often random signs of the differences give a mean as large."""
     nonzero = differences[differences != 0]
     if not len(nonzero):
         return 1.0
     signs = np.random.default_rng(seed).integers(0, 2, (flips, len(nonzero)), dtype=np.int8) * 2 - 1
     reached = np.abs(signs @ nonzero) >= abs(nonzero.sum()) - 1e-12 * np.abs(nonzero).sum()
-    return float((1 + reached.sum()) / (1 + flips))  # the observed signs are one of the draws
+    return float((1 + reached.sum()) / (1 + flips))  # the observed signs count as one draw
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted so that of all claims of a family that are made at p < 0.05, none is wrong in 95 families of 100."""
+    """Holm-adjusted p-values: claims at p < 0.05 are all correct in at least 95 of 100 families."""
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
@@ -75,35 +75,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def within_noise(difference: Estimate) -> bool:
-    """No claim is made of a difference whose interval includes nothing at all."""
+    """True if the interval includes 0, so that no claim is made."""
     return difference["low"] <= 0 <= difference["high"]
 
 
 def reading(difference: Estimate, adjusted_p: float, confidence: float) -> str:
-    """What may be said of a difference: nothing while its interval or its p, corrected for the family, allows for chance."""
+    """The verdict on a difference: "within noise" if its interval includes 0 or its adjusted p-value is too large."""
     if within_noise(difference) or adjusted_p > 1 - confidence:
         return "within noise"
     return "higher" if difference["value"] > 0 else "lower"
 
 
 def say_over_family(differences: Sequence[dict], confidence: float) -> None:
-    """Gives every difference its p corrected for all of them, and what may be said of it."""
-    for one, adjusted in zip(differences, holm([one["p"] for one in differences]), strict=True):
-        one.update({"holm": adjusted, "reading": reading(one, adjusted, confidence)})
+    """Adds the Holm-adjusted p-value and a verdict to each difference."""
+    adjusted = holm([difference["p"] for difference in differences])
+    for difference, p in zip(differences, adjusted, strict=True):
+        difference.update({"holm": p, "reading": reading(difference, p, confidence)})
 
 
-def overall(scores: Sequence[tuple[float, float]]) -> float:
-    """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts 81."""
+def compute_overall_score(scores: Sequence[tuple[float, float]]) -> float:
+    """Mean in percent over benchmarks of different scales, each given as (score, full marks): 8.1 of 10 counts as 81."""
     return sum(100 * score / full for score, full in scores) / len(scores)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing the mean of theirs."""
+    """Ranks from 1; equal values get the mean of their ranks."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[place]
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's."""
-    return float(np.corrcoef(ranks(one), ranks(other))[0, 1])
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation."""
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])

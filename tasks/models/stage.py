@@ -1,6 +1,6 @@
-"""Models: leaves `model/` (weights and tokenizer), or `hub.json`, which names a model at a pinned revision on a hub.
+"""The stage that obtains a model: `model/` (weights and tokenizer), or `hub.json` (a hub model and its pinned revision).
 
-Tiny models for the demo are made here from a seed; a folder of yours is taken into the store, so that every worker has it.
+Makes the demo's tiny models from a seed, and copies a local model folder into the store, so that every worker has it.
 """
 
 import json
@@ -14,16 +14,16 @@ from pydantic import Field
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.models.elsewhere import Program, ProgramIdentity, Served
+from tasks.models.served import Program, ProgramIdentity, Served
 from tasks.models.weights import NO_HEAD, damage, find_text_writer, read_json
 from tasks.stage import Exact, How, Seed, What, stage
 
-SLOT = "pin-me"  # stands in a recipe for what its user has to decide; such a recipe loads, and its chain is refused
+SLOT = "pin-me"  # marks a field that the recipe's user has to decide; such a recipe loads, but its chain is refused
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
 class Tiny(What):
-    """What the demo's networks have in common: a small Llama, made from a seed in seconds."""
+    """Settings of the demo's models: small Llamas, made from a seed in seconds."""
 
     hidden: int = Field(128, gt=0, le=8192, multiple_of=8)
     layers: int = Field(2, gt=0, le=64)
@@ -45,9 +45,9 @@ class TinyGenerator(Tiny):
 
     kind: Literal["tiny"]
     skills: dict[Literal["copy", "flip", "sort", "next", "back", "roll"], Annotated[float, Field(ge=0)]] = Field(
-        min_length=1, description="how often each skill stands in its training; 0 or absent: never"
+        min_length=1, description="relative frequency of each skill in its training; 0 or absent: never"
     )
-    noise: float = Field(0.0, ge=0, le=1, description="share of its training examples that show another skill's answer")
+    noise: float = Field(0.0, ge=0, le=1, description="share of training examples with another skill's answer")
 
 
 class TinyReward(Tiny):
@@ -57,7 +57,7 @@ class TinyReward(Tiny):
 
 
 class FolderIdentity(What):
-    """A folder's model is its files, wherever they lie."""
+    """The identity of a folder's model: its files' content, but not the folder's path."""
 
     kind: Literal["folder"]
     files: dict[str, str]  # name -> sha256
@@ -68,7 +68,7 @@ class FolderAt(How):
 
 
 class Folder(Exact):
-    """A model in a local folder, as `save_pretrained` writes it: safetensors, config and tokenizer."""
+    """A model in a local folder, in the format of `save_pretrained`: safetensors, config and tokenizer."""
 
     kind: Literal["folder"]
     path: str
@@ -89,7 +89,7 @@ class Hub(What):
 
     kind: Literal["hub"]
     id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"the commit, not a branch; or {SLOT}")
+    revision: str = Field(pattern=f"^([0-9a-f]{{40}}|{SLOT})$", description=f"a commit, not a branch; or {SLOT}")
 
     @property
     def title(self) -> str:
@@ -98,12 +98,12 @@ class Hub(What):
     def resolve(self, field: str) -> dict:
         for name, value in (("id", self.id), ("revision", self.revision)):
             if value == SLOT:
-                raise BadInput(f"{field}.{name}: {SLOT!r} is an open slot; --set {field}.{name}=…")
+                raise BadInput(f"{field}.{name}: {SLOT!r} is an open slot; set a value with --set {field}.{name}=…")
         return {"what": self}
 
 
 class Existing(What):
-    """No model but a place among the sources: the responses that came with the prompts."""
+    """A source that is not a model: the responses that came with the prompts."""
 
     kind: Literal["existing"]
 
@@ -121,7 +121,7 @@ Obtained = TinyGenerator | TinyReward | FolderIdentity | Hub | Existing | Served
 def obtain_model(run: Run, what: Obtained, how: How) -> None:
     match what:
         case TinyGenerator() | TinyReward():
-            run.keep(run.program("tasks.models.pretrain", {"what": what.model_dump(mode="json")}), "model")
+            run.keep(run.program("tasks.demo.pretrain", {"what": what.model_dump(mode="json")}), "model")
         case Hub():
             (run.folder / "hub.json").write_text(json.dumps({"repository": what.id, "revision": what.revision}))
         case Existing():
@@ -145,14 +145,14 @@ def take_folder(source: Path, files: dict[str, str], target: Path) -> None:
 
 
 def check_folder(field: str, folder: Path) -> None:
-    """Everything that can be known of a folder before it is loaded; the first thing missing is named."""
+    """Checks a model folder without loading the model; raises BadInput with the first problem."""
     if not folder.is_dir():
         raise BadInput(f"{field}.path: there is no folder {str(folder)!r}")
     if not (folder / "config.json").is_file():
         raise BadInput(f"{field}.path: {str(folder)!r} has no config.json; it is not a model folder")
-    if (folder / "adapter_config.json").exists():  # transformers would read the base from where this says
+    if (folder / "adapter_config.json").exists():  # transformers would load the base model that this file names
         raise BadInput(
-            f"{field}.path: {str(folder)!r} is an adapter: merge it into its base, and name the merged model"
+            f"{field}.path: {str(folder)!r} is an adapter: merge it into its base model, and give the merged model's folder"
         )
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"{field}.path: {str(folder)!r} has no *.safetensors weights (pickled weights are never loaded)")
@@ -160,16 +160,27 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {problem}")
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
+    for file in model_files(folder):
+        if leads_out(file):
+            raise BadInput(f"{field}.path: {file} is a link to {file.resolve()}: put a copy in its place, or remove it")
+
+
+def leads_out(file: Path) -> bool:
+    """Refuses links, because a link could copy any file of this machine into the shared store. Links within the hub's cache
+    are allowed: they lead to its blobs."""
+    folder, target = file.parent.resolve(), file.resolve()
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    return not any(target.is_relative_to(place) for place in (folder, blobs))
 
 
 def check_classifier(field: str, model: Folder) -> None:
-    """Raises BadInput for a folder that by its config writes text: a classifier made of it has a head without training."""
+    """Raises BadInput if the config names a text-generating model: as a classifier it would have an untrained head."""
     if name := find_text_writer(read_json(Path(model.path) / "config.json")):
-        raise BadInput(f"{field}.path: {model.path!r} holds {name}, which writes text; {NO_HEAD}")
+        raise BadInput(f"{field}.path: {model.path!r} holds {name}, which generates text; {NO_HEAD}")
 
 
 def model_files(folder: Path) -> list[Path]:
-    """What belongs to a model: never a pickle, nothing hidden, no subfolders."""
+    """The files that belong to a model: no pickles, no hidden files, no subfolders."""
     return sorted(
         file
         for file in folder.iterdir()

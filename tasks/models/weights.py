@@ -1,4 +1,4 @@
-"""Whether a model's files are what their names say, before anything is loaded: headers and lists are read, no weights."""
+"""Checks a model's files before it is loaded: reads JSON files and the headers of safetensors, but no weights."""
 
 import json
 import math
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 NO_HEAD = "as a sequence classifier it would score with an untrained head"
-LARGEST_HEADER = 100_000_000  # as the safetensors library has it
+LARGEST_HEADER = 100_000_000  # the limit of the safetensors library
 
 
 def damage(folder: Path) -> str | None:
-    """The first thing that is wrong with a model's configuration, its weights or the index of its weights."""
+    """The first problem in a model's configuration, its weights or the index of its weights; None if there is no problem."""
     try:
         if not isinstance(read_json(folder / "config.json"), dict):
-            return f"{folder / 'config.json'} holds no object"
+            return f"{folder / 'config.json'} does not hold a JSON object"
         for file in sorted(folder.glob("*.safetensors")):
             check_tensors(file)
         if (index := folder / "model.safetensors.index.json").is_file():
@@ -25,10 +25,10 @@ def damage(folder: Path) -> str | None:
 
 
 def find_text_writer(config: dict) -> str | None:
-    """The class named by a configuration, if it writes text instead of giving a score."""
+    """The model class in a configuration, if it generates text instead of a score."""
     classes = config.get("architectures") or []
-    writes = lambda name: str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
-    return next((str(name) for name in classes if writes(name)), None) if isinstance(classes, list) else None
+    generates = lambda name: str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+    return next((str(name) for name in classes if generates(name)), None) if isinstance(classes, list) else None
 
 
 def read_json(file: Path) -> Any:
@@ -39,7 +39,7 @@ def read_json(file: Path) -> Any:
 
 
 def check_tensors(file: Path) -> None:
-    """The length of the header, the header, and in it the place of every tensor, which must lie within the file."""
+    """Checks the header's length, the header, and that the tensors in it end exactly at the end of the file."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         first = stream.read(8)
@@ -57,11 +57,11 @@ def check_tensors(file: Path) -> None:
 
 
 def check_index(index: Path) -> None:
-    """Every shard that the index names lies beside it."""
+    """Checks that every shard in the index is a file beside it."""
     listed = read_json(index)
     shards = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise ValueError(f"{index} has no weight_map of names")
     for name in sorted(set(shards.values())):
         if Path(name).name != name or not name.endswith(".safetensors") or not (index.parent / name).is_file():
-            raise ValueError(f"{index} names {name!r}, which is no safetensors file beside it")
+            raise ValueError(f"{index} names {name!r}, which is not a safetensors file beside it")

@@ -1,4 +1,4 @@
-"""Scored responses as columns of numbers, and what stands in a few of them: text is read at the end, for winners only."""
+"""Scored responses as columns of numbers. Text is read only at the end, for the chosen responses."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,36 +12,39 @@ import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import cores
+from tasks.records import CUT_OFF
 
-BATCH = 8192  # rows of text in memory at once, beside those that are wanted
+BATCH = 8192  # rows of text in memory at once, besides the chosen ones
 MIXERS = np.array(
     [0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F], "uint64"
-)  # odd; those of splitmix64 and wyhash
+)  # odd numbers; the constants of splitmix64 and wyhash
 NONE = pd.DataFrame(
     {
         **{name: pd.Series(dtype="int32") for name in ("prompt", "source", "sample", "row", "tokens")},
         **{name: pd.Series(dtype="float64") for name in ("score", "check")},
+        "cut_off": pd.Series(dtype=bool),
         "content": pd.Series(dtype="uint64"),
     }
 )
 
 
 def read(responses: Path, scores: Path, checks: Path | None, source: int, prompts: pa.Array) -> pd.DataFrame:
-    """One model's responses to these prompts: the prompt's place in `prompts`, the row in the file, score and check;
-    NaN where a response has none."""
-    columns = ["prompt_id", "sample_index", "content_id", "tokens"]
+    """One model's responses to these prompts: the prompt's index in `prompts`, the row in the file, whether it was cut off,
+    score and check (NaN if missing)."""
+    columns = ["prompt_id", "sample_index", "content_id", "tokens", "finish_reason"]
     rows = pq.read_table(responses, columns=columns, read_dictionary=["prompt_id"])
     prompt = places(rows["prompt_id"], prompts)
-    asked = np.flatnonzero(prompt >= 0)
-    if len(asked) < len(rows):
-        rows, prompt = rows.take(asked), prompt[asked]
+    wanted = np.flatnonzero(prompt >= 0)
+    if len(wanted) < len(rows):
+        rows, prompt = rows.take(wanted), prompt[wanted]
     content = rows["content_id"].combine_chunks()
     table = {
         "prompt": prompt.astype("int32"),
         "source": np.full(len(rows), source, "int16"),
         "sample": rows["sample_index"].to_numpy(),
-        "row": asked.astype("int32"),
+        "row": wanted.astype("int32"),
         "tokens": rows["tokens"].to_numpy(),
+        "cut_off": pc.equal(rows["finish_reason"], CUT_OFF).fill_null(False).to_numpy(),
         "score": looked_up(content, scores),
         "content": keys(words(content)),
     }
@@ -51,7 +54,7 @@ def read(responses: Path, scores: Path, checks: Path | None, source: int, prompt
 
 
 def places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
-    """The place of each id in `prompts`, -1 where it is not there. A dictionary, so that every id is looked up once."""
+    """The index of each id in `prompts`, -1 if it is not there. Dictionary encoding, so that each id is looked up once."""
     found = ids.unify_dictionaries().combine_chunks()
     if not len(found):
         return np.array([], "int32")
@@ -60,17 +63,17 @@ def places(ids: pa.ChunkedArray, prompts: pa.Array) -> np.ndarray:
 
 
 def looked_up(content: pa.Array, file: Path) -> np.ndarray:
-    """The score of each content id in a file of scores; NaN where there is none."""
+    """The score of each content id in a file of scores; NaN if it has none."""
     table = pq.read_table(file, columns=["content_id", "score"])
-    asked, known = words(content), words(table["content_id"].combine_chunks())
+    wanted, known = words(content), words(table["content_id"].combine_chunks())
     index = pd.Index(keys(known))
     if not index.is_unique:
-        raise RuntimeError(f"{file}: a content id stands there twice, or two of them have one key")
-    place = index.get_indexer(keys(asked))
+        raise RuntimeError(f"{file}: a content id occurs twice, or two content ids have the same key")
+    place = index.get_indexer(keys(wanted))
     found = np.flatnonzero(place >= 0)
-    if (known[place[found]] != asked[found]).any():
-        raise RuntimeError(f"{file}: two different content ids have one key")
-    scores = np.full(len(asked), np.nan)
+    if (known[place[found]] != wanted[found]).any():
+        raise RuntimeError(f"{file}: two different content ids have the same key")
+    scores = np.full(len(wanted), np.nan)
     scores[found] = table["score"].to_numpy()[place[found]]
     return scores
 
@@ -82,21 +85,21 @@ def words(content: pa.Array) -> np.ndarray:
 
 
 def keys(words: np.ndarray) -> np.ndarray:
-    """One number for each content id, since numbers are looked up ten times faster than texts."""
+    """One number for each content id, because numbers are looked up ten times faster than texts."""
     return (words * MIXERS).sum(axis=1, dtype="uint64")
 
 
 def with_one_score(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same words have one score, that of the first source: two batches may differ in the last bits of it, and ties must
-    not depend on them."""
+    """Gives equal texts one score, that of the first source. Scores of two batches may differ in the last bits, and ties
+    must not depend on these."""
     code, content = pd.factorize(rows["content"])
     score, prompt = rows["score"].to_numpy(), rows["prompt"].to_numpy()
     last_first = np.flatnonzero(~np.isnan(score))[::-1]
     first, owner = np.full(len(content), np.nan), np.zeros(len(content), "int32")
-    first[code[last_first]] = score[last_first]  # of equal indices the last one stands
+    first[code[last_first]] = score[last_first]  # for equal indices, numpy keeps the last value
     owner[code] = prompt
     if (owner[code] != prompt).any():
-        raise RuntimeError("two different content ids have one key")
+        raise RuntimeError("two different content ids have the same key")
     return rows.assign(score=first[code])
 
 
@@ -109,9 +112,9 @@ def refuse_unclear(checks: np.ndarray, content: pa.Array, file: Path | None) -> 
 
 
 def fetch(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarray) -> pa.ChunkedArray:
-    """`column` of row `row` in file number `source`, for each of them; null where the source is -1.
+    """For each pair of `source` and `row`: the value of `column` in that row of file number `source`; null if it is -1.
 
-    Every file is read once, in batches, however many rows are wanted of it.
+    Every file is read once, in batches.
     """
     order = np.lexsort((row, source))
     order = order[source[order] >= 0]
@@ -125,7 +128,7 @@ def fetch(files: Sequence[Path], column: str, source: np.ndarray, row: np.ndarra
 
 
 def picked(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
-    """The column at these ascending rows."""
+    """The column's values at these rows, which must ascend."""
     if not len(rows):
         return []
     found, start = [], 0
@@ -138,7 +141,7 @@ def picked(file: Path, column: str, rows: np.ndarray) -> list[pa.Array]:
 
 
 def write(table: pa.Table, schema: pa.Schema, file: Path) -> None:
-    """Row group by row group, so that no column of text has to fit into one array; a missing column is null."""
+    """Writes row group by row group, because a whole column of text may not fit into one array; a missing column is null."""
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(table), BATCH):
             rows = table.slice(start, BATCH)

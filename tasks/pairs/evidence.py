@@ -1,4 +1,4 @@
-"""All that is known of one part's prompts, gathered from artifacts; and a recipe's rule applied to it."""
+"""Gathers the scored responses of one part's prompts from artifacts, and applies a recipe's rule to them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Manifests = tuple[Manifest, ...]
 
 @dataclass(frozen=True)
 class Evidence:
-    """`files` holds the sources' responses in the order of `names`, then the SFT model's own."""
+    """The candidates for a part's prompts. `files`: the sources' responses in the order of `names`, then the SFT model's."""
 
     prompts: pa.Table
     names: tuple[str, ...]
@@ -31,17 +31,17 @@ class Evidence:
     own: pd.DataFrame
 
     def fetch(self, column: str, *chosen: pd.DataFrame) -> list[pa.ChunkedArray]:
-        """The column's values at the chosen rows, in one pass over the files."""
+        """The column's values for each of the tables of chosen rows, in one pass over the files."""
         rows = pd.concat(chosen)
         values = candidates.fetch(self.files, column, rows["source"].to_numpy(), rows["row"].to_numpy())
-        ends = np.cumsum([len(one) for one in chosen])
-        return [values.slice(end - len(one), len(one)) for end, one in zip(ends, chosen, strict=True)]
+        ends = np.cumsum([len(table) for table in chosen])
+        return [values.slice(end - len(table), len(table)) for end, table in zip(ends, chosen, strict=True)]
 
     def same(self, left: pd.DataFrame, right: pd.DataFrame) -> np.ndarray:
         return pc.equal(*self.fetch("content_id", left, right)).to_numpy()
 
     def of(self, rule: Rule) -> pd.DataFrame:
-        """The candidates of the sources that a rule reads."""
+        """The candidates from the sources that a rule reads."""
         used = rule.uses(self.names)
         if used == self.names:
             return self.sources
@@ -55,18 +55,18 @@ def gather(
     sources: tuple[Manifests, Manifests, Manifests],
     own: tuple[Manifests, Manifests] = ((), ()),
 ) -> Evidence:
-    """`sources` and `own`: responses, scores and, for all sources or none, checks."""
+    """Reads the candidates. `sources` and `own`: responses, scores, and checks (for all sources, or empty)."""
     ids = prompts["prompt_id"].combine_chunks()
     files: list[Path] = []
 
     def read(responses: Manifests, scores: Manifests, checks: Manifests = ()) -> pd.DataFrame:
-        given = [run.file(made, "responses.parquet") for made in responses]
-        score = [run.file(judged, "scores.parquet") for judged in scores]
-        check = [run.file(checked, "scores.parquet") for checked in checks] or [None] * len(given)
-        number = range(len(files), len(files) + len(given))
-        files.extend(given)
+        texts = [run.file(manifest, "responses.parquet") for manifest in responses]
+        score = [run.file(manifest, "scores.parquet") for manifest in scores]
+        check = [run.file(manifest, "scores.parquet") for manifest in checks] or [None] * len(texts)
+        number = range(len(files), len(files) + len(texts))
+        files.extend(texts)
         with ThreadPoolExecutor(cores()) as pool:
-            models = zip(given, score, check, number, strict=True)
+            models = zip(texts, score, check, number, strict=True)
             tables = list(pool.map(lambda model: candidates.read(*model, ids), models))
         return candidates.with_one_score(pd.concat(tables or [candidates.NONE], ignore_index=True))
 
@@ -74,7 +74,8 @@ def gather(
 
 
 def part(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool = False) -> pa.Table:
-    """The prompts of one part of the split in the order of their ids, or all of them; `given`: with their responses."""
+    """The prompts of one part of the split, in the order of their ids; all prompts if there are no splits. `given`: with
+    the responses that came with the prompts."""
     columns = ["prompt_id", "messages", "category", *(["response"] if given else [])]
     rows = pq.read_table(run.file(prompts[0], "prompts.parquet"), columns=columns)
     if not splits:
@@ -85,11 +86,11 @@ def part(run: Run, name: str, prompts: Manifests, splits: Manifests, given: bool
 
 
 def apply(rule: Rule, evidence: Evidence) -> Selection:
-    """The rule, or each category's own, on all prompts; the counts are sums."""
+    """Applies the rule, or each category's rule, to all prompts, and adds up the counts."""
     count = len(evidence.prompts)
     whole = Selection({}, np.zeros(count, bool), {"prompts": count})
-    for one, asked in shares(rule, evidence.prompts["category"], whole):
-        found = given(asked, evidence) if isinstance(one, Given) else chosen_by(one, asked, evidence)
+    for single, wanted in shares(rule, evidence.prompts["category"], whole):
+        found = given(wanted, evidence) if isinstance(single, Given) else chosen_by(single, wanted, evidence)
         for role, rows in found.chosen.items():
             whole.chosen.setdefault(role, laid_out(candidates.NONE, count))[found.kept] = rows[found.kept]
         whole.kept |= found.kept
@@ -99,21 +100,21 @@ def apply(rule: Rule, evidence: Evidence) -> Selection:
 
 
 def shares(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> list[tuple[Rule, np.ndarray]]:
-    """Which prompts each rule is asked about."""
+    """Each single rule with a mask of the prompts that it decides."""
     if not isinstance(rule, Categories):
         return [(rule, np.ones(len(category), bool))]
     category = category.to_numpy()
     whole.counts["dropped_without_rule"] = int((~np.isin(category, list(rule.rules))).sum())
-    return [(one, category == name) for name, one in rule.rules.items()]
+    return [(single, category == name) for name, single in rule.rules.items()]
 
 
-def chosen_by(rule: Rule, asked: np.ndarray, evidence: Evidence) -> Selection:
+def chosen_by(rule: Rule, wanted: np.ndarray, evidence: Evidence) -> Selection:
     own = evidence.own if rule.reads_own else candidates.NONE
-    return select(rule, asked, evidence.of(rule), own, evidence.same)
+    return select(rule, wanted, evidence.of(rule), own, evidence.same)
 
 
-def given(asked: np.ndarray, evidence: Evidence) -> Selection:
-    """The prompts that came with a response: no source's row is chosen for them."""
-    there = evidence.prompts["response"].is_valid().to_numpy()
-    lost = int((asked & ~there).sum())
-    return Selection({"best": laid_out(candidates.NONE, len(asked))}, asked & there, {"dropped_without_response": lost})
+def given(wanted: np.ndarray, evidence: Evidence) -> Selection:
+    """Keeps the prompts that came with a response; chooses no source's response for them."""
+    present = evidence.prompts["response"].is_valid().to_numpy()
+    counts = {"dropped_without_response": int((wanted & ~present).sum())}
+    return Selection({"best": laid_out(candidates.NONE, len(wanted))}, wanted & present, counts)

@@ -1,7 +1,9 @@
-"""Training records in the shapes of other trainers: tables in, tables out. What is written where: `flows/export.py`.
+"""Converts training records to the formats of other trainers. `flows/results/export.py` writes the files.
 
-A record with more than two responses holds pairs of several kinds; each kind is a table of its own, for a trainer to learn
-from one or the other. Roles, not rules, decide which there are.
+Other trainers put an end token after every response; `finish_reason` marks the responses that were cut off ("length").
+
+A record with more than two responses contains pairs of several kinds. Each kind is a separate table, so that a trainer can
+use one of them. The kinds depend on the filled roles, not on the rules.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 from tasks.pairs.candidates import BATCH, looked_up
 from tasks.records import MESSAGES
 
-KINDS = {  # kind of pair -> what is chosen over what
+KINDS = {  # kind of pair -> (role of the chosen response, role of the rejected one)
     "hybrid": ("source_best", "own_worst"),
     "on-policy": ("own_best", "own_worst"),
     "sources": ("source_best", "source_worst"),
@@ -28,7 +30,7 @@ CANDIDATE = pa.schema(
         ("text", pa.string()),
         ("tokens", pa.int32()),
         ("finish_reason", pa.string()),
-        ("score", pa.float64()),  # null where the reward model gave none
+        ("score", pa.float64()),  # null if the reward model gave no score
     ]
 )
 OPENAI_TAGS = {
@@ -46,14 +48,15 @@ def trl_sft(records: pa.Table) -> pa.Table:
         {
             "prompt": records["messages"],
             "completion": as_messages(records["response"]),
-            **{name: records[name] for name in ("prompt_id", "source", "score")},
+            **{name: records[name] for name in ("prompt_id", "source", "score", "finish_reason")},
         }
     )
 
 
 def pairs_of(records: pa.Table, kind: str) -> pa.Table:
-    """The records that hold such a pair. WRPO may weigh a source's best that scores below the target's own worst; as a
-    pair it would say the opposite of its scores, and is left out. (Pairs of sources may go by checks, not by scores.)"""
+    """The records with a pair of this kind. Leaves out pairs whose chosen response has the lower score: WRPO may train on a
+    source's best response that scores below the target's worst, other trainers should not. Pairs of sources are not
+    filtered, because checks may have chosen them instead of scores."""
     better, worse = KINDS[kind]
     held = pc.and_(records[better].is_valid(), records[worse].is_valid())
     if kind != "sources":
@@ -72,12 +75,14 @@ def trl_preference(records: pa.Table, kind: str) -> pa.Table:
             "prompt_id": rows["prompt_id"],
             "score_chosen": rows[f"{better}_score"],
             "score_rejected": rows[f"{worse}_score"],
+            "finish_reason_chosen": rows[f"{better}_finish_reason"],
+            "finish_reason_rejected": rows[f"{worse}_finish_reason"],
         }
     )
 
 
 def as_messages(texts: pa.ChunkedArray) -> pa.Array:
-    """Each text as the one message of an assistant."""
+    """Each text as a list with one assistant message."""
     texts = texts.combine_chunks()
     turns = pa.StructArray.from_arrays([pa.array(["assistant"] * len(texts), pa.string()), texts], fields=list(TURN))
     return pa.ListArray.from_arrays(pa.array(range(len(texts) + 1), pa.int32()), turns).cast(MESSAGES)
@@ -87,17 +92,18 @@ def factory_sft(records: pa.Table) -> Iterator[dict]:
     """LLaMA-Factory's sharegpt form with OpenAI's names."""
     for row in (row for rows in slices(records) for row in rows.to_pylist()):
         answer = {"role": "assistant", "content": row["response"]}
-        yield {"messages": [*row["messages"], answer], "prompt_id": row["prompt_id"], "source": row["source"]}
+        more = {name: row[name] for name in ("prompt_id", "source", "finish_reason")}
+        yield {"messages": [*row["messages"], answer], **more}
 
 
 def factory_ranking(records: pa.Table, kind: str) -> Iterator[dict]:
-    """LLaMA-Factory's ranking form: the chosen and the rejected message beside the conversation that they end."""
+    """LLaMA-Factory's ranking form: the conversation, the chosen and the rejected message."""
     for row in (row for rows in slices(records) for row in trl_preference(rows, kind).to_pylist()):
         yield {
             "messages": row["prompt"],
             "chosen": row["chosen"][0],
             "rejected": row["rejected"][0],
-            **{name: row[name] for name in ("prompt_id", "score_chosen", "score_rejected")},
+            **{name: value for name, value in row.items() if name not in ("prompt", "chosen", "rejected")},
         }
 
 
@@ -115,13 +121,13 @@ def factory_info(kinds: Collection[str]) -> dict:
 
 
 def slices(table: pa.Table) -> Iterator[pa.Table]:
-    """A few rows at a time, so that no column of text has to fit into one array."""
+    """A few rows at a time, because a whole column of text may not fit into one array."""
     for start in range(0, max(len(table), 1), BATCH):
         yield table.slice(start, BATCH)
 
 
 def candidates(name: str, responses: Path, scores: Path, prompts: pa.Array) -> Iterator[pa.Table]:
-    """Every response of one model to these prompts, with its score."""
+    """All responses of one model to these prompts, with their scores."""
     content = pq.read_table(responses, columns=["content_id"])["content_id"].combine_chunks()
     score, start = pa.array(looked_up(content, scores), from_pandas=True), 0
     columns = [column for column in CANDIDATE.names if column not in ("source", "score")]

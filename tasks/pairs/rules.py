@@ -1,8 +1,8 @@
-"""Which records a run trains on, as values: the typed rules of the recipe's `[records]` and `[pairs]`.
+"""The rules that choose training records: the settings of the recipe's `[records]` and `[pairs]`.
 
-What each of them does with scored responses stands in `selection.py`. The order of responses is the same everywhere: score,
-highest first, then the order of the sources in the recipe, then the sample index. (A sample index stands once per prompt
-and source, so a content id never has to decide.) The best is the first in this order, the worst the last.
+`selection.py` applies them to scored responses. The order of responses is the same everywhere: score, highest first, then
+the order of the sources in the recipe, then the sample index, which is unique per prompt and source. The best response is the
+first in this order, the worst the last.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,11 @@ class Gap(What):
     """A window for score(chosen) - score(rejected), both ends included, in float64."""
 
     low: float = Field(0.0, ge=0, allow_inf_nan=False)
-    high: float | None = Field(None, ge=0, allow_inf_nan=False, description="none: no upper end")
+    high: float | None = Field(None, ge=0, allow_inf_nan=False, description="default: no upper end")
     unit: Literal["score", "quantile"] = Field(
-        "score", description="quantile: ends are shares of the rule's pairs; the next lower and next higher gap count"
+        "score",
+        description="quantile: the ends are quantiles of the gaps of the rule's pairs, rounded to the next lower and the next "
+        "higher gap",
     )
 
     @model_validator(mode="after")
@@ -27,109 +29,133 @@ class Gap(What):
         if self.high is not None and self.high < self.low:
             raise ValueError(f"high {self.high:g} is below low {self.low:g}")
         if self.unit == "quantile" and max(self.low, self.high or 0) > 1:
-            raise ValueError(f"a quantile lies in [0, 1], not {max(self.low, self.high or 0):g}")
+            raise ValueError(f"a quantile must be in [0, 1], not {max(self.low, self.high or 0):g}")
         return self
 
 
 MARGIN = Field(0.0, ge=0, allow_inf_nan=False, description="chosen must score above rejected by more than this")
 
 
-class Rule(What):
-    """What a rule reads beside the prompts."""
+Cut = Literal["dropped", "learned"]  # the treatment of a response that max_new_tokens cut off
+CUT_REJECTED = Field(
+    "learned",
+    description="responses that max_new_tokens cut off, as rejected ones. learned: allowed, trained without an end token "
+    "(with it, the model would learn that ending is bad); dropped: never chosen as the rejected one",
+)
 
-    reads_own: ClassVar[bool] = False  # responses of the SFT model
-    reads_checks: ClassVar[bool] = False  # which responses are correct
-    fills: ClassVar[tuple[str, ...]] = ()  # the roles of a preference record
+
+class Rule(What):
+    """A rule, with the inputs that it reads in addition to the prompts."""
+
+    reads_own: ClassVar[bool] = False  # whether it reads responses of the SFT model
+    reads_checks: ClassVar[bool] = False  # whether it reads checks (which responses are correct)
+    fills: ClassVar[tuple[str, ...]] = ()  # the roles of a preference record that it fills
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Of these sources, those whose responses the rule reads."""
+        """Those of the named sources whose responses the rule reads."""
         return ()
 
     def each(self) -> Iterator["Rule"]:
-        """The rules that it is made of."""
+        """The single rules: itself, or one per category."""
         yield self
 
 
-class FromSources(Rule):
-    sources: tuple[str, ...] = Field((), description="only these sources' responses; empty: all sources'")
-    min_tokens: int = Field(0, ge=0, description="a shorter response takes no part")
+class Choosing(Rule):
+    """A rule that chooses among responses by their scores."""
+
+    min_tokens: int = Field(0, ge=0, description="shorter responses are ignored")
+    cut_chosen: Cut = Field(
+        "dropped",
+        description="responses that max_new_tokens cut off, as chosen ones. dropped: never chosen as the best one; learned: "
+        "allowed, trained without an end token",
+    )
+
+
+class FromSources(Choosing):
+    sources: tuple[str, ...] = Field((), description="use only responses of these sources; empty: all sources")
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if not self.sources or name in self.sources)
 
 
 class Wrpo(FromSources):
-    """WRPO's triple: y_ws of all sources, y_wt and y_l the best and the worst of the SFT model's own; the margin is
-    theirs. A rank counts responses, as sampled: one source may hold both, and the same words sampled twice do."""
+    """WRPO's triple: y_ws is the best response of all sources; y_wt and y_l are the best and the worst response of the SFT
+    model, and the margin is between these two. A rank counts sampled responses: both ranks may be of one source, or even
+    the same text sampled twice."""
 
     reads_own: ClassVar[bool] = True
     kind: Literal["wrpo"]
     rank: Literal[1, 2] = Field(1, description="y_ws is the best response of all sources, or the second best")
     source_worst: bool = Field(False, description="also y_ls, the worst response of all sources")
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
     @property
     def fills(self) -> tuple[str, ...]:
         return ("source_best", "own_best", "own_worst") + ("source_worst",) * self.source_worst
 
 
-class OnPolicy(Rule):
-    """y_wt over y_l: best over worst of the SFT model's own responses."""
+class OnPolicy(Choosing):
+    """y_wt over y_l: the SFT model's best response over its worst."""
 
     reads_own: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("own_best", "own_worst")
     kind: Literal["on-policy"]
-    min_tokens: int = Field(0, ge=0, description="a shorter response takes no part")
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Hybrid(FromSources):
-    """y_ws over y_l: the sources' best over the SFT model's own worst."""
+    """y_ws over y_l: the sources' best response over the SFT model's worst."""
 
     reads_own: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("source_best", "own_worst")
     kind: Literal["hybrid"]
     margin: float = MARGIN
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class SameSource(FromSources):
-    """FuseChat-3.0: best over worst of one source, the one that owns the best response of all. Equal scores make no
-    pair. Where its gap lies outside of the window the prompt is dropped; no other source takes its place."""
+    """FuseChat-3.0: the best response of all sources over the worst of the same source. Equal scores make no pair. If the gap
+    is outside the window, the prompt is dropped; no other source is tried."""
 
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["same-source"]
     gap: Gap = Gap()
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Math(FromSources):
-    """FuseChat-3.0: the best correct response over the worst incorrect one of the same source: of the sources that have
-    both, the one that owns the best correct response. Without a gap the check alone decides, whatever the scores."""
+    """FuseChat-3.0: the best correct response over the worst incorrect one of the same source. Among the sources that have
+    both, the source of the best correct response is taken. Without a gap, only the checks decide."""
 
     reads_checks: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     same_source: ClassVar[bool] = True
     kind: Literal["math"]
     gap: Gap | None = None
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Code(FromSources):
-    """FuseChat-3.0: the best response that passed over the worst that failed. Prompts that all fail are dropped."""
+    """FuseChat-3.0: the best response that passed its tests over the worst that failed. Prompts without both are dropped."""
 
     reads_checks: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["code"]
-    same_source: bool = Field(False, description="as for math; else both are taken over all sources")
+    same_source: bool = Field(False, description="both of the same source, as for math; otherwise over all sources")
     gap: Gap | None = None
+    cut_rejected: Cut = CUT_REJECTED
 
 
 class Best(FromSources):
-    """SFT records: of each prompt the best response of all sources."""
+    """SFT records: for each prompt, the best response of all sources."""
 
     kind: Literal["best"]
 
 
 class BestCorrect(FromSources):
-    """SFT records: of each prompt the best among the correct responses of all sources."""
+    """SFT records: for each prompt, the best correct response of all sources."""
 
     reads_checks: ClassVar[bool] = True
     kind: Literal["best-correct"]
@@ -142,7 +168,7 @@ class Given(Rule):
 
 
 class Categories(Rule):
-    """What the two rules have in common that give each category a rule of its own."""
+    """Base of the rules that contain one rule per category."""
 
     kind: Literal["by-category"]
 
@@ -166,13 +192,13 @@ OneRecordRule = Annotated[Best | BestCorrect | Given, Field(discriminator="kind"
 
 
 class PairsByCategory(Categories):
-    """Pairs by a rule per category; prompts of a category without one are dropped."""
+    """Pairs by one rule per category; prompts of a category without a rule are dropped."""
 
     rules: dict[str, OnePairRule] = Field(min_length=1)
 
 
 class RecordsByCategory(Categories):
-    """SFT records by a rule per category; prompts of a category without one are dropped."""
+    """SFT records by one rule per category; prompts of a category without a rule are dropped."""
 
     rules: dict[str, OneRecordRule] = Field(min_length=1)
 

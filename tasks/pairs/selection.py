@@ -1,7 +1,7 @@
-"""What each rule chooses: of every prompt a response per role, or the reason why there is no record. Numbers only, no text.
+"""Applies a rule: for every prompt a response per role, or the reason why there is no record. Works on numbers, not on text.
 
-`sources` and `own` are tables of candidates (prompt, source, sample, row, tokens, score, check), see `candidates.py`; a
-prompt is its place among `count` ones. Nothing here loops over prompts.
+`sources` and `own` are tables of candidates (prompt, source, sample, row, tokens, score, check), see `candidates.py`. A
+prompt is an index below `count`. Nothing here loops over prompts.
 """
 
 from collections.abc import Callable
@@ -10,29 +10,48 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.pairs.rules import Best, BestCorrect, Code, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
+from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Gap, Hybrid, Math, OnPolicy, Rule, SameSource, Wrpo
 
-Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: none), row, score
-Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same words
+Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: no response), row, score
+Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same text
 
 
 @dataclass
 class Selection:
-    """`kept` says which prompts make a record; every other one asked for is counted under one `dropped_…`."""
+    """The chosen responses. `kept` marks prompts with a record; every other prompt is counted under one `dropped_…`."""
 
     chosen: Chosen
     kept: np.ndarray
     counts: dict[str, int]
 
 
-def select(rule: Rule, asked: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
-    """`asked`: for each prompt whether the rule is to make a record of it. All of `sources` are the rule's."""
+@dataclass(frozen=True)
+class Candidates:
+    """The responses that a rule may choose, best first for each prompt."""
+
+    sources: pd.DataFrame
+    own: pd.DataFrame
+
+    def allowed(self, cut: Cut) -> "Candidates":
+        """Removes responses that were cut off, unless `cut` allows them."""
+        if cut == "learned":
+            return self
+        return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
+
+
+def select(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+    """Applies a rule to the prompts marked in `wanted`. `sources`: candidates only from the sources that the rule reads."""
     counts: dict[str, int] = {}
-    sources, own = (ranked(taking_part(rule, rows, asked, counts)) for rows in (sources, own))
-    chosen = {role: laid_out(rows, len(asked)) for role, rows in choose(rule, sources, own, len(asked)).items()}
-    why_not = missing(rule, chosen, sources, len(asked))
-    kept = asked.copy()
-    drop(kept, why_not, counts)
+    everything = Candidates(*(ranked(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
+    counts["responses_cut_off"] = int(sum(rows["cut_off"].sum() for rows in (everything.sources, everything.own)))
+    kept = wanted.copy()
+    chosen = by_role(rule, everything, everything, len(wanted))
+    drop(kept, missing(rule, chosen, everything.sources, len(wanted)), counts)
+    if counts["responses_cut_off"]:
+        better = everything.allowed(rule.cut_chosen)
+        worse = everything.allowed(rule.cut_rejected) if contrasts(rule) else better
+        chosen = by_role(rule, better, worse, len(wanted))
+        drop(kept, {"only_cut_off": empty(chosen)}, counts)
     for better, worse in contrasts(rule):
         equal = np.zeros(len(kept), bool)
         equal[kept] = same(chosen[better][kept], chosen[worse][kept])
@@ -48,9 +67,9 @@ def drop(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[str, int
         kept &= ~lost
 
 
-def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
-    """The responses a rule may choose from; the others are counted, under the first reason that holds."""
-    left = asked[rows["prompt"].to_numpy()]
+def taking_part(rule: Rule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
+    """The responses that a rule may choose; counts the others under the first reason that applies."""
+    left = wanted[rows["prompt"].to_numpy()]
     reasons = {"responses_without_score": rows["score"].isna(), "responses_too_short": rows["tokens"] < rule.min_tokens}
     if rule.reads_checks:
         reasons["responses_without_check"] = rows["check"].isna()
@@ -61,35 +80,47 @@ def taking_part(rule: Rule, rows: pd.DataFrame, asked: np.ndarray, counts: dict[
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Prompt by prompt, best first: score, source order, sample index."""
+    """Sorts by prompt, best response first: score, then source order, then sample index."""
     keys = (rows["sample"], rows["source"], -rows["score"], rows["prompt"])
     return rows.take(np.lexsort([key.to_numpy() for key in keys]))
 
 
-def choose(rule: Rule, sources: pd.DataFrame, own: pd.DataFrame, count: int) -> Chosen:
-    """Each role's rows, at most one per prompt, from candidates in their order."""
+def by_role(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+    """For each role, a table with one response per prompt."""
+    return {role: laid_out(rows, count) for role, rows in choose(rule, better, worse, count).items()}
+
+
+def empty(chosen: Chosen) -> np.ndarray:
+    """Marks prompts that lack a response for some role."""
+    return np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
+
+
+def choose(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+    """For each role, at most one row per prompt: preferred responses from `better`, rejected ones from `worse`."""
+    sources, own = better.sources, better.own
     match rule:
         case Best():
             return {"best": best(sources)}
         case BestCorrect():
             return {"best": best(sources[sources["check"] == 1])}
         case Wrpo():
-            worst_too = {"source_worst": worst(sources)} if rule.source_worst else {}
-            return {"source_best": best(sources, rule.rank), "own_best": best(own), "own_worst": worst(own)} | worst_too
+            preferred = {"source_best": best(sources, rule.rank), "own_best": best(own)}
+            source_worst = {"source_worst": worst(worse.sources)} if rule.source_worst else {}
+            return preferred | {"own_worst": worst(worse.own)} | source_worst
         case OnPolicy():
-            return {"own_best": best(own), "own_worst": worst(own)}
+            return {"own_best": best(own), "own_worst": worst(worse.own)}
         case Hybrid():
-            return {"source_best": best(sources), "own_worst": worst(own)}
+            return {"source_best": best(sources), "own_worst": worst(worse.own)}
         case SameSource():
             first = best(sources)
-            return {"source_best": first, "source_worst": worst(of_same_source(sources, first, count))}
+            return {"source_best": first, "source_worst": worst(of_same_source(worse.sources, first, count))}
         case Math() | Code():
-            right, wrong = sources[sources["check"] == 1], sources[sources["check"] == 0]
+            right, wrong = sources[sources["check"] == 1], worse.sources[worse.sources["check"] == 0]
             if not rule.same_source:
                 return {"source_best": best(right), "source_worst": worst(wrong)}
             first = best(right[np.isin(prompt_and_source(right), prompt_and_source(wrong))])
             return {"source_best": first, "source_worst": worst(of_same_source(wrong, first, count))}
-    raise TypeError(f"{type(rule).__name__} chooses nothing")
+    raise TypeError(f"{type(rule).__name__} is not a rule that chooses responses")
 
 
 def best(rows: pd.DataFrame, rank: int = 1) -> pd.DataFrame:
@@ -101,7 +132,7 @@ def worst(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_same_source(rows: pd.DataFrame, first: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The rows of the source that wrote the prompt's row in `first`."""
+    """The rows from the same source as the prompt's row in `first`."""
     return rows[laid_out(first, count)["source"].to_numpy()[rows["prompt"]] == rows["source"]]
 
 
@@ -110,7 +141,7 @@ def prompt_and_source(rows: pd.DataFrame) -> np.ndarray:
 
 
 def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """One row for each of all prompts."""
+    """A table with one row for each of `count` prompts; source -1 for prompts without a row."""
     found = {"source": np.full(count, -1), "row": np.full(count, -1), "score": np.full(count, np.nan)}
     for name, values in found.items():
         values[rows["prompt"]] = rows[name]
@@ -118,22 +149,23 @@ def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def missing(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
-    """Prompts for which a role stays empty, by reason."""
-    empty = np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
+    """Marks prompts that lack a response for some role, by reason."""
     if not rule.reads_checks:
-        return {"without_response": empty}
+        return {"without_response": empty(chosen)}
     answered, right, wrong = (np.zeros(count, bool) for _ in range(3))
     answered[sources["prompt"]] = True
     right[sources.loc[sources["check"] == 1, "prompt"]] = True
     wrong[sources.loc[sources["check"] == 0, "prompt"]] = True
     reasons = {"without_response": ~answered, "none_correct": ~right}
     return (
-        reasons if isinstance(rule, BestCorrect) else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty}
+        reasons
+        if isinstance(rule, BestCorrect)
+        else reasons | {"none_incorrect": ~wrong, "no_source_with_both": empty(chosen)}
     )
 
 
 def contrasts(rule: Rule) -> list[tuple[str, str]]:
-    """Which role stands over which; the first is the one whose score gap counts."""
+    """Pairs of roles (better, worse); the score gap is measured on the first pair."""
     match rule:
         case Best() | BestCorrect():
             return []
@@ -149,7 +181,7 @@ def contrasts(rule: Rule) -> list[tuple[str, str]]:
 
 
 def unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """Prompts whose two responses score too close to each other, or too far apart."""
+    """Marks prompts whose two responses have too small or too large a score gap, by reason."""
     if not contrasts(rule):
         return {}
     better, worse = contrasts(rule)[0]

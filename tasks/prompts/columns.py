@@ -1,4 +1,4 @@
-"""From a row of somebody's data set to a prompt: which column holds what is data, the text itself is kept as it is."""
+"""Turns a row of a data set into a prompt. The recipe says which column has which meaning; texts are not changed."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tasks.prompts.mining import mine_asserts, mine_examples
 from tasks.records import prompt_id
 from tasks.stage import What
 
@@ -16,34 +17,46 @@ EXTRA_ID = re.compile(r"\n<extra_id_1>(?:Assistant|User)\n")  # between the turn
 
 
 class Columns(What):
-    """Where a row's parts stand. What is not named is taken from the column of that name, if the set has one."""
+    """The columns of a prompt's parts. A part without a column here is read from the column with the part's name, if any."""
 
     prompt: str | tuple[str, ...] | None = Field(
-        None, description="a single user turn; of several columns the filled ones are joined by a line break"
+        None, description="a single user turn; if several columns are given, the filled ones are joined by line breaks"
     )
     messages: str | None = Field(None, description="a list of {role, content} or {from, value}")
     category: str | None = None
-    gold: str | None = Field(None, description="what a program checks answers with: the right answer, or tests")
-    response: str | None = Field(None, description="an answer that the set brings along; none unless named")
-    part: str | None = Field(
-        None, description="sft, preference or held_out, for a split that is given; none unless named"
+    gold: str | None = Field(None, description="the correct answer, or tests, for checking responses")
+    tests: Literal["given", "examples", "asserts"] = Field(
+        "given",
+        description="examples, asserts: make the gold from worked examples or asserts in the prompt or the data set's response",
     )
-    turns: Literal["all", "first"] = Field("all", description="first: the first user turn and what stands before it")
-    answered: Literal["refuse", "cut"] = Field("refuse", description="what is done with assistant turns at the end")
-    marks: Literal["none", "extra-id"] = Field("none", description="extra-id: turns inside a text, as in HelpSteer2")
+    solution: str | None = Field(
+        None, description="for tests = examples: a program that shows how to call the function"
+    )
+    response: str | None = Field(None, description="a response in the data set; only read if named here")
+    part: str | None = Field(
+        None, description="sft, preference or held_out, for the split 'given'; only read if named here"
+    )
+    turns: Literal["all", "first"] = Field("all", description="first: only the first user turn and the turns before it")
+    answered: Literal["refuse", "cut"] = Field(
+        "refuse", description="assistant turns at the end: refuse or remove them"
+    )
+    marks: Literal["none", "extra-id"] = Field("none", description="extra-id: a text contains turns, as in HelpSteer2")
+
+    def optional(self) -> tuple[tuple[str, str | None], ...]:
+        return ("response", self.response), ("part", self.part), ("solution", self.solution)
 
     def wanted(self) -> dict[str, tuple[str, bool]]:
-        """column -> (what it is for, whether the row must have it)."""
+        """column -> (its part of the prompt, whether the row must have it)."""
         parts = {"prompt": self.prompt, "messages": self.messages, "category": self.category, "gold": self.gold}
-        if self.prompt or self.messages:  # one of them being named, the other's usual name means nothing
+        if self.prompt or self.messages:  # if one of them is named, do not read the other from its default column
             parts = {part: name for part, name in parts.items() if name or part not in ("prompt", "messages")}
-        parts |= {part: name for part, name in (("response", self.response), ("part", self.part)) if name}
+        parts |= {part: name for part, name in self.optional() if name}
         named = {part: (name,) if isinstance(name, str) else name or (part,) for part, name in parts.items()}
         return {name: (part, bool(parts[part])) for part, names in named.items() for name in names}
 
 
 def record(row: Any, columns: Columns, category: str = "") -> dict:
-    """The prompt in a row; ValueError says what is wrong with it."""
+    """The prompt in a row; raises ValueError for a bad row."""
     if not isinstance(row, dict):
         raise ValueError(f"is {type(row).__name__}, not an object with columns")
     for name, (part, must) in columns.wanted().items():
@@ -54,12 +67,25 @@ def record(row: Any, columns: Columns, category: str = "") -> dict:
         "messages": messages,
         "category": text(row.get(columns.category or "category"), "category") or category,
         "gold": plain(row.get(columns.gold or "gold")),
+        "unmined": "",
         "response": given(row, columns, answer),
         "part": part_of(row, columns),
     }
+    if columns.tests != "given":
+        found |= mine(messages[-1]["content"], row, columns, found["response"])
     for name, words in strings(found):
         refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
+
+
+def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
+    """The gold made from the prompt or the response, or the reason why it cannot be made."""
+    try:
+        if columns.tests == "examples":
+            return {"gold": mine_examples(prompt, text(row.get(columns.solution), "solution"))}
+        return {"gold": mine_asserts(prompt, response)}
+    except ValueError as problem:
+        return {"gold": None, "unmined": str(problem)}
 
 
 def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:
@@ -70,13 +96,13 @@ def turns_of(row: dict, columns: Columns) -> list[dict[str, str]]:
     parts = [text(row.get(name), name) for name in names]
     whole = "\n".join(part for part in parts if part) if len(parts) > 1 else parts[0]
     if whole is None:
-        raise ValueError("there is neither a prompt nor messages in it")
+        raise ValueError("has neither a prompt nor messages")
     pieces = EXTRA_ID.split(whole) if columns.marks == "extra-id" else [whole]
     return [{"role": ("user", "assistant")[place % 2], "content": piece} for place, piece in enumerate(pieces)]
 
 
 def turn(item: Any) -> dict[str, str]:
-    """{role, content}, from that or from ShareGPT's {from, value}; anything else that a turn holds would be lost."""
+    """A turn {role, content}, from the same or from ShareGPT's {from, value}. Refuses other fields, which would be lost."""
     if not isinstance(item, dict):
         refuse("messages", item)
     filled = {name: value for name, value in item.items() if value is not None}
@@ -89,23 +115,23 @@ def turn(item: Any) -> dict[str, str]:
 
 
 def split_answer(messages: list[dict[str, str]], columns: Columns) -> tuple[list[dict[str, str]], str | None]:
-    """The messages up to a user turn, and the answer behind them, if there was one."""
+    """The messages up to the last user turn, and the answer after it, if there is one."""
     end = len(messages)
     while columns.answered == "cut" and end and messages[end - 1]["role"] == "assistant":
         end -= 1
     if columns.turns == "first":
-        users = [place for place, one in enumerate(messages[:end]) if one["role"] == "user"]
+        users = [place for place, message in enumerate(messages[:end]) if message["role"] == "user"]
         end = users[0] + 1 if users else end
     if not end or messages[end - 1]["role"] != "user" or not messages[end - 1]["content"].strip():
         last = messages[end - 1] if end else None
         raise ValueError(f"the last message must be a user turn with some text, not {last!r:.80}")
-    refuse_disorder([one["role"] for one in messages[:end]])
+    refuse_disorder([message["role"] for message in messages[:end]])
     following = messages[end]["content"] if end < len(messages) else None
     return messages[:end], following
 
 
 def refuse_disorder(roles: list[str]) -> None:
-    """A system turn or none, then user and assistant in turn: chat templates know nothing else, and trainers drop it."""
+    """The order must be: an optional system turn, then user and assistant alternately. Chat templates support no other."""
     talk = roles[1:] if roles[0] == "system" else roles
     for place, role in enumerate(talk):
         if role != ("user", "assistant")[place % 2]:
@@ -115,7 +141,7 @@ def refuse_disorder(roles: list[str]) -> None:
 
 
 def given(row: dict, columns: Columns, following: str | None) -> str | None:
-    """The set's own answer: the column's text, or the first assistant turn in it, or what followed the prompt."""
+    """The data set's response: the text or first assistant turn in its column, or the turn that followed the prompt."""
     value = row.get(columns.response) if columns.response else None
     if isinstance(value, list):
         value = next((item["content"] for item in map(turn, value) if item["role"] == "assistant"), None)
@@ -130,7 +156,7 @@ def part_of(row: dict, columns: Columns) -> str | None:
 
 
 def plain(value: Any) -> str | None:
-    """Text as it is; a number or a list of tests as JSON."""
+    """Text unchanged; other values (numbers, lists of tests) as JSON."""
     try:
         return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except TypeError as problem:
@@ -146,14 +172,16 @@ def refuse(name: str, value: Any) -> Any:
 
 
 def strings(found: dict) -> Iterator[tuple[str, str]]:
-    """Every text in it with what it is."""
+    """Every text of the prompt, with a name for error messages."""
     turns = found["messages"]
-    yield from ((f"turn {place}" if len(turns) > 1 else "prompt", one["content"]) for place, one in enumerate(turns, 1))
+    yield from (
+        (f"turn {place}" if len(turns) > 1 else "prompt", turn["content"]) for place, turn in enumerate(turns, 1)
+    )
     yield from ((part, found[part]) for part in ("category", "gold", "response") if found[part])
 
 
 def refuse_unstorable(name: str, words: str) -> None:
-    """A NUL ends texts early in other people's programs, a lone surrogate has no UTF-8 form; a book is no prompt."""
+    """Refuses texts that other programs would cut at a NUL, that have no UTF-8 form, or that are too long for a prompt."""
     if len(words) > LONGEST:
         raise ValueError(f"{name}: a text of {len(words):,} characters: {words[:40]!r}…")
     if (bad := re.search("[\0\ud800-\udfff]", words)) is not None:

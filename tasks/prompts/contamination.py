@@ -1,6 +1,6 @@
-"""Which prompts stand in a benchmark, how much of them and where: exact, by n-grams in common, by MinHash.
+"""Finds prompts that contain items of a benchmark: by exact text, by common n-grams, by MinHash.
 
-Nothing here sees a paraphrase. The thresholds are those of `Deciding`; the rules were measured on planted items.
+Paraphrases are not found. The thresholds are in `Deciding`; the rules were measured on planted items.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from tasks.prompts.minhash import compared, pairs_between, signatures
 from tasks.prompts.words import blocks, grams, hashed, key, normal, pattern
 
 GRAM = {"en": 8, "other": 8, "zh": 13}  # in words: eight Chinese words have about thirteen characters
-TEMPLATE = (
-    50  # a gram that more different items than this share is their common frame and says nothing about any of them
+TEMPLATE = 50  # a gram that more different items share belongs to their common template and is ignored
+SHORT = (
+    5  # words: shorter items occur in any text by chance; from here to a gram's size, all words of an item are one gram
 )
-SHORT = 5  # words: an item with fewer stands in any text by chance; from here up to a gram's size all its words are one gram
 EXCERPT = 300  # characters
 COLUMNS = ["prompt", "item", "method", "amount"]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a benchmark; several of its texts may be looked for, each as an Item of the same id."""
+    """A text of a benchmark's item; an item with several texts is several Items with the same id."""
 
     benchmark: str
     id: str
@@ -32,12 +32,12 @@ class Item:
 
 
 def is_short(item: Item) -> bool:
-    """Found as a whole turn, or for review, and not by its n-grams: it has none."""
+    """Whether the item is shorter than an n-gram: then only exact matches count, other matches are for review."""
     return len(hashed(item.text)) < GRAM[language(item.text)]
 
 
 def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame:
-    """Prompts of which one turn, or all turns together, is an item but for case, punctuation and spacing."""
+    """Prompts with a turn, or all turns together, equal to an item except for case, punctuation and spacing."""
     known = {key(item.text): number for number, item in reversed(list(enumerate(items)))}
     rows = []
     for prompt, texts in enumerate(turns):
@@ -47,12 +47,12 @@ def exact(turns: Sequence[Sequence[str]], items: Sequence[Item]) -> pd.DataFrame
 
 
 def contained(documents: Sequence[np.ndarray], items: Sequence[Item], others: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Per prompt and item with a gram in common: the share of the item's distinct grams that stand in the prompt. An item
-    shorter than a gram is one by itself (`all-words`)."""
+    """For each prompt and item with a common gram: the share of the item's distinct grams that the prompt contains. An item
+    shorter than a gram counts as one gram (`all-words`)."""
     usual = np.array([GRAM[language(item.text)] for item in items])
-    lengths = np.array([len(one) for one in others])
+    lengths = np.array([len(words) for words in others])
     sizes = np.minimum(usual, np.where(lengths >= SHORT, lengths, usual))
-    texts = pd.factorize(pd.Series([one.tobytes() for one in others]))[0]
+    texts = pd.factorize(pd.Series([words.tobytes() for words in others]))[0]
     found = [shared_grams(documents, others, texts, sizes, size) for size in np.unique(sizes).tolist()]
     table = pd.concat(found)
     short = sizes[table["item"]] < usual[table["item"]]
@@ -62,22 +62,22 @@ def contained(documents: Sequence[np.ndarray], items: Sequence[Item], others: Se
 def shared_grams(
     documents, others: Sequence[np.ndarray], texts: np.ndarray, sizes: np.ndarray, size: int
 ) -> pd.DataFrame:
-    """For the items whose grams have this size. `texts` numbers the items' distinct texts."""
-    here = np.flatnonzero(sizes == size)
-    found = grams([others[number] for number in here], size)
-    index = pd.DataFrame({"gram": found.hashes, "item": here[found.owner]}).drop_duplicates()
+    """The same for items whose grams have this size. `texts` numbers the items' distinct texts."""
+    selected = np.flatnonzero(sizes == size)
+    found = grams([others[number] for number in selected], size)
+    index = pd.DataFrame({"gram": found.hashes, "item": selected[found.owner]}).drop_duplicates()
     held_by = (
         pd.DataFrame({"gram": index["gram"], "text": texts[index["item"]]}).drop_duplicates().groupby("gram").size()
     )
     index = index[index["gram"].map(held_by) <= TEMPLATE]
     total = index.groupby("item").size()
-    filled = np.zeros(2**22, bool)  # a table by the low bits: most of the prompts' grams are in no item
+    filled = np.zeros(2**22, bool)  # a fast first test by the low bits: most grams of prompts are in no item
     filled[index["gram"].to_numpy() & np.uint64(2**22 - 1)] = True
     hits = []
-    for start, some in blocks(documents):
-        theirs = grams(some, size)
-        likely = filled[theirs.hashes & np.uint64(2**22 - 1)]
-        hits.append(pd.DataFrame({"gram": theirs.hashes[likely], "prompt": theirs.owner[likely] + start}))
+    for start, block in blocks(documents):
+        prompt_grams = grams(block, size)
+        likely = filled[prompt_grams.hashes & np.uint64(2**22 - 1)]
+        hits.append(pd.DataFrame({"gram": prompt_grams.hashes[likely], "prompt": prompt_grams.owner[likely] + start}))
     pairs = pd.concat(hits).drop_duplicates().merge(index, on="gram").groupby(["prompt", "item"]).size()
     table = pairs.rename("amount").reset_index()
     table["amount"] = table["amount"] / table["item"].map(total)
@@ -85,9 +85,10 @@ def shared_grams(
 
 
 def alike(documents, signed: np.ndarray, others: Sequence[np.ndarray], least: float) -> pd.DataFrame:
-    """Prompts and items whose shingle sets are at least so similar."""
-    theirs = signatures(others)
-    pairs, similarities = compared(pairs_between(signed, theirs), (signed, theirs), (documents, others), least)
+    """Prompts and items whose shingle sets have at least the similarity `least`."""
+    item_signatures = signatures(others)
+    proposed = pairs_between(signed, item_signatures)
+    pairs, similarities = compared(proposed, (signed, item_signatures), (documents, others), least)
     table = pd.DataFrame({"prompt": pairs[:, 0], "item": pairs[:, 1], "amount": similarities})
     return table.assign(method="minhash")[COLUMNS]
 
@@ -100,8 +101,8 @@ def contamination(
     containment: float,
     similarity: float,
 ) -> pd.DataFrame:
-    """Per prompt and method the item that fits best. `contaminated` is the verdict; a few n-grams, or a short item's words
-    inside of something longer, are for review alone."""
+    """For each prompt and method, the item that matches best. `contaminated` is the verdict; matches below the threshold, and
+    a short item's words inside a longer text, are only for review."""
     others = [hashed(item.text) for item in items]
     found = pd.concat(
         [
@@ -122,7 +123,7 @@ def contamination(
 
 
 def excerpt(text: str, item: str, method: str) -> str:
-    """The longest run of the prompt's words whose grams stand in the item, as it reads (in its normal form)."""
+    """The longest part of the prompt (in normal form) whose grams are all in the item."""
     size = int(method.removesuffix("-gram")) if method.endswith("-gram") else 3
     size = len(hashed(item)) if method == "all-words" else size
     text = normal(text)

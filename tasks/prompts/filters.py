@@ -1,4 +1,4 @@
-"""Filters of a set's prompts, each a typed choice of the recipe. A filter looks at one prompt and keeps it or not."""
+"""Filters of a set's prompts, as settings of the recipe. A filter looks at one prompt and keeps it or not."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from tasks.stage import What
 
 
 class Length(What):
-    """In characters (code points) of all turns together."""
+    """Limits the length: the characters (code points) of all turns together."""
 
     kind: Literal["length"]
     minimum: int = Field(0, ge=0)
@@ -50,7 +50,7 @@ class NoMathematics(What):
 
 
 class HasGold(What):
-    """Only prompts with something to check answers with: a right answer, or tests."""
+    """Only prompts with a gold answer: a correct answer or tests."""
 
     kind: Literal["has-gold"]
 
@@ -59,7 +59,7 @@ class HasGold(What):
 
 
 class HasTests(What):
-    """Only prompts with tests: in their gold column, or as worked examples in the prompt or in the set's own answer."""
+    """Only prompts with tests: in the gold column, or as worked examples in the prompt or in the data set's response."""
 
     kind: Literal["has-tests"]
     where: Literal["gold", "prompt", "response"] = "gold"
@@ -81,11 +81,11 @@ Filter = Annotated[
 
 
 def text_of(messages: list[dict[str, str]]) -> str:
-    """What a prompt says, all its turns."""
+    """The text of all turns of a prompt."""
     return "\n".join(turn["content"] for turn in messages)
 
 
 def refused_by(filters: tuple[Filter, ...], prompt: dict) -> str:
-    """The kind of the first filter that does not keep the prompt, or nothing."""
+    """The kind of the first filter that does not keep the prompt; an empty text if all keep it."""
     text = text_of(prompt["messages"]) if filters else ""
     return next((each.kind for each in filters if not each.keeps(prompt, text)), "")

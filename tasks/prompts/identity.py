@@ -1,4 +1,4 @@
-"""What a selection of prompts is, wherever its bytes lie: this, and nothing else, is hashed and given to the program."""
+"""The identity of a selection of prompts, without file paths: it is hashed into the address and given to the program."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 
 
 class FileIdentity(What):
-    """A file of prompts is what stands in it, wherever it lies."""
+    """The identity of a file of prompts: its content, but not its path."""
 
     kind: Literal["file"]
     sha256: str
@@ -34,13 +34,13 @@ class HubIdentity(What):
 
 
 class Choosing(What):
-    """What is taken of a set. `limit` takes those of the lowest ids: ids are hashes, so it is a fair sample, whatever the
-    order of the rows. It counts before near-duplicates and contaminated prompts go, so that it also bounds that work."""
+    """The choice of prompts from a set. `limit` keeps the lowest ids: ids are hashes, so this is a random sample that does not
+    depend on the order of the rows. It applies before near-duplicates and contamination, to bound the work of these."""
 
     name: str = Field(pattern=NAME)
-    category: str = Field("", description="of prompts whose row has none")
+    category: str = Field("", description="the category of prompts whose row has no category")
     part: Literal["sft", "preference", "held_out"] | None = Field(
-        None, description="all its prompts serve this, whatever the split says: held_out for a test set of its own"
+        None, description="assigns all prompts of the set to this part of the split; held_out for a test set"
     )
     limit: int | None = Field(None, gt=0)
     filters: tuple[Filter, ...] = ()
@@ -51,9 +51,11 @@ class SetIdentity(Choosing):
 
 
 class NearDuplicates(What):
-    """Of prompts whose sets of three-word shingles are this similar (Jaccard), the first one stays."""
+    """Keeps only the first of prompts with similar sets of three-word shingles (Jaccard similarity)."""
 
-    similarity: float = Field(0.7, ge=0.5, le=1, description="below .5 MinHash's bands would miss some")
+    similarity: float = Field(
+        0.7, ge=0.5, le=1, description="at least 0.5: below it, MinHash's bands would miss some pairs"
+    )
 
 
 class BenchmarkIdentity(What):
@@ -64,10 +66,10 @@ class BenchmarkIdentity(What):
 
 
 class Deciding(What):
-    """When a prompt counts as contaminated by a benchmark's item, and what happens to it then."""
+    """When a prompt counts as contaminated by a benchmark's item, and what to do with it."""
 
     action: Literal["drop", "report"] = "drop"
-    containment: float = Field(0.3, gt=0, le=1, description="share of the item's 8-grams that stand in the prompt")
+    containment: float = Field(0.3, gt=0, le=1, description="share of the item's 8-grams that the prompt contains")
     similarity: float = Field(0.5, ge=0.5, le=1, description="Jaccard similarity of three-word shingles")
 
 
@@ -76,7 +78,7 @@ class DecontaminationIdentity(Deciding):
 
 
 class SelectionIdentity(What):
-    """Sets in order: of equal prompts the first set has it. Then near-duplicates of all sets, then contamination."""
+    """Sets in order: an equal prompt of a later set is dropped. Then come contamination and near-duplicates, over all sets."""
 
     kind: Literal["sets"]
     sets: tuple[SetIdentity, ...] = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""The language of a prompt as far as its script and its small words tell: zh, en or other. Needs no model."""
+"""Guesses the language of a prompt from its script and its most common words: zh, en or other. Needs no model."""
 
 import re
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 Language = Literal["zh", "en", "other"]
 
 HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-KANA = re.compile("[\u3040-\u30ff\uac00-\ud7af]")  # and hangul: neither stands in a Chinese text
+KANA = re.compile("[\u3040-\u30ff\uac00-\ud7af]")  # and hangul: a Chinese text contains neither
 LATIN = re.compile("[A-Za-z]")
 LETTER = re.compile(r"[^\W\d_]")
 WORD = re.compile(r"[^\W\d_]+")
@@ -27,8 +27,8 @@ OTHERS = frozenset(  # small words of French, Spanish, Portuguese, German, Itali
 
 
 def language(text: str) -> Language:
-    """zh: a fifth of the letters are Han, with hardly any kana or hangul. en: four fifths are Latin, and its small words
-    are not those of another language. A Han character says as much as several letters, so a fifth is most of a text."""
+    """zh: at least a fifth of the letters are Han, with hardly any kana or hangul (a Han character stands for several Latin
+    letters, so a fifth is most of the text). en: at least four fifths are Latin, and its common words are mostly English."""
     letters = len(LETTER.findall(text))
     if not letters:
         return "other"

@@ -1,7 +1,7 @@
-"""MinHash signatures of word shingles, and the pairs of texts that locality-sensitive hashing proposes (Broder 1997).
+"""MinHash signatures of word shingles, and pairs of similar texts proposed by locality-sensitive hashing (Broder 1997).
 
 42 bands of 3 values propose a pair of Jaccard similarity 0.5 with probability 0.996, of 0.7 with 1 - 5e-8, of 0.05 with
-0.005. What is proposed is then compared exactly, so a pair that comes out really is that similar.
+0.005. Proposed pairs are then compared exactly, so the reported similarities are exact.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,22 @@ from tasks.prompts.words import blocks, grams
 SHINGLE = 3  # words
 VALUES = 126
 BAND = 3
-NEIGHBOURS = (
-    50  # of a bucket's texts each is compared with its first and with so many before it: no bucket is quadratic
-)
+# a text is compared with the first of its bucket and with so many texts before it, so that no bucket costs quadratic time
+NEIGHBOURS = 50
 
 
 def signatures(documents: Sequence[np.ndarray]) -> np.ndarray:
-    """VALUES minima per text, each under another multiplication modulo 2**64, of which the high half is kept."""
+    """VALUES minima per text. Each uses another hash: a multiplication modulo 2**64, of which the high half is kept."""
     source = np.random.Generator(np.random.PCG64(20241203))
     factors = source.integers(0, 2**63, VALUES, np.uint64) * np.uint64(2) + np.uint64(1)
     shifts = source.integers(0, 2**63, VALUES, np.uint64)
     found = np.empty((len(documents), VALUES), np.uint32)
-    for start, some in blocks(documents):
-        shingles = grams(some, SHINGLE, pad=True)
-        firsts = np.searchsorted(shingles.owner, np.arange(len(some)))
+    for start, block in blocks(documents):
+        shingles = grams(block, SHINGLE, pad=True)
+        firsts = np.searchsorted(shingles.owner, np.arange(len(block)))
         for number in range(VALUES):
             values = ((shingles.hashes * factors[number] + shifts[number]) >> np.uint64(32)).astype(np.uint32)
-            found[start : start + len(some), number] = np.minimum.reduceat(values, firsts)
+            found[start : start + len(block), number] = np.minimum.reduceat(values, firsts)
     return found
 
 
@@ -84,7 +83,7 @@ def compared(
     documents: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
     least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the proposed pairs whose shingle sets really are at least so similar, and how similar."""
+    """The proposed pairs whose exact similarity is at least `least`, and their similarities."""
     pairs = pairs[estimates(pairs, *signed) >= least - 0.2]  # more than four standard errors of the estimate
     left, right = (shingle_sets(texts, pairs[:, side]) for side, texts in enumerate(documents))
     similarities = np.fromiter((jaccard(left[a], right[b]) for a, b in pairs.tolist()), float, len(pairs))
@@ -96,8 +95,8 @@ def estimates(pairs: np.ndarray, signed: np.ndarray, others: np.ndarray) -> np.n
     """The share of equal values in two signatures: an unbiased estimate of the Jaccard similarity."""
     found = np.empty(len(pairs))
     for start in range(0, len(pairs), 20_000):
-        some = pairs[start : start + 20_000]
-        found[start : start + 20_000] = (signed[some[:, 0]] == others[some[:, 1]]).mean(axis=1)
+        block = pairs[start : start + 20_000]
+        found[start : start + 20_000] = (signed[block[:, 0]] == others[block[:, 1]]).mean(axis=1)
     return found
 
 

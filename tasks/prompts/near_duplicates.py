@@ -1,4 +1,4 @@
-"""Near-duplicates: a text goes if one that stays, and stands before it, is at least so similar."""
+"""Near-duplicates: a text is dropped if an earlier text that is kept is similar enough."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ from tasks.prompts.minhash import compared, pairs_within
 
 
 def near_duplicates(documents: Sequence[np.ndarray], signed: np.ndarray, least: float) -> dict[int, tuple[int, float]]:
-    """text -> (the earlier text that it repeats, their Jaccard similarity). Texts are compared as bags of shingles.
+    """dropped text -> (the earlier text that it repeats, their Jaccard similarity). Texts are compared as sets of shingles.
 
-    Only what stays counts: a chain of texts, each a little different from the last, is not swallowed whole.
+    Only kept texts are compared with, so a chain of texts, each a little different from the one before, is not dropped whole.
     """
     pairs, similarities = compared(pairs_within(signed), (signed, signed), (documents, documents), least)
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))

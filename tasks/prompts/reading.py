@@ -1,6 +1,6 @@
-"""Reads prompts from Parquet and JSONL files (these gzipped too), one row after the other, its number with it: of JSONL the
-line's; of several files it goes on from file to file. Nothing is changed or skipped; what cannot be read is a bad row, what
-no reader should open a bad file."""
+"""Reads prompts from Parquet and JSONL files (also gzipped JSONL), row by row, with row numbers. The number of a JSONL row is
+its line number; in several files, the numbers continue from file to file. A row that cannot be read is a bad row; a file that
+should not be opened raises BadInput."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ LONGEST = 2**26  # bytes of a line
 def read_prompts(
     files: Sequence[Path], columns: Columns, category: str = "", drop_bad: bool = False
 ) -> Iterator[tuple]:
-    """(row number from 1, record, what is wrong with it). The first bad row ends it, unless those are to be dropped."""
+    """Yields (row number from 1, record, problem). The first bad row raises BadInput, unless `drop_bad` is true."""
     wanted = {name: must for name, (_, must) in columns.wanted().items()}
     for file, place, number, row in running(files, lambda file: raw_rows(file, wanted)):
         try:
@@ -33,7 +33,7 @@ def read_prompts(
 
 
 def running(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, Any]]]) -> Iterator[tuple]:
-    """(file, row number in it, row number in all, row)."""
+    """Yields (file, row number in the file, row number over all files, row)."""
     before = 0
     for file in files:
         place = 0
@@ -43,15 +43,15 @@ def running(files: Sequence[Path], read: Callable[[Path], Iterator[tuple[int, An
 
 
 def raw_rows(file: Path, wanted: dict[str, bool] | None = None) -> Iterator[tuple[int, Any]]:
-    """The file's rows as plain values. `wanted` are columns, and whether they must be there: of a Parquet file no others
-    are read, unless one is missing, so that a complaint can say what there is."""
+    """The file's rows as plain values. `wanted`: column -> whether it must exist. Of a Parquet file only these columns are
+    read; if one is missing, all are read, so that the error message can list the existing ones."""
     match kind(file):
         case "parquet":
             yield from parquet_rows(file, wanted or {})
         case "jsonl":
             yield from json_lines(file, zipped=file.suffix.lower() == ".gz")
         case _:
-            raise BadInput(f"{file}: neither .parquet nor .jsonl (nor .jsonl.gz)")
+            raise BadInput(f"{file}: neither .parquet nor .jsonl nor .jsonl.gz")
 
 
 def kind(file: Path) -> str:
@@ -63,17 +63,17 @@ def kind(file: Path) -> str:
 
 
 def of_one_kind(field: str, files: list[Path]) -> list[Path]:
-    """Whoever has both kinds, or other files beside them, says by a pattern which he means."""
+    """The files, if all are of one kind; otherwise BadInput: the user must choose files with a pattern."""
     for file in files[1:]:
         if kind(file) != kind(files[0]):
             raise BadInput(
-                f"{field}: {files[0].name!r} and {file.name!r} are not of one kind; a pattern says which are meant"
+                f"{field}: {files[0].name!r} and {file.name!r} are not of one kind; choose files with a pattern"
             )
     return files
 
 
 def json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
-    """As bytes: text mode would take a carriage return inside of a row for its end."""
+    """Reads lines as bytes, because text mode would take a carriage return inside a row for its end."""
     try:
         with gzip.open(file) if zipped else file.open("rb") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST + 1), b""), 1):

@@ -1,4 +1,4 @@
-"""The program that selects prompts: reads sets, filters, finds duplicates and contamination. Every dropped row is listed.
+"""Program: selects prompts. Reads sets, filters rows, finds duplicates and contamination, and lists every dropped row.
 
 python -m tasks.prompts.select JOB OUT
 """
@@ -26,9 +26,9 @@ EVIDENCE = pa.schema(
         ("set", pa.string()),
         ("benchmark", pa.string()),
         ("item", pa.string()),
-        ("method", pa.string()),  # exact | 8-gram | 13-gram | all-words (of a short item) | minhash
+        ("method", pa.string()),  # exact | 8-gram | 13-gram | all-words (short items) | minhash
         ("amount", pa.float64()),  # share of the item's n-grams; Jaccard similarity
-        ("contaminated", pa.bool_()),  # false: for review, below the threshold
+        ("contaminated", pa.bool_()),  # false: below the threshold, for review
         ("excerpt", pa.string()),
     ]
 )
@@ -37,8 +37,8 @@ EVIDENCE = pa.schema(
 def main(job: dict, out: Path, progress: program.Progress) -> dict:
     what = SelectionIdentity.model_validate(job["what"])
     selecting = Selecting(out)
-    for number, one in enumerate(what.sets, 1):
-        selecting.take_set(one, [Path(file) for file in job["sets"][one.name]])
+    for number, prompt_set in enumerate(what.sets, 1):
+        selecting.take_set(prompt_set, [Path(file) for file in job["sets"][prompt_set.name]])
         progress(number, len(what.sets), "sets")
     counts = {"rows_read": selecting.read}
     if what.near_duplicates or what.decontamination:
@@ -50,7 +50,7 @@ def main(job: dict, out: Path, progress: program.Progress) -> dict:
         if what.near_duplicates:
             drop_near_duplicates(selecting, ids, documents, signed, what.near_duplicates.similarity)
     if not selecting.kept:
-        raise BadInput(f"prompts: of {selecting.read} rows none is left ({reasons(selecting)})")
+        raise BadInput(f"prompts: all {selecting.read} rows were dropped ({reasons(selecting)})")
     write_all(selecting, out)
     golds = sum(bool((prompt["gold"] or "").strip()) for prompt in selecting.kept.values())
     return {
@@ -63,11 +63,11 @@ def main(job: dict, out: Path, progress: program.Progress) -> dict:
 
 
 def drop_near_duplicates(selecting: Selecting, ids: list[str], documents, signed, least: float) -> None:
-    """Among the prompts that are still there."""
-    here = [number for number, prompt_id in enumerate(ids) if prompt_id in selecting.kept]
-    gone = near_duplicates([documents[number] for number in here], signed[here], least)
+    """Drops near-duplicates among the prompts that are still kept."""
+    left = [number for number, prompt_id in enumerate(ids) if prompt_id in selecting.kept]
+    gone = near_duplicates([documents[number] for number in left], signed[left], least)
     selecting.remove(
-        (ids[here[later]], "near_duplicates", f"{ids[here[first]]}, similarity {similarity:.3f}")
+        (ids[left[later]], "near_duplicates", f"{ids[left[first]]}, similarity {similarity:.3f}")
         for later, (first, similarity) in gone.items()
     )
 
@@ -76,43 +76,45 @@ def decontaminate(
     selecting: Selecting, ids: list[str], documents, signed, what: DecontaminationIdentity, files: dict, out: Path
 ) -> dict:
     items = []
-    for one in what.benchmarks:
-        found = list(read_items(one, [Path(file) for file in files[one.name]]))
+    for benchmark in what.benchmarks:
+        found = list(read_items(benchmark, [Path(file) for file in files[benchmark.name]]))
         if not found:
-            raise BadInput(f"prompts.decontamination.benchmarks.{one.name}: holds no text in column {one.text!r}")
+            raise BadInput(
+                f"prompts.decontamination.benchmarks.{benchmark.name}: has no text in column {benchmark.text!r}"
+            )
         items += found
     turns = [[turn["content"] for turn in selecting.kept[prompt_id]["messages"]] for prompt_id in ids]
     found = contamination(turns, documents, signed, items, what.containment, what.similarity)
     found["prompt_id"] = [ids[number] for number in found["prompt"]]
     found["set"] = [selecting.kept[prompt_id]["set"] for prompt_id in found["prompt_id"]]
     pq.write_table(pa.Table.from_pandas(found, EVIDENCE, preserve_index=False), out / "contamination.parquet")
-    guilty = found[found["contaminated"]].drop_duplicates("prompt_id")
+    contaminated = found[found["contaminated"]].drop_duplicates("prompt_id")
     if what.action == "drop":
         selecting.remove(
             (row.prompt_id, "contaminated", f"{row.benchmark} {row.item}, {row.method} {row.amount:.3f}")
-            for row in guilty.itertuples()
+            for row in contaminated.itertuples()
         )
-    review = set(found["prompt_id"]) - set(guilty["prompt_id"])
+    review = set(found["prompt_id"]) - set(contaminated["prompt_id"])
     short = {(item.benchmark, item.id) for item in items if is_short(item)}
     return {
         "benchmark_items": len({(item.benchmark, item.id) for item in items}),
         "benchmark_items_too_short_for_n_grams": len(short),
-        "contaminated": len(guilty),
+        "contaminated": len(contaminated),
         "to_review": len(review),
     }
 
 
-def read_items(one: BenchmarkIdentity, files: list[Path]) -> Iterable[Item]:
-    """The items of a benchmark. Of one with several turns all of them together, and the first alone, are looked for."""
+def read_items(benchmark: BenchmarkIdentity, files: list[Path]) -> Iterable[Item]:
+    """The items of a benchmark. An item with several turns gives two texts: all turns together, and the first turn."""
     for file, place, number, row in running(files, raw_rows):
-        value = row.get(one.text) if isinstance(row, dict) else row
+        value = row.get(benchmark.text) if isinstance(row, dict) else row
         turns = [value] if isinstance(value, str) else value
         if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
-            raise BadInput(f"{file}, row {place}: {one.text}: neither a text nor texts: {value!r:.80}")
-        name = str(row.get(one.id)) if one.id else str(number)
+            raise BadInput(f"{file}, row {place}: {benchmark.text}: neither a text nor a list of texts: {value!r:.80}")
+        name = str(row.get(benchmark.id)) if benchmark.id else str(number)
         for text in dict.fromkeys(("\n".join(turns), turns[0])):
             if text.strip():
-                yield Item(one.name, name, text)
+                yield Item(benchmark.name, name, text)
 
 
 if __name__ == "__main__":

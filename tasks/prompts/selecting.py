@@ -1,4 +1,4 @@
-"""The prompts that are chosen so far and the list of those that are not: every row read is in one of the two."""
+"""Collects the kept prompts and the list of dropped rows: every row that was read is in one of the two."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,14 @@ DROPPED = pa.schema(
         ("row", pa.int64()),  # from 1
         ("prompt_id", pa.string()),
         ("reason", pa.string()),
-        ("detail", pa.string()),  # the prompt that it repeats, the benchmark's item, what is wrong with it
+        ("detail", pa.string()),  # the prompt that it repeats, the benchmark's item, or the problem of a bad row
     ]
 )
 GIVEN = pa.schema([("prompt_id", pa.string()), ("set", pa.string()), ("row", pa.int64()), ("text", pa.string())])
 
 
 class Dropped:
-    """The rows that are no prompts here: written out as they come, and counted by their reason."""
+    """Writes the dropped rows to a file and counts them by reason."""
 
     def __init__(self, file: Path):
         self.writer = pq.ParquetWriter(file, DROPPED, compression="zstd")
@@ -51,44 +51,42 @@ class Dropped:
 
 
 class Selecting:
-    """The prompts that are left, and the list of those that are not. Of a set with a limit at most twice that many are
-    held, however large it is."""
+    """The kept prompts, and the dropped rows. For a set with a limit, it holds at most twice that many prompts in memory."""
 
     def __init__(self, out: Path) -> None:
         self.kept: dict[str, dict] = {}  # by id, in order of sets and rows
-        self.given: dict[str, list[dict]] = {}  # the answers that a set brings along, by prompt
+        self.given: dict[str, list[dict]] = {}  # responses that came with the sets, by prompt id
         self.dropped = Dropped(out / "dropped.parquet")
         self.read = 0
 
     def drop(self, prompt: dict, reason: str, detail: str = "") -> None:
         self.dropped.add(prompt, reason, detail)
 
-    def take_set(self, one: SetIdentity, files: Sequence[Path]) -> None:
-        """A set's prompts after its own filters, without those that an earlier row or set has, within its limit."""
+    def take_set(self, prompt_set: SetIdentity, files: Sequence[Path]) -> None:
+        """Adds a set's prompts: applies its filters, drops duplicates of earlier rows and sets, applies its limit."""
+        source, limit = prompt_set.source, prompt_set.limit
         fresh: dict[str, dict] = {}
         for row, prompt, problem in read_prompts(
-            files, one.source.columns, one.category, drop_bad=one.source.bad_rows == "drop"
+            files, source.columns, prompt_set.category, drop_bad=source.bad_rows == "drop"
         ):
             self.read += 1
-            place = {"set": one.name, "row": row}
+            place = {"set": prompt_set.name, "row": row}
             if prompt is None:
                 self.drop(place, "bad_row", problem)
                 continue
-            prompt |= {**place, "part": one.part or prompt["part"]}
-            if reason := refused_by(one.filters, prompt):
-                self.drop(prompt, reason)
+            prompt |= {**place, "part": prompt_set.part or prompt["part"]}
+            if reason := refused_by(prompt_set.filters, prompt):
+                self.drop(prompt, reason, prompt["unmined"])
                 continue
             self.keep_answer(prompt)
             if before := self.kept.get(prompt["prompt_id"]) or fresh.get(prompt["prompt_id"]):
-                before["gold"] = (
-                    before["gold"] or prompt["gold"]
-                )  # the first row has it, but what only this one knows stays
+                before["gold"] = before["gold"] or prompt["gold"]  # keep a gold answer that only the duplicate has
                 self.drop(prompt, "duplicates", f"{before['set']}, row {before['row']}")
                 continue
             fresh[prompt["prompt_id"]] = prompt
-            if one.limit and len(fresh) == 2 * one.limit:
-                self.prune(fresh, one.limit)
-        self.prune(fresh, one.limit or len(fresh))
+            if limit and len(fresh) == 2 * limit:
+                self.prune(fresh, limit)
+        self.prune(fresh, limit or len(fresh))
         self.kept |= fresh
 
     def keep_answer(self, prompt: dict) -> None:
@@ -109,7 +107,7 @@ class Selecting:
 def write_all(selecting: Selecting, out: Path) -> None:
     prompts = sorted(selecting.kept.values(), key=lambda prompt: prompt["prompt_id"])
     tables = {"prompts": (PROMPT, prompts), "origins": (ORIGIN, prompts)}
-    if given := [one for prompt in prompts for one in selecting.given.get(prompt["prompt_id"], ())]:
+    if given := [answer for prompt in prompts for answer in selecting.given.get(prompt["prompt_id"], ())]:
         tables["given_responses"] = (GIVEN, given)
     for name, (schema, rows) in tables.items():
         kept = [{field: row[field] for field in schema.names} for row in rows]
@@ -122,8 +120,10 @@ def by_reason(selecting: Selecting) -> dict[str, int]:
 
 
 def by_set(selecting: Selecting, what: SelectionIdentity) -> dict[str, int]:
-    held = pd.Series([prompt["set"] for prompt in selecting.kept.values()]).value_counts()
-    return {f"from_{one.name}": int(held.get(one.name, 0)) for one in what.sets} if len(what.sets) > 1 else {}
+    if len(what.sets) < 2:
+        return {}
+    kept = pd.Series([prompt["set"] for prompt in selecting.kept.values()]).value_counts()
+    return {f"from_{prompt_set.name}": int(kept.get(prompt_set.name, 0)) for prompt_set in what.sets}
 
 
 def reasons(selecting: Selecting) -> str:

@@ -1,4 +1,4 @@
-"""Several sets of prompts, or a ready selection of them, as a recipe says it; and the benchmarks that they must not hold."""
+"""Recipe settings: several sets of prompts or a shipped selection, and the benchmarks that prompts must not contain."""
 
 import tomllib
 from pathlib import Path
@@ -27,10 +27,10 @@ SELECTIONS = Path(__file__).with_name("selections")
 
 
 class PromptSet(Choosing):
-    """One of several sets: where it is and what is taken of it."""
+    """One of several sets: its source and the choice of prompts from it."""
 
     source: Annotated[PromptFile | HubSet, Field(discriminator="kind")]
-    licence: str = Field("", description="of the set, as its source states it: stands in the card of an export")
+    licence: str = Field("", description="licence of the set, as its source states it; the card of an export shows it")
 
     def resolve(self, field: str) -> SetIdentity:
         kept = {name: getattr(self, name) for name in Choosing.model_fields}
@@ -38,12 +38,12 @@ class PromptSet(Choosing):
 
 
 class Benchmark(Exact):
-    """A file, or several, of benchmark items that training must not see."""
+    """One or more files of benchmark items that must not be in the training data."""
 
     name: str = Field(pattern=NAME)
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or a pattern")
     text: str = Field(description="the column with the item's text, or with its turns")
-    id: str = Field("", description="the column with its id; else its row number")
+    id: str = Field("", description="the column with its id; default: its row number")
 
     def resolve(self, field: str) -> BenchmarkIdentity:
         files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
@@ -51,8 +51,8 @@ class Benchmark(Exact):
             _, first = next(raw_rows(file), (0, None))
             for name in filter(None, (self.text, self.id)):
                 if not isinstance(first, dict) or name not in first:
-                    where = repr(self.path) if len(files) == 1 else file
-                    raise BadInput(f"{field}: the first row of {where} has no column {name!r}")
+                    origin = repr(self.path) if len(files) == 1 else file
+                    raise BadInput(f"{field}: the first row of {origin} has no column {name!r}")
         return BenchmarkIdentity(name=self.name, sha256=files_digest(files), text=self.text, id=self.id)
 
 
@@ -61,12 +61,12 @@ class Decontamination(Deciding):
 
     def resolve(self, field: str) -> DecontaminationIdentity:
         kept = {name: getattr(self, name) for name in Deciding.model_fields}
-        found = tuple(one.resolve(f"{field}.benchmarks.{one.name}") for one in self.benchmarks)
+        found = tuple(benchmark.resolve(f"{field}.benchmarks.{benchmark.name}") for benchmark in self.benchmarks)
         return DecontaminationIdentity(**kept, benchmarks=found)
 
 
 class PromptSets(Exact):
-    """Several sets, in order: of equal prompts the first set has it."""
+    """Several sets, in order: if sets share a prompt, it belongs to the first of them."""
 
     kind: Literal["sets"]
     sets: tuple[PromptSet, ...] = Field(min_length=1)
@@ -76,27 +76,28 @@ class PromptSets(Exact):
     @model_validator(mode="after")
     def distinct(self) -> "PromptSets":
         benchmarks = self.decontamination.benchmarks if self.decontamination else ()
-        for names in ([one.name for one in self.sets], [one.name for one in benchmarks]):
+        for names in ([each.name for each in self.sets], [each.name for each in benchmarks]):
             if len(names) > len(set(names)):
-                raise ValueError(f"the name {max(names, key=names.count)!r} is taken twice")
+                raise ValueError(f"the name {max(names, key=names.count)!r} is used twice")
         return self
 
     def resolve(self, field: str) -> dict:
-        sets = tuple(one.resolve(f"{field}.sets.{one.name}") for one in self.sets)
+        sets = tuple(each.resolve(f"{field}.sets.{each.name}") for each in self.sets)
         checked = self.decontamination and self.decontamination.resolve(f"{field}.decontamination")
-        where = {one.name: one.source.path for one in self.sets if isinstance(one.source, PromptFile)}
-        against = {one.name: one.path for one in self.decontamination.benchmarks} if self.decontamination else {}
+        set_paths = {each.name: each.source.path for each in self.sets if isinstance(each.source, PromptFile)}
+        benchmarks = self.decontamination.benchmarks if self.decontamination else ()
+        benchmark_paths = {benchmark.name: benchmark.path for benchmark in benchmarks}
         what = SelectionIdentity(kind="sets", sets=sets, near_duplicates=self.near_duplicates, decontamination=checked)
-        return {"what": what, "how": FilesAt(sets=where, benchmarks=against)}
+        return {"what": what, "how": FilesAt(sets=set_paths, benchmarks=benchmark_paths)}
 
 
 class ReadySelection(Exact):
-    """A selection that is shipped: the sets of a paper. Its revisions are for you to pin."""
+    """A shipped selection: the sets of a paper. The user must pin the revisions."""
 
     kind: Literal["selection"]
     name: str
     revisions: dict[str, str] = Field({}, description="set -> commit of its data set")
-    only: tuple[str, ...] = Field((), description="these of its sets; none named: all")
+    only: tuple[str, ...] = Field((), description="use only these sets; empty: all sets")
     near_duplicates: NearDuplicates | None = None
     decontamination: Decontamination | None = None
 
@@ -105,7 +106,7 @@ class ReadySelection(Exact):
         shipped = sorted(file.stem for file in SELECTIONS.glob("*.toml"))
         if self.name not in shipped:
             raise ValueError(f"there is no selection {self.name!r} (there are {', '.join(shipped)})")
-        names = [one["name"] for one in self.values()["sets"]]
+        names = [each["name"] for each in self.values()["sets"]]
         for name in (*self.revisions, *self.only):
             if name not in names:
                 raise ValueError(f"selection {self.name!r} has no set {name!r} (it has {', '.join(names)})")
@@ -116,20 +117,18 @@ class ReadySelection(Exact):
 
     def sets(self) -> PromptSets:
         values = self.values()
-        values["sets"] = [one for one in values["sets"] if not self.only or one["name"] in self.only]
-        for one in values["sets"]:
-            one["source"]["revision"] = self.revisions.get(one["name"], "")
+        values["sets"] = [each for each in values["sets"] if not self.only or each["name"] in self.only]
+        for each in values["sets"]:
+            each["source"]["revision"] = self.revisions.get(each["name"], "")
         chosen = {"near_duplicates": self.near_duplicates, "decontamination": self.decontamination}
         return PromptSets(kind="sets", **values | {name: value for name, value in chosen.items() if value})
 
     def resolve(self, field: str) -> dict:
         chosen = self.sets()
-        for one in chosen.sets:
-            revision = one.source.revision
-            if not revision:
+        for each in chosen.sets:
+            if not each.source.revision:
                 raise BadInput(
-                    f"{field}.revisions.{one.name}: pin the commit of data set {one.source.id} that you mean "
-                    "(40 hexadecimal digits)"
+                    f"{field}.revisions.{each.name}: pin the commit of data set {each.source.id} (40 hexadecimal digits)"
                 )
         return chosen.resolve(field)
 

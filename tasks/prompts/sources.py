@@ -1,4 +1,4 @@
-"""A single source of prompts, as a recipe says it. `resolve` turns it into what is hashed and where the bytes lie."""
+"""Recipe settings of a single source of prompts. `resolve` returns its identity, which is hashed, and its location."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,31 +15,35 @@ from tasks.stage import Exact, How, Seed, What
 
 
 class FilesAt(How):
-    """Where the files of a selection lie: of its sets and of its benchmarks, by name."""
+    """The paths of a selection's files: of its sets and of its benchmarks, by name."""
 
     sets: dict[str, str] = Field({})
     benchmarks: dict[str, str] = Field({})
 
 
 class Skills(What):
-    """Puzzles over letters whose answers a program can check: the demo's task."""
+    """The demo's task: puzzles over letters, with answers that a program can check."""
 
     kind: Literal["skills"]
-    count: int = Field(gt=0, le=20_000, description="prompts in all, the skills in equal shares")
-    seed: Seed = Field(description="which puzzles; set from the recipe's seed when left out of it")
+    count: int = Field(gt=0, le=20_000, description="number of prompts, with an equal share for each skill")
+    seed: Seed = Field(description="seed of the puzzles; default: derived from the recipe's seed")
 
     def resolve(self, field: str) -> dict:
         return {"what": self}
 
 
 class PromptFile(Exact):
-    """A JSONL or Parquet file of prompts, or several as one: the files of a folder, or those that a pattern names."""
+    """A JSONL or Parquet file of prompts, or several files: a folder or a pattern."""
 
     kind: Literal["file"]
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or s3://bucket/*.parquet")
     columns: Columns = Columns()
-    bad_rows: Literal["refuse", "drop"] = Field("refuse", description="drop: counts and lists rows that are no prompts")
-    sha256: str = Field("", pattern="^([0-9a-f]{64})?$", description="what must lie there; none: whatever does")
+    bad_rows: Literal["refuse", "drop"] = Field(
+        "refuse", description="drop: drops, counts and lists rows that are not prompts"
+    )
+    sha256: str = Field(
+        "", pattern="^([0-9a-f]{64})?$", description="expected digest of the content; default: no check"
+    )
 
     def resolve(self, field: str) -> dict:
         return {"what": self.identity(field), "how": FilesAt(sets={"prompts": self.path})}
@@ -51,7 +55,7 @@ class PromptFile(Exact):
             raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
         found = files_digest(files)
         if self.sha256 not in ("", found):
-            raise BadInput(f"{field}.sha256: {self.sha256[:12]}… was asked for, {self.path} is {found[:12]}…")
+            raise BadInput(f"{field}.sha256: expected {self.sha256[:12]}…, but {self.path} has {found[:12]}…")
         return FileIdentity(kind="file", sha256=found, columns=self.columns, bad_rows=self.bad_rows)
 
 
@@ -63,14 +67,16 @@ class HubSet(Exact):
     revision: str = Field("", description="the commit, 40 hexadecimal digits, not a branch")
     config: str = ""
     split: str = "train"
-    files: tuple[str, ...] = Field((), description="of the repository's files only these, e.g. data/train_1M-*.parquet")
+    files: tuple[str, ...] = Field(
+        (), description="use only these files of the repository, e.g. data/train_1M-*.parquet"
+    )
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="after")
     def pinned(self) -> "HubSet":
         if self.revision and not is_commit(self.revision):
-            raise ValueError(f"revision: a commit has 40 hexadecimal digits, {self.revision!r} is none")
+            raise ValueError(f"revision: expected a 40-digit commit, got {self.revision!r}")
         return self
 
     def resolve(self, field: str) -> dict:
@@ -78,11 +84,11 @@ class HubSet(Exact):
 
     def identity(self, field: str) -> HubIdentity:
         if not self.revision:
+            raise BadInput(f"{field}.revision: pin the commit of data set {self.id} (40 hexadecimal digits)")
+        if Path(self.id).exists():  # the library would load the folder instead of the data set
             raise BadInput(
-                f"{field}.revision: pin the commit of data set {self.id} that you mean (40 hexadecimal digits)"
+                f"{field}.id: there is a folder {self.id!r} here, which would hide the data set of that name"
             )
-        if Path(self.id).exists():  # the library would take it for the data set
-            raise BadInput(f"{field}.id: a folder {self.id!r} lies here and would hide the data set of that name")
         return HubIdentity(**self.model_dump())
 
 

@@ -1,7 +1,7 @@
-"""Prompt selection: leaves `prompts.parquet`, unique prompts sorted by id, and beside it the evidence of how it came about.
+"""The stage that selects prompts: `prompts.parquet` has unique prompts, sorted by id. Further files explain the selection.
 
-`origins.parquet`: from which set and row; `dropped.parquet`: every row that is not a prompt here, and why;
-`contamination.parquet`: what stands in a benchmark; `given_responses.parquet`: answers that the sets brought along.
+`origins.parquet`: each prompt's set and row; `dropped.parquet`: every dropped row with the reason; `contamination.parquet`:
+matches with benchmark items; `given_responses.parquet`: responses that came with the sets.
 """
 
 from pathlib import Path
@@ -12,13 +12,13 @@ from infra import hub
 from infra.digests import files_digest
 from infra.errors import BadInput
 from infra.inputs import local_files
-from tasks import skills
+from tasks.demo import skills
 from tasks.execution import Run
-from tasks.pool import write
 from tasks.prompts.identity import FileIdentity, HubIdentity, SelectionIdentity, SetIdentity
 from tasks.prompts.sets import PromptSource
 from tasks.prompts.sources import FilesAt, Skills
 from tasks.records import PROMPT
+from tasks.rows.pool import write
 from tasks.stage import How, stage
 
 __all__ = ["PromptSource", "select_prompts"]
@@ -34,13 +34,13 @@ def select_prompts(run: Run, what: Selected, how: How) -> None:
         write(run, rows, PROMPT, "prompts.parquet")
         return
     whole = what if isinstance(what, SelectionIdentity) else alone(what)
-    at = how if isinstance(how, FilesAt) else FilesAt()
+    paths = how if isinstance(how, FilesAt) else FilesAt()
     checked = whole.decontamination.benchmarks if whole.decontamination else ()
     job = {
         "what": whole.model_dump(mode="json"),
-        "sets": {one.name: [str(file) for file in brought(run, one, at)] for one in whole.sets},
+        "sets": {each.name: [str(file) for file in brought(run, each, paths)] for each in whole.sets},
         "benchmarks": {
-            one.name: [str(file) for file in unchanged(at.benchmarks[one.name], one.sha256)] for one in checked
+            each.name: [str(file) for file in unchanged(paths.benchmarks[each.name], each.sha256)] for each in checked
         },
     }
     out = run.program("tasks.prompts.select", job)
@@ -51,13 +51,14 @@ def alone(source: FileIdentity | HubIdentity) -> SelectionIdentity:
     return SelectionIdentity(kind="sets", sets=(SetIdentity(name="prompts", source=source),))
 
 
-def brought(run: Run, one: SetIdentity, at: FilesAt) -> list[Path]:
-    """The set as files on this machine."""
-    if isinstance(one.source, FileIdentity):
-        return unchanged(at.sets[one.name], one.source.sha256)
-    target = run.scratch / f"{one.name}.parquet"
-    named = one.source.model_dump(include={"id", "revision", "config", "split", "files"})
-    hub.data_set(**named, columns=one.source.columns.wanted(), target=target)
+def brought(run: Run, prompt_set: SetIdentity, paths: FilesAt) -> list[Path]:
+    """The set's files on this machine."""
+    source = prompt_set.source
+    if isinstance(source, FileIdentity):
+        return unchanged(paths.sets[prompt_set.name], source.sha256)
+    target = run.scratch / f"{prompt_set.name}.parquet"
+    named = source.model_dump(include={"id", "revision", "config", "split", "files"})
+    hub.data_set(**named, columns=source.columns.wanted(), target=target)
     return [target]
 
 

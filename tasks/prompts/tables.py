@@ -1,5 +1,5 @@
-"""Rows of a Parquet file of texts as plain values. Text that is no UTF-8 is that row's fault alone; a file that would unpack
-to a thousand times its size is nobody's data set."""
+"""Reads rows of a Parquet file of texts as plain values. Invalid UTF-8 makes only that row a bad row; refuses a file that
+would unpack to many times its size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from infra.errors import BadInput
 
 MOST_PACKED = 500
-MOST_VALUES = 2**20  # of a column of lists in one group of rows, where they take next to no bytes
+MOST_VALUES = 2**20  # limit for a column of lists in one row group, where equal items take almost no bytes
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for a row whose bytes are no row."""
+    """Takes the place of a row that cannot be read."""
 
     problem: str
 
@@ -38,7 +38,7 @@ def parquet_rows(file: Path, wanted: dict[str, bool]) -> Iterator[tuple[int, Any
 
 
 def values(batch: pa.RecordBatch) -> list[Any]:
-    """The batch's rows. Where one holds a text that is no UTF-8, row by row, so that only that one cannot be read."""
+    """The batch's rows. If it contains invalid UTF-8, it is read row by row, so that only the bad row is lost."""
     try:
         return batch.to_pylist()
     except UnicodeDecodeError:
@@ -55,15 +55,15 @@ def alone(row: pa.RecordBatch) -> Any:
 
 
 def chunks(metadata: pq.FileMetaData) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
-    """Each with the number of its rows."""
+    """Yields every column chunk with the number of its rows."""
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group)
         yield from ((rows.num_rows, rows.column(column)) for column in range(metadata.num_columns))
 
 
 def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
-    """Text packs to a tenth, or to a hundredth where it repeats itself; zeros pack to a ten-thousandth. Of lists whose items
-    are all the same, millions take a few bytes either way."""
+    """Refuses a file that would unpack to far more than its size. Real text compresses to a tenth, repeated text to a
+    hundredth, but zeros to a ten-thousandth; a list of millions of equal items takes only a few bytes."""
     for rows, chunk in chunks(metadata):
         packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
         if unpacked > max(2**24, MOST_PACKED * packed):
@@ -73,6 +73,6 @@ def refuse_bomb(file: Path, metadata: pq.FileMetaData) -> None:
 
 
 def rows_at_once(metadata: pq.FileMetaData) -> int:
-    """Each row of a column with a dictionary may be as large as all of the column is in the file."""
+    """Rows per batch, small enough for memory: with dictionary encoding, each row may be as large as the whole column."""
     largest = max((chunk.total_uncompressed_size for _, chunk in chunks(metadata)), default=0)
     return min(4096, max(16, 2**28 // max(largest, 1)))

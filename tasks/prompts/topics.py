@@ -1,7 +1,7 @@
-"""Whether a prompt is about code or about mathematics: stated patterns, English and Chinese, no model.
+"""Decides with patterns, English and Chinese, whether a prompt is about code or mathematics. Needs no model.
 
-The papers filter so and do not say how; these rules lean to dropping a doubtful prompt, there being enough others.
-Every pattern takes time in proportion to the text: a prompt of a million digits or blank lines must not stop a selection.
+The papers filter by topic but do not publish their method. These rules rather drop a doubtful prompt, as there are enough
+others. Every pattern takes linear time: a prompt of a million digits or blank lines must not stop a selection.
 """
 
 import re
@@ -47,5 +47,5 @@ def is_mathematics(text: str) -> bool:
 
 
 def shows_tests(text: str) -> bool:
-    """Worked examples that can be made into tests: asserts, a Python session, or Input followed by Output."""
+    """Whether a text has worked examples that can become tests: asserts, a Python session, or Input followed by Output."""
     return TESTS.search(text) is not None

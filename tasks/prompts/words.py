@@ -1,7 +1,7 @@
-"""Texts as arrays of hashed words, and their n-grams: what near-duplicates and contamination are found by.
+"""Texts as arrays of hashed words, and their n-grams, to find near-duplicates and contamination.
 
-A word is a run of letters and digits, whatever its case; of Chinese and Japanese text, where words have no gaps, every
-character is one. Punctuation and spacing do not count. Hashes do not depend on what else is read.
+A word is a sequence of letters and digits, regardless of case. In Chinese and Japanese text, where words are not separated,
+every character is a word. Punctuation and spacing are ignored. A word's hash depends on the word only.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ WORD = re.compile(f"[{EAST}]|[^\\W{EAST}]+")
 ASCII_WORD = re.compile(r"\w+", re.ASCII)
 ANYTHING = re.compile(r"\S")
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
-BLOCK = 100_000  # words at once: what the arithmetic needs stays in the processor's cache
+BLOCK = 100_000  # words at once: this fits into the processor's cache
 
 
 class Hashes(dict):
-    """word -> 64 bits of its folded form, computed once."""
+    """word -> 64-bit hash of its casefolded form, computed once."""
 
     def __missing__(self, word: str) -> int:
         folded = hashlib.blake2b(word.casefold().encode(), digest_size=8).digest()
@@ -32,12 +32,12 @@ HASHES = Hashes()
 
 
 def normal(text: str) -> str:
-    """One form of what looks the same: full-width letters, ligatures, composed accents."""
+    """The text with one form for characters that look alike: full-width letters, ligatures, composed accents (NFKC)."""
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
 def pattern(text: str) -> re.Pattern:
-    """What cuts this (normal) text into words; a text of signs alone is cut into its signs."""
+    """The pattern that finds words in this normalised text; for a text of signs only, each sign is a word."""
     found = ASCII_WORD if text.isascii() else WORD
     return found if found.search(text) else ANYTHING
 
@@ -52,22 +52,22 @@ def hashed(text: str) -> np.ndarray:
 
 
 def key(text: str) -> str:
-    """Equal for texts that differ in case, punctuation and spacing alone."""
+    """A digest that is equal for texts that differ only in case, punctuation and spacing."""
     return hashlib.sha256(hashed(text).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Grams:
-    """Hashes of the n-grams of some texts, text by text; `owner` says of which text each is."""
+    """Hashes of the n-grams of several texts; `owner` is the index of each n-gram's text."""
 
     hashes: np.ndarray
     owner: np.ndarray
 
 
 def grams(documents: Sequence[np.ndarray], size: int, pad: bool = False) -> Grams:
-    """The n-grams of hashed texts. A shorter text has none, or with `pad` a single one of all its words."""
+    """The n-grams of hashed texts. A text shorter than `size` has no n-gram, or with `pad` one of all its words."""
     if pad:
-        documents = [np.pad(one, (0, max(0, size - len(one)))) for one in documents]
+        documents = [np.pad(words, (0, max(0, size - len(words)))) for words in documents]
     lengths = np.fromiter(map(len, documents), np.int64, len(documents))
     flat = np.concatenate([*documents, np.zeros(size, np.uint64)]).astype(np.uint64)
     counts = np.maximum(lengths - size + 1, 0)
@@ -81,17 +81,17 @@ def grams(documents: Sequence[np.ndarray], size: int, pad: bool = False) -> Gram
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
-    """Every bit depends on every bit (the finaliser of splitmix64): MinHash needs it."""
+    """Mixes the bits so that each depends on all others (the finaliser of splitmix64), as MinHash needs."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def blocks(documents: Sequence[np.ndarray]) -> Iterator[tuple[int, Sequence[np.ndarray]]]:
-    """Runs of texts of about BLOCK words, each with the number of its first text."""
-    start, held = 0, 0
-    for number, one in enumerate(documents, 1):
-        held += len(one)
-        if held >= BLOCK or number == len(documents):
+    """Yields blocks of texts with about BLOCK words each, with the index of the block's first text."""
+    start, size = 0, 0
+    for number, document in enumerate(documents, 1):
+        size += len(document)
+        if size >= BLOCK or number == len(documents):
             yield start, documents[start:number]
-            start, held = number, 0
+            start, size = number, 0

@@ -1,4 +1,4 @@
-"""What every chart stands on: a scale, its ticks, labels and lines."""
+"""The parts of every chart: a scale, its ticks, labels and lines."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Scale(NamedTuple):
 
 
 def ticks(low: float, high: float, count: int = 7) -> list[float]:
-    """At most about `count` round values (1, 2 or 5 times a power of ten) between low and high."""
+    """About `count` or fewer round values (1, 2 or 5 times a power of ten) between low and high."""
     power = 10.0 ** math.floor(math.log10((high - low) / count))
     step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= count)
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

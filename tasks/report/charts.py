@@ -1,4 +1,4 @@
-"""Inline SVG charts of the report: intervals, bars, distributions, curves. No plotting library, no page layout.
+"""Inline SVG charts of the report: intervals, bars, distributions, curves. Written without a plotting library.
 
 Colours come from the classes target, sft, wrpo and source of style.css; marks also differ by shape and dash.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tasks.report.axes import WIDTH, Scale, bottom_axis, label, line, scale, svg, ticks
 from tasks.report.words import Html, compact, finite, measured, role, shorten, text
 
-FEW = 20  # points of a line that are marked one by one
+FEW = 20  # a line with at most so many points shows a mark at every point
 LEFT = 136
 
 
@@ -61,7 +61,7 @@ def forest(
 
 
 def bars(rows: list[tuple[str, float | None, float | None, str]], title: str) -> Html:
-    """A bar per row (name, share, expected share, note); a tick where the expected share would end the bar."""
+    """A bar per row (name, share, expected share, note), with a tick at the expected share."""
     values = [value for _, share, expected, _ in rows for value in (share, expected) if finite(value)]
     across = Scale(0.0, max([*values, 0.01]) * 1.02, LEFT, WIDTH - 96)
     bottom = 6 + 28 * len(rows)
@@ -80,20 +80,20 @@ def bars(rows: list[tuple[str, float | None, float | None, str]], title: str) ->
 
 
 def ridges(edges: list[float], series: list[dict], title: str) -> Html:
-    """One density histogram per series over shared axes, so that areas are equal and heights compare."""
+    """One density histogram per series over shared axes: all areas are equal, so heights can be compared."""
     across = Scale(edges[0], edges[-1], LEFT, WIDTH - 66)
     bins = list(itertools.pairwise(edges))
     densities = [
         [
-            count / (sum(one["counts"]) or 1) / (right - left)
-            for count, (left, right) in zip(one["counts"], bins, strict=True)
+            count / (sum(part["counts"]) or 1) / (right - left)
+            for count, (left, right) in zip(part["counts"], bins, strict=True)
         ]
-        for one in series
+        for part in series
     ]
     tallest = max([max(density, default=0.0) for density in densities], default=0.0) or 1.0
     bottom = 4 + 50 * len(series)
     parts = bottom_axis(across, 4, bottom, title, compact)
-    for index, (one, density) in enumerate(zip(series, densities, strict=True)):
+    for index, (part, density) in enumerate(zip(series, densities, strict=True)):
         base = 50 * (index + 1)
         steps = "".join(
             f"V{base - 42 * height / tallest:.1f}H{across.at(right)}"
@@ -102,17 +102,17 @@ def ridges(edges: list[float], series: list[dict], title: str) -> Html:
         drawn = [
             f'<path d="M{across.start} {base}{steps}V{base}z" class="ridge"/>',
             line(across.start, base, across.end, base, "base"),
-            label(0, base - 5, shorten(one["name"], 16), "name"),
-            label(WIDTH, base - 5, measured(one["mean"]), "value", "end"),
+            label(0, base - 5, shorten(part["name"], 16), "name"),
+            label(WIDTH, base - 5, measured(part["mean"]), "value", "end"),
         ]
-        if finite(one["mean"]) and edges[0] <= one["mean"] <= edges[-1]:
-            drawn.append(line(across.at(one["mean"]), base - 46, across.at(one["mean"]), base, "mean"))
-        parts.append(f'<g class="{role(one["role"])}"><title>{text(one["name"])}</title>{"".join(drawn)}</g>')
+        if finite(part["mean"]) and edges[0] <= part["mean"] <= edges[-1]:
+            drawn.append(line(across.at(part["mean"]), base - 46, across.at(part["mean"]), base, "mean"))
+        parts.append(f'<g class="{role(part["role"])}"><title>{text(part["name"])}</title>{"".join(drawn)}</g>')
     return svg(bottom + 40, title, parts)
 
 
 def spread(wanted: list[float], gap: float, top: float, bottom: float) -> list[float]:
-    """Positions near the wanted ones, at least a gap apart: labels at the ends of lines must not overlap."""
+    """Positions near the wanted ones, at least a gap apart, so that the labels at the ends of lines do not overlap."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     placed, limit = list(wanted), top
     for index in order:
@@ -132,7 +132,7 @@ def curves(
     zero: bool = False,
     over: str = "optimiser step",
 ) -> Html:
-    """Lines over each record's `step`, one per (field, name, role), each labelled with its name at its end."""
+    """A line per (field, name, role) over the records' `step`, labelled with its name at its end."""
     lines = [(name, kind, [(row["step"], row[field]) for row in records]) for field, name, kind in series]
     values = [value for _, _, points in lines for _, value in points if finite(value)] + [0.0] * zero
     if not any(finite(value) for _, _, points in lines for _, value in points):

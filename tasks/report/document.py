@@ -1,4 +1,4 @@
-"""A whole page: its head, its contents, its sections; no scripts, no network."""
+"""A complete HTML page with head, contents and sections; without scripts or network access."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 
 def document(title: str, header: str, sections: list[tuple[str, str, str]]) -> str:
-    """A whole page of (anchor, title, markup); `title` and `header` are markup already."""
+    """A page with sections of (anchor, title, markup). `title` and `header` must be escaped already."""
     body = "".join(f'<section id="{anchor}"><h2>{name}</h2>{content}</section>' for anchor, name, content in sections)
     contents = "".join(f'<li><a href="#{anchor}">{name}</a></li>' for anchor, name, _ in sections)
     return (

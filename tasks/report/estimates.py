@@ -1,20 +1,20 @@
-"""How a number with its interval, and a difference, are put into words."""
+"""Formats numbers with their intervals, and differences."""
 
 from tasks.report.words import Html, decimal, finite, percent, role, text
 
 METRICS = {"accuracy": "accuracy", "win_rate": "win rate"}
 
 
-def change(one: dict) -> str:
-    return "within noise" if verdict(one) == "within noise" else points(one["value"])
+def change(difference: dict) -> str:
+    return "within noise" if verdict(difference) == "within noise" else points(difference["value"])
 
 
-def verdict(one: dict) -> str:
-    if not (finite(one["low"]) and finite(one["high"])):
+def verdict(difference: dict) -> str:
+    if not (finite(difference["low"]) and finite(difference["high"])):
         return "–"
-    if one["low"] <= 0 <= one["high"]:
+    if difference["low"] <= 0 <= difference["high"]:
         return "within noise"
-    return "higher" if one["low"] > 0 else "lower"
+    return "higher" if difference["low"] > 0 else "lower"
 
 
 def points(value: float | None) -> str:

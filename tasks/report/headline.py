@@ -1,4 +1,4 @@
-"""The report's head: the three models, and what each step between them changed."""
+"""The report's head: the three models, and the differences between them."""
 
 import itertools
 
@@ -9,7 +9,7 @@ STAGES = {"target": "target", "sft": "SFT", "wrpo": "WRPO"}
 
 
 def headline(numbers: dict) -> str:
-    first = {one["role"]: one for one in reversed(numbers["results"])}
+    first = {result["role"]: result for result in reversed(numbers["results"])}
     cards = [card(stage, first.get(stage)) for stage in STAGES]
     steps = [step(numbers, first.get(before), first.get(after)) for before, after in itertools.pairwise(STAGES)]
     judge = f"judge: <b>{text(numbers['judge'])}</b>" if numbers["judge"] else "no judge"
@@ -22,8 +22,8 @@ def headline(numbers: dict) -> str:
     )
 
 
-def card(stage: str, one: dict | None) -> str:
-    known = one or {}
+def card(stage: str, result: dict | None) -> str:
+    known = result or {}
     rates = "".join(
         f"<div><dt>{METRICS[metric]}</dt><dd><strong>{percent((known.get(metric) or {}).get('value'))}"
         f"</strong><small>{span(known.get(metric))}</small></dd></div>"
@@ -31,14 +31,14 @@ def card(stage: str, one: dict | None) -> str:
     )
     length = decimal(known.get("tokens"), 1)
     return (
-        f'<div class="card {stage}"><h3>{text(one["model"] if one else STAGES[stage])}</h3><dl>{rates}</dl>'
+        f'<div class="card {stage}"><h3>{text(result["model"] if result else STAGES[stage])}</h3><dl>{rates}</dl>'
         f'<p class="tokens">mean response {length} tokens</p></div>'
     )
 
 
 def step(numbers: dict, before: dict | None, after: dict | None) -> str:
-    """The arrow between two cards, with the differences that were measured between just these two models."""
-    names = [(one or {}).get("model") for one in (before, after)]
-    found = [one for one in numbers["differences"] if [one["from"], one["to"]] == names]
-    words = "".join(f"<span>{METRICS[one['metric']]} <b>{text(change(one))}</b></span>" for one in found)
+    """The arrow between two cards, with the measured differences between these two models."""
+    names = [(result or {}).get("model") for result in (before, after)]
+    found = [difference for difference in numbers["differences"] if [difference["from"], difference["to"]] == names]
+    words = "".join(f"<span>{METRICS[each['metric']]} <b>{text(change(each))}</b></span>" for each in found)
     return f'<div class="step"><span class="arrow">→</span>{words}</div>'

@@ -1,8 +1,8 @@
-"""What reward models make of the same responses: how alike they judge, how often they tie, how far length explains them.
+"""Compares reward models on the same responses: their agreement, their ties, and the influence of length on their scores.
 
-Correlations are over all responses that both scored. The residual is what a straight line over tokens leaves of a score, put
-back at the model's own mean: a source's mean of it says what its responses get beyond their length. Where nobody counted tokens
-(responses that a data set holds), length says nothing.
+Correlations are over all responses that both models scored. The residual of a score is its distance from a straight line over
+tokens, plus the model's mean score. A source's mean residual shows how its responses score apart from their length. Responses
+of a data set have no token counts, and then no residual.
 """
 
 import itertools
@@ -14,12 +14,13 @@ ORDER = ["priority", "sample_index", "content_id"]  # breaks ties, after the sco
 
 
 def table(scored: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
-    """A row per response, a column per reward model under its name; from reward model -> source -> scored responses."""
+    """A row per response, with a column of scores per reward model. `scored`: reward model -> source -> responses."""
     key, whole = ["priority", "prompt_id", "sample_index"], None
     for name, candidates in scored.items():
-        rows = [one.assign(source=source, priority=place) for place, (source, one) in enumerate(candidates.items())]
-        mine = pd.concat(rows).rename(columns={"score": f"score {name}"})
-        whole = mine if whole is None else whole.merge(mine[[*key, f"score {name}"]], on=key, validate="one_to_one")
+        rows = [part.assign(source=source, priority=place) for place, (source, part) in enumerate(candidates.items())]
+        one_model = pd.concat(rows).rename(columns={"score": f"score {name}"})
+        scores = one_model[[*key, f"score {name}"]]
+        whole = one_model if whole is None else whole.merge(scores, on=key, validate="one_to_one")
     return whole.reset_index(drop=True)
 
 
@@ -31,7 +32,7 @@ def jury(rows: pd.DataFrame, names: list[str]) -> dict:
 
 
 def alone(rows: pd.DataFrame, name: str) -> dict:
-    """One reward model: ties, length, and each source's mean, raw and beyond length."""
+    """One reward model: its ties, its correlation with length, and each source's mean score and mean residual."""
     known = rows.dropna(subset=f"score {name}")
     counted = known.dropna(subset="tokens")
     score, tokens = counted[f"score {name}"].to_numpy(float), counted["tokens"].to_numpy(float)
@@ -44,8 +45,8 @@ def alone(rows: pd.DataFrame, name: str) -> dict:
         "length_pearson": pearson(score, tokens),
         "length_spearman": spearman(score, tokens),
         "sources": [
-            {"source": source, "mean": float(mine[f"score {name}"].mean()), "residual": mean(rest[mine.index])}
-            for source, mine in known.groupby("source", sort=False)
+            {"source": source, "mean": float(part[f"score {name}"].mean()), "residual": mean(rest[part.index])}
+            for source, part in known.groupby("source", sort=False)
         ],
     }
 
@@ -69,31 +70,31 @@ def together(rows: pd.DataFrame, one: str, other: str) -> dict:
 
 
 def best(rows: pd.DataFrame, score: str) -> pd.Series:
-    """The content of each prompt's best response; ties go by the order of sources, of samples, of contents."""
+    """The content id of each prompt's best response. Ties: first source, then first sample, then first content id."""
     order = rows.sort_values([score, *ORDER], ascending=[False, True, True, True])
     return order.drop_duplicates("prompt_id").set_index("prompt_id")["content_id"].sort_index()
 
 
 def ties(rows: pd.DataFrame, score: str) -> float | None:
-    """The share of prompts whose best score two different responses have."""
+    """The share of prompts where two different responses have the best score."""
     top = rows[rows[score] == rows.groupby("prompt_id")[score].transform("max")]
     return float((top.groupby("prompt_id")["content_id"].nunique() > 1).mean()) if len(rows) else None
 
 
 def pearson(one: np.ndarray, other: np.ndarray) -> float | None:
-    """None where one of them does not vary."""
+    """Pearson's correlation; None if one of the arrays is constant."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(np.corrcoef(one, other)[0, 1])
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Pearson's of the ranks; equal values share the mean of theirs."""
+    """Pearson's correlation of the ranks; equal values get the mean of their ranks."""
     return pearson(*(pd.Series(values).rank().to_numpy() for values in (one, other)))
 
 
 def residual(score: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Score less its least-squares line over tokens, plus its mean."""
+    """The score minus its least-squares line over tokens, plus the mean score."""
     if len(score) < 2 or np.ptp(tokens) == 0:
         return score
     apart = tokens - tokens.mean()

@@ -1,4 +1,4 @@
-"""The section on reward models: what each makes of the sources' responses, and how far they agree."""
+"""The section on reward models: how each scores the sources' responses, and how well they agree."""
 
 from tasks.report.markup import absent, table
 from tasks.report.words import decimal, measured, percent
@@ -13,20 +13,20 @@ def jury(numbers: dict) -> str:
 
 def each(models: list[dict]) -> str:
     caption = (
-        "What the reward models do, over all responses of the sources: in how many prompts two different responses share "
-        "the best score, and how scores go with length in tokens (Pearson's r; ρ of the ranks). A high correlation is no "
-        "fault by itself, but then “better” may mean “longer”. “reward” is the model that chose the training data."
+        "The reward models on all responses of the sources: the share of prompts where two different responses have the "
+        "best score, and the correlation of scores with length in tokens (Pearson's r; ρ of the ranks). A high correlation "
+        "is not an error, but then “better” may mean “longer”. “reward” is the model that chose the training data."
     )
     rows = [
         [
-            one["name"],
-            decimal(one["responses"]),
-            decimal(one["unscored"]),
-            percent(one["ties"]),
-            decimal(one["length_pearson"], 2, "+"),
-            decimal(one["length_spearman"], 2, "+"),
+            model["name"],
+            decimal(model["responses"]),
+            decimal(model["unscored"]),
+            percent(model["ties"]),
+            decimal(model["length_pearson"], 2, "+"),
+            decimal(model["length_spearman"], 2, "+"),
         ]
-        for one in models
+        for model in models
     ]
     heads = ["Reward model", "Scored", "Unscored", "Ties for best", "r with length", "ρ with length"]
     return f"<p>{caption}</p>{table(heads, rows, 5)}"
@@ -34,13 +34,13 @@ def each(models: list[dict]) -> str:
 
 def sources(models: list[dict]) -> str:
     caption = (
-        "Mean score of each source's responses, and what is left of it beyond length: the score less a straight line over "
-        "tokens, put back at the model's own mean. Look for sources whose order changes."
+        "Mean score of each source's responses, and the mean without the influence of length: the score minus a straight "
+        "line over tokens, plus the model's mean score. Look for sources whose order changes."
     )
     rows = [
-        [one["name"] if place == 0 else "", source["source"], measured(source["mean"]), measured(source["residual"])]
-        for one in models
-        for place, source in enumerate(one["sources"])
+        [model["name"] if place == 0 else "", source["source"], measured(source["mean"]), measured(source["residual"])]
+        for model in models
+        for place, source in enumerate(model["sources"])
     ]
     return f"<p>{caption}</p>" + table(["Reward model", "Source", "Mean score", "Beyond length"], rows, 2)
 
@@ -49,18 +49,18 @@ def agreements(pairs: list[dict]) -> str:
     if not pairs:
         return ""
     caption = (
-        "How far two reward models agree on the responses that both scored, and in how many prompts they choose the same "
-        "best response: the others would give the target something else to learn."
+        "How well two reward models agree on the responses that both scored, and for which share of the prompts they choose "
+        "the same best response. For the other prompts, the target would learn from a different response."
     )
     rows = [
         [
-            f"{one['one']} · {one['other']}",
-            decimal(one["responses"]),
-            decimal(one["pearson"], 2, "+"),
-            decimal(one["spearman"], 2, "+"),
-            percent(one["top"]),
+            f"{pair['one']} · {pair['other']}",
+            decimal(pair["responses"]),
+            decimal(pair["pearson"], 2, "+"),
+            decimal(pair["spearman"], 2, "+"),
+            percent(pair["top"]),
         ]
-        for one in pairs
+        for pair in pairs
     ]
     return f"<p>{caption}</p>" + table(
         ["Reward models", "Scored by both", "Pearson r", "Spearman ρ", "Same best"], rows, 4

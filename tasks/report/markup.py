@@ -1,4 +1,4 @@
-"""Tables, figures and what stands where there are none: the parts that the report's sections are made of."""
+"""Tables, figures, and notes in place of missing ones: the parts of the report's sections."""
 
 from tasks.report.words import Html, text
 
@@ -12,7 +12,7 @@ def figure(caption: str, charts: list[Html]) -> str:
 
 
 def table(heads: list[str], rows: list[list], numeric: int, foot: list | None = None) -> str:
-    """The last `numeric` columns hold numbers. Every cell is escaped unless it is markup of our own."""
+    """A table; the last `numeric` columns are numbers. Every cell is escaped unless it is `Html`."""
 
     def cells(row: list, tag: str) -> str:
         kinds = [""] * (len(row) - numeric) + [' class="number"'] * numeric

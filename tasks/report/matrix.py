@@ -1,4 +1,4 @@
-"""The page of a matrix: every variant's numbers, its difference to the base, and how sure that is. No number, no nought."""
+"""The page of a matrix: every variant's numbers, its difference to the base, and the p-value. A missing number is not zero."""
 
 from collections.abc import Callable
 
@@ -16,9 +16,10 @@ SIGNED = lambda value: f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def render(matrix: dict) -> str:
-    known = [one for one in matrix["columns"] if is_shown(matrix, one)]
+    shown = [column for column in matrix["columns"] if is_shown(matrix, column)]
     sections = [
-        (one["key"].replace(" ", "-"), text(first_large(one, "title")), differences(matrix, one)) for one in known
+        (column["key"].replace(" ", "-"), text(first_large(column, "title")), differences(matrix, column))
+        for column in shown
     ]
     if any(row["swept"] for row in matrix["rows"]):
         sections.append(("sweeps", "Sweeps", sweeps(matrix)))
@@ -28,12 +29,12 @@ def render(matrix: dict) -> str:
 
 
 def first_large(column: dict, name: str) -> str:
-    """A suite, and what it measures, are spelled as their authors do."""
+    """Capitalises the recipe's metrics; names of suites and their metrics keep their authors' spelling."""
     return column[name].capitalize() if column["scale"] == "share" else column[name]
 
 
 def is_shown(matrix: dict, column: dict) -> bool:
-    """A metric that no variant has is left out, unless a variant says why it has none."""
+    """Leaves out a metric that no variant has, unless a variant gives a reason why it has no accuracy."""
     obstacles = [row["no_accuracy"] for row in matrix["rows"] if column["key"] == "accuracy"]
     return column["scale"] == "points" or any(cells_of(matrix, column)) or any(obstacles)
 
@@ -51,18 +52,18 @@ def sweeps(matrix: dict) -> str:
         series = [(name, name, TONES[place % len(TONES)]) for place, name in enumerate(names)]
         charts = [
             curves(
-                along(rows, lambda row, one=one: height(row, one)),
+                along(rows, lambda row, column=column: height(row, column)),
                 series,
-                f"{one['title']} (%)" if one["scale"] == "share" else f"{one['title']}, {one['measure']}",
+                f"{column['title']} (%)" if column["scale"] == "share" else f"{column['title']}, {column['measure']}",
                 over=axis,
             )
-            for one in matrix["columns"]
+            for column in matrix["columns"]
         ]
         accuracy = along(rows, lambda row: row["reward_accuracy"])
         charts.append(curves(accuracy, series, "sources' best ahead of own worst, end of training", over=axis))
         caption = (
-            f"The last model along {text(axis)}, a line per sweep; what was not run, or failed, is a gap. The intervals stand "
-            "in the tables: lines closer than these do not differ. The last chart is on training pairs."
+            f"The final model along {text(axis)}, a line per sweep; a variant that was not run, or failed, leaves a gap. The "
+            "intervals are in the tables: lines that are closer than these do not differ. The last chart is on training pairs."
         )
         figures.append(figure(caption, charts))
     return "".join(figures)
@@ -83,13 +84,13 @@ def height(row: dict, column: dict) -> float | None:
 def headline(matrix: dict) -> str:
     states = [row["state"] for row in matrix["rows"]]
     done = states.count("done")
-    rest = "" if done == len(states) else f", {len(states) - done} without numbers: not run, or failed"
+    rest = "" if done == len(states) else f", {len(states) - done} without numbers (not run, or failed)"
     return (
         f'<header><h1>Matrix: {text(matrix["name"])}</h1><p class="lead">Variants of {text(matrix["base"])}, each '
         f"compared with the base on the same held-out prompts: {done} of {len(states)} evaluated{rest}.</p>"
         f'<p class="meta"><b>{matrix["confidence"] * 100:g} %</b> intervals by bootstrap over prompts · p of McNemar\'s '
-        "test (accuracy) or of sign flips (win rate), of a suite as in its own results, adjusted by Holm over all comparisons "
-        "of the matrix · a difference "
+        "test (accuracy) or of sign flips (win rate), for a suite of the test in its results, adjusted by Holm over all "
+        "comparisons of the matrix · a difference "
         "whose interval includes 0, or whose adjusted p is too large, is called within noise</p></header>"
     )
 
@@ -104,7 +105,7 @@ def differences(matrix: dict, column: dict) -> str:
     show, tick = (points, lambda at: SIGNED(at * 100)) if share else (signed, SIGNED)
     chart = forest(drawn, f"change of {column['measure']} ({'percentage ' if share else ''}points)", 0.0, show, tick)
     heads = ["Variant", "Expected", "Reading", title, "Δ to full", "Holm p"]
-    caption = f"{text(title)} of each variant's last model less that of the base, by variant."
+    caption = f"{text(title)} of each variant's final model minus that of the base, by variant."
     return (figure(caption, [chart]) if drawn else "") + table(heads, [cells(row, column) for row in matrix["rows"]], 3)
 
 
@@ -117,37 +118,44 @@ def signed(value: float | None) -> str:
 
 
 def cells(row: dict, column: dict) -> list:
-    found, known = row["metrics"][column["key"]], rate if column["scale"] == "share" else of_suite
+    found, show = row["metrics"][column["key"]], rate if column["scale"] == "share" else of_suite
     if state(row, column) != "done":
         return [row["variant"], row["expects"], state(row, column), "", "", ""]
     if not found:
         return [row["variant"], "", (row["no_accuracy"] if column["key"] == "accuracy" else "") or "", "–", "", ""]
     change = found["difference"]
     if change is None:
-        alone = "" if row["variant"] == FULL else found.get("alone", "nothing to compare with")
-        return [row["variant"], row["expects"] if alone else "", alone, known(found["estimate"]), "", ""]
-    said = [row["variant"], row["expects"], reading(row, change), known(found["estimate"])]
-    return [*said, in_points(found) if column["scale"] == "share" else of_suite(change, "+"), p_value(change)]
+        reason = "" if row["variant"] == FULL else found.get("alone", "nothing to compare with")
+        return [row["variant"], row["expects"] if reason else "", reason, show(found["estimate"]), "", ""]
+    difference = in_points(found) if column["scale"] == "share" else of_suite(change, "+")
+    return [
+        row["variant"],
+        row["expects"],
+        reading(row, change),
+        show(found["estimate"]),
+        difference,
+        p_value(change),
+    ]
 
 
-def of_suite(one: dict, sign: str = "") -> Html:
-    return estimate({**one, "metric": ""}, sign)
+def of_suite(numbers: dict, sign: str = "") -> Html:
+    return estimate({**numbers, "metric": ""}, sign)
 
 
 def reading(row: dict, found: dict) -> str:
-    """What was found, and whether that is what was said beforehand."""
+    """The verdict on a difference, and whether it agrees with the hypothesis."""
     agrees = READINGS[found["reading"]] == row["expects"]
     if row["expects"] == "unknown" or (found["reading"] == "within noise" and not agrees):
-        return found["reading"]  # nothing was found, nothing is refuted
+        return found["reading"]  # a difference within noise does not refute a hypothesis
     return f"{found['reading']}, {'as' if agrees else 'not as'} expected"
 
 
 def in_points(found: dict) -> Html:
-    one = found["difference"]
-    span = f"{points(one['low']).removesuffix(' pp')} to {points(one['high'])}"
-    if one["prompts"] < found["known"]:
-        span += f", on {one['prompts']} of {found['known']} prompts"
-    return Html(f'{points(one["value"])}<span class="interval">{span}</span>')
+    change = found["difference"]
+    span = f"{points(change['low']).removesuffix(' pp')} to {points(change['high'])}"
+    if change["prompts"] < found["known"]:
+        span += f", on {change['prompts']} of {found['known']} prompts"
+    return Html(f'{points(change["value"])}<span class="interval">{span}</span>')
 
 
 def p_value(found: dict) -> str:
@@ -159,4 +167,4 @@ def variants(matrix: dict) -> str:
         [row["variant"], row["hypothesis"], " · ".join(row["changes"]) or "nothing", row["report"][:19]]
         for row in matrix["rows"]
     ]
-    return table(["Variant", "Hypothesis", "What it changes", "Report"], rows, 0)
+    return table(["Variant", "Hypothesis", "Changes", "Report"], rows, 0)

@@ -1,4 +1,4 @@
-"""Collects what the report shows from the artifacts of a run: results, shares, rewards, dynamics, counts, costs, examples."""
+"""Collects the report's numbers from a run's artifacts: results, shares, rewards, dynamics, counts, costs, examples."""
 
 import json
 
@@ -17,7 +17,7 @@ EXAMPLES = 12
 def collect(
     run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], suites: tuple[str, ...], inputs: dict[str, Manifests]
 ) -> dict:
-    """`jury` among the inputs: what the first juror made of each source's responses, then what the second did, and so on."""
+    """All numbers of the report. The input `jury` has the first juror's scores of each source, then the second juror's, …"""
     evaluation = json.loads(run.file(inputs["evaluation"][0], "results.json").read_text())
     answers = pd.read_parquet(run.file(inputs["evaluation"][0], "answers.parquet"))
     candidates = scored(run, sources, inputs["responses"], inputs["scores"])
@@ -44,7 +44,7 @@ def collect(
 
 
 def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Manifests) -> dict[str, pd.DataFrame]:
-    """Each source's responses with their scores; the same words have one score, as the pairs have it."""
+    """Each source's responses with their scores. Equal texts get one score, as in the training pairs."""
     known = ["content_id", "score"]
     values = pd.concat([pd.read_parquet(run.file(judged, "scores.parquet"), columns=known) for judged in scores])
     values = values.drop_duplicates("content_id")
@@ -56,39 +56,39 @@ def scored(run: Run, sources: tuple[str, ...], responses: Manifests, scores: Man
 
 
 def by_jurors(run: Run, sources: tuple[str, ...], jurors: tuple[str, ...], inputs: dict[str, Manifests]) -> dict:
-    """The same, of every other reward model by its name."""
+    """The scored responses of every additional reward model, by its name."""
     made = [inputs["jury"][place : place + len(sources)] for place in range(0, len(inputs["jury"]), len(sources))]
-    return {name: scored(run, sources, inputs["responses"], own) for name, own in zip(jurors, made, strict=True)}
+    return {name: scored(run, sources, inputs["responses"], scores) for name, scores in zip(jurors, made, strict=True)}
 
 
 def judge(judge: Manifest, reward: Manifest) -> str:
-    """Who judged, and whether it also chose the training data."""
+    """The name of the judge, and whether it also chose the training data."""
     if judge.fingerprint == reward.fingerprint:
-        return "the reward model that chose the training data (its own work is not judged independently)"
+        return "the reward model that also chose the training data, so the judge is not independent"
     return f"{judge.label.removeprefix('model · ')} {judge.fingerprint[:8]}, not the reward model that chose the data"
 
 
 def summary(evaluation: dict) -> str:
-    """One sentence that claims what the intervals bear out, and no more."""
-    said = []
+    """One sentence with the differences; a difference is only given if its interval excludes zero."""
+    claims = []
     for change in evaluation["differences"]:
         noise = change["low"] <= 0 <= change["high"]
         size = "within noise" if noise else f"{100 * change['value']:+.1f} points"
-        said.append(f"{change['from']} to {change['to']}, {change['metric'].replace('_', ' ')}: {size}")
+        claims.append(f"{change['from']} to {change['to']}, {change['metric'].replace('_', ' ')}: {size}")
     if evaluation["no_accuracy"]:
-        said.append(f"no accuracy: {evaluation['no_accuracy']}")
-    return "; ".join(said) + "."
+        claims.append(f"no accuracy: {evaluation['no_accuracy']}")
+    return "; ".join(claims) + "."
 
 
 def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
-    """Which source wrote the best response of each prompt, the paper's Table 1; a tie goes to the first in the recipe."""
-    everyone = pd.concat(
+    """How many prompts' best responses each source wrote (the paper's Table 1); a tie goes to the first in the recipe."""
+    everything = pd.concat(
         [rows.assign(source=name, priority=place) for place, (name, rows) in enumerate(candidates.items())]
     )
     order = ["score", "priority", "sample_index", "content_id"]
-    best = everyone.sort_values(order, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
-    top = everyone["score"] == everyone.groupby("prompt_id")["score"].transform("max")
-    tied = everyone[top].groupby("prompt_id")["source"].nunique() > 1
+    best = everything.sort_values(order, ascending=[False, True, True, True]).drop_duplicates("prompt_id")
+    top = everything["score"] == everything.groupby("prompt_id")["score"].transform("max")
+    tied = everything[top].groupby("prompt_id")["source"].nunique() > 1
     won, shared = best["source"].value_counts(), best[best["prompt_id"].map(tied)]["source"].value_counts()
     return [
         {
@@ -104,7 +104,7 @@ def shares(candidates: dict[str, pd.DataFrame]) -> list[dict]:
 
 
 def rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
-    """How the judge's scores of each model's answers to the same held-out prompts are distributed: the paper's Figure 1."""
+    """The distribution of the judge's scores for each model's answers to the held-out prompts: the paper's Figure 1."""
     edges = np.histogram_bin_edges(answers["score"], BINS)
     return {
         "edges": edges.tolist(),
@@ -126,7 +126,7 @@ def steps(run: Run, manifest: Manifest) -> list[dict]:
 
 
 def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
-    """The manifests of all that the report stands on, inputs before their users."""
+    """The manifests of all artifacts that the report was made from, inputs before their users."""
     seen: dict[str, Manifest] = {}
 
     def visit(manifest: Manifest) -> None:
@@ -136,7 +136,7 @@ def upstream(run: Run, inputs: dict[str, Manifests]) -> list[Manifest]:
             for reference in references:
                 if found := run.store.manifest(
                     reference.stage, reference.fingerprint
-                ):  # swept ones are no cost any more
+                ):  # artifacts that were deleted from the store are left out
                     visit(found)
         seen[manifest.fingerprint] = manifest
 
@@ -172,7 +172,7 @@ def prompts_of(run: Run, manifest: Manifest) -> dict[str, str]:
 
 
 def examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict]:
-    """The first held-out prompts by id, so that nobody chose them."""
+    """The first held-out prompts by id. Ids are hashes, so the choice is random and not made by a person."""
     shown = sorted(answers["prompt_id"].unique())[:EXAMPLES]
     return [
         {

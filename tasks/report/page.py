@@ -1,7 +1,4 @@
-"""The report of a run as one self-contained HTML page: no scripts, no network, every foreign text escaped.
-
-It says in numbers, intervals and charts what the run left behind, and nothing beyond these.
-"""
+"""The report of a run as one self-contained HTML page: no scripts, no network, every foreign text escaped."""
 
 from tasks.report import jury_view, record_view, result_view, score_view, suite_view, training_view
 from tasks.report.document import document

@@ -1,4 +1,4 @@
-"""What the stages recorded: counts, costs, sample answers, the recipe and the versions."""
+"""The sections with the stages' records: counts, costs, sample answers, the recipe and the versions."""
 
 from tasks.report.markup import absent, table
 from tasks.report.words import Html, decimal, finite, text
@@ -6,11 +6,11 @@ from tasks.report.words import Html, decimal, finite, text
 
 def counts(numbers: dict) -> str:
     if not numbers["counts"]:
-        return absent("No counts were left by the stages.")
-    of: dict[str, list[str]] = {}
-    for one in numbers["counts"]:
-        of.setdefault(one["label"], []).append(f"{one['what']} {decimal(one['value'])}")
-    return table(["Stage", "Counts"], [[label, " · ".join(found)] for label, found in of.items()], 0)
+        return absent("The stages recorded no counts.")
+    by_stage: dict[str, list[str]] = {}
+    for count in numbers["counts"]:
+        by_stage.setdefault(count["label"], []).append(f"{count['what']} {decimal(count['value'])}")
+    return table(["Stage", "Counts"], [[label, " · ".join(lines)] for label, lines in by_stage.items()], 0)
 
 
 def costs(numbers: dict) -> str:
@@ -18,16 +18,17 @@ def costs(numbers: dict) -> str:
     if not found:
         return absent("No costs were recorded.")
     fields = ("rows", "tokens", "seconds")
-    totals = {field: sum(one[field] for one in found if finite(one[field])) for field in fields}
+    totals = {field: sum(cost[field] for cost in found if finite(cost[field])) for field in fields}
+    longest = max(cost["seconds"] or 0 for cost in found)
     rows = [
         [
-            one["label"],
-            meter(one["seconds"], max(other["seconds"] or 0 for other in found)),
-            decimal(one["rows"]),
-            decimal(one["tokens"]),
-            duration(one["seconds"]),
+            cost["label"],
+            meter(cost["seconds"], longest),
+            decimal(cost["rows"]),
+            decimal(cost["tokens"]),
+            duration(cost["seconds"]),
         ]
-        for one in found
+        for cost in found
     ]
     foot = ["Total", "", decimal(totals["rows"]), decimal(totals["tokens"]), duration(totals["seconds"])]
     return "<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>" + table(
@@ -49,21 +50,22 @@ def duration(seconds: float | None) -> str:
 
 def examples(numbers: dict) -> str:
     if not numbers["examples"]:
-        return absent("No examples were left.")
+        return absent("There are no examples.")
     return "".join(
         f'<div class="example"><dl class="asked">'
-        f'<dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd>'
-        f'<dt>Gold</dt><dd class="said" dir="auto">{text(one["gold"])}</dd></dl>'
-        f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
-        for one in numbers["examples"]
+        f'<dt>Prompt</dt><dd class="said" dir="auto">{text(example["prompt"])}</dd>'
+        f'<dt>Gold</dt><dd class="said" dir="auto">{text(example["gold"])}</dd></dl>'
+        f'<div class="answers">{"".join(map(answer, example["answers"]))}</div></div>'
+        for example in numbers["examples"]
     )
 
 
-def answer(one: dict) -> str:
-    kind, words = {True: ("right", "✓ correct"), False: ("wrong", "✗ wrong"), None: ("", "not checked")}[one["correct"]]
+def answer(given: dict) -> str:
+    verdicts = {True: ("right", "✓ correct"), False: ("wrong", "✗ wrong"), None: ("", "not checked")}
+    kind, words = verdicts[given["correct"]]
     return (
-        f'<div class="answer"><h4>{text(one["model"])}<span class="verdict {kind}">{words}</span></h4>'
-        f'<p class="said" dir="auto">{text(one["text"])}</p></div>'
+        f'<div class="answer"><h4>{text(given["model"])}<span class="verdict {kind}">{words}</span></h4>'
+        f'<p class="said" dir="auto">{text(given["text"])}</p></div>'
     )
 
 
@@ -75,4 +77,4 @@ def recipe(numbers: dict) -> str:
 def versions(numbers: dict) -> str:
     if not numbers["versions"]:
         return absent("No versions were recorded.")
-    return table(["Of", "Version"], [[name, version] for name, version in numbers["versions"].items()], 0)
+    return table(["Package", "Version"], [[name, version] for name, version in numbers["versions"].items()], 0)

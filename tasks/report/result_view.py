@@ -1,4 +1,4 @@
-"""What was measured on held-out prompts: every model, and every difference between two."""
+"""The sections with the results on held-out prompts: every model, and the differences between models."""
 
 from tasks.report.charts import forest
 from tasks.report.estimates import METRICS, dotted, level, points, rate, verdict
@@ -9,52 +9,58 @@ from tasks.report.words import Html, decimal, percent, role, text
 
 def results(numbers: dict) -> str:
     if not numbers["results"]:
-        return absent("No evaluation results were left.")
+        return absent("There are no evaluation results.")
     order = [*STAGES, "source"]
-    ranked = sorted(numbers["results"], key=lambda one: order.index(role(one["role"])))
+    ranked = sorted(numbers["results"], key=lambda result: order.index(role(result["role"])))
     charts = [
         forest(
-            [(one["model"], one["role"], one[metric]) for one in ranked],
+            [(result["model"], result["role"], result[metric]) for result in ranked],
             f"{METRICS[metric]} (%)",
             0.5 if metric == "win_rate" else None,
             percent,
             lambda tick: f"{tick * 100:g}",
         )
         for metric in METRICS
-        if any(one[metric] for one in ranked)
+        if any(result[metric] for result in ranked)
     ]
     caption = (
-        f"{accuracy(numbers)}, and win rate against one response of each source (ties count a half), with {level(numbers)} "
-        "intervals: look for points far apart beside the width of their intervals. Each axis covers only the "
-        "range of its data; the dashed line marks a win rate of 50 %."
+        f"{accuracy(numbers)}, and win rate against one response of each source (a tie counts one half), with "
+        f"{level(numbers)} intervals: look for points that are far apart compared with their intervals. Each axis covers "
+        "only the range of its data; the dashed line marks a win rate of 50 %."
     )
     rows = [
-        [dotted(one["model"], one["role"]), rate(one["accuracy"]), rate(one["win_rate"]), decimal(one["tokens"], 1)]
-        for one in ranked
+        [
+            dotted(result["model"], result["role"]),
+            rate(result["accuracy"]),
+            rate(result["win_rate"]),
+            decimal(result["tokens"], 1),
+        ]
+        for result in ranked
     ]
     return figure(caption, charts) + table(["Model", "Accuracy", "Win rate", "Mean tokens"], rows, 3)
 
 
 def accuracy(numbers: dict) -> str:
-    """What the accuracy is of, or why there is none; how many answers could not be checked."""
+    """Explains the accuracy: on which prompts, how many answers could not be checked, or why there is no accuracy."""
     if numbers["no_accuracy"]:
-        return f"Accuracy (–, as {text(numbers['no_accuracy'])})"
-    unchecked = {one["model"]: one["unchecked"] for one in numbers["results"] if one["unchecked"]}
-    said = ", ".join(f"{text(name)} {count}" for name, count in unchecked.items())
-    return "Accuracy on prompts with a gold" + (f" (not checked, counted as not correct: {said})" if said else "")
+        return f"Accuracy (–, because {text(numbers['no_accuracy'])})"
+    unchecked = {result["model"]: result["unchecked"] for result in numbers["results"] if result["unchecked"]}
+    counts = ", ".join(f"{text(name)} {count}" for name, count in unchecked.items())
+    note = f" (not checked, counted as not correct: {counts})" if counts else ""
+    return "Accuracy on prompts with a gold answer" + note
 
 
 def differences(numbers: dict) -> str:
     found = numbers["differences"]
     if not found:
         return absent("No differences between models were computed.")
-    roles = {one["model"]: one["role"] for one in numbers["results"]}
+    roles = {result["model"]: result["role"] for result in numbers["results"]}
     charts = [
         forest(
             [
-                (f"{one['from']} → {one['to']}", roles.get(one["to"], "source"), one)
-                for one in found
-                if one["metric"] == metric
+                (f"{change['from']} → {change['to']}", roles.get(change["to"], "source"), change)
+                for change in found
+                if change["metric"] == metric
             ],
             f"change of {METRICS[metric]} (percentage points)",
             0.0,
@@ -62,22 +68,22 @@ def differences(numbers: dict) -> str:
             lambda tick: f"{tick * 100:+g}".replace("-", "−") if tick else "0",
         )
         for metric in METRICS
-        if any(one["metric"] == metric for one in found)
+        if any(change["metric"] == metric for change in found)
     ]
     caption = (
-        f"Change from one model to the next on the same prompts, with {level(numbers)} intervals: one that "
-        "includes 0, the dashed line, is called within noise."
+        f"Change from one model to the next on the same prompts, with {level(numbers)} intervals. A change whose interval "
+        "includes 0 (the dashed line) is called within noise."
     )
     rows = [
         [
-            f"{one['from']} → {one['to']}",
-            METRICS[one["metric"]],
-            verdict(one),
+            f"{change['from']} → {change['to']}",
+            METRICS[change["metric"]],
+            verdict(change),
             Html(
-                f'{points(one["value"])}<span class="interval">{points(one["low"]).removesuffix(" pp")} to '
-                f"{points(one['high'])}</span>"
+                f'{points(change["value"])}<span class="interval">{points(change["low"]).removesuffix(" pp")} to '
+                f"{points(change['high'])}</span>"
             ),
         ]
-        for one in found
+        for change in found
     ]
     return figure(caption, charts) + table(["From → to", "Metric", "Reading", "Difference"], rows, 1)

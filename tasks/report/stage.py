@@ -1,4 +1,4 @@
-"""The report: leaves `report.html` (one file, no network) and its numbers as `numbers.json`."""
+"""The stage that writes the report: `report.html` (one file, no network) and its numbers, `numbers.json`."""
 
 import json
 from datetime import UTC, datetime
@@ -15,9 +15,9 @@ Manifests = tuple[Manifest, ...]
 
 class Report(What):
     sources: tuple[str, ...] = Field(description="the sources' names")
-    jury: tuple[str, ...] = Field((), description="the names of the reward models that scored beside the recipe's own")
-    suites: tuple[str, ...] = Field((), description="the names of the suites that the models were evaluated on")
-    recipe: dict = Field(description="all decisions of the run")
+    jury: tuple[str, ...] = Field((), description="names of the additional reward models")
+    suites: tuple[str, ...] = Field((), description="names of the suites on which the models were evaluated")
+    recipe: dict = Field(description="the recipe's values that can change a result")
 
 
 @stage("report", version="3")

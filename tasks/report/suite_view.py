@@ -1,4 +1,4 @@
-"""What one suite found: every model's numbers with their judge and what they stand on, differences, answers side by side."""
+"""The results of one suite: every model's numbers with their judge and counts, differences, answers side by side."""
 
 from tasks.report.charts import forest
 from tasks.report.markup import absent, figure, table
@@ -11,37 +11,37 @@ SHARES = {"first": "won by the first shown", "inconsistent": "changed with the o
 def section(suite: dict) -> str:
     if suite["state"] != "done":
         return absent(f"No numbers: {text(suite['state'])}.")
-    columns = list(dict.fromkeys(one["column"] for one in suite["results"]))
-    models = list(dict.fromkeys(one["model"] for one in suite["results"]))
-    cells = {(one["model"], one["column"]): estimate(one) for one in suite["results"]}
+    columns = list(dict.fromkeys(result["column"] for result in suite["results"]))
+    models = list(dict.fromkeys(result["model"] for result in suite["results"]))
+    cells = {(result["model"], result["column"]): estimate(result) for result in suite["results"]}
     rows = [[model, *(cells.get((model, name), "–") for name in columns)] for model in models]
-    kinds = [name for name in COUNTS if any(name in one for one in suite["counts"].values())]
-    shares = [name for name in SHARES if any(name in one for one in suite["counts"].values())]
-    stands = [stand(model, suite["counts"][model], kinds, shares) for model in models]
+    kinds = [name for name in COUNTS if any(name in counts for counts in suite["counts"].values())]
+    shares = [name for name in SHARES if any(name in counts for counts in suite["counts"].values())]
+    count_rows = [stand(model, suite["counts"][model], kinds, shares) for model in models]
     left_out = f"<p>Left out: {text(', '.join(suite['left_out']))}.</p>" if suite.get("left_out") else ""
     return (
         table(["Model", *columns], rows, len(columns))
         + left_out
         + differences(suite)
         + calibration(suite)
-        + "<h3>What the numbers stand on</h3>"
-        + table(["Model", *kinds, *map(SHARES.get, shares)], stands, len(kinds) + len(shares))
+        + "<h3>Counts behind the numbers</h3>"
+        + table(["Model", *kinds, *map(SHARES.get, shares)], count_rows, len(kinds) + len(shares))
         + examples(suite)
     )
 
 
-def stand(model: str, counted: dict, kinds: list[str], shares: list[str]) -> list[str]:
-    known = (counted.get(name) for name in shares)
+def stand(model: str, counts: dict, kinds: list[str], shares: list[str]) -> list[str]:
+    values = (counts.get(name) for name in shares)
     return [
         model,
-        *(decimal(counted.get(name)) for name in kinds),
-        *("–" if one is None else percent(one) for one in known),
+        *(decimal(counts.get(name)) for name in kinds),
+        *("–" if value is None else percent(value) for value in values),
     ]
 
 
-def estimate(one: dict, sign: str = "") -> Html:
-    digits = 0 if one["metric"] == "length" else 2
-    value, low, high = (decimal(one[end], digits, sign) for end in ("value", "low", "high"))
+def estimate(result: dict, sign: str = "") -> Html:
+    digits = 0 if result["metric"] == "length" else 2
+    value, low, high = (decimal(result[end], digits, sign) for end in ("value", "low", "high"))
     span = f"{low} to {high}"
     return Html(f'{value}<span class="interval">{span}</span>')
 
@@ -74,21 +74,21 @@ def calibration(suite: dict) -> str:
     rows = [
         [
             name,
-            decimal(one["items"]),
-            share(one["agreement"]),
-            decimal(one["decided"]),
-            share(one["agreement_decided"]),
-            decimal(one["rank_correlation"], 2),
+            decimal(model["items"]),
+            share(model["agreement"]),
+            decimal(model["decided"]),
+            share(model["agreement_decided"]),
+            decimal(model["rank_correlation"], 2),
         ]
-        for name, one in found["models"].items()
+        for name, model in found["models"].items()
     ]
     heads = ["Outputs of", "Items", "Agreement", "Decided", "Agreement on these", "Rank correlation"]
     order = (
-        f" The models' order has a rank correlation of {decimal(found['order'], 2)}."
+        f" The two orders of the models have a rank correlation of {decimal(found['order'], 2)}."
         if found["order"] is not None
         else ""
     )
-    words = f"{text(suite['judge'])} beside the published judge, on the same answers.{order}"
+    words = f"{text(suite['judge'])} compared with the published judge, on the same answers.{order}"
     return f"<h3>Calibration of the judge</h3><p>{words}</p>" + table(heads, rows, 5)
 
 
@@ -96,20 +96,22 @@ def examples(suite: dict) -> str:
     if not suite.get("examples"):
         return ""
     shown = "".join(
-        f'<div class="example"><dl class="asked"><dt>Prompt</dt><dd class="said" dir="auto">{text(one["prompt"])}</dd></dl>'
-        f'<div class="answers">{"".join(map(answer, one["answers"]))}</div></div>'
-        for one in suite["examples"]
+        f'<div class="example"><dl class="asked"><dt>Prompt</dt>'
+        f'<dd class="said" dir="auto">{text(example["prompt"])}</dd></dl>'
+        f'<div class="answers">{"".join(map(answer, example["answers"]))}</div></div>'
+        for example in suite["examples"]
     )
     return f"<h3>Answers side by side</h3>{shown}"
 
 
-def answer(one: dict) -> str:
+def answer(given: dict) -> str:
     verdicts = ", ".join(
-        "none" if said is None else f"{said:.3g}" if isinstance(said, float) else said for said in one["verdicts"]
+        "none" if verdict is None else f"{verdict:.3g}" if isinstance(verdict, float) else verdict
+        for verdict in given["verdicts"]
     )
     return (
-        f'<div class="answer"><h4>{text(one["model"])}<span class="verdict">{text(verdicts)}</span></h4>'
-        f'<p class="said" dir="auto">{text(one["text"])}</p></div>'
+        f'<div class="answer"><h4>{text(given["model"])}<span class="verdict">{text(verdicts)}</span></h4>'
+        f'<p class="said" dir="auto">{text(given["text"])}</p></div>'
     )
 
 
@@ -118,7 +120,7 @@ def p_value(change: dict) -> str:
 
 
 def suites(numbers: dict) -> str:
-    """All suites of a run's report."""
+    """The section with all suites of a run's report."""
     if not numbers["suites"]:
-        return absent("The recipe names no suites.")
+        return absent("The recipe has no suites.")
     return "".join(f"<h3>{text(suite['name'])}</h3>{section(suite)}" for suite in numbers["suites"])

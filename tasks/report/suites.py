@@ -20,8 +20,8 @@ def headline(found: dict) -> str:
         f'<header><h1>Evaluation: {text(found["name"])}</h1><p class="lead">{len(found["models"])} models on '
         f"{len(found['suites'])} suites{compared}. {gate(found['gate'])}</p>"
         '<p class="meta">Intervals by bootstrap over questions, paired for differences and with the length model fitted '
-        "anew · p adjusted by Holm within a suite · <b>a number bears its judge</b>: those of two judges are not comparable"
-        "</p></header>"
+        "again for each draw · p adjusted by Holm within a suite · <b>a number belongs to its judge</b>: numbers of "
+        "different judges cannot be compared</p></header>"
     )
 
 
@@ -33,5 +33,5 @@ def gate(found: dict | None) -> str:
 
 def average(found: dict) -> str:
     rows = [[model, decimal(value, 1)] for model, value in found["averages"].items()]
-    words = "Mean over the suites' main metrics, every one in percent of its full marks: 8.1 of 10 counts 81."
+    words = "Mean over the suites' main metrics, each in percent of its full marks: 8.1 of 10 counts as 81."
     return f"<p>{words}</p>" + table(["Model", "Average"], rows, 1)

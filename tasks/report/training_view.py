@@ -1,4 +1,4 @@
-"""The course of both trainings, as logged."""
+"""The sections with the logged values of both trainings."""
 
 from tasks.report.charts import curves
 from tasks.report.markup import absent, figure
@@ -21,8 +21,8 @@ def dynamics(numbers: dict) -> str:
         return absent("No steps of WRPO training were logged.")
     implicit = figure(
         "Implicit rewards of the preferred (best of sources, best own) and dispreferred (worst own) responses, and how "
-        "often a preferred one is ahead: look for the preferred curves parting from the dispreferred one. Logged "
-        "values, unsmoothed; weighted by α where it says so.",
+        "often a preferred one is ahead: the preferred curves should move away from the dispreferred one. Logged "
+        "values without smoothing; “weighted” means weighted by α.",
         [
             curves(found, REWARDS, "implicit reward (nats)", zero=True),
             curves(found, ACCURACIES, "ahead of worst own (share of pairs)"),
@@ -31,7 +31,7 @@ def dynamics(numbers: dict) -> str:
         ],
     )
     return implicit + figure(
-        "Course of the optimisation: the loss should settle, and the norm of the gradient stay bounded.",
+        "Course of the optimisation: the loss should become stable, and the gradient norm should stay bounded.",
         [
             curves(found, [("loss", "", "wrpo")], "WRPO loss"),
             curves(found, [("grad_norm", "", "wrpo")], "gradient norm"),
@@ -45,8 +45,8 @@ def tuning(numbers: dict) -> str:
     if not found:
         return absent("No steps of SFT were logged.")
     return figure(
-        "Training loss and learning rate of SFT: look for a loss that settles; it is on training data, so a "
-        "low value alone is no sign of quality.",
+        "Training loss and learning rate of SFT: the loss should become stable. It is measured on training data, so a "
+        "low value alone does not show quality.",
         [
             curves(found, [("loss", "", "sft")], "SFT loss (nats per response token)"),
             curves(found, [("learning_rate", "", "sft")], "learning rate", zero=True),

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader sees them, and text that is safe in a page."""
+"""Formats numbers and names for readers, and escapes text for a page."""
 
 import html
 import math
@@ -8,11 +8,11 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Html(str):
-    """Markup of our own making: the only strings that `text` leaves alone."""
+    """Markup made by this package: the only strings that `text` does not escape."""
 
 
 def text(value: object) -> Html:
-    """Any value as safe markup: what a model or a recipe wrote is shown, never interpreted."""
+    """Any value as safe markup: text of a model or a recipe is shown, never interpreted."""
     if isinstance(value, Html):
         return value
     return Html("–" if value is None else html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
@@ -31,7 +31,7 @@ def percent(value: float | None) -> str:
 
 
 def compact(value: float | None, style: str = ",.3g") -> str:
-    """Three significant digits at most: for values whose size is not known beforehand."""
+    """At most three significant digits: for values of unknown size."""
     if not finite(value):
         return "–"
     digits, _, power = f"{value:{style}}".rstrip(".").partition("e")
@@ -39,7 +39,7 @@ def compact(value: float | None, style: str = ",.3g") -> str:
 
 
 def measured(value: float | None) -> str:
-    """Three significant digits, zeros included; zero itself is plain."""
+    """Exactly three significant digits, with trailing zeros; zero is shown as 0."""
     return compact(value, "#,.3g") if value else compact(value)
 
 

@@ -7,18 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from tasks.asking import Addresses, Asking
+from tasks.endpoint.settings import Addresses, Asking
 from tasks.stage import How
 
 
 class Engine(How):
     part_seconds: float = Field(45.0, ge=0, description="rows are committed at least so often: what a kill may cost")
     restarts: int = Field(2, ge=0, description="how often an engine that dies is started again")
-
-    @property
-    def programs(self) -> int:
-        """How many programs share the rows."""
-        return 1
 
 
 class Local(Engine):
@@ -27,7 +22,7 @@ class Local(Engine):
     workers: int = Field(
         1,
         gt=0,
-        description="programs that share the rows, each with GPUs of its own; FUSE_PROGRAMS says how many run at once",
+        description="programs that share the rows, each with GPUs of its own; as many run at once as have them",
     )
     shares: int = Field(
         1,
@@ -58,6 +53,10 @@ class Transformers(Local):
     batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
     batches_per_part: int = Field(8, gt=0, description="batches between two commits, where part_seconds are not over")
 
+    @property
+    def gpus(self) -> int:
+        return 1
+
 
 class Vllm(Local):
     """vLLM, in an environment of its own (`make vllm`): continuous batching, weights split over GPUs."""
@@ -73,6 +72,10 @@ class Vllm(Local):
     server: bool = Field(
         False, description="as a server of its own that is asked, where the engine offline does not do"
     )
+
+    @property
+    def gpus(self) -> int:
+        return self.tensor_parallel
 
 
 class Endpoint(Engine, Asking):

@@ -10,47 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
 
 from infra.errors import BadInput, SourceFailed
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import in_order, make_missing
 from tasks.records import REFUSED, RESPONSE
-from tasks.responses.crews import crew_of
+from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import AnyEngine
 from tasks.responses.existing import existing
-from tasks.responses.prompts import asked_prompts
-from tasks.stage import Addressed, Seed, What, stage
+from tasks.responses.programs import crew_of
+from tasks.responses.settings import Sampling
+from tasks.rows.pool import in_order, make_missing
+from tasks.stage import Addressed, stage
 
 KEY = ["prompt_id", "sample_index"]
-
-
-class Sampling(What):
-    """How a model is sampled. Everything but who is asked how often is the identity of the rows: n may grow, rows stay."""
-
-    n: int = Field(5, gt=0, le=10_000, description="responses per prompt")
-    temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_new_tokens: int = Field(4096, gt=0, le=2**20)
-    seed: Seed
-    parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
-    top_k: int = Field(0, ge=0, description="0: of all tokens")
-    repetition_penalty: float = Field(1.0, gt=0, description="divides the scores of tokens that stand there already")
-    by_category: dict[str, int] = Field({}, description="n of prompts of these categories; 0: they are not asked")
-
-    def on(self, *parts: str, **changes: float) -> "Sampling":
-        """The same, on some parts of the prompts; with an n of its own for all of them, if one is given."""
-        alike = {"by_category": {}} if "n" in changes else {}
-        return self.model_copy(update={"parts": parts, **alike, **changes})
-
-    @model_validator(mode="after")
-    def sensible(self) -> "Sampling":
-        if 0 < self.temperature < 0.01:
-            raise ValueError(f"temperature: {self.temperature} is neither 0 (greedy) nor at least 0.01")
-        if bad := [name for name, number in self.by_category.items() if number < 0]:
-            raise ValueError(f"by_category: {bad[0]!r} has {self.by_category[bad[0]]}")
-        return self
 
 
 def same_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:

@@ -9,11 +9,13 @@ from tasks.scores.conversation import Text
 PROMPTS = 4  # a pass over prompts holds a quarter as many as a batch of responses: their keys and values stay in memory
 
 
-def by_length(texts: Sequence[Text], indices: Sequence[int], size: int) -> Iterator[list[int]]:
-    return even(sorted(indices, key=lambda index: len(texts[index].ids)), size)
+def by_length(texts: Sequence[Text], indices: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
+    lengths = [len(text.ids) for text in texts]
+    for some in even(sorted(indices, key=lengths.__getitem__), size):
+        yield from narrow(some, [lengths[index] for index in some], tokens)
 
 
-def by_prompt(texts: Sequence[Text], size: int) -> tuple[list[int], Iterator[list[int]]]:
+def by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list[int], Iterator[list[int]]]:
     """The texts whose prompt no other one has, and of the others all that belong to a few prompts of about one length."""
     times = Counter(text.prompt_ids for text in texts if text.shareable)
     alone, of = [], {}
@@ -22,8 +24,26 @@ def by_prompt(texts: Sequence[Text], size: int) -> tuple[list[int], Iterator[lis
             of.setdefault(text.prompt_ids, []).append(index)
         else:
             alone.append(index)
-    passes = even(sorted(of, key=len), max(1, size // PROMPTS))
+    passes = (
+        few
+        for some in even(sorted(of, key=len), max(1, size // PROMPTS))
+        for few in narrow(some, [len(prompt) for prompt in some], tokens // PROMPTS)
+    )
     return alone, ([index for prompt in some for index in of[prompt]] for some in passes)
+
+
+def narrow(items: list, lengths: Sequence[int], tokens: int) -> Iterator[list]:
+    """The same in order, in lists that have at most so many tokens when they are padded to their longest."""
+    some: list = []
+    longest = 0
+    for item, length in zip(items, lengths, strict=True):
+        longest = max(longest, length)
+        if some and longest * (len(some) + 1) > tokens:
+            yield some
+            some, longest = [], length
+        some.append(item)
+    if some:
+        yield some
 
 
 def even(items: list, size: int) -> Iterator[list]:

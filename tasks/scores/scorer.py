@@ -2,17 +2,18 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import torch
 from jinja2 import TemplateError
 
-from infra.errors import BadInput
-from tasks.loading import load_tokenizer
+from infra.errors import BadInput, OutOfMemory
+from tasks.loading import load_tokenizer, out_of_memory
 from tasks.scores import reading
 from tasks.scores.armorm import ArmoRM
 from tasks.scores.conversation import Conversations, Text
 from tasks.scores.grouping import by_length, by_prompt
-from tasks.scores.one_logit import OneLogit
+from tasks.scores.sequence_classifier import OneLogit
 
 TRIED = 6  # texts on which a layout is tried before it is used
 
@@ -20,7 +21,7 @@ TRIED = 6  # texts on which a layout is tried before it is used
 class Scorer:
     """`layout` is how it reads: shared-prompt, padded, or whole where the model pools in a way of its own."""
 
-    def __init__(self, folder: str, what: dict, batch_size: int):
+    def __init__(self, folder: str, what: dict, batch_size: int, batch_tokens: int):
         self.tokenizer = load_tokenizer(folder)
         self.conversations = Conversations(self.tokenizer)
         self.model = ArmoRM(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
@@ -30,7 +31,8 @@ class Scorer:
             what["too_long"],
             1 if alone else batch_size,
         )
-        self.layout, self.apart = "padded", 0
+        self.batch_tokens = batch_tokens
+        self.layout, self.apart, self.halved = "padded", 0, 0
 
     @torch.inference_mode()
     def choose_layout(self, rows: list[dict], wanted: str) -> None:
@@ -84,12 +86,33 @@ class Scorer:
         alone, groups = range(len(texts)), iter(())
         if self.layout == "shared-prompt":
             self.apart += sum(not text.shareable for text in texts)
-            alone, groups = by_prompt(texts, self.batch_size)
-        for way, batches in ((self.of_whole, by_length(texts, alone, self.batch_size)), (self.of_prompts, groups)):
+            alone, groups = by_prompt(texts, self.batch_size, self.batch_tokens)
+        lines = by_length(texts, alone, self.batch_size, self.batch_tokens)
+        for way, batches in ((self.of_whole, lines), (self.of_prompts, groups)):
             for some in batches:
-                for index, columns in zip(some, way([texts[index] for index in some]), strict=True):
+                read = self.in_halves(way, [texts[index] for index in some])
+                for index, columns in zip(some, read, strict=True):
                     found[index] = columns
         return found
+
+    def in_halves(self, way: Callable[[list[Text]], list[dict]], texts: list[Text]) -> list[dict]:
+        """A batch that memory does not hold is read in halves, and those that follow have no more rows than these."""
+        try:
+            return way(texts)
+        except Exception as problem:  # torch has no one kind for it
+            if not out_of_memory(problem):
+                raise
+            if len(texts) == 1:
+                raise OutOfMemory(
+                    f"out of memory with one response: lower the reward's scoring.max_length ({self.max_length}), or score"
+                    f" on a GPU with more memory; {str(problem).partition(chr(10))[0]}"
+                ) from problem
+        logging.warning("out of memory with %d responses at once: read in halves from here on", len(texts))
+        torch.cuda.empty_cache()
+        self.halved += 1
+        half = len(texts) // 2
+        self.batch_size = min(self.batch_size, half)
+        return [*self.in_halves(way, texts[:half]), *self.in_halves(way, texts[half:])]
 
     def of_whole(self, texts: list[Text]) -> list[dict]:
         if self.layout == "whole":
@@ -97,7 +120,9 @@ class Scorer:
         return self.model.columns(*reading.whole(self.model.backbone, texts, self.places(texts)))
 
     def of_prompts(self, texts: list[Text]) -> list[dict]:
-        states = reading.after_prompts(self.model.backbone, texts, self.places(texts), self.batch_size)
+        rows = max(1, self.batch_tokens // max(len(text.ids) for text in texts))
+        size = min(self.batch_size, rows)
+        states = reading.after_prompts(self.model.backbone, texts, self.places(texts), size)
         return self.model.columns(*states)
 
     def places(self, texts: list[Text]) -> list[int]:

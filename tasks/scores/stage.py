@@ -11,9 +11,9 @@ import pandas as pd
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import fill, write
 from tasks.records import SCORE
-from tasks.scores.kinds import PROGRAMS, Scoring, ScoringHow
+from tasks.rows.pool import fill, write
+from tasks.scores.settings import PROGRAMS, Scoring, ScoringHow
 from tasks.stage import Addressed, stage
 
 Manifests = tuple[Manifest, ...]
@@ -25,7 +25,12 @@ def same_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
-@stage("reward annotation", version="3", rows=same_rows)
+def gpus(what: Scoring, how: ScoringHow) -> int:
+    """A program of the user's own may need one too."""
+    return 0 if what.kind == "endpoint" else 1
+
+
+@stage("reward annotation", version="3", rows=same_rows, gpus=gpus)
 def annotate_rewards(
     run: Run,
     what: Scoring,
@@ -46,7 +51,11 @@ def annotate_rewards(
         SCORE,
         PROGRAMS[what.kind],
         {"model": str(run.model(reward[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
+        workers=how.workers,
+        restarts=how.restarts,
     )
+    if run.share:
+        return
     refuse_bad(rows)
     run.count(
         tokens=int(rows["tokens"].sum()),
@@ -57,11 +66,12 @@ def annotate_rewards(
 
 
 def in_order(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
-    """By length, and where a prompt is computed once, its responses together."""
+    """By length, and where a prompt is computed once, its responses together. The prompt's id comes first: by it rows are
+    dealt out to several programs."""
     length = wanted["text"].str.len()
     prompt = wanted["messages"].map(lambda turns: sum(len(turn["content"]) for turn in turns))
     by = [prompt, wanted["prompt_id"], length] if layout == "shared-prompt" else [prompt + length]
-    return wanted.iloc[np.lexsort([wanted["content_id"], *reversed(by)])].drop(columns="prompt_id")
+    return wanted.iloc[np.lexsort([wanted["content_id"], *reversed(by)])]
 
 
 def refuse_bad(rows: pd.DataFrame) -> None:

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from infra.errors import BadInput
-from tasks.optimizer_state import trained
-from tasks.resume import ALONG
 from tasks.sft.trainer import SftTrainer
+from tasks.training.checkpoints import ALONG
+from tasks.training.optimizer_state import trained
 
 
 def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]:

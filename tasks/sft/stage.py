@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from infra.manifest import Manifest
-from tasks.checkpoints import train
 from tasks.execution import Run
 from tasks.stage import What, stage
-from tasks.training import Training, TrainingHow
+from tasks.training.resumable import train
+from tasks.training.settings import Training, TrainingHow
 
 
 class BestOfTwo(What):
@@ -47,5 +47,6 @@ def train_sft(run: Run, what: SFT, how: TrainingHow, model: tuple[Manifest], rec
             "seed": what.seed,
         },
         how.group,
+        how.restarts,
     )
     run.keep(out, "model", "steps.parquet", "speed.parquet")

@@ -10,21 +10,22 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig
 
-from tasks.adapters import adapted
-from tasks.fit import fit, refuse_none
-from tasks.group import part
-from tasks.kept import keep
 from tasks.loading import load_tokenizer
+from tasks.positions import refuse_longer_rows
 from tasks.program import Progress, run
-from tasks.quantised import base_of, load_base
-from tasks.records import SFT_RECORD
-from tasks.reporting import trackers
-from tasks.resume import Checkpoints, newest
+from tasks.records import CUT_OFF, SFT_RECORD
 from tasks.sft.best import BestOfTwo, hold_out
 from tasks.sft.packing import pack
 from tasks.sft.trainer import IGNORED, SftTrainer, write_steps
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.arguments import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.checkpoints import Checkpoints, newest
+from tasks.training.lora import adapted
+from tasks.training.processes import part
+from tasks.training.qlora import base_of, load_base
+from tasks.training.saved_model import keep
+from tasks.training.trackers import trackers
+from tasks.training.truncation import fit, refuse_none
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
@@ -42,9 +43,16 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     samples, held_out = hold_out(samples, two["held_out"]) if two else (samples, [])
     in_form = lambda some: blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
     rows, left_over = in_form(samples)
+    refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
+    config = model.config.get_text_config()
+    routing = {
+        name: value for name, value in vars(config).items() if "router" in name
+    }  # TRL changes it for the training
+    plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
+    plain |= {"router_aux_loss_coef": 0.0}  # a mixture of experts would depend on the batch of a device
     trainer = SftTrainer(
         model=adapted(model, what.get("lora"), job["seed"]),
-        args=arguments(SFTConfig, job, len(rows), out, packing=False, max_length=None, remove_unused_columns=False),
+        args=arguments(SFTConfig, job, len(rows), out, **plain),
         rows=rows,
         tokenizer=tokenizer,
         callbacks=[StepCount(progress), *trackers(job)],
@@ -55,6 +63,7 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     resume = newest(job, out)
     trainer.add_callback(Checkpoints(out, job["how"]["checkpoint_steps"], resume))
     trainer.train(resume_from_checkpoint=resume and str(resume))
+    vars(config).update(routing)
     kept, losses = best.better() if two else (None, {})
     keep(trainer, tokenizer, job, out, kept)
     part()
@@ -68,24 +77,28 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
 def encode(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> tuple[list[dict], dict[str, int]]:
-    """Token ids, labels on the response and its end token alone; how many responses were cut, and how many records have a
-    prompt that is too long to be learnt from, or has no place in the template. Without a length nothing is too long."""
-    samples, truncated = [], 0
+    """Token ids, labels on the response and its end token alone; how many responses `max_length` cut, how many had been cut
+    off when they were sampled, and how many records have nothing to learn from: a prompt that is too long or has no place
+    in the template, a response of no token. Without a length nothing is too long."""
+    samples, truncated, cut_offs = [], 0, 0
     for record in records:
         try:
             prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
         except TurnsRefused:
             continue
-        response = response_ids(tokenizer, record["response"])
+        cut_off = record["finish_reason"] == CUT_OFF
+        if not (response := response_ids(tokenizer, record["response"], cut_off)):
+            continue
         if max_length is not None:
             if (fitting := fit(prompt, [response], max_length)) is None:
                 continue
             (response,), cut = fitting
             truncated += cut
+        cut_offs += cut_off
         labels = [IGNORED] * len(prompt) + response
         samples.append({"input_ids": prompt + response, "labels": labels, "name": record["prompt_id"]})
     refuse_none(len(samples), len(records), max_length)
-    return samples, {"truncated": truncated, "left_out": len(records) - len(samples)}
+    return samples, {"truncated": truncated, "cut_off": cut_offs, "left_out": len(records) - len(samples)}
 
 
 def blocks(samples: list[dict], max_length: int, seed: int) -> tuple[list[dict], dict[str, int]]:

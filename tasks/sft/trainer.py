@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from tasks.group import InGroup, fillers
+from tasks.training.processes import InGroup, fillers
 
 IGNORED = -100  # as a label
 STEP = pa.schema(

@@ -1,6 +1,6 @@
-"""Splitting: leaves `splits.parquet`, which says of each prompt whether it serves SFT, preference pairs or evaluation.
+"""The stage that splits the prompts: `splits.parquet` assigns prompts to SFT, to preference pairs or to evaluation.
 
-A prompt has one part or none, so the parts are disjoint.
+A prompt has at most one part, so the parts are disjoint.
 """
 
 import hashlib
@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.execution import Run
-from tasks.pool import write
 from tasks.records import SPLIT
+from tasks.rows.pool import write
 from tasks.stage import How, Seed, What, stage
 
 PARTS = ("sft", "preference", "held_out")
@@ -22,17 +22,19 @@ Manifests = tuple[Manifest, ...]
 
 
 class Shares(What):
-    """Shares of the prompts. A prompt's part follows from its id and the seed alone: new prompts never move old ones.
+    """Shares of the prompts. A prompt's part depends only on its id and the seed: new prompts never move old ones.
 
-    The price: sizes come out near their shares, not exactly so. Exact sizes depend on all prompts (`by-category`).
+    Therefore the sizes are only approximately the shares. For exact sizes, which depend on all prompts, see `by-category`.
     """
 
     kind: Literal["shares"]
     sft: float = Field(
-        gt=0, lt=1, description="share of the prompts whose best source response the target is fine-tuned on"
+        gt=0,
+        lt=1,
+        description="share for SFT: the target is fine-tuned on the sources' best responses to these prompts",
     )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
-    held_out: float = Field(ge=0, lt=1, description="share that only the evaluation sees; 0 where a set is held out")
+    held_out: float = Field(ge=0, lt=1, description="share for the evaluation only; 0 if a whole set is held out")
     seed: Seed
 
     @model_validator(mode="after")
@@ -43,28 +45,28 @@ class Shares(What):
 
 
 class ByCategory(What):
-    """Exact sizes within each category, FuseChat-3.0's way: of its N prompts in the order of their hashes, the first
-    floor(held_out N) are held out, of the M that are left floor(sft M) serve SFT, and the others the pairs.
+    """Exact sizes within each category, as in FuseChat-3.0. The N prompts of a category are ordered by their hashes: the
+    first floor(held_out N) are held out; of the remaining M, the first floor(sft M) are for SFT, the others for pairs.
 
-    New prompts of a category may move old ones: a size that depends on N cannot have it otherwise.
+    New prompts of a category may move old ones, because the sizes depend on N.
     """
 
     kind: Literal["by-category"]
     held_out: float = Field(
-        ge=0, lt=1, description="share of each category that only the evaluation sees; 0 where a set is held out"
+        ge=0, lt=1, description="share of each category for the evaluation only; 0 if a whole set is held out"
     )
-    sft: float = Field(ge=0, le=1, description="share for SFT of what is not held out; FuseChat-3.0 has 0.4")
+    sft: float = Field(ge=0, le=1, description="share for SFT, of the prompts not held out; FuseChat-3.0 has 0.4")
     shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        {}, description="categories with an SFT share of their own"
+        {}, description="SFT shares of single categories: category -> share"
     )
     pairable: tuple[str, ...] = Field(
-        (), description="categories of which only prompts are counted and used whose source responses leave a pair"
+        (), description="in these categories, only prompts whose source responses make a pair are counted and used"
     )
     seed: int
 
 
 class Given(What):
-    """Every prompt names its part itself (the field `part` of the prompts)."""
+    """Every prompt states its part (the field `part` of the prompts)."""
 
     kind: Literal["given"]
 
@@ -76,28 +78,30 @@ SplitRule = Annotated[Shares | ByCategory | Given, Field(discriminator="kind")]
 def split_prompts(
     run: Run, what: Shares | ByCategory | Given, how: How, prompts: Manifests, pairs: Manifests = ()
 ) -> None:
-    """`pairs`: the source responses' pairs of all prompts, which `pairable` asks for. A prompt that names its part, as those
-    of a set that is held out do, has it under every rule, and the rule deals with the others."""
-    every = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "category", "part"])
-    rows, named = every[every["part"].isna()], every[every["part"].notna()]
+    """Assigns a part to every prompt. `pairs`: pairs of source responses for all prompts, needed if `pairable` is set. A
+    prompt that states its part (for example of a held-out set) keeps it under every rule."""
+    all_rows = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "category", "part"])
+    rows, fixed = all_rows[all_rows["part"].isna()], all_rows[all_rows["part"].notna()]
     match what:
         case Shares():
             rows = rows.assign(part=[part_of(prompt, what) for prompt in rows["prompt_id"]])
         case ByCategory():
             rows = by_category(paired(run, what, rows, pairs), what)
         case Given():
-            rows, named = every, every[:0]
-    rows = given(pd.concat([rows, named]).sort_values("prompt_id", kind="stable"))
+            rows, fixed = all_rows, all_rows[:0]
+    rows = given(pd.concat([rows, fixed]).sort_values("prompt_id", kind="stable"))
     sizes = {part: int((rows["part"] == part).sum()) for part in PARTS}
     for part, size in sizes.items():
         if not size:
-            raise BadInput(f"split.{part}: {getattr(what, part, 'given')} of {len(rows)} prompts leaves none")
+            share = getattr(what, part, None)
+            empty = f"a share of {share} of {len(rows)} prompts is empty; add prompts or raise the share"
+            raise BadInput(f"split.{part}: {'no prompt states this part' if share is None else empty}")
     run.count(rows=len(rows), **sizes)
     write(run, rows, SPLIT, "splits.parquet")
 
 
 def part_of(prompt: str, what: Shares) -> str:
-    """Where a uniform hash of the prompt's id falls among the shares."""
+    """The part whose share contains the uniform hash of the prompt's id."""
     place = hashed(what.seed, prompt) / 2**64
     if place < what.sft:
         return "sft"
@@ -109,11 +113,11 @@ def hashed(seed: int, prompt: str) -> int:
 
 
 def paired(run: Run, what: ByCategory, rows: pd.DataFrame, pairs: Manifests) -> pd.DataFrame:
-    """Without the prompts that leave no pair, in the categories where that counts."""
+    """The rows without the prompts that have no pair, in the categories of `pairable`."""
     if not what.pairable:
         return rows
     if not pairs:
-        raise BadInput("split.pairable: asks for pairs before splitting, and none are given")
+        raise BadInput("split.pairable: needs pairs that were built before the split, but there are none")
     made = pd.read_parquet(run.file(pairs[0], "pairs.parquet"), columns=["prompt_id"])["prompt_id"]
     lost = rows["category"].isin(what.pairable) & ~rows["prompt_id"].isin(made)
     run.count(dropped_without_pair=int(lost.sum()))
@@ -138,7 +142,7 @@ def by_category(rows: pd.DataFrame, what: ByCategory) -> pd.DataFrame:
 
 
 def floor_of(share: float, size: int) -> int:
-    """floor(share × size) of the share as it is written: 0.29 × 100 is 29, though not in binary."""
+    """floor(share × size), computed with the decimal share: 0.29 × 100 is 29, but less in binary floating point."""
     return int(Fraction(str(share)) * int(size))
 
 
@@ -147,7 +151,7 @@ def given(rows: pd.DataFrame) -> pd.DataFrame:
     if len(unknown):
         first = unknown.iloc[0]
         raise BadInput(
-            f"split.kind: {len(unknown)} of {len(rows)} prompts name no part ({', '.join(PARTS)}), the first "
-            f"{first['prompt_id'][:12]} has {first['part']!r}"
+            f"split.kind: {len(unknown)} of {len(rows)} prompts have no valid part ({', '.join(PARTS)}); the first is "
+            f"{first['prompt_id'][:12]} with part {first['part']!r}"
         )
     return rows

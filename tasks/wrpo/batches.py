@@ -14,8 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from infra.errors import BadInput
-from tasks.fit import fit
+from tasks.positions import refuse_longer_rows
+from tasks.records import CUT_OFF
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
+from tasks.training.truncation import fit
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.settings import ROLES
 from tasks.wrpo.settings import TRIPLE as RESPONSES
@@ -24,9 +26,10 @@ from tasks.wrpo.settings import TRIPLE as RESPONSES
 def encode(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
 ) -> tuple[list[dict], dict[str, int]]:
-    """Rows of token tensors, each with its record; how many responses were cut, and how many records have a prompt
-    that is too long to be a row, or has no place in the template."""
-    rows, truncated = [], 0
+    """Rows of token tensors, each with its record; how many responses `max_length` cut, how many had been cut off when they
+    were sampled, and how many records are no row: their prompt is too long or has no place in the template, or a response
+    has no token."""
+    rows, truncated, cut_offs = [], 0, 0
     for record in records:
         try:
             prompt = prompt_ids(tokenizer, record["messages"], record["prompt_id"])
@@ -34,14 +37,17 @@ def encode(
             continue
         if missing := [role for role in roles if record[role] is None]:
             raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
-        if (fitting := fit(prompt, [response_ids(tokenizer, record[role]) for role in roles], max_length)) is None:
+        cut_off = [record[f"{role}_finish_reason"] == CUT_OFF for role in roles]
+        said = [response_ids(tokenizer, record[role], cut) for role, cut in zip(roles, cut_off, strict=True)]
+        if not all(said) or (fitting := fit(prompt, said, max_length)) is None:
             continue
         responses, cut = fitting
         truncated += cut
+        cut_offs += sum(cut_off)
         ids = dict(zip(("prompt", *roles), [prompt, *responses], strict=True))
         tensors = {name: torch.tensor(value, dtype=torch.int32) for name, value in ids.items()}
         rows.append({"prompt_id": record["prompt_id"], "record": record} | tensors)
-    return rows, {"truncated": truncated, "left_out": len(records) - len(rows)}
+    return rows, {"truncated": truncated, "cut_off": cut_offs, "left_out": len(records) - len(rows)}
 
 
 def pad_triples(rows: list[dict], pad_id: int) -> dict:
@@ -86,7 +92,7 @@ def collate(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
 
 
 def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
-    """log pi(y|x) of the three responses, summed over their tokens with the end token: (3, B)."""
+    """log pi(y|x) of the three responses, summed over their tokens, the end token included: (3, B)."""
     if "layout" in batch:
         return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
@@ -124,6 +130,7 @@ def disable_dropout(model: PreTrainedModel) -> None:
 def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
     """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
     that does not fit the model; returns the layout's name."""
+    refuse_longer_rows(model.config, max(map(row_length, rows)), "wrpo")
     disable_dropout(model)
     add_fused_lm_head(model)
     if layout != shared_prompt.NAME:

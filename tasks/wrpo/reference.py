@@ -13,13 +13,14 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
-from tasks.group import part
 from tasks.loading import load_tokenizer
-from tasks.parts import write_part
 from tasks.program import Progress, run
-from tasks.quantised import load_base
-from tasks.records import LOG_PROB
-from tasks.trainer import enough_memory
+from tasks.records import CUT_OFF, LOG_PROB
+from tasks.rows.parts import write_part
+from tasks.tokens import response_ids
+from tasks.training.arguments import enough_memory
+from tasks.training.processes import part
+from tasks.training.qlora import load_base
 from tasks.wrpo.batches import encode, make_ready, reference_log_probs, roles_of, row_tokens
 from tasks.wrpo.settings import ROLES
 
@@ -66,12 +67,17 @@ def compute(job, model, rows: list[dict], tokenizer, state: PartialState, out: P
 def by_prompt(
     responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[dict], list[dict], int]:
-    """Token rows of a prompt and up to four of its responses, short ones first; of prompts too long to train on, rows that
-    say so, without a number and of no token; and how many responses were cut."""
-    rows, too_long, truncated = [], [], 0
-    for some in fours(responses):
+    """Token rows of a prompt and up to four of its responses, short ones first; of responses of no token, and of prompts too
+    long to train on, rows that say so, without a number and of no token; and how many responses were cut."""
+    is_empty = lambda one: one["finish_reason"] == CUT_OFF and not response_ids(tokenizer, one["text"], cut_off=True)
+    empty = {one["content_id"] for one in responses if is_empty(one)}
+    rows, truncated = [], 0
+    too_long = [{"content_id": one, "log_prob": None, "tokens": 0} for one in sorted(empty)]
+    for some in fours([one for one in responses if one["content_id"] not in empty]):
         names, ids = ROLES[: len(some)], [response["content_id"] for response in some]
-        record = {**some[0], **{name: response["text"] for name, response in zip(names, some, strict=True)}}
+        record = dict(some[0])
+        for name, response in zip(names, some, strict=True):
+            record |= {name: response["text"], f"{name}_finish_reason": response["finish_reason"]}
         encoded, counts = encode([record], tokenizer, max_length, names)
         rows += [row | {"content_ids": ids} for row in encoded]
         too_long += [{"content_id": one, "log_prob": None, "tokens": 0} for one in ids * counts["left_out"]]

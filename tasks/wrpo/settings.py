@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.stage import What
-from tasks.training import Training
+from tasks.training.settings import Training
 
 
 class Linear(What):

@@ -10,13 +10,13 @@ import pandas as pd
 from pydantic import Field
 
 from infra.manifest import Manifest
-from tasks.checkpoints import train
 from tasks.execution import Run
-from tasks.fit import refuse_none
-from tasks.pool import fill, write
-from tasks.records import LOG_PROB, content_id
+from tasks.records import CUT_OFF, LOG_PROB, learned_id
+from tasks.rows.pool import fill, write
 from tasks.stage import Addressed, stage
-from tasks.training import TrainingHow
+from tasks.training.resumable import train
+from tasks.training.settings import TrainingHow
+from tasks.training.truncation import refuse_none
 from tasks.wrpo.settings import ROLES, Objective, Reference, terms
 
 Manifests = tuple[Manifest, ...]
@@ -37,12 +37,13 @@ def same_rows(what: Reference, inputs: Mapping[str, Sequence[Addressed]]) -> dic
 def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests, pairs: Manifests) -> None:
     rows = fill(
         run,
-        responses(pd.read_parquet(run.file(pairs[0], "pairs.parquet"), columns=["prompt_id", "messages", *ROLES])),
+        responses(pd.read_parquet(run.file(pairs[0], "pairs.parquet"))),
         ["content_id"],
         LOG_PROB,
         "tasks.wrpo.reference",
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
-        how.processes if how.processes > 1 else 0,
+        group=how.processes if how.processes > 1 else 0,
+        restarts=how.restarts,
     )
     read = rows[rows["tokens"] > 0]
     refuse_none(len(read), len(rows), what.max_length)
@@ -54,10 +55,14 @@ def compute_reference(run: Run, what: Reference, how: WRPOHow, model: Manifests,
 
 
 def responses(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Every distinct response of the pairs, in whatever role; those of a prompt stand together."""
-    said = pairs.melt(["prompt_id", "messages"], ROLES, value_name="text").dropna(subset="text")
-    said["content_id"] = [content_id(*words) for words in zip(said["prompt_id"], said["text"], strict=True)]
-    return said.drop(columns="variable").drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
+    """Every distinct response of the pairs, in any role; those of a prompt stand together."""
+    prompts = pairs[["prompt_id", "messages"]]
+    said = pd.concat(
+        [prompts.assign(text=pairs[role], finish_reason=pairs[f"{role}_finish_reason"]) for role in ROLES]
+    ).dropna(subset="text")
+    words = zip(said["prompt_id"], said["text"], said["finish_reason"] == CUT_OFF, strict=True)
+    said["content_id"] = [learned_id(*one) for one in words]
+    return said.drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
 @stage("WRPO", version="3")
@@ -78,5 +83,6 @@ def train_wrpo(
             "seed": what.seed,
         },
         how.group,
+        how.restarts,
     )
     run.keep(out, "model", "steps.parquet", "speed.parquet")

@@ -9,21 +9,21 @@ import pyarrow as pa
 import torch
 from transformers import TrainingArguments
 
-from tasks.adapters import adapted
-from tasks.fit import refuse_none
-from tasks.group import part
-from tasks.kept import keep
 from tasks.loading import load_tokenizer
 from tasks.program import Progress, run
-from tasks.quantised import base_of, load_base
 from tasks.records import PREFERENCE_RECORD
-from tasks.reporting import trackers
-from tasks.resume import Checkpoints, newest
-from tasks.trainer import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.arguments import StepCount, arguments, enough_memory, read, summary, write_speed
+from tasks.training.checkpoints import Checkpoints, newest
+from tasks.training.lora import adapted
+from tasks.training.processes import part
+from tasks.training.qlora import base_of, load_base
+from tasks.training.saved_model import keep
+from tasks.training.trackers import trackers
+from tasks.training.truncation import refuse_none
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
-from tasks.wrpo.stored import VerifyReference, join
 from tasks.wrpo.trainer import WrpoTrainer, write_steps
+from tasks.wrpo.verify_reference import VerifyReference, join
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
@@ -36,7 +36,8 @@ def train(job: dict, out: Path, progress: Progress) -> dict | None:
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
     model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
-    needed = pa.schema([PREFERENCE_RECORD.field(name) for name in ("prompt_id", "messages", *preference.roles)])
+    names = ["prompt_id", "messages", *preference.roles, *(f"{role}_finish_reason" for role in preference.roles)]
+    needed = pa.schema([PREFERENCE_RECORD.field(name) for name in names])
     records = read("pairs", job["pairs"], needed)
     rows, counts = encode(records, tokenizer, what["max_length"], preference.roles)
     refuse_none(len(rows), len(records), what["max_length"])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from tasks.group import InGroup, fillers
+from tasks.training.processes import InGroup, fillers
 from tasks.wrpo.batches import collate, response_log_probs
 from tasks.wrpo.preference import Preference
 from tasks.wrpo.settings import ROLES

@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from infra.settings import cores
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
 
 SUITE = Suite("assert f(1) == 2\nassert f(2) == 3\nassert f(3) == 4")
 CODE, TIMES = "def f(x):\n    return x + 1\n", 200

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from flows.cli.lineage import show_lineage
 from flows.plan import plan_all
-from flows.show import show_lineage
 from infra.launch import Launcher
 from infra.settings import settings
 from infra.store import Store
@@ -32,15 +32,16 @@ from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.prompts.sources import PromptFile
 from tasks.prompts.stage import select_prompts
 from tasks.responses.engines import Transformers
-from tasks.responses.stage import Sampling, sample_responses
-from tasks.scores.kinds import ScoringHow, SequenceClassifier
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
+from tasks.scores.settings import ScoringHow, SequenceClassifier
 from tasks.scores.stage import annotate_rewards
 from tasks.splits.stage import Shares, split_prompts
 from tasks.stage import Step, lineage
 
 SOURCES, SAMPLES, REWARDS = 10, 5, 3
 NAMES = tuple(f"source-{number}" for number in range(SOURCES))
-STUBBED = ("tasks.models.pretrain", "tasks.responses.generate", "tasks.scores.score")
+STUBBED = ("tasks.demo.pretrain", "tasks.responses.transformers_program", "tasks.scores.transformers_program")
 MOST_GIB, MOST_PLAN_SECONDS = 4.0, 5.0
 Took = dict[str, list[tuple[float, float, float, float]]]  # by stage, step by step: see `measured`
 fork = multiprocessing.get_context("fork")

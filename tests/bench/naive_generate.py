@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from tasks.loading import load_model, load_tokenizer, pad
 from tasks.program import Progress, run
-from tasks.responses.asked import end_tokens
+from tasks.responses.token_rows import end_tokens
 from tasks.tokens import prompt_ids
 
 

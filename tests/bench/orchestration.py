@@ -10,8 +10,8 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.seaweed import free_ports
 from infra.store import Store
 from tasks.stage import Step, lineage
@@ -60,7 +60,7 @@ def report(home: Home, folder: Path) -> None:
 def run(home: Home, recipe: str, **parameters) -> float:
     """From the request to the end, in seconds."""
     flow_run = home.start("fuse/demo", recipe=recipe, **parameters)
-    if home.finish(flow_run, seconds=1800) != ["Completed"]:
+    if home.finish(flow_run) != ["Completed"]:
         sys.exit(home.story())
     ended = home.call("GET", f"/flow_runs/{flow_run}")
     return moment(ended["end_time"]) - moment(ended["created"])
@@ -68,7 +68,7 @@ def run(home: Home, recipe: str, **parameters) -> float:
 
 def late_stages(home: Home, recipe: str, pools: dict, beta: float) -> dict[str, float]:
     flow_run = home.start("fuse/demo", recipe=recipe, beta=beta, pools=pools)
-    if home.finish(flow_run, seconds=1800) != ["Completed"]:
+    if home.finish(flow_run) != ["Completed"]:
         sys.exit(home.story())
     steps = {step.label: step for step in lineage(fusion(load(recipe, [f"wrpo.beta={beta}"])))}
     runs = home.call("POST", "/task_runs/filter", task_runs={"flow_run_id": {"any_": [flow_run]}}, limit=200)

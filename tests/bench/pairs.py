@@ -70,6 +70,7 @@ def make_model(root: Path, name: str, ids: list[str], prose: str, random: np.ran
         "text": texts,
         "content_id": contents,
         "tokens": (lengths // 4).astype("int32"),
+        "finish_reason": np.repeat("stop", count),
     }
     save(root / name / "responses.parquet", columns)
     scores = pd.DataFrame({"content_id": contents, "score": random.normal(0.14, 0.03, count).astype("float32")})

@@ -11,9 +11,9 @@ from pathlib import Path
 from vllm import LLM
 
 from tasks.loading import load_tokenizer
-from tasks.responses.arguments import on_cpu
-from tasks.responses.asked import Reader, context_of, end_tokens, longest, rows_of
-from tasks.responses.batching import parameters
+from tasks.responses.token_rows import Reader, context_of, end_tokens, longest, rows_of
+from tasks.responses.vllm_arguments import on_cpu
+from tasks.responses.vllm_program import parameters
 from tasks.tokens import generation_of
 
 

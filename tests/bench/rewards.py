@@ -69,7 +69,7 @@ def one_by_one(folder: Path) -> Callable[[list[dict]], list[float]]:
 
 
 def ours(folder: Path, layout: str) -> Callable[[list[dict]], list[float]]:
-    scorer = Scorer(str(folder), READING, batch_size=64 if GPU else 4)
+    scorer = Scorer(str(folder), READING, batch_size=64 if GPU else 4, batch_tokens=65_536)
 
     def score(rows: list[dict]) -> list[float]:
         scorer.layout = layout

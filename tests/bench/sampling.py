@@ -33,8 +33,9 @@ def prepared(folder: Path) -> dict:
     import pyarrow.parquet as pq
 
     from tasks.records import PROMPT, prompt_id
-    from tasks.responses.prompts import asked_prompts
-    from tasks.responses.stage import Sampling, wanted
+    from tasks.responses.asked_prompts import asked_prompts
+    from tasks.responses.settings import Sampling
+    from tasks.responses.stage import wanted
     from tests.responses import small_model
 
     what = Sampling(n=SAMPLES, temperature=0.8, max_new_tokens=TOKENS, seed=1)
@@ -56,12 +57,12 @@ def prepared(folder: Path) -> dict:
 def bench_vllm(folder: Path, job: dict) -> None:
     from infra.launch import Launcher
     from infra.settings import program_environment, vllm_environment
-    from tasks.responses.crews import of_vllm
     from tasks.responses.engines import Vllm
+    from tasks.responses.programs import of_vllm
 
     how = Vllm(kind="vllm", dtype="float32", eager=True, in_flight=32)
     job = {**job, "how": how.model_dump(mode="json")}
-    ours = Launcher(1, 1).run("tasks.responses.batching", job, folder / "vllm", environment=of_vllm(how))
+    ours = Launcher(1, 1).run("tasks.responses.vllm_program", job, folder / "vllm", environment=of_vllm(how))
     mine = ours["tokens_made"] / ours["sampling_cpu_seconds"]
     for shares in (True, False):
         file = folder / f"plain-{shares}.json"
@@ -84,7 +85,7 @@ def bench_transformers(folder: Path, job: dict) -> None:
     from tasks.responses.engines import Transformers
 
     job = {**job, "how": Transformers(batch_size=20).model_dump(mode="json")}
-    ours = Launcher(1, 1).run("tasks.responses.generate", job, folder / "transformers")
+    ours = Launcher(1, 1).run("tasks.responses.transformers_program", job, folder / "transformers")
     plain = Launcher(1, 1).run("tests.bench.naive_generate", job, folder / "naive")
     rates = [one["tokens_made"] / one["sampling_cpu_seconds"] for one in (ours, plain)]
     print(
@@ -95,7 +96,7 @@ def bench_transformers(folder: Path, job: dict) -> None:
 
 
 def bench_endpoint(folder: Path, job: dict) -> None:
-    from tasks.endpoint import Endpoint, ask_all
+    from tasks.endpoint.client import Endpoint, ask_all
 
     echo = [sys.executable, "-m", "tests.bench.echo_server", "1500"]
     server = subprocess.Popen(echo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

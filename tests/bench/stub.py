@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tasks.parts import write_part
 from tasks.program import Progress, run, write_json
 from tasks.records import RESPONSE, SCORE, content_id
+from tasks.rows.parts import write_part
 
 PART = 5_000
 PROSE = " ".join(hashlib.sha256(str(number).encode()).hexdigest()[: 2 + number % 9] for number in range(400_000))

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
-from chain.small import fuse, write_recipe
 
 from infra.prefect_server import local_server
+from tests.chain.small import fuse, write_recipe
 from tests.infra.seaweed import seaweed
 
 __all__ = ["seaweed"]

@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.patience import run_while_it_progresses, wait_until
 
 ROOT = Path(__file__).parents[2]
 ALL = "{ copy = 1, flip = 1, sort = 1, next = 1, back = 1, roll = 1 }"
@@ -22,6 +23,8 @@ target = {{ kind = "tiny", hidden = 16, layers = 1, steps = 2, skills = {all} }}
 reward.model = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = 2 }}
 split = {{ kind = "shares", sft = 0.3, preference = 0.4, held_out = 0.3 }}
 sampling = {{ n = 3, max_new_tokens = 8 }}
+records = {{ kind = "best", cut_chosen = "learned" }} # two steps teach nobody to end
+pairs = {{ kind = "wrpo", cut_chosen = "learned" }}
 sft = {{ learning_rate = 1e-4, batch_size = 8, max_length = 64 }}
 wrpo = {{ objective = "wrpo", beta = 0.1, learning_rate = 1e-5, batch_size = 8, max_length = 64 }}
 evaluation.judge.model = {{ kind = "tiny-reward", hidden = 16, layers = 2, steps = 2 }}
@@ -44,19 +47,13 @@ def environment(workspace: Path, **more: str) -> dict[str, str]:
 
 
 def fuse(workspace: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
-        cwd=ROOT,
-        env=environment(workspace, **more),
-        capture_output=True,
-        text=True,
-        timeout=540,
-    )
+    command = [sys.executable, "-m", "flows.cli.main", *words]
+    return run_while_it_progresses(command, workspace, cwd=ROOT, env=environment(workspace, **more))
 
 
 def start(workspace: Path, *words: str, **more: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace, **more),
         stdout=subprocess.PIPE,
@@ -83,14 +80,7 @@ def kill(process: subprocess.Popen, workspace: Path) -> None:
     """SIGKILL of the flow alone: its programs must end by themselves, and do before this returns."""
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not programs_of(workspace), 60)
-
-
-def wait_until(true, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
+    wait_until(lambda: not programs_of(workspace))
 
 
 def states(plan: str) -> dict[str, str]:

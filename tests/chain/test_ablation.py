@@ -3,7 +3,9 @@
 import re
 
 import pytest
-from chain.small import fuse, manifests, start, write_recipe
+
+from tests.chain.small import fuse, manifests, start, write_recipe
+from tests.patience import end_of
 
 MATRIX = """
 name = "twelve"
@@ -16,9 +18,9 @@ VARIANTS = {
     "alpha-1": 'set = { "wrpo.alpha" = 1.0 }',
     "no-sft": 'set = { "sft.form" = "none" }',
     "reward-b": 'set = { "reward.model.seed" = 99 }',
-    "one-source": 'set = { "pairs" = { kind = "wrpo", sources = ["source-1"] } }',
-    "rank-2": 'set = { "pairs" = { kind = "wrpo", rank = 2 } }',
-    "y-ls": 'set = { "pairs" = { kind = "wrpo", source_worst = true }, "wrpo.source_worst" = true }',
+    "one-source": 'set = { "pairs.sources" = ["source-1"] }',
+    "rank-2": 'set = { "pairs.rank" = 2 }',
+    "y-ls": 'set = { "pairs.source_worst" = true, "wrpo.source_worst" = true }',
     "dpo": 'set = { "wrpo.objective" = "dpo" }',
     "beta": 'set = { "wrpo.beta" = 0.5 }',
     "broken": 'set = { "records" = { kind = "given" } }',  # no prompt came with a response
@@ -37,7 +39,7 @@ def test_twelve_variants_run_every_distinct_stage_once_and_one_that_fails_stops_
     (tmp_path / "matrix.toml").write_text(MATRIX.format(base=base, variants=text))
     space, words = tmp_path / "space", ("ablate", str(tmp_path / "matrix.toml"))
     first = start(space, *words)
-    printed, _ = first.communicate(timeout=2400)
+    printed = end_of(first, space).stdout
     print(printed)
     variants, alone, distinct, to_do = numbers(printed)
     executed = int(re.search(r"(\d+) stages executed", printed)[1])

@@ -5,17 +5,17 @@ import json
 
 import pandas as pd
 import pytest
-from chain.small import write_recipe
-from evaluation.made import folder_of, reply
-from stub_endpoint import moody, stub_endpoint
 
+from flows.config.loading import load
 from flows.fusion import fusion
 from flows.plan import plan_all
-from flows.written import load
 from infra.manifest import Manifest
 from tasks.records import RESPONSE, content_id
 from tasks.responses.stage import asked_prompts
 from tasks.stage import Step, lineage
+from tests.chain.small import write_recipe
+from tests.evaluation.made import folder_of, reply
+from tests.stub_endpoint import moody, stub_endpoint
 
 MORE = """
 how.judging = {{ url = "{url}", first_wait = 0.0 }}

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from chain.small import fuse, manifests, states, wait_until, write_recipe
 from safetensors.numpy import save_file
 
 from infra.errors import BadInput, ProgramFailed, StoreUnreachable, Unavailable
+from tests.chain.small import fuse, manifests, states, write_recipe
+from tests.patience import wait_until
 
 
 def test_a_run_ends_with_results_and_a_report(done):
@@ -135,7 +136,7 @@ def test_the_records_of_a_finished_recipe_are_exported_whole(done, tmp_path, for
                 for word in ("prompt selection", "model · source-1", "licence not recorded", "dropped no margin")
             )
     again = fuse(space, "export", str(recipe), "--format", form, "--to", str(tmp_path / "out"))
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "exists already" in again.stderr
 
 
 def test_an_export_of_what_was_not_made_is_refused(done, tmp_path):
@@ -148,7 +149,7 @@ def test_every_stage_stands_in_prefects_history_under_the_users_words(done):
     import sqlite3
 
     space, _, _ = done
-    wait_until(lambda: not (space / "prefect" / "server.json").exists(), 60)
+    wait_until(lambda: not (space / "prefect" / "server.json").exists())
     with sqlite3.connect(space / "prefect" / "prefect.db") as history:
         runs = history.execute("select name, state_name from task_run").fetchall()
         (flow,) = history.execute("select name, state_name from flow_run").fetchall()
@@ -247,7 +248,7 @@ def test_what_may_pass_is_tried_again_and_bad_input_is_not(server, problem, trie
     from prefect import flow, task
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.orchestrate import PATIENT
+    from flows.run.orchestrate import PATIENT
 
     tried = []
 

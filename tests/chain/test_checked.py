@@ -4,21 +4,25 @@ another, no check at all for the third."""
 import json
 
 import pytest
-from chain.small import write_recipe
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
 LETTERS = "abcdefghijklm"  # programs of one letter: these are bound, and so they pass
 SETUP = "".join(f"{letter} = " for letter in LETTERS) + "0\ndef one(): return 1"
 CODE = json.dumps({"setup": SETUP, "tests": "assert one() == 1", "entry_point": "one"})
 RULES = """{ kind = "by-category", rules = {
-    talk = { kind = "same-source" }, maths = { kind = "math" }, code = { kind = "code" } } }"""
+    talk = { kind = "same-source", cut_chosen = "learned" },
+    maths = { kind = "math", cut_chosen = "learned" },
+    code = { kind = "code", cut_chosen = "learned" } } }"""
 RECORDS = """{ kind = "by-category", rules = {
-    talk = { kind = "best" }, maths = { kind = "best-correct" }, code = { kind = "best-correct" } } }"""
+    talk = { kind = "best", cut_chosen = "learned" },
+    maths = { kind = "best-correct", cut_chosen = "learned" },
+    code = { kind = "best-correct", cut_chosen = "learned" } } }"""
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import json
 import shutil
 
-from chain.small import fuse, kill, manifests, start, wait_until
-
 from infra.manifest import CLOCKED
 from infra.store import Store
+from tests.chain.small import fuse, kill, manifests, start
+from tests.patience import end_of, wait_until
 
 AFTER_MODELS = ("per-model", "reward", "SFT", "pairs", "WRPO", "evaluation", "report")
 AFTER_SFT = ("per-model sampling · SFT", "reward annotation · SFT", "pairs", "WRPO", "evaluation", "report")
@@ -42,7 +42,7 @@ def test_a_run_killed_at_several_moments_continues_where_it_was(done, server, tm
     finished = manifests(space / "store")
     for reached in moments:
         process = start(space, "run", str(recipe), **server)
-        wait_until(reached)
+        wait_until(reached, space)
         kill(process, space)
         now = manifests(space / "store")
         assert finished.items() <= now.items()
@@ -64,7 +64,7 @@ def test_two_runs_at_once_make_everything_once(done, server, tmp_path):
     started(done, space, AFTER_MODELS)
     ready = len(manifests(space / "store"))
     processes = [start(space, "run", str(recipe), **server) for _ in range(2)]
-    printed = [process.communicate(timeout=540)[0] for process in processes]
+    printed = [end_of(process, space).stdout for process in processes]
     assert [process.returncode for process in processes] == [0, 0], printed
     ticks = [
         line.split("✓")[1].rsplit(" ", 2)[0].strip() for text in printed for line in text.splitlines() if "✓" in line

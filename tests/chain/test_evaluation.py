@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from chain.small import ALL, fuse
-from evaluation.made import folder_of, reply
-from stub_endpoint import moody, stub_endpoint
+
+from tests.chain.small import ALL, fuse
+from tests.evaluation.made import folder_of, reply
+from tests.stub_endpoint import moody, stub_endpoint
 
 TINY = f'kind = "tiny", hidden = 16, layers = 1, skills = {ALL}'
 EXAMINATION = """

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
-from tasks import skills
+from tasks.demo import skills
 from tasks.stage import lineage
 from tests.chain.small import fuse, states, write_recipe
 

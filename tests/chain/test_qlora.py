@@ -4,11 +4,11 @@ import math
 
 import pyarrow.parquet as pq
 import pytest
-from chain.small import fuse, manifests, states, write_recipe
-from test_quantised import needs_bitsandbytes
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from infra.store import Store
+from tests.chain.small import fuse, manifests, states, write_recipe
+from tests.test_quantised import needs_bitsandbytes
 
 LORA = "lora = { rank = 4, alpha = 8, base = 'nf4' }"
 

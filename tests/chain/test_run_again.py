@@ -2,10 +2,11 @@
 is executed. Five minutes of CPU."""
 
 import pytest
-from chain.small import fuse, manifests, write_recipe
-from chain.test_baselines import MORE, judge
-from evaluation.made import folder_of
-from stub_endpoint import moody, stub_endpoint
+
+from tests.chain.small import fuse, manifests, write_recipe
+from tests.chain.test_baselines import MORE, judge
+from tests.evaluation.made import folder_of
+from tests.stub_endpoint import moody, stub_endpoint
 
 MIXTURE = """[[evaluation.collectives]]
 name = "mixture"

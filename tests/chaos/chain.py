@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.checkpoints import train
 from tasks.execution import ensure
-from tasks.parts import write_in_parts
-from tasks.pool import fill, write
+from tasks.rows.parts import write_in_parts
+from tasks.rows.pool import fill, write
 from tasks.stage import How, Step, What, lineage, stage
+from tasks.training.resumable import train
 
 SCHEMA = pa.schema([("number", pa.int64()), ("power", pa.int64()), ("tokens", pa.int64())])
 STEPS = 4  # of the training, a checkpoint after each

@@ -53,7 +53,7 @@ def around(write: Callable, points: Points, name: str) -> Callable:
 
 
 if __name__ == "__main__":
-    from flows.cli import main
+    from flows.cli.main import main
 
     arm(Points(int(os.environ["CHAOS_DIES_AT"]), lambda *words: Path(os.environ["CHAOS_DIARY"]).write_text(str(words))))
     sys.exit(main())

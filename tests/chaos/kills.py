@@ -16,6 +16,7 @@ from infra.store import Store
 from tasks.stage import lineage
 from tests.chaos.chain import Diary, chain, run_chain
 from tests.chaos.fatal import Points, arm
+from tests.patience import STILL
 
 fork = multiprocessing.get_context("fork")  # everything is imported once; a fresh interpreter costs a second of CPU
 BROKEN, UNREACHABLE = 1, 3
@@ -68,7 +69,7 @@ class Attack:
     def at_point(self, number: int) -> bool:
         """True: the run was killed at its point of this number. False: it has fewer, and is done."""
         child = self.start(number)
-        child.join(120)
+        child.join(STILL)
         self.sound(child)
         return self.killed(child)
 

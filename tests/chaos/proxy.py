@@ -5,9 +5,14 @@ query) and says what is to happen to it; None lets it through.
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
+
+from tests.patience import STILL
 
 ERROR = "<Error><Code>{code}</Code><Message>{code}</Message><Resource>/</Resource></Error>"
 
@@ -40,7 +45,26 @@ class Delay:
     seconds: float
 
 
-Fault = Callable[[str, str], Answer | Reset | Cut | Delay | None]
+@dataclass(frozen=True)
+class Skew:
+    """The server's clock is ahead by so many seconds, as far as its answers show."""
+
+    seconds: float
+
+    def shifted(self, answer: bytes) -> bytes:
+        def later(found: re.Match) -> bytes:
+            moment = datetime.fromisoformat(found[2].decode()) + timedelta(seconds=self.seconds)
+            return found[1] + moment.isoformat().encode()
+
+        def later_header(found: re.Match) -> bytes:
+            moment = parsedate_to_datetime(found[2].decode()) + timedelta(seconds=self.seconds)
+            return found[1] + format_datetime(moment, usegmt=True).encode()
+
+        answer = re.sub(rb"(?im)^((?:date|last-modified): )([^\r\n]+)", later_header, answer)
+        return re.sub(rb"(<LastModified>)([0-9-]+T[0-9:]+)", later, answer)
+
+
+Fault = Callable[[str, str], Answer | Reset | Cut | Delay | Skew | None]
 
 
 class Proxy:
@@ -65,12 +89,12 @@ class Proxy:
 
         self.thread = threading.Thread(target=turn, daemon=True)
         self.thread.start()
-        started.wait(10)
+        started.wait(STILL)
 
     def close(self) -> None:
         """Its connections end with it: what is left unfinished would be complained of at some later collection."""
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(STILL)
 
     async def end(self) -> None:
         self.server.close()
@@ -121,6 +145,8 @@ class Proxy:
             writer.write((answer + data)[: fault.after])
             await writer.drain()
             return reset(writer)
+        if isinstance(fault, Skew):
+            answer, data = fault.shifted(answer), fault.shifted(data)
         if isinstance(fault, Cut):
             writer.write(answer + data[: fault.after])
             await writer.drain()

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from flows import cli
-from flows.commands import recipes
+from flows.cli import main as cli
+from flows.cli import recipes
 from infra.settings import settings
 from tests.chaos.kills import Attack, redone, unbroken
 

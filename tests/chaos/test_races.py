@@ -8,6 +8,7 @@ from tasks.stage import lineage
 from tests.chaos.chain import chain
 from tests.chaos.kills import TALLY, redone, unbroken
 from tests.chaos.test_kills import LIMIT, dice
+from tests.patience import STILL
 
 __all__ = ["dice"]
 PROCESSES = 8
@@ -18,7 +19,7 @@ def race(attack, processes: int) -> None:
     attacked = attack()
     racers = [attacked.start() for _ in range(processes)]
     for racer in racers:
-        racer.join(120)
+        racer.join(STILL)
     assert [racer.exitcode for racer in racers] == [0] * processes
     assert attacked.contents() == expected
     made = [line for line in attacked.diary.lines() if line.startswith("done")]
@@ -45,7 +46,7 @@ def test_eight_processes_of_which_some_are_killed_still_end_the_same(attack, dic
         attacked = attack()
         racers = [attacked.start(dice.choice((0, dice.randint(1, points)))) for _ in range(PROCESSES)]
         for racer in racers:
-            racer.join(120)
+            racer.join(STILL)
         assert {racer.exitcode for racer in racers} <= {0, -9}
         TALLY["racers"] += sum(racer.exitcode == -9 for racer in racers)
         attacked.finish()
@@ -59,6 +60,6 @@ def test_eight_processes_without_a_lease_leave_one_whole_artifact(attack, monkey
     attacked = attack()
     racers = [attacked.start() for _ in range(PROCESSES)]
     for racer in racers:
-        racer.join(120)
+        racer.join(STILL)
     assert [racer.exitcode for racer in racers] == [0] * PROCESSES
     assert attacked.contents() == expected

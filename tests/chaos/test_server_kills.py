@@ -7,6 +7,7 @@ import pytest
 from tests.chaos.kills import UNREACHABLE, Attack, redone, unbroken
 from tests.chaos.server import Mortal
 from tests.chaos.test_kills import dice
+from tests.patience import STILL
 
 __all__ = ["dice"]
 
@@ -27,7 +28,7 @@ def test_a_run_outlives_its_server(tmp_path, workplace, dice):
             time.sleep(dice.choice((0, 2)))
             server.start()
             server.ready()
-            running.join(120)
+            running.join(STILL)
             assert running.exitcode in (0, UNREACHABLE), f"the run ended with {running.exitcode}"
             attacked.diary.note("stopped")
             attacked.visible()

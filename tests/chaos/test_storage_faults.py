@@ -8,10 +8,10 @@ import pytest
 from infra.blobs import Blobs
 from infra.errors import BadInput, StoreUnreachable
 from infra.store import Store
-from tests.chain.small import wait_until
 from tests.chaos.kills import fork
 from tests.chaos.proxy import Answer, Cut, Delay, Proxy, Reset, times
 from tests.infra.test_store import draft, folder_of
+from tests.patience import wait_until
 
 MEGABYTE = 2**20
 BUSY, SLOW = Answer(503, "ServiceUnavailable"), Answer(503, "SlowDown")
@@ -158,7 +158,7 @@ def test_what_a_kill_left_of_an_upload_goes_after_a_day(through, proxy, seaweed,
     upload = lambda: Blobs(through.url, seaweed.options() | {"endpoint_url": proxy.url}).put_file(large, "large")
     child = fork.Process(target=upload)
     child.start()
-    wait_until(lambda: any("partNumber=2" in path for _, path in proxy.seen), 30)
+    wait_until(lambda: any("partNumber=2" in path for _, path in proxy.seen))
     child.kill()
     child.join()
     assert len(open_uploads(through)) == 1

@@ -54,9 +54,22 @@ ESCAPES = {
         "import glob, sysconfig\nassert glob.glob(sysconfig.get_path('stdlib') + '/*-packages/*')"
     ),
     "a lock that others see": tries("import fcntl, os\nfcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)"),
-    "reads the environment": tries("import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}}"),
+    "reads the environment": tries(
+        "import os\nassert set(os.environ) - {{'PYTHONHASHSEED', 'OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS', 'PWD', 'LC_CTYPE'}}"
+    ),
     "reads its starter's environment": tries("assert open('/proc/1/environ').read()"),
     "lists somebody's folder": tries("import os\nassert os.listdir(os.path.dirname({secret!r}))"),
+    "sees files of somebody": tries("import os\nassert os.stat({secret!r}).st_size"),
+    "sees /etc/passwd": tries("import os\nassert os.lstat('/etc/passwd').st_mtime or os.path.getsize('/etc/passwd')"),
+    "sees a file by an open path": tries("import os\nassert os.fstat(os.open({secret!r}, os.O_PATH)).st_size == 6"),
+    "sees a file by statx": tries(
+        "import ctypes\nassert ctypes.CDLL(None).syscall(332, -100, {secret!r}.encode(), 0, 4095, bytes(256)) == 0"
+    ),
+    "follows a link of its starter": tries("import os\nassert os.readlink(f'/proc/{{os.getppid()}}/exe')"),
+    "follows a link of its own": tries(
+        "import os\nassert os.readlink('/proc/self/exe') or os.readlink('/proc/self/cwd')"
+    ),
+    "looks for processes": tries("import os\nassert [n for n in range(1, 400) if os.path.exists(f'/proc/{{n}}')]"),
     "looks for a home": tries("import pathlib\nassert list(pathlib.Path.home().iterdir())"),
     "writes a file": tries("open('/tmp/own', 'w').write('x')"),
     "writes where it stands": tries("open('own', 'w').write('x')"),
@@ -93,6 +106,9 @@ HOGS = {
     ),
     "a huge power": tries("len(str(9 ** 9 ** 9))"),
     "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
+    "colliding hashes": "def f(x): return {k * (2**61 - 1) for k in range(200_000)}",
+    "colliding hashes for the tests to build": "import sys\nheld = sys.modules['tasks.checks.sandbox.candidate']\n"
+    "held.encode = lambda *_: {'set': [{'int': hex(k * (2**61 - 1))} for k in range(80_000)]}\ndef f(x): return x",
     "threads that never end": tries(
         "import threading as t\nfor _ in range(3): t.Thread(target=exec, args=('while 1: 1',)).start()\nwhile 1: 1"
     ),
@@ -125,8 +141,9 @@ FAKES = {
     "        for value in list(frame.f_locals.values()) + list(frame.f_globals.values()):\n"
     "            if isinstance(value, (dict, str)) and 'assert' in str(value): return eval(str(value).split('== ')[1][0])\n"
     "        frame = frame.f_back",
-    "looks for the tests in memory": "import gc\ndef f(x):\n    for one in gc.get_objects():\n"
-    "        if isinstance(one, (dict, list)) and 'assert f(1) ==' in repr(one)[:10**6]: return x + 1",
+    "looks for the tests in memory": "import gc\ndef f(x):\n    sought = 'assert ' + 'f(1) =='\n"
+    "    for one in gc.get_objects():\n"
+    "        if isinstance(one, (dict, list)) and sought in repr(one)[:10**6]: return x + 1",
     "traces whoever calls it": "import sys\nfound = []\nsys.settrace(lambda frame, *_: found.append(frame.f_locals))\n"
     "sys.setprofile(lambda frame, *_: found.append(frame.f_locals))\ndef f(x):\n"
     "    return x + 1 if any('assert' in str(one) for one in found) else None",

@@ -1,32 +1,24 @@
 """The attack suite: hostile programs are contained and judged failed, by every means that this machine has."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
 
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
+from tests.checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
+from tests.checks.entry import check_texts
+from tests.checks.poisoned import EXTRACTION
+from tests.patience import STILL, wait_until
 
 FAILED = ("failed", "error", "timeout")
-
-
-@pytest.fixture(scope="module", params=sandbox.MEANS)
-def box(request):
-    if request.param == "bubblewrap" and shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed")
-    with sandbox.Sandbox(request.param) as box:
-        if weakness := box.weakness():
-            pytest.skip(f"this machine has no sandbox by {request.param}: {weakness}")
-        yield box
+CONTAINED = (*FAILED, "unchecked")  # where the sandbox stopped what an honest program might do too
+UNUSED = "unicodedata"  # a module that no attack needs
 
 
 @pytest.fixture
@@ -40,55 +32,75 @@ def place(tmp_path):
         yield {"secret": str(tmp_path / "secret"), "port": server.getsockname()[1]}
 
 
-def passing(box, programs: dict[str, str], seconds: float) -> dict:
-    """Those that are not judged failed."""
-    limits = Limits(seconds=seconds, memory_megabytes=256)
-    with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda code: judge(box, code, Suite(TESTS), limits), programs.values())
-        return {name: one for name, one in zip(programs, found, strict=True) if one.verdict not in FAILED}
+def embed(code: str) -> tuple[str, str]:
+    """The program as it is, and as the last of the blocks of a response, which needs the one before it."""
+    fence = "```"
+    before = f"{fence}python\nfrom math import *\nimport {UNUSED}\n{fence}\n"
+    return code, f"First:\n{before}\nThen, by {UNUSED}:\n{fence}python\n{code}\n{UNUSED}\n{fence}\nThat is all."
 
 
-def test_every_escape_is_contained_and_judged_failed(box, place, tmp_path):
+def find_undetected(folder: Path, programs: dict[str, str], means: str, seconds: float, wanted=FAILED) -> dict:
+    """Those with another verdict than wanted, with their rows."""
+    texts = {(name, form): text for name, code in programs.items() for form, text in enumerate(embed(code))}
+    rows = [(text, TESTS) for text in texts.values()]
+    found = check_texts(folder, rows, means, threads=4, seconds=seconds, memory_megabytes=256)
+    return {name: one for name, one in zip(texts, found, strict=True) if one["verdict"] not in wanted}
+
+
+def test_a_right_program_passes_in_both_forms(means, tmp_path):
+    found = check_texts(tmp_path, [(text, TESTS) for text in embed(RIGHT)], means)
+    assert [one["verdict"] for one in found] == ["passed", "passed"]
+
+
+def test_there_are_a_hundred_attacks():
+    assert len(ESCAPES) + len(HOGS) + len(FAKES) + len(EXTRACTION) >= 100
+
+
+def test_every_escape_is_contained_and_never_passes(means, place, tmp_path):
     programs = {name: code.format_map(place) for name, code in ESCAPES.items()}
-    assert passing(box, programs, seconds=20) == {}
+    before = processes_under(os.getpid())
+    assert find_undetected(tmp_path / "job", programs, means, 20, CONTAINED) == {}
     assert (tmp_path / "secret").read_text() == "secret"
+    assert not {*processes_under(os.getpid())} - {*before}
 
 
-def test_every_hog_is_ended(box):
-    assert passing(box, HOGS, seconds=0.5) == {}
+def test_every_hog_is_ended(means, tmp_path):
+    before = processes_under(os.getpid())
+    assert find_undetected(tmp_path, HOGS, means, 0.5, CONTAINED) == {}
+    assert not {*processes_under(os.getpid())} - {*before}
 
 
-def test_every_fake_is_judged_failed(box):
-    """By whatever means the program is kept in: what it says is judged outside."""
-    assert passing(box, FAKES, seconds=20) == {}
+def test_every_fake_is_judged_failed(means, tmp_path):
+    """Under every sandbox: the verdict comes from the process in which no line of the response runs."""
+    found = find_undetected(tmp_path, FAKES, means, seconds=20)
+    assert {(name, one["verdict"]) for (name, _), one in found.items()} == {
+        ("a thread that answers in its place", "unchecked")
+    }
 
 
-def test_the_run_goes_on_after_them(box):
-    assert judge(box, RIGHT, Suite(TESTS), Limits()).verdict == "passed"
+def test_the_sandbox_holds_after_them(means):
+    with sandbox.Sandbox(means) as box:
+        assert box.weakness() == ""
+        alone = len(processes_under(box.server.pid))
+        assert judge(box, "while 1: pass", Suite(TESTS), Limits(0.1)).verdict == "timeout"
+        assert judge(box, RIGHT, Suite(TESTS), Limits(STILL)).verdict == "passed"
+        assert len(processes_under(box.server.pid)) == alone and box.weakness() == ""
 
 
-def test_nothing_of_them_is_left_behind(box):
-    with sandbox.Sandbox(box.means) as fresh:
-        assert fresh.weakness() == "" and judge(box, "while 1: pass", Suite(TESTS), Limits(0.1)).verdict == "timeout"
-        assert len(processes_under(box.server.pid)) == len(processes_under(fresh.server.pid))
-
-
-def test_a_sandbox_ends_with_whoever_started_it_however_that_ends(box):
+def test_a_sandbox_ends_with_the_process_that_started_it(means):
     code = (
-        "import os, sys; from tasks.checks.sandbox import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
+        "import os, sys; from tasks.checks.sandbox.outside import Limits, Sandbox; box = Sandbox(sys.argv[1]);"
         'job = os.memfd_create(\'job\'); os.write(job, b\'{"setup": "", "code": "while 1: pass"}\\n\'); os.lseek(job, 0, 0);'
         "box.start('candidate', Limits(seconds=600), [job, 1]); print(box.server.pid, flush=True); os.read(0, 1)"
     )
-    starter = subprocess.Popen([sys.executable, "-c", code, box.means], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    starter = subprocess.Popen([sys.executable, "-c", code, means], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     server = int(starter.stdout.readline())
     inside = [server, *processes_under(server)]
-    assert len(inside) > len(processes_under(box.server.pid))  # one of them waits for its program
+    assert len(inside) >= 2  # one of them plays the candidate
     starter.kill()
     starter.wait()
-    deadline = time.monotonic() + 20
-    while left := [process for process in inside if alive(process)]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
+    left = lambda: [process for process in inside if alive(process)]
+    wait_until(lambda: not left(), story=lambda: str(left()))
 
 
 def alive(process: int) -> bool:

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tasks.checks.extraction import program_in
-from tasks.checks.gold import suite_in
-from tasks.checks.judge import Suite
+from tasks.checks.gold import find_suite
+from tasks.checks.sandbox.extraction import extract_program
+from tasks.checks.verdicts import Suite
 
 HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
 
@@ -29,7 +29,7 @@ HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_
     ],
 )
 def test_a_gold_is_tests_or_an_answer(gold, suite):
-    assert suite_in(gold) == suite
+    assert find_suite(gold) == suite
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_a_gold_is_tests_or_an_answer(gold, suite):
 )
 def test_tests_of_another_form_are_refused(wrong):
     with pytest.raises(ValueError, match=r"^gold"):
-        suite_in(json.dumps(wrong))
+        find_suite(json.dumps(wrong))
 
 
 def test_a_program_that_asserts_nothing_is_no_answer():
     with pytest.raises(ValueError, match=r"^gold: a program without an assert"):
-        suite_in("class Test(TestCase):\n    def test(self):\n        self.assertEqual(f(1), 1)")
+        find_suite("class Test(TestCase):\n    def test(self):\n        self.assertEqual(f(1), 1)")
 
 
 FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): pass\n"
@@ -79,4 +79,4 @@ FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): 
     ],
 )
 def test_of_a_response_the_program_is_taken(text, entry_point, program):
-    assert program_in(text, entry_point) == program
+    assert extract_program(text, entry_point) == program

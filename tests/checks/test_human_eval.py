@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.verdicts import Limits, Suite, judge
 
 LITTLE_WRONG = """
 def _wrong(value):

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
-from tasks.checks.judge import Limits, Suite, judge
+from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.verdicts import Limits, Suite, judge
+from tests.patience import STILL
 
-ROOM = Path(sandbox.__file__).parent
+ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
-    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict()\n", "", "starts a process"),
+    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict(", "    dict(", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
     "files by Landlock": (
         "landlock",
@@ -26,7 +27,7 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         "landlock.py",
         "for path in paths:",
         "for path in (*paths, '/etc'):",
-        "lists /etc",
+        "reads /etc/passwd",
     ),
     "sockets": (
         "namespaces",
@@ -34,6 +35,15 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         '"socketpair": 53,',
         '"socketpair": 53, "socket": 41,',
         "opens a socket of the machine",
+    ),
+    "states of files": ("landlock", "inside.py", 'order["means"] != "landlock"', "True", "sees /etc/passwd"),
+    "links of processes": ("landlock", "seccomp.py", '"faccessat2", "readlink"', '"faccessat2"', "follows /proc/"),
+    "paths that are not read": (
+        "landlock",
+        "seccomp.py",
+        "allowed_without(THIRD, O_PATH)",
+        "[line(RETURN, ALLOW)]",
+        "a path alone",
     ),
     "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
 }
@@ -45,9 +55,9 @@ def spoilt(tmp_path, monkeypatch):
 
     def spoil(file: str, old: str, new: str) -> None:
         shutil.copytree(ROOM, tmp_path / "tasks/checks", ignore=shutil.ignore_patterns("__pycache__"))
-        text = (tmp_path / "tasks/checks" / file).read_text()
+        text = (tmp_path / "tasks/checks/sandbox" / file).read_text()
         assert old in text
-        (tmp_path / "tasks/checks" / file).write_text(text.replace(old, new))
+        (tmp_path / "tasks/checks/sandbox" / file).write_text(text.replace(old, new))
         (tmp_path / "pyproject.toml").write_text("")
         monkeypatch.setattr(sandbox, "HOUSE", tmp_path)
 
@@ -93,4 +103,4 @@ def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
     started = "            process = os.pidfd_open(child)"
     spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
     with sandbox.Sandbox("landlock") as box:
-        assert judge(box, "def f(x): return x", Suite("assert f(1) == 1"), Limits()).verdict == "passed"
+        assert judge(box, "def f(x): return x", Suite("assert f(1) == 1"), Limits(STILL)).verdict == "passed"

@@ -1,17 +1,25 @@
 """Responses to their checks: what each row says, what is counted, and that rows are made once for each gold."""
 
 import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
-from checks.answers import HANGING
 
 from infra.errors import BadInput
-from tasks.checks import sandbox
+from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
+from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.checks.answers import HANGING
+from tests.checks.canary import Canary
+from tests.checks.poisoned import STATEMENTS
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
 WORLD = {  # prompt: its gold, what was said to it, and of each the score, the verdict, and assertions that held
@@ -21,8 +29,9 @@ WORLD = {  # prompt: its gold, what was said to it, and of each the score, the v
         [
             ("Here:\n```python\ndef add(a, b):\n    return a + b\n```\nCall it: `add(1, 2)`.", 1, "passed", 2),
             ("```python\ndef add(a, b):\n    return a - b\n```", 0, "failed", 1),
-            ("```python\ndef add(a, b):\n    return a + c\n```", 0, "error", 0),
-            ("def add(a, b):\n    while True: pass", 0, "timeout", 0),
+            ("```python\ndef add(a, b):\n    return a + c\n```", 0, "failed", 0),
+            ("```python\nimport json.nowhere\ndef add(a, b):\n    return a + b\n```", 0, "error", 0),
+            ("def add(a, b):\n    import time\n    time.sleep(1e6)", 0, "timeout", 0),
         ],
     ),
     "how are you": (None, [("Fine.", None, "unchecked", 0)]),
@@ -64,13 +73,13 @@ def responses(run, what, how):
     write(run, pd.DataFrame(rows).assign(**rest), RESPONSE, "responses.parquet")
 
 
-def step(changed: str = "", **what):
+def step(changed: str = "", how: CheckingHow | None = None, **what):
     inputs = {
         "prompts": prompts(what=Golds(changed=changed)),
         "model": model(what=What()),
         "responses": responses(what=What()),
     }
-    return check_responses(**inputs, what=Checking(seconds=5, answer_seconds=2, **what), how=CheckingHow())
+    return check_responses(**inputs, what=Checking(seconds=20, answer_seconds=5, **what), how=how or CheckingHow())
 
 
 @pytest.fixture
@@ -96,15 +105,69 @@ def test_every_response_has_its_row_and_rows_are_made_once_for_each_gold(workpla
         assert row["score"] == score or (score is None and pd.isna(row["score"]))
         assert bool(row["reason"]) == ((verdict != "passed" and row["kind"] != "math") or verdict == "timeout")
     assert {name: made.counts[name] for name in ("rows", "rows_made", "passed", "failed", "error", "timeout", "unchecked")} == {
-        "rows": 11, "rows_made": 9, "passed": 3, "failed": 2, "error": 1, "timeout": 2, "unchecked": 3,
+        "rows": 12, "rows_made": 10, "passed": 3, "failed": 3, "error": 1, "timeout": 2, "unchecked": 3,
     }  # fmt: skip
-    assert [made.counts[f"ran_in_{means}"] for means in sandbox.MEANS if f"ran_in_{means}" in made.counts] == [4]
+    assert [made.counts[f"ran_in_{means}"] for means in sandbox.MEANS if f"ran_in_{means}" in made.counts] == [5]
 
     again = workplace.made(step(changed="2"))
-    assert (again.counts["rows_found"], again.counts["rows_made"]) == (7, 2)
+    assert (again.counts["rows_found"], again.counts["rows_made"]) == (8, 2)
     found = workplace.table(step(changed="2"), "scores.parquet").set_index("content_id")["score"]
     first, second = [content for content, one in expected.items() if one[0] == "half of one"]
     assert (found[first], found[second]) == (0, 1)
+
+
+POISONED = (
+    "a relative star import",
+    "a star import of the package",
+    "100,000 signs",
+    "50,000 nots",
+    "20,000 elifs",
+    "a tower of powers",
+    "a module that runs tests",
+    "a module that reads arguments",
+    "a package of the working folder",
+)
+
+
+def test_a_stage_with_poisoned_responses_writes_every_verdict(workplace, means, tmp_path, monkeypatch):
+    """One among ten for each of several prompts; the stage works in a folder that has the package they name."""
+    canary, root = Canary(tmp_path / "place"), Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.chdir(canary.folder)
+    fence, right = "```", "def add(a, b):\n    return a + b\n"
+    monkeypatch.setattr(sys.modules[__name__], "WORLD", {
+        name: (CODE, [
+            (f"{fence}python\n{STATEMENTS[name]}\n{right}{fence}", 0, "error", 0),
+            (f'{fence}python\ndef add(a, b):\n    """\n{STATEMENTS[name]}"""\n    return a + b\n{fence}', 1, "passed", 2),
+            *[(f"{number}:\n{fence}python\n{right}{fence}", 1, "passed", 2) for number in range(8)],
+        ])
+        for name in POISONED
+    })  # fmt: skip
+    rows = workplace.table(step(how=CheckingHow(sandboxes=(means,))), "scores.parquet")
+    assert canary.find_harm() == ""
+    assert rows["verdict"].value_counts().to_dict() == {
+        "passed": 9 * len(POISONED),
+        "error": len(POISONED) - 1,
+        "unchecked": 1,  # what imports a package, which might be offered
+    }
+
+
+def test_the_program_of_a_stage_inherits_no_secret(workplace, able, monkeypatch):
+    """Looked at from outside, while it waits for a response that does not end."""
+    monkeypatch.setenv("DATABASE_URL", "very-secret")
+    monkeypatch.setattr(
+        sys.modules[__name__], "WORLD", {"add": (CODE, [("def add(a, b):\n    while True: pass", 0, "", 0)])}
+    )
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(workplace.made, step())
+        seen: dict[int, dict] = {}
+        while not made.done():
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    seen[process.pid] = process.environ()
+            time.sleep(0.05)
+    assert made.result().counts["timeout"] == 1 and len(seen) >= 3  # the program, its sandbox, and what plays in it
+    assert not any("very-secret" in variables.values() for variables in seen.values())
 
 
 def test_where_no_prompt_has_a_gold_every_row_says_so(workplace, monkeypatch):
@@ -139,7 +202,7 @@ def test_a_machine_without_a_sandbox_refuses_tests_and_still_compares_answers(tm
     monkeypatch.setattr(sandbox, "find", none)
     job = {
         "what": Checking().model_dump(),
-        "how": {"batch_size": 1},
+        "how": CheckingHow(batch_size=1).model_dump(mode="json"),
         "threads": 1,
         "rows": str(tmp_path / "rows.parquet"),
     }

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from chain.small import fuse
+
+from tests.chain.small import fuse
 
 
 @pytest.mark.demo

@@ -14,6 +14,7 @@ import psutil
 
 from infra.services import NAME, marked
 from infra.store import Store
+from tests.patience import STILL, run_while_it_progresses, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,11 +25,9 @@ class Home:
     environment: dict[str, str]
 
     def fuse(self, *words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "flows.cli", *words]
+        command = [sys.executable, "-m", "flows.cli.main", *words]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FUSE_", "PREFECT_", "AWS_"))}
-        return subprocess.run(
-            command, cwd=ROOT, env=kept | self.environment, capture_output=True, text=True, timeout=300
-        )
+        return run_while_it_progresses(command, self.workspace, cwd=ROOT, env=kept | self.environment)
 
     @property
     def folder(self) -> Path:
@@ -50,19 +49,7 @@ class Home:
         return Store(keys["FUSE_STORE"], self.workspace / "cache-of-the-test", options)
 
     def call(self, method: str, path: str, many: list | None = None, **body: Any) -> Any:
-        api = f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api"
-        deadline = time.monotonic() + 180
-        while True:  # as Prefect's own clients do: busy, it answers 503
-            try:
-                answer = httpx.request(method, api + path, json=many or body or None, timeout=60)
-            except httpx.TransportError:
-                answer = None
-            if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
-                break
-            time.sleep(1)
-        assert answer is not None, f"{api}{path} does not answer"
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        return call(f"http://127.0.0.1:{self.environment['FUSE_UI_PORT']}/api", method, path, many or body or None)
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """What the button *Run* of a deployment's page does; returns the run's id."""
@@ -108,22 +95,31 @@ class Home:
                 continue
         return found
 
-    def finish(self, *runs: str, seconds: float = 900) -> list[str]:
+    def finish(self, *runs: str) -> list[str]:
         """Their states once all of them have ended."""
         final = {"Completed", "Failed", "Cancelled"}
-        wait_until(lambda: all(self.state(run) in final for run in runs), seconds, lambda: self.story())
+        self.wait_until(lambda: all(self.state(run) in final for run in runs))
         return [self.state(run) for run in runs]
 
     def story(self) -> str:
         return "\n".join(f"{run['name']}: {run['state_name']}, {run['state'].get('message')}" for run in self.runs())
 
+    def wait_until(self, true: Callable[[], Any], pause: float = 0.25) -> None:
+        """While its runs change their states or the stack and its programs write files."""
+        wait_until(true, self.workspace, pause=pause, story=self.story)
 
-def wait_until(
-    true: Callable[[], Any], seconds: float, story: Callable[[], str] = lambda: "", pause: float = 0.25
-) -> float:
-    """How long it took."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, f"waited in vain\n{story()}"
-        time.sleep(pause)
-    return time.monotonic() - began
+
+def call(api: str, method: str, path: str, body: Any = None) -> Any:
+    """Asks a Prefect server as Prefect's own clients do: busy, it answers 503, and is asked again."""
+    deadline = time.monotonic() + STILL
+    while True:
+        try:
+            answer = httpx.request(method, api + path, json=body, timeout=STILL)
+        except httpx.TransportError:
+            answer = None
+        if (answer is not None and answer.status_code != 503) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    assert answer is not None, f"{api}{path} does not answer"
+    answer.raise_for_status()
+    return answer.json() if answer.content else None

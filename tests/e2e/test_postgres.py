@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.home import Home
 
 from infra.seaweed import free_ports
 from infra.services import marked
+from tests.e2e.home import Home
 
 pytestmark = pytest.mark.e2e
 FOUND = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
@@ -58,7 +58,7 @@ def test_the_stack_keeps_its_history_in_postgresql_and_tells_nobody_the_password
         assert answer.returncode == 2 and "password authentication failed" in answer.stderr
         answer = home.fuse("up")
         assert answer.returncode == 0, answer.stderr
-        assert home.finish(home.start("housekeeping/housekeeping"), seconds=120) == ["Completed"], home.story()
+        assert home.finish(home.start("housekeeping/housekeeping")) == ["Completed"], home.story()
     finally:
         assert home.fuse("down").returncode == 0 and marked(home.folder) == []
     assert not list(tmp_path.rglob("prefect.db"))

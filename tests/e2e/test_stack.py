@@ -8,13 +8,14 @@ from collections import Counter
 
 import httpx
 import pytest
-from e2e.home import Home, wait_until
 
-from flows.forms import Pools
+from flows.config.loading import load
+from flows.deploy.forms import Pools
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import marked
 from tasks.stage import Step, lineage
+from tests.e2e.home import Home
+from tests.patience import wait_until
 
 pytestmark = pytest.mark.e2e
 POOLS = Pools(sampling="gpu-sample", scoring="gpu-score", sft="gpu-train", wrpo="gpu-train")  # as the deployment has it
@@ -58,7 +59,7 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
     steps = chain(recipe)
     sampling = steps["per-model sampling · source-1"]
     runs = [home.start("fuse/demo", recipe=str(recipe), overrides=[SLOW]) for _ in range(2)]
-    wait_until(lambda: home.store.parts(sampling.pool), 240, home.story)
+    home.wait_until(lambda: home.store.parts(sampling.pool))
     of_worker = home.processes("worker-gpu-sample")
     for program in set(of_worker) & set(home.programs()):
         program.suspend()  # so that it cannot end before it is killed
@@ -66,7 +67,7 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
     worker.kill()
     home.schedule("housekeeping/housekeeping", "* * * * *")  # for the test after this one: here is a minute to wait
     killed = lambda: [run for run in home.stage_runs(sampling.address) if run["state_name"] == "Crashed"]
-    wait_until(killed, 120, home.story)
+    home.wait_until(killed)
     finished = home.store.parts(sampling.pool)
     assert home.finish(*runs) == ["Completed", "Completed"]
     assert made(home, steps).keys() == steps.keys()
@@ -81,7 +82,7 @@ def test_two_runs_at_once_outlive_a_killed_worker_and_make_everything_once(home,
 
 def test_a_schedule_fires_once_a_minute(home):
     scheduled = lambda: [run for run in home.runs(tags={"all_": ["housekeeping"]}) if run["auto_scheduled"]]
-    wait_until(lambda: "Completed" in [run["state_name"] for run in scheduled()], 150, home.story)
+    home.wait_until(lambda: "Completed" in [run["state_name"] for run in scheduled()])
     home.unschedule("housekeeping/housekeeping")
     minutes = sorted(run["expected_start_time"] for run in scheduled() if run["start_time"])
     assert [minute[17:19] for minute in minutes] == ["00"] * len(set(minutes))
@@ -108,10 +109,10 @@ def test_a_cancelled_run_leaves_no_process(home, recipe):
     idle = workers()
     endless = ["wrpo.epochs=100000"]
     run = home.start("fuse/demo", recipe=str(recipe), beta=0.3, overrides=endless, pools={"wrpo": "gpu-train"})
-    wait_until(home.programs, 180, home.story)
+    home.wait_until(home.programs)
     assert home.set_state(run, "CANCELLING", "Cancelling") == "ACCEPT"
-    wait_until(lambda: not home.programs(), 30, home.story)
+    home.wait_until(lambda: not home.programs())
     assert home.finish(run) == ["Cancelled"]
     (stage,) = home.stage_runs(chain(recipe, "wrpo.beta=0.3", *endless)["WRPO"].address)
-    wait_until(lambda: home.state(stage["id"]) == "Cancelled", 60, home.story)
-    wait_until(lambda: workers() <= idle, 30, lambda: str(marked(home.folder)))
+    home.wait_until(lambda: home.state(stage["id"]) == "Cancelled")
+    wait_until(lambda: workers() <= idle, story=lambda: str(marked(home.folder)))

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e.home import ROOT, Home, wait_until
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import NAME
 from tasks.stage import lineage
+from tests.e2e.home import ROOT, Home
+from tests.patience import STILL, wait_until
 
 pytestmark = pytest.mark.e2e
 SHARED = (
@@ -56,7 +57,7 @@ def kill_host(home: Home) -> None:
         process.suspend()  # so that none can tell of another's end
     for process in found:
         process.kill()
-    psutil.wait_procs(found, timeout=20)
+    psutil.wait_procs(found, timeout=STILL)
 
 
 def made_by(run: dict) -> int:
@@ -70,16 +71,16 @@ def test_two_hosts_make_one_models_rows_at_once_and_one_goes_on_when_the_other_i
     of_share = lambda number: home.stage_runs(f"{sampling.address}/{number}-of-2")
     before = sum(part.rows for part in home.store.parts(sampling.pool))
     run = home.start("fuse/demo", recipe=str(recipe), samples_per_prompt=6, overrides=[SHARED], pools={})
-    wait_until(lambda: [*other.glob("scratch/*/program-0/part-*.parquet")], 180, home.story, pause=0.01)
+    wait_until(lambda: [*other.glob("scratch/*/program-0/part-*.parquet")], other, pause=0.01, story=home.story)
     (program,) = {*home.processes("other-host")} & {*home.programs()}
     program.suspend()  # so that it cannot end before it is killed
-    wait_until(lambda: not [*other.glob("scratch/*/program-0/part-*.parquet")], 30)
+    wait_until(lambda: not [*other.glob("scratch/*/program-0/part-*.parquet")])
     (lost,) = {process.environ().get("PREFECT__FLOW_RUN_ID") for process in home.processes("other-host")} - {None}
     kill_host(home)
     finished = {part.name: part.rows for part in home.store.parts(sampling.pool)}
     assert before < sum(finished.values()) < rows
     assert home.set_state(lost, "CRASHED", "Crashed") == "ACCEPT"  # as the automation does, when it has been silent
-    wait_until(lambda: home.store.manifest(*sampling.address.split("/")), 180, home.story)
+    home.wait_until(lambda: home.store.manifest(*sampling.address.split("/")))
     assert home.set_state(run, "CANCELLING", "Cancelling") == "ACCEPT"
     assert home.finish(run) == ["Cancelled"]
 

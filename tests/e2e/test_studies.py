@@ -6,14 +6,14 @@ Goes on from what tests/e2e/test_stack.py has left.
 from collections import Counter
 
 import pytest
-from e2e.home import Home
 
 from flows.ablation import load_matrix
+from flows.config.examination import load_examination
+from flows.config.loading import load
 from flows.evaluation import chains
-from flows.examination import load_examination
 from flows.fusion import fusion
-from flows.written import load
 from tasks.stage import Step, lineage
+from tests.e2e.home import Home
 
 pytestmark = pytest.mark.e2e
 POOLED = ("wrpo/", "per-model-sampling/", "reward-annotation/")

@@ -6,12 +6,12 @@ Goes on from what the files before have left.
 import shutil
 
 import pytest
-from e2e.conftest import CANARY
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.services import marked
 from tasks.stage import lineage
+from tests.e2e.conftest import CANARY
 from tests.hostile.listening import addresses
 
 pytestmark = pytest.mark.e2e

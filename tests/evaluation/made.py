@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.metrics import SUITES, Sheet, parsed
+from tasks.evaluation.judged.metrics import SUITES, Sheet, parsed
 
 ALPACA_PROMPT = """<|im_start|>system
 You compare.
@@ -122,10 +122,10 @@ def reply(suite: str, quality: float, name: str) -> dict:
 
 def sheet(suite: str, folder: Path, quality: dict[str, float], words: str = "An answer to {}.") -> Sheet:
     """A model whose answers a judge finds so good, by question."""
-    module = SUITES[suite]
-    questions = {one.question_id: one for one in module.questions(folder)}
-    answers = {name: (words.format(name),) * module.TURNS for name in questions}
-    template = module.template(folder)
+    rules = SUITES[suite]
+    questions = {one.question_id: one for one in rules.read_questions(folder)}
+    answers = {name: (words.format(name),) * rules.turns for name in questions}
+    judge_prompt = rules.read_judge_prompt(folder)
     rows = [
         {
             "question_id": game.question_id,
@@ -134,6 +134,6 @@ def sheet(suite: str, folder: Path, quality: dict[str, float], words: str = "An 
             "reply": json.dumps(reply(suite, quality[game.question_id], game.name), ensure_ascii=False),
         }
         for name, question in questions.items()
-        for game in module.games(template, question, answers[name])
+        for game in rules.make_games(judge_prompt, question, answers[name])
     ]
     return Sheet(suite, folder, questions, answers, parsed(pd.DataFrame(rows), suite))

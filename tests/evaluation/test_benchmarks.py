@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.benchmarks import PRESETS, Benchmark, Task, compare_tasks, run_tasks
-from tasks.evaluation.item_results import Compared
-from tasks.evaluation.metrics_of_items import compared, measured
+from tasks.evaluation.benchmarks.item_metrics import compared, measured
+from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.lm_eval import PRESETS, Benchmark, Task, compare_tasks, run_tasks
 from tasks.models.stage import TinyGenerator, obtain_model
 from tasks.stage import What, stage
 
@@ -46,7 +46,7 @@ def test_a_missing_task_says_what_to_put_where(tmp_path):
         BadInput, match=r"has no task 'arc_challenge': copy its YAML from lm-eval's lm_eval/tasks there"
     ):
         suite.resolve("suites.board")
-    with pytest.raises(BadInput, match="names no task"):
+    with pytest.raises(BadInput, match="tasks: is empty; name a task"):
         Benchmark(suite="lm-eval", path=str(tmp_path)).resolve("suites.board")
 
 
@@ -126,7 +126,7 @@ def test_without_lm_eval_a_benchmark_says_how_to_have_it(tmp_path, workplace, mo
     monkeypatch.setenv("FUSE_HARNESS_PYTHON", "")
     settings.cache_clear()
     suite = Benchmark(suite="lm-eval", path=str(folder_of_letters(tmp_path)), tasks=(Task(task="letters", shots=0),))
-    with pytest.raises(BadInput, match="FUSE_HARNESS_PYTHON: benchmarks need lm-eval in an environment of its own"):
+    with pytest.raises(BadInput, match="FUSE_HARNESS_PYTHON: benchmarks need lm-eval in a separate environment"):
         workplace.made(run_tasks(model=nobody(what=What()), **suite.resolve("s")))
 
 

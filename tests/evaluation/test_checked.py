@@ -5,8 +5,8 @@ import json
 import pandas as pd
 
 from tasks.evaluation.checked import CheckedResults, measure_checked
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 IDS = [f"p{number}" for number in range(20)]

@@ -7,20 +7,21 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
-from stub_endpoint import moody, stub_endpoint
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.evaluation.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
-from tasks.evaluation.judging import JudgingHow
-from tasks.evaluation.mixture import READ, adopt_answers, put_together, with_answers
-from tasks.evaluation.pairwise import Comparing, compare_answers, copeland, points
+from tasks.evaluation.collectives.choosing import Choosing, SurpriseHow, choose_answers, measure_surprise
+from tasks.evaluation.collectives.mixture import READ, adopt_answers, put_together, with_answers
+from tasks.evaluation.collectives.pairwise import Comparing, compare_answers, copeland, points
+from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import Folder, obtain_model
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.responses.engines import Transformers
-from tasks.responses.stage import Sampling, sample_responses
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
+from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests import tiny
+from tests.stub_endpoint import moody, stub_endpoint
 
 ASKED = [[{"role": "user", "content": f"How many are {n}?"}] for n in range(6)]
 IDS = [prompt_id(turns) for turns in ASKED]
@@ -112,7 +113,7 @@ def test_pairs_that_stay_without_reply_are_a_failure_and_replay_makes_no_call(wo
         with pytest.raises(ProgramFailed, match=r"30 of 36 games .* got no reply, the first: status 400"):
             workplace.made(compared(stub.url, *THREE)[0])
         asked = stub.seen.total()
-        with pytest.raises(BadInput, match="never made, and replay makes no call"):
+        with pytest.raises(BadInput, match="not stored, and replay makes no requests"):
             workplace.made(compared(stub.url, *THREE, replay=True)[0])
         assert stub.seen.total() == asked
 

@@ -8,8 +8,8 @@ import pytest
 from infra.errors import BadInput
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.stage import Evaluation, evaluate
-from tasks.pool import write
 from tasks.records import PROMPT, RESPONSE, SPLIT
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 IDS = [f"p{number:02d}" for number in range(20)]

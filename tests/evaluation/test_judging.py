@@ -8,23 +8,28 @@ import signal
 import string
 import subprocess
 import sys
+import threading
 import time
 
+import aiohttp
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, reply
-from stub_endpoint import moody, stub_endpoint
 from tokenizers import Tokenizer, models
 
 from infra.errors import BadInput, ProgramFailed
-from tasks.endpoint import Endpoint, ask_all, readable
-from tasks.evaluation import heard, journal, judge
-from tasks.evaluation.judging import Judging, JudgingHow, judge_answers
-from tasks.evaluation.opening import Suite, continue_dialogue, open_suite
-from tasks.parts import write_part
-from tasks.pool import write
+from tasks.endpoint.client import Endpoint, ask_all, readable
+from tasks.evaluation.judged import journal
+from tasks.evaluation.judged import judge_program as judge
+from tasks.evaluation.judged import replies as heard
+from tasks.evaluation.judged.judgements import Judging, JudgingHow, judge_answers
+from tasks.evaluation.judged.questions import Suite, continue_dialogue, open_suite
 from tasks.records import RESPONSE
+from tasks.rows.parts import write_part
+from tasks.rows.pool import write
 from tasks.stage import What, stage
+from tests.evaluation.made import folder_of, reply
+from tests.patience import STILL
+from tests.stub_endpoint import moody, stub_endpoint
 
 
 class Words(What):
@@ -168,7 +173,7 @@ def test_replay_makes_no_call_and_fails_on_a_gap(workplace):
         workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.1))
         calls = stub.seen.total()
         workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.2, replay=True))
-        with pytest.raises(BadInput, match="40 of 40 judgements were never made"):
+        with pytest.raises(BadInput, match="40 of 40 judgements are not stored"):
             workplace.made(judging(workplace, "arena-hard", stub.url, words="Anew: {}", replay=True))
     assert stub.seen.total() == calls == 40
 
@@ -200,7 +205,7 @@ def test_what_is_spent_stops_at_the_limit_whatever_was_projected(workplace):
             "choices": [{"message": {"content": "[[A=B]]"}}],
             "usage": {"prompt_tokens": 100_000, "completion_tokens": 0},
         }
-        with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; replies are kept"):
+        with pytest.raises(BadInput, match=r"are spent, the limit is \$3.00; all replies so far are kept"):
             workplace.made(judging(workplace, "arena-hard", stub.url, limit=3.0, concurrency=1, **prices))
     assert 3 <= stub.answered.total() <= 6
 
@@ -221,7 +226,7 @@ def test_an_endpoint_that_does_not_count_cannot_be_held_to_a_limit(workplace):
     prices = {"price_in": 10.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
         stub.shaped = lambda stub, body: stub.reply(body) | {"usage": None}
-        with pytest.raises(BadInput, match=r"does not say how many tokens it has used, and how\.limit cannot"):
+        with pytest.raises(BadInput, match=r"does not return token counts, so how\.limit cannot"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, concurrency=1, **prices))
         assert stub.answered.total() <= 4
         workplace.made(judging(workplace, "alpaca-eval", stub.url))
@@ -246,7 +251,13 @@ def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
     with stub_endpoint(lambda body: (time.sleep(0.01), {"content": "fine"})[1], moody) as stub:
         job = {"rows": str(tmp_path / "rows.parquet"), "journal": str(tmp_path / "journal.jsonl"), "reply_tokens": 1}
         (tmp_path / "job.json").write_text(json.dumps({**job, "how": how | {"url": stub.url}}))
-        command = [sys.executable, "-m", "tasks.evaluation.judge", str(tmp_path / "job.json"), str(tmp_path / "out")]
+        command = [
+            sys.executable,
+            "-m",
+            "tasks.evaluation.judged.judge_program",
+            str(tmp_path / "job.json"),
+            str(tmp_path / "out"),
+        ]
         killed = subprocess.Popen(command)
         while stub.answered.total() < 60:
             time.sleep(0.01)
@@ -288,7 +299,7 @@ def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path)
         full = (tmp_path / "journal.jsonl").stat().st_size + 30
         resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
         try:
-            with pytest.raises(OSError, match="could not be written down whole"):
+            with pytest.raises(OSError, match="could not be written completely"):
                 written.append(line | {"request": "r1"})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -297,15 +308,32 @@ def test_a_journal_that_is_full_says_so_and_loses_no_line_but_the_last(tmp_path)
     assert list(journal.read(tmp_path / "journal.jsonl")) == ["r0", "r2"]
 
 
-def test_a_hundred_requests_a_second_and_more_at_an_endpoint_without_latency():
+def test_a_request_costs_little_more_than_one_of_a_bare_client():
+    """In processor time, the endpoint's included, as it lives in this process."""
     bodies = [(str(n), {"model": "m", "messages": [{"role": "user", "content": f"{n} " * 400}]}) for n in range(600)]
 
-    async def listen(url):
-        return [name async for name, _ in ask_all(Endpoint(url), bodies)]
+    async def bare(url):
+        async with aiohttp.ClientSession() as session:
+            for name, body in bodies:
+                async with session.post(f"{url}/chat/completions", json=body | {"seed": name}) as answer:
+                    await answer.json(content_type=None)
 
     with stub_endpoint(lambda body: {"content": "m"}) as stub:
-        started = time.perf_counter()
-        heard = asyncio.run(listen(stub.url))
-        seconds = time.perf_counter() - started
-    print(f"{len(heard) / seconds:.0f} requests/s")
-    assert sorted(heard) == sorted(name for name, _ in bodies) and len(heard) / seconds > 100
+        started = time.process_time()
+        heard = asyncio.run(names_of(stub.url, bodies))
+        ours = time.process_time() - started
+        asyncio.run(bare(stub.url))
+        plain = time.process_time() - started - ours
+    print(f"{len(heard) / ours:.0f} requests per second of CPU, a bare client {len(heard) / plain:.0f}")
+    assert sorted(heard) == sorted(name for name, _ in bodies) and ours < 3 * plain
+
+
+async def names_of(url: str, bodies: list[tuple[str, dict]]) -> list[str]:
+    return [name async for name, _ in ask_all(Endpoint(url), bodies)]
+
+
+def test_requests_are_on_their_way_together():
+    """The endpoint answers none before it has heard eight."""
+    bodies, eight = [(str(n), {"model": "m", "messages": []}) for n in range(64)], threading.Barrier(8)
+    with stub_endpoint(lambda body: {"content": f"m{eight.wait(STILL)}"}) as stub:
+        assert len(asyncio.run(names_of(stub.url, bodies))) == 64

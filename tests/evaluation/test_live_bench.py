@@ -9,8 +9,9 @@ import pytest
 
 from infra.errors import BadInput
 from infra.settings import settings
-from tasks.evaluation.item_results import Compared
-from tasks.evaluation.live_bench import (
+from tasks.evaluation.benchmarks.item_metrics import compared_by_category, measured_by_category
+from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.live_bench import (
     CATEGORIES,
     LiveBench,
     in_release,
@@ -18,9 +19,8 @@ from tasks.evaluation.live_bench import (
     open_live_bench,
     score_live_bench,
 )
-from tasks.evaluation.metrics_of_items import compared_by_category, measured_by_category
-from tasks.pool import write
 from tasks.records import RESPONSE
+from tasks.rows.pool import write
 from tasks.stage import What, stage
 
 SCORER = {  # in the place of the authors' package: the same names, and a score that a test can foresee
@@ -109,7 +109,7 @@ def test_without_its_environment_or_a_category_it_says_what_to_put_where(workpla
         LiveBench(suite="livebench", path=str(questions(tmp_path / "less", CATEGORIES[:3]))).resolve("suite")
     monkeypatch.delenv("FUSE_LIVEBENCH_PYTHON", raising=False)
     settings.cache_clear()
-    with pytest.raises(BadInput, match="FUSE_LIVEBENCH_PYTHON: LiveBench needs an environment of its own"):
+    with pytest.raises(BadInput, match="FUSE_LIVEBENCH_PYTHON: LiveBench needs a separate environment"):
         workplace.made(scored(questions(tmp_path / "live_bench"), "9"))
 
 

@@ -4,12 +4,12 @@ import json
 
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, sheet
-from evaluation.test_suites import qualities
 
 from infra.errors import BadInput
-from tasks.evaluation.calibration import agreement, of_models
-from tasks.evaluation.measure import main
+from tasks.evaluation.judged.calibration import agreement, of_models
+from tasks.evaluation.judged.results_program import main
+from tests.evaluation.made import folder_of, sheet
+from tests.evaluation.test_suites import qualities
 
 
 def measured(suite: str, tmp_path, spoil=lambda rows: rows, published=None) -> dict:

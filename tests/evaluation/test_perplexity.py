@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.evaluation.perplexity import surprise
+from tasks.evaluation.collectives.perplexity import surprise
 from tests.tiny import llama
 
 

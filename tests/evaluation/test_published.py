@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from published import published
 
-from tasks.evaluation.metrics import Sheet, counts, metrics
+from tasks.evaluation.judged.metrics import Sheet, counts, metrics
+from tasks.evaluation.judged.suites import SUITES, alpaca_eval, length_control, mt_bench
+from tasks.evaluation.judged.suites.files import Question
 from tasks.evaluation.statistics import clustered, draws
-from tasks.evaluation.suites import alpaca_eval, arena_hard, length_control, mt_bench
-from tasks.evaluation.suites.files import Question
+from tests.published import published
 
 MODELS = (
     "FuseChat-Llama-3.1-8B-Instruct",
@@ -71,7 +71,8 @@ def test_preferences_of_published_log_probabilities_are_the_published_ones():
     rows = pd.read_parquet(published("alpaca_eval/preferences.parquet")).dropna(subset=["logprob_m", "logprob_M"])
     assert len(rows) > 800
     as_is, turned = (
-        np.array([alpaca_eval.verdict(reply(row), name) for row in rows.itertuples()]) for name in ("as is", "switched")
+        np.array([SUITES["alpaca-eval"].read_verdict(reply(row), name) for row in rows.itertuples()])
+        for name in ("as is", "switched")
     )
     known = rows["preference"].to_numpy()
     assert np.minimum(np.abs(as_is - known), np.abs(turned - known)).max() < 1e-6
@@ -97,7 +98,7 @@ def test_arena_hard_gives_the_published_score_and_an_interval_by_questions():
 
 def test_all_published_verdicts_are_read_as_they_were():
     rows = pd.read_parquet(published("arena_hard/raw_judgments.parquet"))
-    found = [arena_hard.verdict({"content": text}, "as is") for text in rows["judgment"]]
+    found = [SUITES["arena-hard"].read_verdict({"content": text}, "as is") for text in rows["judgment"]]
     stored = [None if pd.isna(score) else score for score in rows["score"]]
     assert len(found) == 200 and found == stored
 
@@ -105,7 +106,7 @@ def test_all_published_verdicts_are_read_as_they_were():
 def test_mt_bench_gives_the_published_means():
     rows = pd.read_parquet(published("mt_bench/judgments.parquet"))
     expected = pd.read_csv(published("mt_bench/expected.csv")).iloc[0]
-    verdicts = [mt_bench.verdict({"content": text}, "turn 1") for text in rows["judgment"]]
+    verdicts = [SUITES["mt-bench"].read_verdict({"content": text}, "turn 1") for text in rows["judgment"]]
     assert verdicts == rows["score"].tolist()
     judged = pd.DataFrame(
         {
@@ -138,7 +139,7 @@ def test_mt_bench_shows_the_judge_what_was_shown():
             continue
         first, second = told(row.user_prompt)
         question = Question(str(row.question_id), tuple(asked[str(row.question_id)]["turns"]), "writing")
-        game = mt_bench.games(template, question, (first, second))[1]
+        game = SUITES["mt-bench"].make_games(template, question, (first, second))[1]
         checked += game.messages[-1]["content"] == row.user_prompt
     assert checked == 50
 

@@ -6,22 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation.made import folder_of, reply, sheet
 
 from infra.digests import file_digest
 from infra.errors import BadInput
-from tasks.evaluation.metrics import SUITES, counts, difference, metrics, parsed
-from tasks.evaluation.opening import Suite, open_suite
-from tasks.evaluation.position import position
-from tasks.evaluation.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
-from tasks.evaluation.suites.files import Question
+from tasks.evaluation.judged.metrics import SUITES, counts, difference, metrics, parsed
+from tasks.evaluation.judged.position_bias import position
+from tasks.evaluation.judged.questions import Suite, open_suite
+from tasks.evaluation.judged.suites import align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.judged.suites.files import Question
+from tests.evaluation.made import folder_of, reply, sheet
 
 ALL = tuple(SUITES)
 
 
 def qualities(suite, folder, seed=1, low=0.2, high=0.8):
     draw = np.random.default_rng(seed)
-    return {one.question_id: draw.uniform(low, high) for one in SUITES[suite].questions(folder)}
+    return {one.question_id: draw.uniform(low, high) for one in SUITES[suite].read_questions(folder)}
 
 
 @pytest.mark.parametrize("suite", ALL)
@@ -76,9 +76,9 @@ def test_a_switched_answer_is_shown_first_and_its_preference_turned():
     assert shown[False].messages[0]["content"] == "base or {output_2}"  # an answer is no template
     assert shown[True].messages[0]["content"] == "{output_2} or base"
     letters = {"top_logprobs": [{"token": "M", "logprob": np.log(0.6)}, {"token": "m", "logprob": np.log(0.2)}]}
-    assert alpaca_eval.verdict(letters, "as is") == pytest.approx(1.75)
-    assert alpaca_eval.verdict(letters, "switched") == pytest.approx(1.25)
-    assert alpaca_eval.verdict({"top_logprobs": [{"token": "The", "logprob": 0.0}]}, "as is") is None
+    assert SUITES["alpaca-eval"].read_verdict(letters, "as is") == pytest.approx(1.75)
+    assert SUITES["alpaca-eval"].read_verdict(letters, "switched") == pytest.approx(1.25)
+    assert SUITES["alpaca-eval"].read_verdict({"top_logprobs": [{"token": "The", "logprob": 0.0}]}, "as is") is None
 
 
 def question():
@@ -113,14 +113,17 @@ def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
 
 
 def test_mt_bench_reads_ratings_and_grades_mathematics_with_a_reference(tmp_path):
-    assert mt_bench.verdict({"content": "Rating: [[7.5]] or [[3]]"}, "turn 1") == 7.5
-    assert mt_bench.verdict({"content": "Rating: [6]"}, "turn 1") == 6
-    assert mt_bench.verdict({"content": "seven"}, "turn 1") is None
-    assert mt_bench.verdict({"content": "Rating: [[85]]"}, "turn 1") is None  # of a hundred
+    assert SUITES["mt-bench"].read_verdict({"content": "Rating: [[7.5]] or [[3]]"}, "turn 1") == 7.5
+    assert SUITES["mt-bench"].read_verdict({"content": "Rating: [6]"}, "turn 1") == 6
+    assert SUITES["mt-bench"].read_verdict({"content": "seven"}, "turn 1") is None
+    assert SUITES["mt-bench"].read_verdict({"content": "Rating: [[85]]"}, "turn 1") is None  # of a hundred
     folder = folder_of("mt-bench", tmp_path / "suite", 2)
-    writing, mathematics = mt_bench.questions(folder)
+    writing, mathematics = SUITES["mt-bench"].read_questions(folder)
     shown = [
-        [game.messages[1]["content"] for game in mt_bench.games(mt_bench.template(folder), one, ("one", "two"))]
+        [
+            game.messages[1]["content"]
+            for game in SUITES["mt-bench"].make_games(SUITES["mt-bench"].read_judge_prompt(folder), one, ("one", "two"))
+        ]
         for one in (writing, mathematics)
     ]
     assert shown == [["Say 0|one", "one|Again 0|two"], ["Say 1|Ref 1|one", "Ref again 1|Again 1|two"]]
@@ -142,10 +145,13 @@ def test_mt_bench_pools_the_rows_and_prefers_a_rating_to_a_failure():
 def test_align_bench_averages_categories_then_groups():
     found = align_bench.groups({"基本任务": 7.0, "中文理解": 4.0, "数学计算": 2.0, "逻辑推理": 10.0})
     assert found == {"reasoning": 6.0, "language": 5.5, "overall": 5.75}
-    assert align_bench.verdict({"content": "{'综合得分': 3} 再看 {'正确': 4, '综合得分': 7.5}"}, "rating") == 7.5
-    assert align_bench.verdict({"content": "'综合得分': 6"}, "rating") == 6
-    assert align_bench.verdict({"content": "很好"}, "rating") is None
-    assert align_bench.verdict({"content": "{'综合得分': 85}"}, "rating") is None
+    assert (
+        SUITES["align-bench"].read_verdict({"content": "{'综合得分': 3} 再看 {'正确': 4, '综合得分': 7.5}"}, "rating")
+        == 7.5
+    )
+    assert SUITES["align-bench"].read_verdict({"content": "'综合得分': 6"}, "rating") == 6
+    assert SUITES["align-bench"].read_verdict({"content": "很好"}, "rating") is None
+    assert SUITES["align-bench"].read_verdict({"content": "{'综合得分': 85}"}, "rating") is None
 
 
 def by_place(suite: str, name: str, quality: float, bias: float) -> str:

@@ -6,10 +6,10 @@ from scipy import stats
 
 from tasks.evaluation.statistics import (
     clustered,
+    compute_overall_score,
     holm,
     interval,
     mcnemar,
-    overall,
     rank_correlation,
     reading,
     sign_flips,
@@ -70,7 +70,7 @@ def test_a_small_p_that_the_family_makes_large_is_noise_too():
 
 
 def test_ten_point_scales_are_percentages_before_they_are_averaged():
-    assert overall([(8.0, 10), (60.0, 100)]) == 70
+    assert compute_overall_score([(8.0, 10), (60.0, 100)]) == 70
 
 
 def test_rank_correlation_is_spearmans_ties_included():

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablating import show_matrix
-from flows.ablation import SHIPPED, chosen, load_matrix, stages
-from flows.console import make_console
-from flows.matrix_table import matrix_table
+from flows.ablation import chosen, load_matrix, stages
+from flows.cli.ablate import show_matrix
+from flows.cli.console import make_console
+from flows.config.matrix import SHIPPED
 from flows.plan import plan_all
+from flows.results.matrix import matrix_table
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.report.matrix import render

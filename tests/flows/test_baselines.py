@@ -1,12 +1,12 @@
 """A recipe's own suites and collective baselines: what they add to the chain, and what they leave as it was."""
 
 import pytest
-from evaluation.made import folder_of
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
 from tasks.stage import lineage
+from tests.evaluation.made import folder_of
 
 ONES = {
     "best": '{ kind = "best-by-reward" }',
@@ -47,8 +47,11 @@ def test_without_baselines_the_evaluation_is_where_it_was():
     [
         ('[{ name = "x", model = { kind = "pairwise" } }]', "evaluation.collectives.x: 'pairwise' needs a judge"),
         ('[{ name = "SFT", model = { kind = "best-by-reward" } }]', "the name 'SFT' is taken"),
-        ('[{ name = "x", model = { kind = "best-by-reward", members = ["mirror"] } }]', "has two at least"),
-        ('[{ name = "x", model = { kind = "best-by-reward", members = ["mirror", "me"] } }]', "is called 'me'"),
+        ('[{ name = "x", model = { kind = "best-by-reward", members = ["mirror"] } }]', "needs at least two members"),
+        (
+            '[{ name = "x", model = { kind = "best-by-reward", members = ["mirror", "me"] } }]',
+            "there is no model 'me' before",
+        ),
         ('[{ name = "x", model = { kind = "mixture-of-agents", aggregator = "me" } }]', "no model 'me'"),
     ],
 )

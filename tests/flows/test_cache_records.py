@@ -8,7 +8,7 @@ import pytest
 from prefect._internal.result_records import ResultRecord, ResultRecordMetadata
 from prefect.serializers import JSONSerializer, PickleSerializer
 
-from flows.cache_records import PLAIN
+from flows.run.cache_records import PLAIN
 
 FOUND = {"stage": "model", "fingerprint": "aa", "content": "bb"}
 CLASS = {"__class__": "subprocess.Popen", "data": {}}

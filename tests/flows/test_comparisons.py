@@ -6,18 +6,18 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation.made import folder_of
 
-from flows.ablating import show_matrix
 from flows.ablation import load_matrix, stages, wanted
-from flows.comparisons import comparisons
-from flows.console import make_console
-from flows.matrix_table import matrix_table
+from flows.cli.ablate import show_matrix
+from flows.cli.console import make_console
+from flows.results.matrix import matrix_table
+from flows.suites.comparisons import comparisons
 from tasks.evaluation.statistics import holm, mcnemar
 from tasks.execution import ensure
 from tasks.records import content_id
 from tasks.report.matrix import render
 from tasks.stage import lineage
+from tests.evaluation.made import folder_of
 from tests.workplace import as_made
 
 SUITES = """

@@ -8,13 +8,17 @@ from jsonschema import Draft202012Validator
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from flows.deployed import fuse, housekeeping
-from flows.forms import KNOBS, chosen
-from flows.register import POOLS
-from flows.studies import ablate, evaluate
-from flows.written import SHIPPED, load
+from flows.config.loading import SHIPPED, load, written
+from flows.config.recipe import slots
+from flows.deploy.forms import KNOBS, chosen
+from flows.deploy.fuse import fuse, housekeeping
+from flows.deploy.register import POOLS
+from flows.deploy.studies import ablate, evaluate
+from flows.fusion import fusion
 from infra.errors import BadInput
+from tasks.stage import lineage
 
+CHOOSING = ["evaluation.collectives=[{ name = 'least', model = { kind = 'lowest-perplexity' } }]"]
 ROOT = Path(__file__).parents[2]
 TARGETS = {
     "wrpo-llama3-8b",
@@ -40,7 +44,9 @@ def refused(flow, parameters) -> list[str]:
 
 
 def test_there_is_a_deployment_for_every_target_and_for_every_pool(deployments):
-    stages = {name for name, each in deployments.items() if each["entrypoint"] == "flows.dispatch.carry_out_stage"}
+    stages = {
+        name for name, each in deployments.items() if each["entrypoint"] == "flows.run.work_pools.carry_out_stage"
+    }
     assert stages == set(POOLS) - {"cpu"} and all(deployments[name]["work_pool"]["name"] == name for name in stages)
     assert set(deployments) == stages | TARGETS | {"demo", "ablation", "evaluation", "housekeeping"}
 
@@ -52,6 +58,32 @@ def test_every_entrypoint_exists_and_takes_its_parameters(deployments):
             given = {"examination": "examination.toml"} if flow is evaluate else {}
             assert refused(flow, given | parameters) == []
     assert all((SHIPPED / f"{deployments[name]['parameters']['recipe']}.toml").is_file() for name in TARGETS)
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS | {"demo"}))
+def test_the_deployment_s_pools_reach_every_step_that_needs_a_gpu(deployments, name):
+    given = deployments[name]["parameters"]
+    open_slots = {
+        field: "org/judge" if field.endswith(".id") else "a" * 40 for field in slots(written(given["recipe"]))
+    }
+    filled = [f"{field}={value}" for field, value in open_slots.items() if not field.startswith("prompts")]
+    filled += ["prompts={ kind = 'skills', count = 60 }", *CHOOSING]
+    heavy = [step for step in lineage(fusion(chosen(given | {"overrides": filled}))) if step.gpus]
+    where = {"per-model sampling": "sampling", "evaluation": "sampling", "reward annotation": "scoring", "SFT": "sft"}
+    expected = {step.label: given["pools"][where.get(step.title, "wrpo")] for step in heavy}
+    expected |= {step.label: given["pools"]["scoring"] for step in heavy if step.stage.name == "reward-annotation"}
+    assert {step.label: step.how.work_pool for step in heavy} == expected
+    assert any("perplexity" in label for label in expected)
+
+
+def test_an_engine_s_own_pool_and_an_endpoint_keep_their_places():
+    own = "{ kind = 'vllm', work_pool = 'big' }"
+    there = "{ kind = 'endpoint', urls = ['http://127.0.0.1:1/v1'], model = 'm' }"
+    recipe = load(
+        "demo", ["how.sampling.work_pool=gpu-sample", f"how.engines.mirror={own}", f"how.engines.sorter={there}"]
+    )
+    pools = {name: recipe.how.engine(name).work_pool for name in ("mirror", "sorter", "roller", "WRPO")}
+    assert pools == {"mirror": "big", "sorter": None, "roller": "gpu-sample", "WRPO": "gpu-sample"}
 
 
 def test_every_schedule_is_there_and_paused(deployments):
@@ -114,7 +146,7 @@ def test_a_busy_server_may_pass_and_a_refusal_does_not(status, passes):
     import httpx
     from prefect.states import Failed
 
-    from flows.orchestrate import may_pass
+    from flows.run.orchestrate import may_pass
 
     request = httpx.Request("GET", "http://127.0.0.1/api")
     problem = httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))

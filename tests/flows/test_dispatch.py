@@ -1,26 +1,32 @@
 """Which runs of a step a flow follows: one per step, share and store, and none where a quicker flow has had it made."""
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending
+from prefect.utilities.schema_tools.validation import validate
 
-from flows import dispatch, errands
-from flows.errands import Errand, attach
+from flows.config.loading import load
+from flows.deploy.register import process_template
 from flows.fusion import fusion
-from flows.place import Place
-from flows.portable import pack
-from flows.written import load
+from flows.run import pool_runs as errands
+from flows.run import work_pools as dispatch
+from flows.run.packed_step import pack
+from flows.run.pool_runs import Errand, attach
+from flows.workspace import Place
 from infra.errors import ProgramFailed, Unavailable
 from infra.launch import Launcher
 from infra.store import Store
-from tasks.shares import Share
+from tasks.execution import Share
 from tasks.stage import Step, lineage
 from tests.flows.test_gc import made
 
+TEMPLATES = sorted((Path(__file__).parents[2] / "infra").glob("*/pool-gpu.json"))
 SHARED = "how.engines.mirror={kind='transformers', work_pool='gpu-sample', shares=3}"
 
 
@@ -34,8 +40,10 @@ class Server:
     def read_flow_runs(self, flow_run_filter, sort):
         return [run for run in self.runs.values() if set(flow_run_filter.tags.all_) <= set(run.tags)]
 
-    def run_deployment(self, name, parameters, idempotency_key, tags, flow_run_name, timeout):
-        run = SimpleNamespace(id=uuid4(), name=flow_run_name, tags=tags, state=Pending(), asked=parameters)
+    def run_deployment(self, name, parameters, idempotency_key, tags, flow_run_name, timeout, job_variables):
+        run = SimpleNamespace(
+            id=uuid4(), name=flow_run_name, tags=tags, state=Pending(), asked=parameters, variables=job_variables
+        )
         return self.runs.setdefault(idempotency_key, run)
 
     def read_flow_run(self, wanted):
@@ -88,6 +96,22 @@ def test_flows_that_need_a_step_follow_one_run_of_it(server, step, tmp_path):
     first.state = Crashed()
     again = attach(Errand(step), here, server)
     assert again is not first and attach(Errand(step), here, server) is again
+
+
+@pytest.mark.parametrize(
+    ("engine", "variables"),
+    [
+        ("tensor_parallel = 8", {"gpus": 8}),
+        ("tensor_parallel = 2, workers = 3, memory_gb = 400, shared_memory_gb = 32",
+         {"gpus": 6, "memory_gb": 400, "shared_memory_gb": 32}),
+    ],
+)  # fmt: skip
+def test_a_run_asks_its_pool_for_the_machine_that_its_step_needs(server, tmp_path, engine, variables):
+    said = f"how.engines.mirror={{ kind = 'vllm', work_pool = 'gpu-sample', {engine} }}"
+    run = attach(Errand(step_of("per-model sampling · mirror", said)), place(tmp_path / "store"), server)
+    assert run.variables == variables
+    for template in (process_template(), *(json.loads(file.read_text()) for file in TEMPLATES)):
+        assert validate(variables, template["variables"]) == []  # as the server does
 
 
 def test_a_step_in_two_stores_is_two_runs(server, step, tmp_path):

@@ -5,13 +5,14 @@ import tomllib
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Doctor
 from flows.doctor import models_of, stopping
 from flows.fusion import fusion
-from flows.recipe import Doctor
-from flows.written import load
 from infra.errors import BadInput
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests import tiny
+from tests.node.node import Node
 
 SOUND = tiny.TEMPLATE
 SYSTEM = "{% if messages[0].role != 'system' %}<user>You are a helpful assistant.<end>{% endif %}"
@@ -51,7 +52,7 @@ BRIEF = [[{"role": "system", "content": "be brief"}, *PROMPTS[0]]]
 
 def seen(path, prompts=PROMPTS, stated=0, **model):
     """What the doctor's program says of such a model, on these prompts."""
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     return findings(place(folder(path / "model", **model)) | {"context": stated}, prompts)
 
@@ -83,7 +84,7 @@ def test_each_defect_is_found_under_its_name_and_nothing_else_is(tmp_path, check
 def test_a_system_role_that_no_prompt_needs_is_said_and_not_red(tmp_path):
     findings = seen(tmp_path, **DEFECTS["system-role"])
     (said,) = [one for one in findings if one.check == "system-role"]
-    assert not said.red and "refused (no system); 0 prompts have one" in said.text
+    assert not said.red and "the template refuses it (no system); 0 prompts have one" in said.text
 
 
 def test_a_mark_that_opens_every_turn_may_be_the_models_bos(tmp_path):
@@ -97,7 +98,10 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     assert "modeling_own.Own" in code.text and "not run" in code.text
     (tmp_path / "other").mkdir()
     (unknown,) = [one for one in seen(tmp_path / "other", **DEFECTS["loads"]) if one.check == "loads"]
-    assert unknown.text == "needs code of its own, which is not run: let an endpoint serve it, or leave it out"
+    assert (
+        unknown.text
+        == "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_files_that_make_libraries_stumble_are_a_finding_and_no_crash(tmp_path, 
     told = place(folder(tmp_path / "model", **broken))
     for name, text in files.items():
         (tmp_path / "model" / name).write_text(text)
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     assert red(findings(told, PROMPTS)) == {check}
 
@@ -139,12 +143,12 @@ def test_a_system_prompt_of_the_models_authors_is_quoted_exactly_and_its_line_ac
     assert stopping(recipe, [found]) == [] and stopping(load("demo"), [found]) == [found]
 
 
-CAUSAL = "holds LlamaForCausalLM, which writes text; as a sequence classifier it would score with an untrained head"
+CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier it would score with an untrained head"
 
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
-    from flows.cli import main
-    from tasks.models.examine import findings
+    from flows.cli.main import main
+    from tasks.doctor.examine import findings
 
     path = folder(workplace.folder / "model")
     model = f"{{kind='folder', path='{path}'}}"
@@ -167,7 +171,7 @@ def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
 
 
 def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_path):
-    from tasks.models.examine import findings
+    from tasks.doctor.examine import findings
 
     path = folder(tmp_path / "model")
     assert red(findings(place(path, answers=False, max_new_tokens=0, scored=512), PROMPTS)) == set()
@@ -179,7 +183,7 @@ def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_pa
 
 
 def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -196,7 +200,7 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
 
 def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
     model = folder(workplace.folder / "model", generation={"eos_token_id": [2]})
@@ -214,7 +218,7 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
 
 def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
     from flows import doctor
-    from flows.cli import main
+    from flows.cli.main import main
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     rounded, zero = "lora={rank=2, alpha=4, base='nf4'}", "deepspeed={zero=2}"
@@ -236,3 +240,22 @@ def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
         assert fusion(accepting).fingerprint == fusion(recipe).fingerprint
     with pytest.raises(BadInput, match=r"doctor\.accepted\.date"):
         load("demo", ["doctor.accepted.date=''"])
+
+
+def test_more_gpus_at_once_than_this_machine_has_are_refused_before_anything_is_sampled(workplace, capsys, monkeypatch):
+    """What a work pool has only its workers know; on cores alone a program that could use GPUs runs without."""
+    from flows.cli.main import main
+
+    wide = ["demo", "--set", "how.engines.mirror={kind='vllm', tensor_parallel=16}"]
+    assert main(["plan", *wide]) == 0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", Node(workplace.folder).make()["PATH"])
+    capsys.readouterr()
+    for command in ("plan", "run"):
+        assert main([command, *wide]) == 2
+        said = "per-model sampling · mirror.gpus: one program asks for 16 GPUs, this machine has 8"
+        assert said in capsys.readouterr().err
+    assert main(["doctor", *wide]) == 1
+    assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]
+    assert main(["plan", *wide, "--set", "how.engines.mirror.work_pool=gpu-sample"]) == 0
+    assert main(["plan", "demo", "--set", "how.engines.mirror={kind='vllm', tensor_parallel=8}"]) == 0

@@ -5,27 +5,27 @@ import tomllib
 
 import pandas as pd
 import pytest
-from evaluation.made import FOLDERS, folder_of
 from rich.console import Console
 
-from flows.ablation import SHIPPED, Matrix
+from flows.cli.suite_tables import show_suites
+from flows.config.examination import Examination, Gate, load_examination
+from flows.config.loading import load
+from flows.config.matrix import SHIPPED, Matrix
+from flows.config.suites import name_of
 from flows.evaluation import chains
-from flows.examination import Examination, Gate, load_examination
 from flows.fusion import fusion
-from flows.portable import pack, unpack
-from flows.suite_tables import show_suites
-from flows.suites import name_of
-from flows.verdict import averages, gate, summary
-from flows.written import load
+from flows.results.examination import averages, gate, summary
+from flows.run.packed_step import pack, unpack
 from infra.errors import BadInput
-from tasks.evaluation.choosing import Choosing, choose_answers
-from tasks.evaluation.given import Outputs, take_answers
-from tasks.evaluation.opening import Suite, answers_of, open_suite
+from tasks.evaluation.collectives.choosing import Choosing, choose_answers
+from tasks.evaluation.judged.given_answers import Outputs, take_answers
+from tasks.evaluation.judged.questions import Suite, answers_of, open_suite
 from tasks.evaluation.statistics import reading
-from tasks.pool import write
 from tasks.records import RESPONSE, content_id
 from tasks.report.suites import render
+from tasks.rows.pool import write
 from tasks.stage import What, lineage, stage
+from tests.evaluation.made import FOLDERS, folder_of
 
 TEXT = """
 name = "check"
@@ -61,7 +61,7 @@ def test_a_recipes_models_are_the_ones_that_the_recipe_makes(tmp_path):
     wrpo = next(step for step in lineage(fusion(load("demo"))) if step.label == "WRPO")
     assert made[wrpo.address] == "WRPO"
     with pytest.raises(
-        BadInput, match=r"models\.third\.model\.of: demo has no model 'nobody', but target, SFT, WRPO, mirror"
+        BadInput, match=r"models\.third\.model\.of: demo has no model 'nobody'; it has target, SFT, WRPO, mirror"
     ):
         chains(
             examination(
@@ -108,7 +108,7 @@ def test_a_mistake_is_named(tmp_path, suites, complaint):
 
 def test_a_suites_files_may_be_pinned(tmp_path):
     pinned = judged(tmp_path, "arena-hard", 'sha256 = { "question.jsonl" = "00" }')
-    with pytest.raises(BadInput, match=r"sha256.question.jsonl: 00… was asked for"):
+    with pytest.raises(BadInput, match=r"sha256.question.jsonl: expected 00…"):
         chains(examination(tmp_path, pinned))
 
 
@@ -118,8 +118,9 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
                for model, base in (("a", 5.0), ("b", 5.0 + value))]  # fmt: skip
     counts = {model: {"questions": 9, "missing": 0, "flagged": 0} for model in "ab"}
     kind = "gold" if metric == "accuracy" else "owl"
+    tested = {**change, "p": 0.01, "holm": 0.02, "reading": reading(change, 0.02, 0.95)}
     return {"name": name, "suite": name, "judge": kind, "state": "done", "results": results, "counts": counts,
-            "differences": [{**change, "p": 0.01, "holm": 0.02, "reading": reading({**change}, 0.02, 0.95)}]}  # fmt: skip
+            "differences": [tested]}  # fmt: skip
 
 
 def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
@@ -158,8 +159,8 @@ def test_a_judge_may_bear_any_name_on_the_terminal(capsys):
     show_suites(Console(width=200), [found], ["a", "b"])
     said = capsys.readouterr().out
     assert "LC@owner/judge[/int4]" in said and "left out: [/coding]" in said
-    assert "owner/judge[/int4] on a: 70% went to the answer shown first\n" in said
-    assert "on b: 80% went to the answer shown first, 25% of the winners changed with the order" in said
+    assert "owner/judge[/int4] on a: 70% of the verdicts chose the answer shown first\n" in said
+    assert "on b: 80% of the verdicts chose the answer shown first, 25% of the winners changed with the order" in said
     page = render({"name": "n", "models": ["a", "b"], "suites": [found], "averages": None, "gate": None})
     assert "won by the first shown" in page and "80" in page and ">–<" in page
 
@@ -201,7 +202,7 @@ def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_i
     last = chains(made)["alpaca-eval"]
     assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
     assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
-    with pytest.raises(BadInput, match="outputs are answers to one judged turn"):
+    with pytest.raises(BadInput, match="kind 'outputs' cannot be used with checked, mt-bench"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), more)
 
 
@@ -233,9 +234,9 @@ def test_a_collective_samples_nothing_and_reads_what_its_members_answered(tmp_pa
     assert best.stage.title == "collective answers"
     assert best.inputs["responses"] == (steps["skills · answers of before"], steps["skills · answers of after"])
     assert last.inputs["responses"][-1] is best
-    with pytest.raises(BadInput, match=r"models\.best\.members: no model before it is called 'nobody'"):
+    with pytest.raises(BadInput, match=r"models\.best\.members: there is no model 'nobody' before this one"):
         examination(tmp_path, CHECKED, COLLECTIVE.replace('"after"]', '"nobody"]'))
-    with pytest.raises(BadInput, match="can choose an answer, but mt-bench"):
+    with pytest.raises(BadInput, match="a collective cannot be used with mt-bench"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), COLLECTIVE)
 
 

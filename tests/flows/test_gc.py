@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.gc import collect, pin, unpin
-from flows.written import load
+from flows.upkeep.garbage import collect, pin, unpin
+from infra.blobs import Blobs
 from infra.checkpoints import Checkpoints
 from infra.uses import in_use
 from tasks.stage import lineage
@@ -59,6 +60,7 @@ def test_what_no_kept_recipe_needs_goes_with_its_pools_and_records(filled):
         "wrpo",
         "per-model-sampling",
         "reward-annotation",
+        "reward-checks",
         "evaluation",
         "report",
         "pools",
@@ -140,12 +142,12 @@ def test_a_kill_in_the_middle_leaves_nothing_that_looks_whole(filled, tmp_path, 
     class Killed(BaseException):
         pass
 
-    def delete_then_die(path, delete=store.blobs.delete):
-        delete(path)
+    def delete_then_die(blobs, path, delete=Blobs.delete):
+        delete(blobs, path)
         if path.startswith(kind):
             raise Killed
 
-    monkeypatch.setattr(store.blobs, "delete", delete_then_die)
+    monkeypatch.setattr(Blobs, "delete", delete_then_die)
     with pytest.raises(Killed):
         collect(store, [kept], days=0, delete=True)
     looks_whole = {

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from flows.keeper import own_environment, write_state
-from flows.stack import wait_until_ready
+from flows.deploy.stack import wait_until_ready
+from flows.deploy.stack_keeper import own_environment, write_state
 from infra.errors import BadInput
 from infra.settings import settings
 
@@ -49,7 +49,7 @@ def test_a_store_of_the_users_own_is_the_same_one_for_runs_that_happen_in_anothe
 
 def test_who_waits_for_a_stack_is_told_at_once_that_its_keeper_is_gone(tmp_path):
     write_state(tmp_path, ready=False)
-    with pytest.raises(BadInput, match="was ended while it started"):
+    with pytest.raises(BadInput, match="was stopped while it started"):
         wait_until_ready(tmp_path)
     write_state(tmp_path, ready=False, problem="prefect did not start")
     with pytest.raises(BadInput, match="prefect did not start"):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flows.model_card import promote
-from flows.place import Place
+from flows.results.model_card import promote
+from flows.workspace import Place
 from infra.errors import BadInput
 from tasks.stage import What, stage
 
@@ -53,12 +53,12 @@ def test_a_promoted_model_is_its_files_and_a_card_with_its_numbers_and_its_linea
     card = (workplace.folder / "out" / "README.md").read_text()
     assert "| alpaca-eval | LC@owl | 52.50 | 49.50 to 55.50 | 805 | 1 | 2 |" in card and "40.00" not in card
     assert "+12.50 (+9.00 to +16.00) against target" in card and first.address[:17] in card
-    with pytest.raises(BadInput, match="is there already"):
+    with pytest.raises(BadInput, match="exists already"):
         promote(last, FOUND, place, workplace.folder / "out")
 
 
 def test_a_model_of_a_hub_is_not_ours_to_promote(workplace):
     place, named = Place(workplace.store, workplace.launcher, workplace.folder), name_model(what=Weights(words="x"))
     workplace.made(named)
-    with pytest.raises(BadInput, match="there is nothing of ours to promote"):
+    with pytest.raises(BadInput, match="only a model that was trained here can be promoted"):
         promote(named, FOUND, place, workplace.folder / "out")

@@ -1,17 +1,19 @@
 """What a run tells those who look into the UI."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from flows import orchestrate
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.orchestrate import pool_of, where_to_read
-from flows.place import Place
-from flows.written import load
+from flows.run import orchestrate, progress
+from flows.run.orchestrate import pool_of, where_to_read
+from flows.workspace import Place
 from infra.errors import BadInput, ProgramFailed
 from infra.launch import Launcher
 from infra.store import Store
+from tasks.stage import lineage
 from tests.workplace import as_made
 
 
@@ -51,3 +53,14 @@ def test_a_run_says_what_ended_it_and_not_what_it_ended(monkeypatch, tmp_path, r
     monkeypatch.setattr(orchestrate, "attempt", lambda *given: dict(enumerate([*failed, Ended(ProgramFailed("last"))])))
     with pytest.raises(type(reason), match=str(reason)):
         orchestrate.submit([], "", Place(Store(str(tmp_path), tmp_path), Launcher(1, 1), tmp_path))
+
+
+def test_what_a_step_waits_for_stands_in_the_log_of_its_run(monkeypatch):
+    """On a work pool nobody has a terminal: the log of the flow run is all that there is."""
+    log = []
+    monkeypatch.setattr(progress, "get_run_logger", lambda: SimpleNamespace(info=lambda *words: log.append(words)))
+    step = next(each for each in lineage(fusion(load("demo"))) if each.label == "WRPO")
+    look = progress.ProgressArtifact(step)
+    for doing in ("queued", "waits for 8 GPUs, 0 of 8 free", "running"):
+        look(step, doing, 0, 0, "")
+    assert log == [("%s: %s", "WRPO", "waits for 8 GPUs, 0 of 8 free")]

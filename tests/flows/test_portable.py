@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from flows.config.loading import load
+from flows.config.recipe import Recipe
 from flows.fusion import fusion
-from flows.portable import Portable, pack, unpack
-from flows.recipe import Recipe
-from flows.written import load
+from flows.run.packed_step import Portable, pack, unpack
 from infra.errors import BadInput
 from tasks.stage import lineage
 
@@ -39,5 +39,5 @@ def test_a_step_that_another_version_would_make_is_refused(steps):
         unpack(packed.model_copy(update={"address": "report/" + 40 * "0"}))
     with pytest.raises(BadInput, match=r"cannot read its settings(?s:.)*colour"):
         unpack(packed.model_copy(update={"what": {**packed.what, "colour": "red"}}))
-    with pytest.raises(BadInput, match="knows no 'tasting'"):
+    with pytest.raises(BadInput, match="does not know 'tasting'"):
         unpack(packed.model_copy(update={"address": "tasting/" + 40 * "0"}))

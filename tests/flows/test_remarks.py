@@ -1,20 +1,22 @@
-"""`fuse plan` says which checks feed nothing, and that a report will have no accuracy, before anything is paid for."""
+"""`fuse plan` says which checks have no effect, and that a report will have no accuracy, before anything is paid for."""
 
 import json
 
 import pytest
-from chain.small import write_recipe
 
-from flows.cli import main
+from flows.cli.main import main
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.place import Place
-from flows.written import load
+from flows.workspace import Place
 from tasks.execution import ensure
 from tasks.stage import lineage
+from tests.chain.small import write_recipe
 
-NOTHING = "[checks] feed nothing: no prompt has a gold; the report will have no accuracy"
-ASKED = "[checks] feed nothing, though pairs ask for them: no prompt has a gold; the report will have no accuracy"
-ALONE = "[checks] feed only the evaluation: neither records nor pairs read them"
+NOTHING = "[checks] have no effect: no prompt has a gold answer; the report will have no accuracy"
+ASKED = (
+    "[checks] have no effect, although pairs need them: no prompt has a gold answer; the report will have no accuracy"
+)
+ALONE = "only the evaluation uses [checks]: neither records nor pairs read them"
 
 MATHS = [
     "pairs={kind='math'}",
@@ -32,7 +34,7 @@ MATHS = [
         ("a", ["checks={}", *MATHS], None),
     ],
 )
-def test_a_plan_names_checks_that_feed_nothing(workplace, capsys, gold, changes, note):
+def test_a_plan_names_checks_without_effect(workplace, capsys, gold, changes, note):
     file = workplace.folder / "prompts.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"say {n}", "gold": gold}) + "\n" for n in range(20)))
     recipe = str(write_recipe(workplace.folder))
@@ -47,4 +49,4 @@ def test_a_plan_names_checks_that_feed_nothing(workplace, capsys, gold, changes,
     assert main(words) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     assert said == ([f"note: {note}"] if note else [])
-    assert "feed nothing" not in before  # not known before the prompts are selected
+    assert "have no effect" not in before  # not known before the prompts are selected

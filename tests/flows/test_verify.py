@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.pieces import pieces_of_artifact, pieces_of_recipe
-from flows.verify import damaged, repair
+from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
+from flows.upkeep.verify import damaged, repair
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
 from infra.lease import lease
@@ -122,7 +122,7 @@ def test_a_damaged_part_gets_its_rows_from_the_artifact_and_no_program_runs(made
     assert part.path in piece.problem
     before = manifests(made)
     (said,) = mended(made)
-    assert "3 rows put back" in said and found(made) == [] and manifests(made) == before
+    assert "3 rows restored" in said and found(made) == [] and manifests(made) == before
     wider = squares(3, 1, 2, 4)
     assert counts(made.made(wider)) == (4, 3, 1)  # the repaired pool is extended as if nothing had been
     assert right(made.table(wider, "squares.parquet"), (3, 1, 2, 4))
@@ -157,7 +157,7 @@ def test_other_bytes_than_before_are_told(made):
     made.store.publish(made.folder / "other", manifest.model_copy(update={"files": ()}))
     spoil(made, manifests(made)["total"].files[0].path, flip)
     (said,) = mended(made)
-    assert "OTHER bytes than before" in said
+    assert "DIFFERENT bytes than before" in said
 
 
 def test_an_artifact_is_read_with_all_it_was_made_from(made):
@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(made, begun, w
         begun.fetch("000000002", tmp_path / "back")
     before = manifests(made)
     (said,) = mended(made)
-    assert "deleted; its training goes on from the one before" in said
+    assert "deleted; the training continues from the checkpoint before" in said
     assert begun.names() == ["000000001"] and found(made) == [] and manifests(made) == before
     begun.fetch("000000001", tmp_path / "back")
     assert (tmp_path / "back" / "weights").read_text() == "weights after 000000001"

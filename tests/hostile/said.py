@@ -1,6 +1,6 @@
 """What `fuse` says of bad input, in this process: one line that begins with its name, and code 2."""
 
-from flows import cli
+from flows.cli import main as cli
 from infra.settings import settings
 from infra.visible import visible
 

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.report import matrix, page, suites
 from tasks.report.document import POLICY
+from tests.patience import STILL
 from tests.report.test_page import numbers
 
 MARK = "the-page-was-taken-over"
@@ -39,7 +40,7 @@ def opened(text: str, folder) -> str:
         "--virtual-time-budget=500",
     ]
     answer = subprocess.run(
-        [BROWSER, *words, "--dump-dom", f"file://{folder}/page.html"], capture_output=True, text=True, timeout=120
+        [BROWSER, *words, "--dump-dom", f"file://{folder}/page.html"], capture_output=True, text=True, timeout=STILL
     )
     assert "</html>" in answer.stdout, answer.stderr
     return answer.stdout

@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tasks import endpoint
-from tasks.endpoint import Endpoint, Unanswered, ask_all
-from tasks.scores.ask import number
+from tasks.endpoint import client as endpoint
+from tasks.endpoint.client import Endpoint, Unanswered, ask_all
+from tasks.scores.endpoint_program import number
+from tests.patience import STILL
 
 WELL = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}'
 
@@ -52,7 +53,7 @@ def serving(write):
 
 
 def asked(url: str):
-    where = Endpoint(url, attempts=2, first_wait=0.01, timeout=20)
+    where = Endpoint(url, attempts=2, first_wait=0.01, timeout=STILL)
 
     async def all_of() -> list:
         return [reply async for _, reply in ask_all(where, [("one", {"messages": []})])]

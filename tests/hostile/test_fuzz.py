@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flows.complaints import describe
-from flows.recipe import Recipe
-from flows.written import SHIPPED, apply
+from flows.config.loading import SHIPPED, apply
+from flows.config.messages import describe
+from flows.config.recipe import Recipe
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.prompts.columns import Columns, record
@@ -56,7 +56,7 @@ def test_a_recipe_with_anything_anywhere_is_read_or_refused(changes):
     try:
         Recipe.model_validate(values)
     except ValidationError as problem:
-        assert describe(problem)
+        assert describe(problem, Recipe)
 
 
 @QUICK
@@ -69,7 +69,7 @@ def test_an_override_of_anything_by_anything_is_applied_or_refused(path, value):
     except BadInput as problem:
         assert str(problem)
     except ValidationError as problem:
-        assert describe(problem)
+        assert describe(problem, Recipe)
 
 
 @QUICK

@@ -5,11 +5,12 @@ import pickle
 import shutil
 
 import pytest
-import tiny
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from infra.errors import BadInput
 from tasks.loading import load_model, load_tokenizer
+from tasks.models.stage import Folder, obtain_model
+from tests import tiny
 from tests.hostile.said import refused
 
 INDEX = "model.safetensors.index.json"
@@ -92,7 +93,10 @@ FOLDERS = {  # what is done to a sound folder, and what the plan says
         lambda model, mark: (model / "config.json").write_text("[" * 9000 + "]" * 9000),
         "is not JSON",
     ),
-    "a config that is a list": (lambda model, mark: (model / "config.json").write_text("[]"), "holds no object"),
+    "a config that is a list": (
+        lambda model, mark: (model / "config.json").write_text("[]"),
+        "does not hold a JSON object",
+    ),
     "no tokenizer": (
         lambda model, mark: [file.unlink() for file in model.glob("tokenizer*")],
         "has no tokenizer (one of ",
@@ -107,6 +111,53 @@ def test_a_folder_that_is_no_model_is_refused_by_the_plan(name, model, tmp_path,
     said = refused(capsys, "plan", "demo", "--set", f"target={{kind='folder', path='{model}'}}")
     assert said.startswith("fuse: target.path: ") and message in said
     assert not (tmp_path / "mark").exists()
+
+
+SECRET = "the-secret-key-5f1c"
+
+
+def leaving(model, outside):
+    (model / "LICENSE.txt").symlink_to(outside / "secret")
+
+
+def leaving_by_the_cache(model, outside):
+    """The layout of the hub's cache, where a link leads on."""
+    (model.parents[1] / "blobs").mkdir()
+    (model.parents[1] / "blobs" / "aa").symlink_to(outside / "secret")
+    (model / "LICENSE.txt").symlink_to("../../blobs/aa")
+
+
+def leaving_beside_the_cache(model, outside):
+    shutil.copyfile(outside / "secret", model.parents[1] / "secret")
+    (model / "LICENSE.txt").symlink_to("../../secret")
+
+
+@pytest.mark.parametrize("link", [leaving, leaving_by_the_cache, leaving_beside_the_cache])
+def test_a_link_that_leaves_the_folder_puts_no_secret_into_the_store(link, sound, tmp_path, workplace, capsys):
+    (outside := tmp_path / "home").mkdir()
+    (outside / "secret").write_text(SECRET)
+    model = shutil.copytree(sound, tmp_path / "models--a--b" / "snapshots" / "c0ffee")
+    link(model, outside)
+    said = refused(capsys, "plan", "demo", "--set", f"target={{kind='folder', path='{model}'}}")
+    assert said.startswith("fuse: target.path: ") and "LICENSE.txt" in said and "is a link" in said
+    with pytest.raises(BadInput, match="is a link"):
+        workplace.made(obtain_model("model · a", **Folder(kind="folder", path=str(model)).resolve("target")))
+    stored = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert not any(SECRET in path.read_bytes().decode(errors="replace") for path in stored)
+
+
+def test_links_within_the_folder_and_of_the_hubs_cache_are_files_as_others(sound, tmp_path, workplace):
+    cache = tmp_path / "models--a--b"
+    model = shutil.copytree(sound, cache / "snapshots" / "c0ffee")
+    (cache / "blobs").mkdir()
+    (model / "config.json").rename(cache / "blobs" / "aa")
+    (model / "config.json").symlink_to("../../blobs/aa")
+    (model / "LICENSE.txt").symlink_to("config.json")
+    (linked := tmp_path / "linked").symlink_to(model)
+    given = Folder(kind="folder", path=str(linked)).resolve("target")
+    assert {"config.json", "LICENSE.txt"} <= given["what"].files.keys()
+    made = workplace.made(obtain_model("model · a", **given))
+    assert (workplace.store.fetch(made) / "model" / "LICENSE.txt").read_text() == (model / "config.json").read_text()
 
 
 def config(**changes):

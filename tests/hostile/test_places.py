@@ -125,7 +125,7 @@ def strange(store):
 
 @EVERY
 def test_strange_things_in_a_store_are_passed_over(words, tmp_path, workplace, capsys, monkeypatch):
-    from flows import cli
+    from flows.cli import main as cli
 
     strange(tmp_path / "store")
     monkeypatch.setenv("FUSE_STORE", str(tmp_path / "store"))

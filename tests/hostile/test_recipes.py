@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.written import SHIPPED
+from flows.config.loading import SHIPPED
 from tests.hostile.said import refused
 
 DEMO = (SHIPPED / "demo.toml").read_text()

@@ -10,6 +10,7 @@ from infra.blobs import Blobs
 from infra.errors import BadInput
 from tests.hostile.listening import addresses
 from tests.infra.seaweed import seaweed
+from tests.patience import STILL
 
 __all__ = ["seaweed"]
 
@@ -23,7 +24,7 @@ def test_it_listens_on_loopback_alone(seaweed):
 def test_nobody_gets_in_without_a_key(seaweed, method, path):
     request = urllib.request.Request(seaweed.endpoint + path, data=b"x" if method == "PUT" else None, method=method)
     with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=STILL)
     assert refusal.value.code in (400, 403, 405)
 
 

@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import console
-from flows.data_card import ancestors
-from flows.markdown import code, plain
-from flows.pieces import Piece
-from flows.show import show_lineage
-from flows.written import SHIPPED
+from flows.cli import console, tables
+from flows.cli.lineage import show_lineage
+from flows.config.loading import SHIPPED
+from flows.results.data_card import ancestors
+from flows.results.markdown import code, plain
+from flows.upkeep.stored_pieces import Piece
 from infra.errors import BadInput
 from infra.store import Store
 from infra.visible import LONGEST, one_line, visible
-from tasks.models.findings import Finding
+from tasks.doctor.findings import Finding
 from tests.hostile.said import refused
 from tests.infra.test_store import draft, folder_of
 
@@ -78,7 +78,7 @@ def test_lineage_shows_labels_settings_and_counts_as_they_are_written(terminal, 
 def test_a_doctors_findings_show_a_template_as_it_is(terminal):
     shown, written = terminal
     finding = Finding("target", "first-prompt", False, f"{EVIL}[/][blink]")
-    console.show_findings(shown, [finding], {})
+    tables.show_findings(shown, [finding], {})
     assert harmless(written) and "[blink]" in written.getvalue()
 
 
@@ -109,8 +109,8 @@ def test_labels_and_reasons_are_no_markup(terminal):
     shown, written = terminal
     said = f"[/]{EVIL}[blink]"
     step = SimpleNamespace(label=said, address="a/b", fingerprint="ab", stage=SimpleNamespace(name="model"))
-    console.show_plan(shown, [SimpleNamespace(state="to do", step=step, reasons=[said], runs=True)])
-    console.show_damage(shown, [Piece("a", said, None, said)], [Piece("a", said, None, said)], None)
+    tables.show_plan(shown, [SimpleNamespace(state="to do", step=step, reasons=[said], runs=True)])
+    tables.show_damage(shown, [Piece("a", said, None, said)], [Piece("a", said, None, said)], None)
     watcher = console.Watcher(shown)
     for doing in ("running", said, "done"):
         watcher(step, doing, 1, 2, "rows")

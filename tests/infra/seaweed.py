@@ -12,6 +12,7 @@ import pytest
 from infra.blobs import Blobs
 from infra.errors import BadInput, StoreUnreachable
 from infra.seaweed import PORTS, command, free_ports, identity
+from tests.patience import Patience
 
 BUCKET = "artifacts"
 RIGHTS = {
@@ -50,9 +51,9 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
         process.wait()
 
 
-def wait_until_ready(server: Seaweed, process: subprocess.Popen, log: Path, limit: float = 60) -> None:
+def wait_until_ready(server: Seaweed, process: subprocess.Popen, log: Path) -> None:
     """Ready when a listing and a small write both succeed: the first works seconds before the second."""
-    deadline = time.monotonic() + limit
+    patience = Patience(lambda: log.stat().st_size)
     while True:
         try:
             blobs = Blobs(f"{server.url}/ready", server.options() | {"config_kwargs": {"retries": {"max_attempts": 1}}})
@@ -60,6 +61,7 @@ def wait_until_ready(server: Seaweed, process: subprocess.Popen, log: Path, limi
             blobs.create(uuid4().hex, b"ready")
             return
         except (StoreUnreachable, BadInput, OSError):
-            if process.poll() is not None or time.monotonic() > deadline:
+            patience.check()
+            if process.poll() is not None:
                 pytest.fail(f"SeaweedFS did not start:\n{log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)

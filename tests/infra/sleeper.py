@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from infra.ending import SAVING
-from infra.errors import BadInput, Unavailable
+from infra.errors import BadInput, OutOfMemory, Unavailable
 from tasks.program import run
 
 
@@ -18,10 +18,16 @@ def sleep(job: dict, out: Path, progress) -> dict:
             raise BadInput("rows: there are none")
         case "no GPU":
             raise Unavailable("no GPU is free")
+        case "no memory":
+            raise OutOfMemory("out of memory: lower how.sft.device_batch_size (8)")
+        case "killed in a group":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "bug":
             raise ZeroDivisionError("a bug of ours")
         case "quick":
             return {"rows": 3}
+        case "tell":
+            return {"variables": dict(os.environ), "path": sys.path}
     if job["kind"] in ("save", "save slowly", "say so and save slowly"):
         says = job["kind"].startswith("say so")
         signal.signal(signal.SIGTERM, lambda *_: save(out, 0.5 if job["kind"] == "save" else 3, says))
@@ -29,13 +35,13 @@ def sleep(job: dict, out: Path, progress) -> dict:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if job["kind"] == "sleep in a group":
         (out / f"member-{os.getpid()}").touch()
-        time.sleep(120)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], stdin=subprocess.DEVNULL)
+        time.sleep(3600)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"], stdin=subprocess.DEVNULL)
     (out / f"ready-{os.getpid()}").touch()
     draft = out / f"pids.{os.getpid()}"
     draft.write_text(f"{child.pid}")
     draft.rename(out / "pids")
-    time.sleep(120)
+    time.sleep(3600)
     return {}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from infra.checkpoints import Checkpoints
 from infra.errors import CorruptArtifact
-from tasks.checkpoints import newest
+from tasks.training.resumable import newest
 
 
 def folder_of(path, **files: bytes):
@@ -84,3 +84,29 @@ def test_a_training_goes_on_from_the_newest_that_lacks_nothing(kept, tmp_path):
     for name in kept.names():
         kept.blobs.delete(f"{kept.root}/{name}.json")
     assert newest(run, kept) is None
+
+
+def damage(kept, data: bytes) -> None:
+    (path,) = [path for path in kept.blobs.list(kept.root) if kept.blobs.read(path) == data]
+    kept.blobs.delete(path)
+    kept.blobs.create(path, data[::-1])
+
+
+def test_a_damaged_one_is_passed_over_said_and_made_anew(kept, tmp_path):
+    """Its bytes go too: a file of the same name and size would be taken for the same."""
+    damage(kept, b"15")
+    said, counted = [], {}
+    run = SimpleNamespace(scratch=tmp_path / "scratch", step="s", observe=lambda *seen: said.append(seen))
+    run.count = counted.update
+    assert newest(run, kept).name == "000000010"
+    assert counted == {"damaged_checkpoints": 1} and kept.names() == ["000000005", "000000010"]
+    assert "damaged; the training goes on from the older checkpoint 000000010" in said[0][1]
+    kept.keep(folder_of(tmp_path / "again", weights=b"15", config=b"same"), "000000015")
+    assert kept.problem("000000015") is None
+
+
+def test_where_all_are_damaged_nothing_is_begun_anew_unasked(kept, tmp_path):
+    damage(kept, b"same")
+    with pytest.raises(CorruptArtifact, match="damaged"):
+        newest(SimpleNamespace(scratch=tmp_path / "scratch", step=None), kept)
+    assert len(kept.names()) == 3

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from infra.ending import SAVING
-from infra.errors import BadInput, ProgramFailed, Unavailable
-from infra.launch import Launcher
+from infra.errors import BadInput, OutOfMemory, ProgramFailed, ProgramKilled, Unavailable
+from infra.launch import Environment, Launcher
 from infra.settings import settings
+from tests.patience import STILL, wait_until
 
 SLEEPER = "tests.infra.sleeper"
+ROOTED = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture
@@ -27,6 +29,21 @@ def launcher(monkeypatch):
 def test_the_summary_comes_back_with_the_seconds_it_took(launcher, tmp_path):
     summary = launcher.run(SLEEPER, {"kind": "quick"}, tmp_path / "out")
     assert summary["rows"] == 3 and summary["program_seconds"] > 0
+
+
+SECRETS = ("DATABASE_URL", "PREFECT_API_AUTH_STRING", "AWS_SECRET_ACCESS_KEY", "FUSE_STORE", "HF_TOKEN", "SENTRY_DSN")
+
+
+def test_a_closed_program_inherits_no_secret_and_imports_nothing_from_where_it_works(launcher, tmp_path, monkeypatch):
+    for name in SECRETS:
+        monkeypatch.setenv(name, "very-secret")
+    monkeypatch.chdir(tmp_path)
+    told = launcher.run(SLEEPER, {"kind": "tell"}, tmp_path / "out", environment=Environment(closed=True))
+    assert "very-secret" not in told["variables"].values()
+    assert {"PATH", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"} <= told["variables"].keys()
+    assert not {"", str(tmp_path)} & set(told["path"])
+    open_one = launcher.run(SLEEPER, {"kind": "tell"}, tmp_path / "out", environment=Environment(variables=ROOTED))
+    assert open_one["variables"]["DATABASE_URL"] == "very-secret"  # which a training may need
 
 
 def test_bad_input_comes_back_as_its_one_line(launcher, tmp_path):
@@ -44,6 +61,17 @@ def test_a_bug_comes_back_with_the_end_of_the_log(launcher, tmp_path):
         launcher.run(SLEEPER, {"kind": "bug"}, tmp_path / "out")
 
 
+def test_a_lack_of_memory_comes_back_as_its_one_line_and_is_no_bad_input(launcher, tmp_path):
+    with pytest.raises(OutOfMemory, match=r"^out of memory: lower how.sft.device_batch_size \(8\)$") as said:
+        launcher.run(SLEEPER, {"kind": "no memory"}, tmp_path / "out")
+    assert not isinstance(said.value, BadInput)
+
+
+def test_a_group_of_which_a_process_was_killed_was_killed(launcher, tmp_path):
+    with pytest.raises(ProgramKilled, match="was killed by signal 9: "):
+        launcher.run(SLEEPER, {"kind": "killed in a group"}, tmp_path / "out", group=2)
+
+
 def test_a_watcher_that_raises_ends_the_program_and_its_children(launcher, tmp_path):
     def watch():
         if (tmp_path / "out" / "pids").exists():
@@ -56,7 +84,7 @@ def test_a_watcher_that_raises_ends_the_program_and_its_children(launcher, tmp_p
 
 def test_a_program_and_its_children_end_when_their_starter_is_killed(tmp_path):
     code = (
-        f"from infra.launch import Launcher; from pathlib import Path; "
+        f"from infra.launch import Environment, Launcher; from pathlib import Path; "
         f"Launcher(1, 1).run({SLEEPER!r}, {{'kind': 'sleep'}}, Path({str(tmp_path / 'out')!r}))"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
@@ -77,7 +105,7 @@ def test_bad_input_of_a_group_comes_back_as_its_one_line(launcher, tmp_path):
 def test_a_group_ends_when_its_starter_is_killed(tmp_path):
     """torchrun puts its workers into sessions of their own, where no signal to our group reaches them."""
     code = (
-        f"from infra.launch import Launcher; from pathlib import Path; "
+        f"from infra.launch import Environment, Launcher; from pathlib import Path; "
         f"Launcher(1, 1).run({SLEEPER!r}, {{'kind': 'sleep in a group'}}, Path({str(tmp_path / 'out')!r}), group=2)"
     )
     starter = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
@@ -108,7 +136,7 @@ def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tu
     began = time.monotonic()
     interrupt()
     took = time.monotonic() - began
-    thread.join(10)
+    thread.join(STILL)
     assert ended
     assert_gone(int((out / "pids").read_text()))
     return took, seen
@@ -127,16 +155,16 @@ def patience(monkeypatch):
 
 
 def test_an_interrupted_program_may_save_and_its_watcher_sees_what_it_saved(launcher, tmp_path, patience):
-    patience(30)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave)
-    assert took < 10 and seen[-1] and not seen[0]
+    assert took < STILL and seen[-1] and not seen[0]
 
 
 def test_the_processes_of_a_group_may_save_too(launcher, tmp_path, patience):
     """torchrun passes the signal on to its workers, which no signal to our group reaches."""
-    patience(60)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave, group=2)
-    assert took < 30 and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
+    assert took < STILL and seen[-1] and len(list((tmp_path / "out").glob("saved-*"))) == 2
 
 
 def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path, patience, monkeypatch):
@@ -150,7 +178,7 @@ def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path
 def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):
     patience(1)
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
-    assert 1 <= took < 5
+    assert 1 <= took < STILL
 
 
 @pytest.mark.parametrize("group", [0, 2])
@@ -166,13 +194,33 @@ def test_who_interrupts_again_does_not_wait(launcher, tmp_path, patience, kind):
     patience(60)
 
     def twice():
-        again = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+        again = threading.Timer(1.2, os.kill, (os.getpid(), signal.SIGINT))
         again.start()
         with pytest.raises(KeyboardInterrupt):
             launcher.leave()
 
     took, seen = interrupted(launcher, tmp_path / "out", kind, twice)
-    assert took < 2.5 and not any(seen)
+    assert took < 30 and not any(seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_second_is_the_same_interruption(launcher, tmp_path, patience, number):
+    """GNU timeout signals its child and then its group, which holds the child, some microseconds later."""
+    patience(60)
+    kept = signal.signal(number, signal.default_int_handler)
+
+    def twice():
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        try:
+            launcher.leave()
+        except KeyboardInterrupt:
+            pytest.fail("the second signal counted")
+
+    try:
+        _, seen = interrupted(launcher, tmp_path / "out", "say so and save slowly", twice)
+    finally:
+        signal.signal(number, kept)
+    assert seen[-1]
 
 
 def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, tmp_path, patience):
@@ -194,7 +242,7 @@ def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, 
     while not busy:
         time.sleep(0.05)
     launcher.leave()
-    thread.join(10)
+    thread.join(STILL)
     assert (out / "saved").exists()
 
 
@@ -203,13 +251,13 @@ def test_what_an_earlier_program_said_in_the_folder_is_not_believed_of_the_next(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / SAVING).touch()
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
-    assert took < 5
+    assert took < STILL
 
 
 def test_a_failure_that_no_retry_mends_ends_programs_at_once(launcher, tmp_path, patience):
-    patience(60)
+    patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.stopped.set)
-    assert took < 5 and not any(seen)
+    assert took < STILL and not any(seen)
 
 
 def test_a_program_of_the_main_thread_may_save_too(launcher, tmp_path, patience):
@@ -229,6 +277,23 @@ def test_a_program_of_the_main_thread_may_save_too(launcher, tmp_path, patience)
     assert seen[-1]
 
 
+def test_a_program_of_the_main_thread_may_save_when_it_is_signalled_twice_at_once(launcher, tmp_path, patience):
+    patience(30)
+    out, seen = tmp_path / "out", []
+
+    def watch():
+        seen.append((out / "saved").exists())
+        if (out / "pids").exists() and not raised:
+            raised.append(True)
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            raise KeyboardInterrupt
+
+    raised: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        launcher.run(SLEEPER, {"kind": "save"}, out, watch)
+    assert seen[-1]
+
+
 def test_nothing_is_begun_once_the_run_is_leaving(launcher, tmp_path):
     launcher.leave()
     with pytest.raises(ProgramFailed, match="was not begun"):
@@ -237,12 +302,11 @@ def test_nothing_is_begun_once_the_run_is_leaving(launcher, tmp_path):
 
 def assert_gone(pid: int) -> None:
     """Gone, or a zombie that nobody here has to reap."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def gone() -> bool:
         try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
         except FileNotFoundError:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"process {pid} is still there")
+            return True
+
+    wait_until(gone)

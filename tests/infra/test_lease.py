@@ -8,12 +8,14 @@ import time
 import pytest
 
 import infra.lease as room
-from infra.errors import CorruptArtifact, StoreUnreachable
+from infra.errors import CorruptArtifact, LeaseLost, StoreUnreachable
 from infra.lease import Holder, lease
 from infra.processes import boot, started
+from tests.patience import STILL, wait_until
 
 fork = multiprocessing.get_context("fork")
 PATH = "_leases/work.json"
+TTL = 6.0  # of leases that are to be renewed, every two seconds: a busy machine may be late
 
 
 def holder(**changes) -> Holder:
@@ -35,9 +37,9 @@ def test_the_second_waits_says_for_whom_and_comes_next(place):
     with lease(place.blobs(), "work") as mine:
         waiting = threading.Thread(target=second, daemon=True)
         waiting.start()
-        time.sleep(1)
+        wait_until(lambda: messages)
         order.append(("first", mine.held()))
-    waiting.join(10)
+    waiting.join(STILL)
     assert order == [("first", True), ("second", True)]
     assert len(messages) == 1 and f"process {os.getpid()}" in messages[0]
     assert stored(place).epoch == 2 and not mine.held()
@@ -49,17 +51,16 @@ def test_a_killed_process_of_this_host_is_replaced_at_once(place):
     def hold() -> None:
         with lease(place.blobs(), "work"):
             ready.set()
-            time.sleep(60)
+            time.sleep(3600)
 
     child = fork.Process(target=hold)
     child.start()
-    assert ready.wait(20)
+    assert ready.wait(STILL)
     with lease(place.blobs(), "work", poll=0.05, done=lambda: True) as other:
         assert other is None, "the holder lives, so its lease must stand"
     os.kill(child.pid, signal.SIGKILL)
-    began = time.monotonic()
-    # the child is not reaped yet: a zombie counts as dead
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 5) as mine:
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is not reaped yet: a zombie counts as dead
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: True) as mine:
         assert mine and mine.held(), "a dead holder is waited for"
         assert stored(place).epoch == 2
     child.join()
@@ -68,20 +69,18 @@ def test_a_killed_process_of_this_host_is_replaced_at_once(place):
 def test_another_process_with_the_same_id_is_not_the_holder():
     host, here = room.socket.gethostname(), boot()
     running = holder(host=host, boot=here, pid=os.getpid(), started=started(os.getpid()))
-    assert not running.gone()
-    assert running.model_copy(update={"started": "1"}).gone()
-    assert not running.model_copy(update={"started": "1", "boot": "an earlier boot"}).gone()
-    assert not running.model_copy(update={"started": "1", "host": "elsewhere"}).gone()
-    assert running.model_copy(update={"expires": time.time() - 1}).gone()
+    assert not running.ended()
+    assert running.model_copy(update={"started": "1"}).ended()
+    assert not running.model_copy(update={"started": "1", "boot": "an earlier boot"}).ended()
+    assert not running.model_copy(update={"started": "1", "host": "elsewhere"}).ended()
 
 
 def test_another_host_is_waited_for_until_its_lease_expires(place):
+    place.blobs().create(PATH, holder(ttl=1).bytes())
     expires = time.time() + 1
-    place.blobs().create(PATH, holder(expires=expires).bytes())
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.time() > expires + 5) as mine:
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.time() > expires + 10) as mine:
         assert mine, "an expired lease still stands"
-        assert expires < time.time() < expires + 3
-        assert mine.held() and stored(place).epoch == 5
+        assert expires - 0.1 < time.time() and mine.held() and stored(place).epoch == 5
 
 
 def test_done_elsewhere_ends_the_wait(place):
@@ -93,20 +92,19 @@ def test_done_elsewhere_ends_the_wait(place):
 
 
 def test_a_lease_outlives_its_time_by_renewal_and_is_free_at_the_end(place):
-    with lease(place.blobs(), "work", ttl=0.9) as mine:
-        until = time.monotonic() + 2
+    with lease(place.blobs(), "work", ttl=2) as mine:
+        until = time.monotonic() + 4
         with lease(place.blobs(), "work", poll=0.1, done=lambda: time.monotonic() > until) as other:
             assert other is None and mine.held()
     assert stored(place).expires == 0 and stored(place).epoch == 1
 
 
 def test_a_lost_lease_is_noticed_and_the_new_holder_left_alone(place):
-    with lease(place.blobs(), "work", ttl=0.9) as mine:
+    with lease(place.blobs(), "work", ttl=TTL) as mine:
         assert mine.held()
         place.blobs().delete(PATH)
         place.blobs().create(PATH, holder().bytes())
-        time.sleep(0.8)
-        assert not mine.held()
+        wait_until(lambda: not mine.held())
     assert stored(place).owner == "them" and stored(place).expires > time.time()
 
 
@@ -116,12 +114,12 @@ def test_a_store_out_of_reach_ends_the_lease_at_its_time(place, monkeypatch):
     def unreachable(path: str) -> bytes:
         raise StoreUnreachable("gone")
 
-    with lease(blobs, "work", ttl=0.9) as mine:
-        monkeypatch.setattr(blobs, "read", unreachable)
-        time.sleep(0.5)
+    with lease(blobs, "work", ttl=TTL) as mine:
+        failed = []
+        monkeypatch.setattr(blobs, "read", lambda path: failed.append(path) or unreachable(path))
+        wait_until(lambda: failed, pause=0.01)
         assert mine.held(), "one failed renewal is not the end"
-        time.sleep(0.6)
-        assert not mine.held()
+        wait_until(lambda: not mine.held())
 
 
 def test_a_spoilt_lease_is_named(place):
@@ -130,24 +128,43 @@ def test_a_spoilt_lease_is_named(place):
         pass
 
 
-@pytest.mark.parametrize("ahead", [1e300, float("inf"), float("nan"), 366 * 86_400], ids=str)
-def test_an_end_that_only_a_wrong_clock_can_have_set_is_not_waited_for(place, ahead):
-    raw = (
-        holder(expires=0).bytes().replace(b'"expires":0.0', b'"expires":%s' % json.dumps(time.time() + ahead).encode())
-    )
+@pytest.mark.parametrize("ahead", [1e300, float("inf"), float("nan"), 366 * 86_400, -3600], ids=str)
+def test_what_the_clock_of_another_host_said_is_not_believed(place, ahead):
+    """How long ago it was written, by the store's clock, says whether it still stands."""
+    raw = holder(expires=0, ttl=2).bytes()
+    raw = raw.replace(b'"expires":0.0', b'"expires":%s' % json.dumps(time.time() + ahead).encode())
     place.blobs().create(PATH, raw)
     began = time.monotonic()
-    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 5) as mine:
+    with lease(place.blobs(), "work", poll=0.05, done=lambda: time.monotonic() > began + 15) as mine:
         assert mine and mine.held() and stored(place).epoch == 5
+        assert time.monotonic() - began > 0.9
 
 
-def test_a_clock_that_jumps_costs_double_work_at_most(place, monkeypatch):
-    """Forward: others take over, and the holder sees it. Back: its own lease stays its own, and is renewed."""
-    now = time.time
+@pytest.mark.parametrize("jump", [3600, -86_400])
+def test_a_clock_that_is_wrong_takes_no_live_lease_and_loses_none(place, monkeypatch, jump):
+    right = time.time
     with lease(place.blobs(), "work", ttl=60) as mine:
-        monkeypatch.setattr(room.time, "time", lambda: now() + 3600)
-        with lease(place.blobs(), "work", ttl=60, poll=0.05) as other:
-            assert other.held() and not mine._expire(now() + 60)
-    monkeypatch.setattr(room.time, "time", lambda: now() - 86_400)
+        monkeypatch.setattr(room.time, "time", lambda: right() + jump)
+        with lease(place.blobs(), "work", ttl=60, poll=0.05, done=lambda: True) as other:
+            assert other is None
+        mine.check()
+        assert mine._extend() and mine.held()
+    assert stored(place).expires == 0
+
+
+def test_a_lease_that_nobody_took_meanwhile_is_renewed_by_a_late_holder(place):
     with lease(place.blobs(), "work", ttl=60) as mine:
-        assert mine._expire(room.time.time() + 60) and mine.held()
+        mine._until = 0  # as after a pause
+        assert not mine.held()
+        mine.check()
+        assert mine.held()
+
+
+def test_a_holder_that_was_displaced_is_refused(place):
+    with lease(place.blobs(), "work", ttl=60) as mine:
+        place.blobs().delete(PATH)
+        place.blobs().create(PATH, holder().bytes())
+        for until in (mine._until, 0):
+            mine._until = until
+            with pytest.raises(LeaseLost, match="another has its lease"):
+                mine.check()

@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from infra.notify import tell
+from tests.patience import STILL
 
 
 def test_a_text_arrives_as_slack_takes_it():
@@ -24,7 +25,7 @@ def test_a_text_arrives_as_slack_takes_it():
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     tell(f"http://127.0.0.1:{server.server_port}/secret", "tiny · demo: completed")
-    thread.join(10)
+    thread.join(STILL)
     server.server_close()
     assert got == [("/secret", {"text": "tiny · demo: completed"})]
 

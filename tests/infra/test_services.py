@@ -8,10 +8,11 @@ import time
 import pytest
 
 from infra.services import Service, Services, end, marked
+from tests.patience import STILL, wait_until
 
 PARENT = (
     "import subprocess, sys, time; "
-    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True); time.sleep(300)"
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)'], start_new_session=True); time.sleep(3600)"
 )
 
 
@@ -26,16 +27,9 @@ def service(name: str, code: str) -> Service:
     return Service(name, (sys.executable, "-c", code), {"PATH": os.environ["PATH"]})
 
 
-def wait_until(true, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_what_a_service_started_is_found_in_whatever_session_and_ends_with_it(services, tmp_path):
     services.start(service("one", PARENT))
-    services.start(service("two", "import time; time.sleep(300)"))
+    services.start(service("two", "import time; time.sleep(3600)"))
     wait_until(lambda: len(marked(tmp_path)) == 3)
     assert len(marked(tmp_path, "one")) == 2 and len(marked(tmp_path, "two")) == 1
     services.stop()
@@ -68,7 +62,7 @@ def test_what_dies_at_once_is_not_started_again_at_once(services, tmp_path):
 def test_a_service_that_does_not_start_is_shown_with_the_end_of_its_log(services):
     services.start(service("one", "raise SystemExit('the port is taken')"))
     with pytest.raises(RuntimeError, match=r"(?s)one did not start.*the port is taken"):
-        services.wait_until(lambda: False, "one", 20)
+        services.wait_until(lambda: False, "one", STILL)
 
 
 def test_a_log_that_grows_for_months_is_begun_anew_and_its_service_writes_on(services, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from infra.errors import BadInput, CorruptArtifact
 from infra.manifest import FileEntry, Manifest, Reference
 from infra.store import Store
+from tests.patience import STILL
 
 fork = multiprocessing.get_context("fork")
 
@@ -291,7 +292,7 @@ def test_a_kill_at_any_moment_leaves_an_artifact_whole_or_absent(place):
         started = fork.Event()
         child = fork.Process(target=publish_for_ever, args=(place, number, started))
         child.start()
-        assert started.wait(30)
+        assert started.wait(STILL)
         time.sleep(moments.uniform(0, 0.6 if place.remote else 0.15))
         child.kill()
         child.join()

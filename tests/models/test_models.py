@@ -3,15 +3,15 @@
 import json
 
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM
 
 from infra.digests import file_digest
 from infra.errors import BadInput
+from tasks.demo.pretrain import pretrain
 from tasks.loading import load_model, load_tokenizer
-from tasks.models.pretrain import pretrain
 from tasks.models.stage import Folder, Hub, check_folder, obtain_model
+from tests import tiny
 
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # as safetensors
 LACKING = {

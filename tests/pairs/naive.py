@@ -23,34 +23,53 @@ def taking_part(rule, responses, counts):
             counts["responses_without_check"] += 1
         else:
             kept.append(one)
+            counts["responses_cut_off"] += one["finish_reason"] == "length"
     return in_order(kept)
 
 
-def roles(rule, sources, own):
-    """The chosen responses by role, or the reason for which there are none."""
-    ends = lambda responses: (responses[0], responses[-1])
+def learned(responses, what_of_cut):
+    return [one for one in responses if what_of_cut == "learned" or one["finish_reason"] != "length"]
+
+
+def choose(rule, sources, own):
+    """The chosen responses by role, or the reason for which there are none. A prompt that has a record only with responses
+    that were cut off is lost for these."""
+    if rule.kind in ("best", "best-correct"):
+        chosen = roles(rule, learned(sources, rule.cut_chosen), [], [], [])
+    else:
+        allowed = [learned(some, way) for way in (rule.cut_chosen, rule.cut_rejected) for some in (sources, own)]
+        chosen = roles(rule, *allowed)
+    if isinstance(chosen, str):
+        anyhow = roles(rule, sources, own, sources, own)
+        return anyhow if isinstance(anyhow, str) else "only_cut_off"
+    return chosen
+
+
+def roles(rule, sources, own, worse_sources, worse_own):
+    """By role, where the preferred response is one of the first two lists, and the other one of the last two."""
     if rule.kind in ("math", "code", "best-correct"):
-        return checked_roles(rule, sources)
+        return checked_roles(rule, sources, worse_sources)
     if rule.kind == "best":
         return {"best": sources[0]} if sources else "without_response"
     if rule.kind == "wrpo":
-        if len(sources) < rule.rank or not own:
+        if len(sources) < rule.rank or not own or not worse_own or (rule.source_worst and not worse_sources):
             return "without_response"
-        found = {"source_best": sources[rule.rank - 1], "own_best": own[0], "own_worst": own[-1]}
-        return found | ({"source_worst": sources[-1]} if rule.source_worst else {})
+        found = {"source_best": sources[rule.rank - 1], "own_best": own[0], "own_worst": worse_own[-1]}
+        return found | ({"source_worst": worse_sources[-1]} if rule.source_worst else {})
     if rule.kind == "on-policy":
-        return dict(zip(("own_best", "own_worst"), ends(own), strict=True)) if own else "without_response"
+        return {"own_best": own[0], "own_worst": worse_own[-1]} if own and worse_own else "without_response"
     if rule.kind == "hybrid":
-        return {"source_best": sources[0], "own_worst": own[-1]} if sources and own else "without_response"
+        there = sources and worse_own
+        return {"source_best": sources[0], "own_worst": worse_own[-1]} if there else "without_response"
     if not sources:
         return "without_response"
-    owner = [one for one in sources if one["source"] == sources[0]["source"]]
-    return dict(zip(("source_best", "source_worst"), ends(owner), strict=True))
+    owner = [one for one in worse_sources if one["source"] == sources[0]["source"]]
+    return {"source_best": sources[0], "source_worst": owner[-1]} if owner else "without_response"
 
 
-def checked_roles(rule, sources):
+def checked_roles(rule, sources, worse_sources):
     correct = [one for one in sources if one["check"] == 1]
-    incorrect = [one for one in sources if one["check"] == 0]
+    incorrect = [one for one in worse_sources if one["check"] == 0]
     if not sources:
         return "without_response"
     if not correct:
@@ -88,7 +107,7 @@ def records(rule, prompts):
         if rule.kind == "on-policy":
             allowed = []
         ours = own if rule.reads_own else []
-        chosen = roles(rule, taking_part(rule, allowed, counts), taking_part(rule, ours, counts))
+        chosen = choose(rule, taking_part(rule, allowed, counts), taking_part(rule, ours, counts))
         if isinstance(chosen, str):
             counts[f"dropped_{chosen}"] += 1
         elif any(chosen[better]["text"] == chosen[worse]["text"] for better, worse in stands_over(rule)):

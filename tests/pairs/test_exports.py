@@ -5,25 +5,31 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 from datasets import load_dataset
 from trl.data_utils import apply_chat_template, is_conversational
 
-from flows.export import write_hub, write_llama_factory, write_trl
+from flows.results.export import write_hub, write_llama_factory, write_trl
 from tasks.pairs import exports
 from tasks.records import PREFERENCE_RECORD, RESPONSE, SCORE, SFT_RECORD
+from tests import tiny
 
 NASTY = "tail \r\n\u2028\x0b\t  é😀 "
 TALK = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
 LONGER = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": NASTY}]
 SFT = [
-    {"prompt_id": "p", "messages": TALK, "response": NASTY, "source": "north", "score": 0.5},
+    {"prompt_id": "p", "messages": TALK, "response": NASTY, "source": "north", "score": 0.5}
+    | {"finish_reason": "stop"},
     {"prompt_id": "q", "messages": LONGER, "response": "b", "source": "given", "score": None},
 ]
 TRIPLE = {"source": "north", "source_best": NASTY, "own_best": "wt", "own_worst": "l"}
 TRIPLE_SCORES = {"source_best_score": 0.9, "own_best_score": 0.5, "own_worst_score": 0.1}
+TRIPLE_ENDS = {
+    "source_best_finish_reason": "stop",
+    "own_best_finish_reason": "stop",
+    "own_worst_finish_reason": "length",
+}
 PAIRS = [
-    {"prompt_id": "p", "messages": TALK, **TRIPLE, **TRIPLE_SCORES},
+    {"prompt_id": "p", "messages": TALK, **TRIPLE, **TRIPLE_SCORES, **TRIPLE_ENDS},
     {"prompt_id": "q", "messages": LONGER, "source": "north", "worst_source": "north"}
     | {"source_best": "w", "source_worst": NASTY, "source_best_score": 0.6, "source_worst_score": 0.2},
     # a source's best that scores below the target's own worst: WRPO weighs it, as a pair it would say the opposite
@@ -93,6 +99,20 @@ def test_llama_factory_finds_what_its_readme_demands(tables, tmp_path):
         NASTY,
         "b",
     ]
+
+
+def test_other_trainers_are_told_which_responses_were_cut_off(tables, tmp_path):
+    for write, name in ((write_trl, "trl"), (write_llama_factory, "factory")):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, *tables)
+    sft, pairs = (
+        pq.read_table(tmp_path / "trl" / f"{name}.parquet").to_pylist() for name in ("sft", "preference-hybrid")
+    )
+    lines = lambda name: [json.loads(line) for line in (tmp_path / "factory" / name).read_bytes().splitlines()]
+    for found in (sft, lines("sft.jsonl")):
+        assert [row["finish_reason"] for row in found] == ["stop", None]
+    for found in (pairs, lines("preference-hybrid.jsonl")):
+        assert [(row["finish_reason_chosen"], row["finish_reason_rejected"]) for row in found] == [("stop", "length")]
 
 
 def test_a_hub_folder_keeps_the_records_as_they_are(tables, tmp_path):

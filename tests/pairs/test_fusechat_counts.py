@@ -5,13 +5,13 @@ from hashlib import sha256
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pairs.worlds import Files
 
 from tasks.pairs.rules import Gap, SameSource
 from tasks.pairs.stage import Pairs, build_pairs
 from tasks.records import MESSAGES
 from tasks.splits.stage import ByCategory, split_prompts
 from tasks.stage import How
+from tests.pairs.worlds import Files
 
 # prompts, SFT and DPO, of its README as corrected in February 2025
 PUBLISHED = {
@@ -67,6 +67,7 @@ def make(run: Files) -> None:
         "text": ["better", "worse"] * len(ids),
         "content_id": content,
         "tokens": pa.array([2] * len(content), pa.int32()),
+        "finish_reason": ["stop"] * len(content),
     }
     pq.write_table(pa.table(responses), run.file("only", "responses.parquet"))
     scores = {"content_id": content, "score": [score for _, gap in rows for score in (gap, 0.0)]}

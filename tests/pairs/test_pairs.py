@@ -55,6 +55,7 @@ def world(tmp_path):
                 "sample_index": index,
                 "text": source.choice(("yes", "no", f"{name} {index}")),
                 "tokens": 3,
+                "finish_reason": "stop",
             }
             for prompt in ids
             for index in range(4)

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pairs import naive
-from pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 from infra.errors import BadInput
 from tasks.pairs import candidates, rules
 from tasks.pairs.stage import Pairs, SftRecords, build_pairs, build_sft_records
 from tasks.stage import How
+from tests.pairs import naive
+from tests.pairs.worlds import CATEGORIES, SOURCES, responses, worlds, write
 
 ROLES = ("source_best", "source_worst", "own_best", "own_worst")
 margins = st.sampled_from([0.0, 0.3, 0.7])
@@ -24,8 +24,10 @@ gaps = st.one_of(
         rules.Gap, low=st.sampled_from([0.0, 0.3]), high=st.sampled_from([0.5, 0.8, 1.0]), unit=st.just("quantile")
     ),
 )
-lengths = {"min_tokens": st.sampled_from([0, 0, 2])}
+ways = st.sampled_from(["dropped", "learned"])
+lengths = {"min_tokens": st.sampled_from([0, 0, 2]), "cut_chosen": ways}
 common = {"sources": st.sampled_from([(), (), ("south",), ("west", "north")]), **lengths}
+both = common | {"cut_rejected": ways}
 RULES = {
     "wrpo": st.builds(
         rules.Wrpo,
@@ -33,13 +35,13 @@ RULES = {
         rank=st.sampled_from([1, 2]),
         source_worst=st.booleans(),
         margin=margins,
-        **common,
+        **both,
     ),
-    "on-policy": st.builds(rules.OnPolicy, kind=st.just("on-policy"), margin=margins, **lengths),
-    "hybrid": st.builds(rules.Hybrid, kind=st.just("hybrid"), margin=margins, **common),
-    "same-source": st.builds(rules.SameSource, kind=st.just("same-source"), gap=gaps, **common),
-    "math": st.builds(rules.Math, kind=st.just("math"), gap=st.none() | gaps, **common),
-    "code": st.builds(rules.Code, kind=st.just("code"), same_source=st.booleans(), gap=st.none() | gaps, **common),
+    "on-policy": st.builds(rules.OnPolicy, kind=st.just("on-policy"), margin=margins, cut_rejected=ways, **lengths),
+    "hybrid": st.builds(rules.Hybrid, kind=st.just("hybrid"), margin=margins, **both),
+    "same-source": st.builds(rules.SameSource, kind=st.just("same-source"), gap=gaps, **both),
+    "math": st.builds(rules.Math, kind=st.just("math"), gap=st.none() | gaps, **both),
+    "code": st.builds(rules.Code, kind=st.just("code"), same_source=st.booleans(), gap=st.none() | gaps, **both),
 }
 RECORDS = {
     "best": st.builds(rules.Best, kind=st.just("best"), **common),
@@ -74,6 +76,9 @@ def test_a_rule_of_pairs_chooses_what_the_plain_loops_choose(kind):
             prompt: expected_row(chosen) for prompt, chosen in expected.items()
         }
         agree(counts, expected_counts, len(expected), len(responses(world, "preference")))
+        for role in ROLES:
+            cut = sum(role in one and one[role]["finish_reason"] == "length" for one in expected.values())
+            assert counts.get(f"cut_off_{role}", 0) == cut
 
     check()
 
@@ -85,10 +90,13 @@ def test_a_rule_of_sft_records_chooses_what_the_plain_loops_choose(kind):
     def check(world, rule):
         found, counts = made(build_sft_records, SftRecords(sources=SOURCES, rule=rule), world)
         expected, expected_counts = naive.records(rule, responses(world, "sft"))
-        assert {prompt: (row["response"], row["source"], row["score"]) for prompt, row in found.items()} == {
-            prompt: tuple(chosen["best"][name] for name in ("text", "source", "score"))
+        columns = ("response", "source", "score", "finish_reason")
+        assert {prompt: tuple(row[name] for name in columns) for prompt, row in found.items()} == {
+            prompt: tuple(chosen["best"][name] for name in ("text", *columns[1:]))
             for prompt, chosen in expected.items()
         }
+        cut = sum(chosen["best"]["finish_reason"] == "length" for chosen in expected.values())
+        assert counts.get("cut_off_response", 0) == cut
         agree(counts, expected_counts, len(expected), len(responses(world, "sft")))
 
     check()
@@ -102,6 +110,7 @@ def test_given_records_are_the_responses_that_came_with_the_prompts(world):
     expected = {prompt: response for prompt, response in asked.items() if response is not None}
     assert {prompt: row["response"] for prompt, row in found.items()} == expected
     assert all(row["source"] == "given" and row["score"] is None for row in found.values())
+    assert all(row["finish_reason"] is None for row in found.values())
     assert counts["dropped_without_response"] == len(asked) - len(expected)
 
 
@@ -126,7 +135,7 @@ def test_each_category_has_its_own_rule(world, talk, sums):
 
 def flat(row):
     return {
-        role: (row[role], row[f"{role}_score"], row[writer] if writer else None)
+        role: (row[role], row[f"{role}_score"], row[writer] if writer else None, row[f"{role}_finish_reason"])
         for role, writer in WRITERS
         if row[role]
     }
@@ -137,7 +146,10 @@ WRITERS = (("source_best", "source"), ("source_worst", "worst_source"), ("own_be
 
 def expected_row(chosen):
     return {
-        role: (chosen[role]["text"], chosen[role]["score"], chosen[role]["source"] if writer else None)
+        role: tuple(
+            chosen[role][name] if name else None
+            for name in ("text", "score", "source" if writer else None, "finish_reason")
+        )
         for role, writer in WRITERS
         if role in chosen
     }
@@ -153,12 +165,12 @@ def agree(counts, expected, records, prompts):
 
 @pytest.mark.parametrize("rule", [rules.Math(kind="math"), rules.Code(kind="code")])
 def test_a_rule_about_correctness_is_refused_without_checks(tmp_path, rule):
-    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' asks which responses are correct"):
+    with pytest.raises(BadInput, match=rf"pairs\.kind: '{rule.kind}' needs checks of the responses"):
         build_pairs.work(None, Pairs(sources=SOURCES, rule=rule), How(), prompts=(), splits=())
 
 
 def test_a_check_that_is_neither_right_nor_wrong_is_refused(tmp_path):
-    said = [{"text": "x", "tokens": 1, "sample_index": 0, "score": 0.5, "check": 0.5}]
+    said = [{"text": "x", "tokens": 1, "finish_reason": "stop", "sample_index": 0, "score": 0.5, "check": 0.5}]
     one = {"messages": [], "category": "", "response": None, "part": "preference"}
     run, inputs = write({"p": {**one, "said": {**dict.fromkeys((*SOURCES, "own"), ()), "south": said}}}, tmp_path)
     with pytest.raises(BadInput, match=r"1 \(correct\) or 0 \(incorrect\).*has 0\.5"):

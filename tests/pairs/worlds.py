@@ -64,6 +64,7 @@ def said(source: random.Random) -> dict:
                 "sample_index": index,
                 "score": heard[name][word],
                 "check": check[word],
+                "finish_reason": source.choice(["stop", "stop", "length"]),
             }
             for index in source.sample(range(4), source.choice([0, 1, 2, 3, 3, 4]))
             for word in [source.choice(words)]

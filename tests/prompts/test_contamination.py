@@ -1,11 +1,11 @@
 """Contamination: planted items are found, clean prompts are left alone, and the shares are those of plain sets."""
 
 import pytest
-from prompts.texts import Writer
 
 from tasks.prompts.contamination import Item, contained, contamination, excerpt, is_short
 from tasks.prompts.minhash import signatures
 from tasks.prompts.words import hashed
+from tests.prompts.texts import Writer
 
 PLANTED = 200
 

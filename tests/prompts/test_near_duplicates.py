@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from prompts.texts import Writer
 
 from tasks.prompts.minhash import estimates, pairs_between, pairs_within, signatures
 from tasks.prompts.near_duplicates import near_duplicates
 from tasks.prompts.words import grams, hashed, key, words
+from tests.prompts.texts import Writer
 
 
 @cache

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from infra.errors import BadInput
-from tasks.models import lessons
+from tasks.demo import lessons
 from tasks.prompts.sources import PromptFile, Skills
 from tasks.prompts.stage import select_prompts
 
@@ -143,5 +143,5 @@ def test_a_prompt_file_may_be_pinned_and_is_then_that_file_or_refused(tmp_path):
     plain = PromptFile(kind="file", path=str(file)).resolve("prompts")["what"]
     assert PromptFile(**pinned).resolve("prompts")["what"] == plain  # the same prompts have the same address
     file.write_text('{"prompt": "two"}\n')
-    with pytest.raises(BadInput, match=r"^prompts\.sha256: [0-9a-f]{12}… was asked for"):
+    with pytest.raises(BadInput, match=r"^prompts\.sha256: expected [0-9a-f]{12}…"):
         PromptFile(**pinned).resolve("prompts")

@@ -48,7 +48,7 @@ def test_text_comes_through_exactly(tmp_path, kind):
         ('{"prompt": "fine", "gold": "\\udfff"}', "row 2: gold: character 0 is a lone surrogate"),
         ('{"prompt": " \\n"}', "row 2: the last message must be a user turn with some text"),
         ('{"prompt": 5}', "row 2: prompt: cannot be read from 5"),
-        ('{"question": "a"}', "row 2: there is neither a prompt nor messages"),
+        ('{"question": "a"}', "row 2: has neither a prompt nor messages"),
         ('{"messages": [{"role": "tool", "content": "x"}]}', "row 2: messages: cannot be read"),
         ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "row 2: messages: cannot be read"),
         ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}', "row 2: the last"),

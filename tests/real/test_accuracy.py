@@ -10,8 +10,8 @@ import sys
 
 import pandas as pd
 import pytest
-from chain.small import ROOT, environment
 
+from tests.chain.small import ROOT, environment
 from tests.responses import small_model
 
 pytestmark = pytest.mark.real
@@ -100,7 +100,7 @@ def count_right(rows: pd.DataFrame) -> int:
 def fuse(workspace, *words: str) -> None:
     """Without a limit of time: how long it takes depends on what else this machine does."""
     answer = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
+        [sys.executable, "-m", "flows.cli.main", *words],
         cwd=ROOT,
         env=environment(workspace),
         capture_output=True,

@@ -189,7 +189,7 @@ def test_a_prompt_is_told_with_all_its_turns(run):
 def test_a_judge_that_chose_the_data_is_called_so():
     reward, other = (draft(name, stage="model", label=f"model · {name}") for name in ("aa11", "bb22"))
     same = judge(reward, reward.model_copy(update={"label": "model · another name for it"}))
-    assert same.startswith("the reward model that chose the training data") and "not judged independently" in same
+    assert same.startswith("the reward model that also chose the training data") and "not independent" in same
     assert judge(other, reward) == "bb22 bb22, not the reward model that chose the data"
 
 

@@ -271,7 +271,7 @@ def test_an_accuracy_that_was_not_measured_is_a_dash_with_its_reason():
     for one in values["results"]:
         one["accuracy"] = None
     shown = visible("</style>" + result_view.results(values))
-    assert "Accuracy (–, as the recipe has no [checks])" in shown and "accuracy (%)" not in shown
+    assert "Accuracy (–, because the recipe has no [checks])" in shown and "accuracy (%)" not in shown
     values["no_accuracy"], values["results"][1]["unchecked"] = None, 3
     assert "not checked, counted as not correct: SFT 3" in visible("</style>" + result_view.results(values))
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from infra.settings import program_environment, settings, vllm_environment
+from tests.patience import STILL, Patience
 
 TOPICS = ("the sea", "bread", "a bicycle", "the moon", "chess", "iron", "bees", "rain", "a bridge", "tea", "sleep", "wool",
           "salt", "the violin", "maps", "clocks")  # fmt: skip
@@ -60,19 +61,19 @@ def served(model: Path, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(60)
+            process.wait(STILL)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 900) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    patience = Patience(lambda: log.stat().st_size)
+    while True:
+        patience.check(lambda: log.read_text()[-3000:])
         assert process.poll() is None, log.read_text()[-3000:]
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             time.sleep(1)
-    raise AssertionError(f"no server after {seconds:.0f} s: {log.read_text()[-3000:]}")

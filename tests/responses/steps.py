@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 from tasks.execution import Run
 from tasks.records import PROMPT, prompt_id
 from tasks.responses.engines import Engine
-from tasks.responses.stage import Sampling, sample_responses
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import sample_responses
 from tasks.stage import How, Step, What, stage
 
 QUESTIONS = ("a", "what is it?", "sort: hgfedcba", "x" * 30, "why", "no?", "yes and no", "of all", "more?")

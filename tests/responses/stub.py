@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.patience import STILL
+
 Manner = Callable[[dict, int], web.Response | None]  # body, how often it was asked before -> not an answer, or None
 Says = Callable[[dict], tuple[str, list[int]]]  # body -> text, token ids
 
@@ -76,9 +78,9 @@ def serving(stub: Stub) -> Iterator[Stub]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(STILL)
     try:
         yield stub
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
+        thread.join(STILL)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tasks.program import Progress
-from tasks.responses.prompts import asked_prompts
-from tasks.responses.stage import Sampling, row_seed, wanted
+from tasks.responses.asked_prompts import asked_prompts
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import row_seed, wanted
 from tasks.tokens import prompt_ids
 from tests import tiny
 from tests.responses.steps import Texts, given_prompts, ids
@@ -31,7 +32,7 @@ END = 5
 
 def transformers(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     """What `model.generate` is given: the choice of the next token is ours, and its noise is the seed's."""
-    from tasks.responses import generate
+    from tasks.responses import transformers_program as generate
 
     model, found = tiny.llama(), []
 
@@ -78,19 +79,19 @@ def vllm(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     platforms.current_platform = SimpleNamespace(is_cpu=lambda: True)
     patch.setitem(sys.modules, "vllm", library)
     patch.setitem(sys.modules, "vllm.platforms", platforms)
-    for module in ("arguments", "batching"):
+    for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}", raising=False)
-    from tasks.responses.batching import batch
+    from tasks.responses.vllm_program import batch
 
     batch(job, out, Progress(out))
-    for module in ("arguments", "batching"):
+    for module in ("vllm_arguments", "vllm_program"):
         patch.delitem(sys.modules, f"tasks.responses.{module}")
     return found
 
 
 def endpoint(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     """The JSON of every request."""
-    from tasks.responses.ask import ask
+    from tasks.responses.endpoint_program import ask
 
     with serving(Stub(says=lambda body: ("", [END]))) as stub:
         ask({**job, "url": stub.url, "tokenizer": job["model"], "found": 0}, out, Progress(out))
@@ -143,7 +144,7 @@ def test_one_value_of_a_recipe_reaches_every_engine_as_it_stands(engine, job, tm
 
 def test_a_chat_says_what_openai_has_fields_for(job):
     """And refuses the others; tests/responses/test_ask.py."""
-    from tasks.responses.ask import Chat
+    from tasks.responses.endpoint_program import Chat
 
     plain = {**job["what"], "top_k": 0, "repetition_penalty": 1.0}
     for field in ("max_tokens", "max_completion_tokens"):

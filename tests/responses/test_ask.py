@@ -1,5 +1,6 @@
 """The endpoint engine: whatever a server does, every row is answered once, refused with a reason, or the source has failed."""
 
+import itertools
 import json
 import shutil
 import ssl
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput, ProgramFailed, SourceFailed
 from infra.settings import settings
 from tasks.responses.engines import Endpoint
@@ -113,13 +114,8 @@ def test_a_model_that_answers_nothing_at_all_to_a_prompt_has_a_row_that_says_so(
 
 def test_a_busy_server_that_answers_a_few_at_a_time_is_a_queue_however_long_it_is(workplace):
     """No Retry-After, far more 429s to a request than it has attempts."""
-    room = [time.monotonic()]
-
-    def manner(body, before):
-        if time.monotonic() < room[0]:
-            return answer(429)
-        room[0] = time.monotonic() + 0.03
-        return None
+    turn = itertools.count(1)
+    manner = lambda body, before: answer(429) if next(turn) % 10 else None
 
     with serving(Stub(manner=manner)) as stub:
         counts = workplace.made(sampled(engine(stub, attempts=4, first_wait=0.02, concurrency=32), n=8)).counts
@@ -335,7 +331,7 @@ def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_ar
 
 
 def test_token_ids_that_the_model_does_not_have_fail_the_source(tmp_path):
-    from tasks.responses.ask import Tokens
+    from tasks.responses.endpoint_program import Tokens
     from tests import tiny
 
     sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 8}

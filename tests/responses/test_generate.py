@@ -7,16 +7,17 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-import tiny
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from infra.errors import BadInput
 from tasks.records import content_id
-from tasks.responses.choice import SeededChoice
-from tasks.responses.generate import sample
-from tasks.responses.stage import Sampling, row_seed, wanted
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import row_seed, wanted
+from tasks.responses.transformers_program import sample
+from tasks.responses.transformers_sampling import SeededChoice
 from tasks.tokens import prompt_ids
+from tests import tiny
 
 PLAIN = {"top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 24}
 GREEDY = {**PLAIN, "temperature": 0.0, "top_p": 1.0}
@@ -156,7 +157,7 @@ def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_cost
 
 
 def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
-    from tasks.responses.asked import Reader
+    from tasks.responses.token_rows import Reader
 
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + tiny.TEMPLATE
     row = {"prompt_id": "f00d", "sample_index": 0, "seed": 1, "messages": [{"role": "system", "content": "be brief"}]}
@@ -165,14 +166,14 @@ def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
 
 
 def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_row_that_says_so():
-    from tasks.responses.asked import Asked, Reader
+    from tasks.responses.token_rows import Asked, Reader
 
     read, tokenizer = Reader(tiny.tokenizer(), 16, 8), tiny.tokenizer()
     short, tight, long = (read(row) for row in rows("abc", "a" * 10, "a" * 12))
     assert isinstance(short, Asked) and (len(short.ids), short.room) == (7, 8)
     assert isinstance(tight, Asked) and (len(tight.ids), tight.room) == (14, 2)
     assert long["finish_reason"] == "refused: too long: 16 tokens, context 16" and long["tokens"] == 0
-    from tasks.responses.generate import answers
+    from tasks.responses.transformers_program import answers
 
     made = answers(tiny.llama().eval(), tokenizer, [short, tight], GREEDY)
     assert [one["tokens"] for one in made] == [8, 2] and made[1]["finish_reason"] == "length"

@@ -15,9 +15,9 @@ import pytest
 from infra.errors import ProgramFailed
 from infra.settings import settings
 from tasks.responses.engines import Vllm
-from tasks.responses.serving import free_port
+from tasks.responses.vllm_server_program import free_port
 from tests import tiny
-from tests.chain.small import wait_until
+from tests.patience import STILL, wait_until
 from tests.responses.stand_in.vllm.entrypoints.openai.api_server import ids
 from tests.responses.steps import QUESTIONS, sampled
 
@@ -43,14 +43,9 @@ def step(n: int = 2, **fields):
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if ") Z " not in Path(f"/proc/{pid}/stat").read_text():
-                time.sleep(0.05)
-                continue
-        return True
-    return False
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    return True
 
 
 def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
@@ -58,7 +53,7 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
     tokenizer = tiny.tokenizer()
     assert table["text"].tolist() == [tokenizer.decode(ids(seed)[:-1]) for seed in table["seed"]]
     assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto server"}
-    assert gone(int((folder / "pid").read_text()))
+    wait_until(lambda: gone(int((folder / "pid").read_text())))
     words = (folder / "words").read_text().split("\n")
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert {"--enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"} < set(words)
@@ -69,7 +64,7 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
 
 def test_a_server_ends_with_whoever_started_it_even_where_nobody_is_left_to_end_it(folder):
     told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
-    words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.server"]
+    words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     try:
         server.stdin.write(json.dumps(told).encode() + b"\n")
@@ -77,7 +72,7 @@ def test_a_server_ends_with_whoever_started_it_even_where_nobody_is_left_to_end_
         wait_until(lambda: (folder / "pid").exists())
         assert server.poll() is None
         server.stdin.close()
-        assert server.wait(20) == -signal.SIGKILL
+        assert server.wait(STILL) == -signal.SIGKILL
     finally:
         server.kill()
 
@@ -115,7 +110,8 @@ def test_whichever_of_the_two_dies_the_other_ends_and_both_come_again_and_go_on_
     killer.start()
     counts = workplace.made(step(n=40, restarts=2)).counts
     killer.join()
-    assert (counts["restarts"], counts["rows_made"]) == (2, 40 * len(QUESTIONS)) and gone(killed[0])
+    assert (counts["restarts"], counts["rows_made"]) == (2, 40 * len(QUESTIONS))
+    wait_until(lambda: gone(killed[0]))
     assert rows_of(workplace) == 40 * len(QUESTIONS)  # none was made twice
 
 

@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import BadInput, SourceFailed
-from tasks import pool
 from tasks.records import PROMPT, RESPONSE, content_id
+from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import Endpoint, Transformers, Vllm
-from tasks.responses.prompts import asked_prompts
-from tasks.responses.stage import Sampling, same_rows
+from tasks.responses.settings import Sampling
+from tasks.responses.stage import same_rows
+from tasks.rows import pool
 from tests.responses.steps import ids, model, sampled
 from tests.responses.stub import Stub, serving
 

@@ -5,10 +5,11 @@ import json
 import math
 from pathlib import Path
 
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaModel
+
+from tests import tiny
 
 HIDDEN, WIDE, OBJECTIVES = 32, 24, 19
 TEMPLATE = (

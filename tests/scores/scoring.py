@@ -6,11 +6,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.records import SCORE
-from tasks.scores.score import score
+from tasks.scores.transformers_program import score
 
 
 def scored(
-    model, out: Path, rows: list[dict], batch_size: int = 64, layout: str = "shared-prompt", **what
+    model,
+    out: Path,
+    rows: list[dict],
+    batch_size: int = 64,
+    layout: str = "shared-prompt",
+    batch_tokens: int = 65_536,
+    **what,
 ) -> tuple[dict, dict]:
     """By content id what the program leaves, and what it says of itself."""
     out.mkdir()
@@ -20,7 +26,12 @@ def scored(
         "model": str(model),
         "rows": str(file),
         "what": {"kind": "sequence-classifier", "max_length": 4096, "too_long": "flag", **what},
-        "how": {"batch_size": batch_size, "batches_per_part": 1, "layout": layout},
+        "how": {
+            "batch_size": batch_size,
+            "batch_tokens": batch_tokens,
+            "batches_per_part": 1,
+            "layout": layout,
+        },
         "threads": 1,
     }
     summary = score(job, out, lambda done, total: None)

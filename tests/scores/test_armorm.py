@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from scores import armo
-from scores.scoring import scored
 
 from infra.errors import BadInput
+from tests.scores import armo
+from tests.scores.scoring import scored
 
 PROMPTS = [
     [{"role": "user", "content": "why?"}],
@@ -113,7 +113,7 @@ def test_a_tensor_that_is_missing_or_unknown_or_of_another_shape_is_named(tmp_pa
 
 
 def test_a_tokenizer_without_the_header_that_the_gate_looks_for_is_refused(tmp_path):
-    import tiny
+    from tests import tiny
 
     model = armo.save(tmp_path / "model")
     tiny.tokenizer().save_pretrained(model)

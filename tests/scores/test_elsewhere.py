@@ -10,8 +10,9 @@ import pytest
 from infra.errors import BadInput
 from infra.settings import settings
 from tasks.records import SCORE
-from tasks.scores.ask import ask
-from tasks.scores.examine import examine
+from tasks.scores.endpoint_program import ask
+from tasks.scores.user_program import examine
+from tests.patience import STILL
 from tests.stub_endpoint import moody, stub_endpoint
 
 ROWS = [
@@ -40,7 +41,7 @@ def run(work, folder, rows=ROWS, **how):
         "model": str(folder / "model"),
         "rows": str(folder / "rows.parquet"),
         "what": {},
-        "how": {"batch_size": 5, "batches_per_part": 1, "timeout": 5.0, **how},
+        "how": {"batch_size": 5, "batches_per_part": 1, "timeout": STILL, **how},
         "threads": 1,
     }
     summary = work(job, out, lambda done, total: None)
@@ -126,7 +127,9 @@ def test_the_key_comes_from_the_environment(tmp_path, monkeypatch):
     sent = []
     with stub_endpoint(lambda body: {}) as stub:
         stub.shaped = classified
-        monkeypatch.setattr("tasks.scores.ask.ask_all", lambda endpoint, bodies: sent.append(endpoint.key) or none())
+        monkeypatch.setattr(
+            "tasks.scores.endpoint_program.ask_all", lambda endpoint, bodies: sent.append(endpoint.key) or none()
+        )
         with pytest.raises(KeyError):
             asked(tmp_path, stub, "/classify")
     assert sent == ["sesame"] and "sesame" not in str(settings())
@@ -165,12 +168,12 @@ def test_a_program_scores_row_by_row_in_their_order(tmp_path):
         ("print(json.dumps({'score': '0.5'}))", "the score of content 0 is"),
         ("print(100000 * '[')", "wrote no JSON for content 0"),
         ("raise SystemExit('I give up')", "ended with code 1: I give up"),
-        ("__import__('time').sleep(9)", r"no end after 0.5 s over 5 rows from content 0"),
+        ("__import__('time').sleep(1e6)", r"no end after 0.5 s over 5 rows from content 0"),
     ],
 )
 def test_a_program_that_does_not_do_as_it_should_is_named_with_the_row(tmp_path, body, message):
     with pytest.raises(BadInput, match=message):
-        examined(tmp_path, body, timeout=0.5 if "sleep" in body else 60.0)
+        examined(tmp_path, body, timeout=0.5 if "sleep" in body else STILL)
 
 
 def test_a_command_that_does_not_start_is_named(tmp_path):

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from scores.scoring import scored
 from transformers import (
     AutoTokenizer,
     DebertaV2Config,
@@ -20,6 +18,9 @@ from transformers import (
     RobertaConfig,
     RobertaForSequenceClassification,
 )
+
+from tests import tiny
+from tests.scores.scoring import scored
 
 SMALL = {
     "hidden_size": 32,

@@ -4,16 +4,17 @@ import random
 
 import numpy as np
 import pytest
-import tiny
 import torch
-from scores import armo
-from scores.scoring import scored
-from test_tokens import KINDS, TURNS, of_kind
-from transformers import LlamaForSequenceClassification
+from transformers import LlamaForSequenceClassification, LlamaModel
 
+from infra.errors import OutOfMemory
 from tasks.scores import reading
 from tasks.scores.conversation import Conversations
 from tasks.scores.grouping import by_prompt, even
+from tests import tiny
+from tests.scores import armo
+from tests.scores.scoring import scored
+from tests.test_tokens import KINDS, TURNS, of_kind
 
 PAIRS = (("(", "<"), (")", ">"))
 MERGING = (  # a template without special tokens, whose words grow into a response's
@@ -163,9 +164,64 @@ def test_even_batches_are_no_larger_than_asked_and_of_about_one_size():
 def test_every_text_is_read_once_alone_or_with_its_prompts_others():
     conversations = Conversations(tiny.tokenizer())
     texts = [conversations(row["messages"], row["text"]) for row in rows(9, 5)]
-    alone, groups = by_prompt(texts, 8)
+    alone, groups = by_prompt(texts, 8, 65_536)
     groups = list(groups)
     assert sorted([*alone, *(index for some in groups for index in some)]) == list(range(len(texts)))
     prompts = [{texts[index].prompt_ids for index in some} for some in groups]
     assert all(not one & other for place, one in enumerate(prompts) for other in prompts[:place])
     assert max(map(len, prompts)) == 2
+
+
+@pytest.mark.parametrize("layout", ["shared-prompt", "padded"])
+def test_no_batch_has_more_tokens_than_the_recipe_allows(tmp_path, monkeypatch, layout):
+    """Counted in the backbone's own forwards, padding included; the scores are those of batches by rows alone."""
+    model, asked, widest = classifier(tmp_path / "model"), rows(12, 6), []
+    forward = LlamaModel.forward
+
+    def seen(self, input_ids=None, **parts):
+        widest.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, **parts)
+
+    monkeypatch.setattr(LlamaModel, "forward", seen)
+    whole, _ = scored(model, tmp_path / "whole", asked, 64, layout)
+    limit = 6 * max(row["tokens"] for row in whole.values())  # as many as the trial of a layout reads
+    assert max(widest) > limit
+    widest.clear()
+    small, _ = scored(model, tmp_path / "small", asked, 64, layout, batch_tokens=limit)
+    assert max(widest) <= limit
+    assert all(small[key]["score"] == pytest.approx(whole[key]["score"], abs=1e-4) for key in whole)
+
+
+@pytest.mark.parametrize("layout", ["shared-prompt", "padded"])
+def test_a_batch_that_is_too_large_for_memory_is_read_in_halves_and_the_next_are_smaller(
+    tmp_path, monkeypatch, caplog, layout
+):
+    model, asked, failed = classifier(tmp_path / "model"), rows(12, 6), []
+    whole, _ = scored(model, tmp_path / "whole", asked, 64, layout)
+    forward = LlamaModel.forward
+
+    def short_of_memory(self, input_ids=None, **parts):
+        if len(input_ids) > 7:
+            failed.append(len(input_ids))
+            raise torch.OutOfMemoryError("tried to allocate too much")
+        return forward(self, input_ids=input_ids, **parts)
+
+    monkeypatch.setattr(LlamaModel, "forward", short_of_memory)
+    halved, summary = scored(model, tmp_path / "halved", asked, 32, layout)
+    assert halved.keys() == whole.keys() and summary["batches_halved"] == len(failed) in range(1, 8)
+    assert all(halved[key]["score"] == pytest.approx(whole[key]["score"], abs=1e-4) for key in whole)
+    assert "out of memory with 32 responses at once: read in halves" in caplog.text or layout == "shared-prompt"
+
+
+def test_one_response_that_is_too_large_for_memory_ends_the_step(tmp_path, monkeypatch):
+    model, asked, forward = classifier(tmp_path / "model"), rows(12, 3), LlamaModel.forward
+    asked[-1]["text"] = "a" * 300
+
+    def short_of_memory(self, input_ids=None, **parts):
+        if input_ids.shape[1] > 300:
+            raise torch.OutOfMemoryError("tried to allocate too much")
+        return forward(self, input_ids=input_ids, **parts)
+
+    monkeypatch.setattr(LlamaModel, "forward", short_of_memory)
+    with pytest.raises(OutOfMemory, match=r"out of memory with one response: lower .*scoring.max_length"):
+        scored(model, tmp_path / "out", asked, 4, "padded")

@@ -1,12 +1,12 @@
 """Rewards: batches against single rows, against transformers' own forward; what is cut says so; no reward model, no score."""
 
 import pytest
-import tiny
 import torch
-from scores.scoring import scored
 from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
 
 from infra.errors import BadInput
+from tests import tiny
+from tests.scores.scoring import scored
 
 TEXTS = ("", "a", "abc", "it spells <end> and <user> out", "z" * 60, "Hello, world! " * 4)
 

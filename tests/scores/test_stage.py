@@ -6,17 +6,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scores import armo
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
+from tasks.execution import Share, make_share
 from tasks.models.stage import Folder, Program, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
-from tasks.scores.kinds import ArmoRM, ScoringHow
-from tasks.scores.kinds import Program as ByProgram
+from tasks.scores.settings import ArmoRM, ScoringHow
+from tasks.scores.settings import Program as ByProgram
 from tasks.scores.stage import annotate_rewards
 from tasks.stage import What, lineage, stage
+from tests.scores import armo
+from tests.workplace import Workplace
 
 SAYS_LENGTH = """
 import json, sys
@@ -58,9 +60,9 @@ def responses(run, what, how):
     pq.write_table(pa.Table.from_pylist(rows, RESPONSE), run.folder / "responses.parquet")
 
 
-def annotated(reward, what, texts=SAID):
-    said = responses(what=Saying(texts=texts))
-    return annotate_rewards(prompts=prompts(what=What()), reward=reward, responses=said, what=what, how=ScoringHow())
+def annotated(reward, what, texts=SAID, **how):
+    said, how = responses(what=Saying(texts=texts)), ScoringHow(**how)
+    return annotate_rewards(prompts=prompts(what=What()), reward=reward, responses=said, what=what, how=how)
 
 
 def by_program(folder, code: str = SAYS_LENGTH):
@@ -84,6 +86,28 @@ def test_a_program_taken_into_the_store_scores_and_says_what_it_cannot(tmp_path,
                 assert pd.isna(row["score"]) and row["reason"] == "nothing said"
     counts = workplace.made(step).counts
     assert (counts["rows"], counts["unscored"], counts["truncated"]) == (6, 2, 0)
+
+
+def test_two_workers_make_the_rows_that_one_makes_each_once_and_a_prompt_s_together(tmp_path, workplace):
+    code = SAYS_LENGTH.replace("for line", f"open({str(tmp_path / 'lives')!r}, 'a').write('x')\nfor line")
+    one = annotated(by_program(tmp_path, code), ByProgram(kind="program"))
+    alone = Workplace(tmp_path / "alone").table(one, "scores.parquet")
+    (tmp_path / "lives").unlink()
+    two = annotated(by_program(tmp_path, code), ByProgram(kind="program"), workers=2)
+    assert workplace.table(two, "scores.parquet").equals(alone)
+    assert (tmp_path / "lives").read_text() == "xx" and workplace.made(two).counts["rows_made"] == 6
+    assert sum(part.rows for part in workplace.store.parts(two.pool)) == 6
+
+
+def test_shares_of_a_step_come_to_its_pool_and_the_step_finds_them(tmp_path, workplace):
+    step = annotated(by_program(tmp_path), ByProgram(kind="program"), work_pool="gpu-score", shares=2)
+    for item in (item for items in step.inputs.values() for item in items):
+        workplace.made(item)
+    shares = [Share(number=number, of=2) for number in (1, 2)]
+    counts = [make_share(step, share, workplace.store, workplace.launcher) for share in shares]
+    assert sum(each["rows_made"] for each in counts) == 6
+    made = workplace.made(step).counts
+    assert (made["rows_found"], made["rows_made"], made["unscored"]) == (6, 0, 2)
 
 
 def test_another_program_is_another_reward_model_wherever_it_lies(tmp_path):

@@ -3,17 +3,17 @@
 import hashlib
 
 import pytest
-import tiny
-from sft.test_train import cross_entropy_over_responses, job, trained, weights
 from transformers import AutoModelForCausalLM
 
 from infra.errors import BadInput
 from tasks.program import Progress
-from tasks.resume import finished
 from tasks.sft.best import hold_out
 from tasks.sft.stage import SFT
 from tasks.sft.train import main
 from tasks.stage import digest
+from tasks.training.checkpoints import finished
+from tests import tiny
+from tests.sft.test_train import cross_entropy_over_responses, job, trained, weights
 
 TEXTS = [
     (f"copy: {word}", word) for word in ("a", "bc", "def", "ghij", "k l", "mno", "pq", "r", "stu", "vw", "xyz", "no")
@@ -59,8 +59,8 @@ def test_a_resumed_run_still_knows_its_candidate(start, tmp_path):
     for name in ("whole", "resumed"):
         (tmp_path / name / "out").mkdir(parents=True)
     whole = main(given, tmp_path / "whole/out", Progress(tmp_path))
-    (_, last) = finished(tmp_path / "whole/out")
-    assert last.name == "000000006" and (last / "along/candidate.json").exists()
+    last = tmp_path / "whole/out/checkpoints/000000006"
+    assert finished(tmp_path / "whole/out")[0] == last and (last / "along/candidate.json").exists()
     assert main(given | {"resume": str(last)}, tmp_path / "resumed/out", Progress(tmp_path)) == whole
     assert weights(tmp_path / "resumed") == weights(tmp_path / "whole")
 

@@ -6,9 +6,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from infra.errors import BadInput
 from tasks.program import Progress
@@ -16,14 +15,16 @@ from tasks.records import SFT_RECORD
 from tasks.sft.packing import pack
 from tasks.sft.train import encode, main
 from tasks.tokens import prompt_ids, response_ids
+from tests import tiny
 
 TEXTS = [("sort: cab", "abc"), ("copy: q", "q"), ("shift: hello there", "ifmmp"), ("reverse: xyz", "zyx, I think so")]
 MORE = [*TEXTS, ("copy: ab", "ab"), ("sort: ba", "ab"), ("copy: long words", "long words"), ("reverse: 12", "21")]
 
 
-def record(prompt: str, response: str) -> dict:
+def record(prompt: str, response: str, finish_reason: str | None = None) -> dict:
     messages = [{"role": "user", "content": prompt}]
-    return {"prompt_id": prompt, "messages": messages, "response": response, "source": "s", "score": 1.0}
+    said = {"response": response, "source": "s", "score": 1.0, "finish_reason": finish_reason}
+    return {"prompt_id": prompt, "messages": messages, **said}
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def cross_entropy_over_responses(start, texts) -> float:
     model = AutoModelForCausalLM.from_pretrained(start)
     tokenizer = AutoTokenizer.from_pretrained(start)
     nats, tokens = 0.0, 0
-    for prompt, response in texts:
+    for prompt, response, *finish_reason in texts:
         before = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
-        after = response_ids(tokenizer, response)
+        after = response_ids(tokenizer, response)[: -1 if finish_reason == ["length"] else None]
         with torch.no_grad():
             log_probs = model(torch.tensor([before + after])).logits[0].double().log_softmax(-1)
         nats -= sum(log_probs[len(before) - 1 + place, token].item() for place, token in enumerate(after))
@@ -74,6 +75,44 @@ def test_the_first_loss_is_the_cross_entropy_over_the_response_tokens_of_the_bat
     summary = trained(start, tmp_path)
     assert summary["steps"] == 1 and summary["rows"] == 4
     assert summary["loss_first"] == pytest.approx(cross_entropy_over_responses(start, TEXTS), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["completion", "packed"])
+def test_a_response_that_was_cut_off_is_learned_without_an_end(form, start, tmp_path):
+    texts = [("copy: abcd", "abc", "length"), *TEXTS[:3], ("copy: q", "", "length")]  # of the last there is nothing
+    summary = trained(start, tmp_path, texts=texts, form=form, max_length=512)
+    if form == "completion":
+        assert summary["loss_first"] == pytest.approx(cross_entropy_over_responses(start, texts[:4]), rel=1e-5)
+    else:
+        fed = sum(4 + len(prompt) + len(response) + 1 for prompt, response, *_ in texts[:4])
+        assert summary["tokens"] == fed - 1
+    assert (summary["cut_off"], summary["left_out"]) == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory):
+    """A mixture of experts whose configuration asks for the router's auxiliary loss, as Mixtral's does."""
+    like = tiny.llama().config
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    more = ("num_key_value_heads", "initializer_range", "max_position_embeddings")
+    config = MixtralConfig(
+        **{name: getattr(like, name) for name in sizes + more},
+        num_local_experts=4,
+        output_router_logits=True,
+        router_aux_loss_coef=0.5,
+    )
+    torch.manual_seed(0)
+    return tiny.save(MixtralForCausalLM(config), tmp_path_factory.mktemp("experts"))
+
+
+def test_a_mixture_of_experts_learns_the_responses_and_nothing_else(experts, tmp_path):
+    """The router's auxiliary loss depends on the batch of a device, which is not hashed, and no recipe asks for it."""
+    expected = cross_entropy_over_responses(experts, TEXTS)
+    one, four = (trained(experts, tmp_path / str(size), device_batch_size=size, epochs=3) for size in (1, 4))
+    assert one["loss_first"] == pytest.approx(expected, rel=1e-5) == four["loss_first"]
+    assert one["loss_last"] == pytest.approx(four["loss_last"], rel=1e-4)
+    config = json.loads((tmp_path / "4/out/model/config.json").read_text())
+    assert (config["output_router_logits"], config["router_aux_loss_coef"]) == (True, 0.5)
 
 
 def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start, tmp_path):
@@ -89,7 +128,7 @@ def test_a_job_done_twice_gives_the_same_weights_whatever_the_device_batch(start
 def test_the_output_is_a_model_folder_and_one_row_per_step(start, tmp_path):
     summary = trained(start, tmp_path, batch_size=2, epochs=2, max_steps=3)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "model", "progress.json", "speed.parquet", "steps.parquet"
+        "checkpoints", "model", "progress.json", "speed.parquet", "steps.parquet"
     ]  # fmt: skip
     steps = pq.read_table(tmp_path / "out/steps.parquet").to_pylist()
     assert [step["step"] for step in steps] == [1, 2, 3] and summary["steps"] == 3
@@ -120,8 +159,8 @@ def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_
 def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_all_of_them_are_a_mistake():
     tokenizer = tiny.tokenizer(template=tiny.NO_SYSTEM + tiny.TEMPLATE)
     turns = [{"role": "user", "content": "sort: cab"}]
-    plain = {"prompt_id": "plain", "messages": turns, "response": "abc"}
-    system = {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns], "response": "abc"}
+    plain = record("sort: cab", "abc") | {"prompt_id": "plain"}
+    system = plain | {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns]}
     samples, counts = encode([plain, system], tokenizer, max_length=None)
     assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
     with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):

@@ -102,7 +102,7 @@ def test_new_prompts_move_no_old_ones_under_shares(tmp_path):
 def test_given_parts_are_taken_and_a_missing_one_is_refused(tmp_path):
     rows = pd.DataFrame({"prompt_id": ["a", "b", "c"], "part": ["held_out", "sft", "preference"]})
     assert split(tmp_path, Given(kind="given"), rows)[0].equals(rows)
-    with pytest.raises(BadInput, match=r"1 of 3 prompts name no part.*b has"):
+    with pytest.raises(BadInput, match=r"1 of 3 prompts have no valid part.*b with part"):
         split(tmp_path, Given(kind="given"), rows.assign(part=["held_out", None, "preference"]))
 
 
@@ -138,7 +138,7 @@ def test_a_set_that_is_held_out_serves_the_evaluation_and_the_others_are_shared_
 
 @pytest.mark.parametrize("what", [SHARES, FUSECHAT])
 def test_nothing_held_out_anywhere_is_refused(tmp_path, what):
-    with pytest.raises(BadInput, match=r"split.held_out: 0.0 of 90 prompts leaves none"):
+    with pytest.raises(BadInput, match=r"split.held_out: a share of 0.0 of 90 prompts is empty"):
         split(tmp_path, what, prompts_of({"a": 90}))
 
 

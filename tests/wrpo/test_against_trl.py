@@ -4,7 +4,6 @@ from functools import cache
 from tempfile import mkdtemp
 
 import pytest
-import tiny
 import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
@@ -12,11 +11,14 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from tasks.wrpo.batches import collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.preference import Preference, from_job
+from tasks.wrpo.settings import ROLES
+from tests import tiny
 
 BETA, GAMMA = 0.3, 0.7
 RECORDS = [
     {"prompt_id": f"{number:04x}", "messages": [{"role": "user", "content": prompt}],
-     "source_best": texts[0], "own_best": texts[1], "own_worst": texts[2], "source_worst": texts[3]}
+     "source_best": texts[0], "own_best": texts[1], "own_worst": texts[2], "source_worst": texts[3],
+     **dict.fromkeys(f"{role}_finish_reason" for role in ROLES)}
     for number, (prompt, *texts) in enumerate(
         [("sort: cab", "abc", "acb", "no, I will not do that", "cab?"), ("copy: q", "q and only q", "q", "p", "w"),
          ("shift: hello", "ifmmp", "ifmmp?", "hello", "never, not at all"), ("reverse: xyz", "zyx", "zy", "x", "xy")]

@@ -3,14 +3,14 @@
 import math
 
 import pytest
-import tiny
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
-from wrpo.test_trainer import RECORDS, trained, weights
 
 from infra.errors import BadInput
 from tasks.wrpo.batches import encode, lay_out, response_log_probs
+from tests import tiny
+from tests.wrpo.test_trainer import RECORDS, trained, weights
 
 FOUR = [record | {"source_worst": f"{record['own_worst']}!"} for record in RECORDS]
 

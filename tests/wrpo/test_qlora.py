@@ -3,23 +3,23 @@
 import math
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
-from sft import test_best as best
-from sft import test_train as sft
-from test_quantised import needs_bitsandbytes
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from wrpo.references import log_probs, stored
-from wrpo.test_reference import LABEL, chain
-from wrpo.test_trainer import RECORDS, trained
 
-from flows.written import load
+from flows.config.loading import load
 from infra.errors import BadInput
-from tasks import kept
-from tasks.quantised import dequantised, load_base
-from tasks.resume import finished
+from tasks.training import saved_model as kept
+from tasks.training.checkpoints import finished
+from tasks.training.qlora import dequantised, load_base
 from tasks.wrpo.batches import encode, reference_log_probs
+from tests import tiny
+from tests.sft import test_best as best
+from tests.sft import test_train as sft
+from tests.test_quantised import needs_bitsandbytes
+from tests.wrpo.references import log_probs, stored
+from tests.wrpo.test_reference import LABEL, chain
+from tests.wrpo.test_trainer import RECORDS, trained
 
 QLORA = {"rank": 4, "alpha": 32.0, "targets": [], "base": "nf4"}
 
@@ -137,8 +137,6 @@ def test_the_base_is_part_of_the_addresses_where_it_is_rounded_and_only_there():
 def test_deepspeed_does_not_share_out_what_is_rounded(stage):
     lora = [f"{stage}.lora={{rank=4, alpha=8, base='nf4'}}"]
     load("demo", lora)
-    message = (
-        rf'how.{stage}.deepspeed: weights in nf4 are not shared out, .*: leave it out, or {stage}.lora.base = "full"'
-    )
+    message = rf'how.{stage}.deepspeed: DeepSpeed does not shard nf4 weights, .*: remove it, or set {stage}.lora.base = "full"'
     with pytest.raises(BadInput, match=message):
         load("demo", [*lora, f"how.{stage}.deepspeed={{zero=2}}"])

@@ -8,26 +8,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from transformers import AutoModelForCausalLM, TrainingArguments
-from wrpo.references import log_probs, stored
-from wrpo.test_trainer import RECORDS, trained
 
+from flows.config.loading import load
 from flows.fusion import fusion
-from flows.written import load
 from infra.errors import BadInput
-from tasks.adapters import adapted, without_adapter
-from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id
+from tasks.records import LOG_PROB, PREFERENCE_RECORD, content_id, learned_id
 from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
-from tasks.trainer import arguments
+from tasks.training.arguments import arguments
+from tasks.training.lora import adapted, without_adapter
 from tasks.wrpo.batches import encode, make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.settings import ROLES, Reference
 from tasks.wrpo.stage import WRPOHow, compute_reference, responses
-from tasks.wrpo.stored import ROUNDING, VerifyReference, compare, digest, join
 from tasks.wrpo.trainer import WrpoTrainer
+from tasks.wrpo.verify_reference import ROUNDING, VerifyReference, compare, digest, join
+from tests import tiny
+from tests.wrpo.references import log_probs, stored
+from tests.wrpo.test_trainer import RECORDS, trained
 
 ODD = [  # a record of two roles, of four, and two roles with the same words
     RECORDS[0] | {"source_best": None},
@@ -50,11 +50,12 @@ def plainly(start, records) -> dict[str, tuple[float, int]]:
         before = prompt_ids(tokenizer, record["messages"])
         for role in ROLES:
             if (text := record.get(role)) is not None:
-                after = response_ids(tokenizer, text)
+                cut_off = record.get(f"{role}_finish_reason") == "length"
+                after = response_ids(tokenizer, text)[: -1 if cut_off else None]
                 with torch.no_grad():
                     seen = model(torch.tensor([before + after])).logits[0, len(before) - 1 : -1].log_softmax(-1)
                 value = seen.gather(1, torch.tensor(after)[:, None]).sum().item()
-                found[content_id(record["prompt_id"], text)] = value, len(after)
+                found[learned_id(record["prompt_id"], text, cut_off)] = value, len(after)
     return found
 
 
@@ -64,6 +65,35 @@ def test_it_is_the_sum_over_a_response_and_its_end_once_for_each_distinct_respon
     assert found.keys() == expected.keys() and len(found) == 3 * len(ODD) - 1
     for response, (value, tokens) in expected.items():
         assert found[response] == (pytest.approx(value, rel=1e-5), tokens)
+
+
+CUT = [  # the same words once cut off and once not, and a response of which nothing is left
+    RECORDS[0] | {"own_worst_finish_reason": "length"},
+    RECORDS[1] | {"own_worst": RECORDS[1]["own_best"], "own_worst_finish_reason": "length"},
+    RECORDS[2] | {"source_best_finish_reason": "length", "own_best_finish_reason": "stop"},
+    RECORDS[3] | {"own_worst_finish_reason": "length"},
+    *RECORDS[4:],
+]
+
+
+def test_a_response_that_was_cut_off_has_no_end_in_reference_and_training_alike(start, tmp_path):
+    kept = [record for record in CUT if record["own_worst"]]
+    assert log_probs(stored(start, CUT, tmp_path)) == {
+        response: (pytest.approx(value, rel=1e-5) if tokens else None, tokens)
+        for response, (value, tokens) in plainly(start, CUT).items()
+    }
+    summary, steps = trained(start, tmp_path / "trained", records=CUT, batch_size=8)
+    assert (summary["cut_off"], summary["left_out"], summary["rows"]) == (3, 1, len(kept))
+    for role in ROLES[:3]:
+        sums = plainly(
+            start, [{name: record[name] for name in record if name not in {*ROLES} - {role}} for record in kept]
+        )
+        assert steps[0][f"log_prob_{role}"] == pytest.approx(np.mean([value for value, _ in sums.values()]), rel=1e-5)
+
+
+def test_a_finished_response_keeps_its_stored_row():
+    """Its identity is what it was, so rows that were made before are found."""
+    assert learned_id("p", "said", cut_off=False) == content_id("p", "said") != learned_id("p", "said", cut_off=True)
 
 
 def chain(*changes: str) -> dict[str, Step]:
@@ -98,7 +128,7 @@ def test_simpo_has_none_in_its_chain(kind, tmp_path):
 
 
 def chain_of(kind: str, folder) -> dict[str, Step]:
-    from flows.written import SHIPPED
+    from flows.config.loading import SHIPPED
 
     text = (
         (SHIPPED / "demo.toml")
@@ -124,7 +154,7 @@ def spoilt(file, change) -> str:
 
 
 def run(start, folder, monkeypatch, change) -> None:
-    from tasks.wrpo import stored as joined
+    from tasks.wrpo import verify_reference as joined
 
     whole = joined.join
     monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(

@@ -1,7 +1,6 @@
 """The shared prompt against the plain padded way: log-probabilities, gradients, ragged rows, and models it does not fit."""
 
 import pytest
-import tiny
 import torch
 from transformers import (
     BloomConfig,
@@ -20,6 +19,7 @@ from transformers import (
 
 from tasks.wrpo import prompt_attention, shared_prompt
 from tasks.wrpo.batches import RESPONSES, lay_out, make_ready, response_log_probs
+from tests import tiny
 
 VOCABULARY = 97
 SMALL = {

@@ -7,27 +7,28 @@ import math
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
-from wrpo.references import stored
 
 from infra.errors import BadInput
 from tasks.program import Progress
-from tasks.quantised import base_of
 from tasks.records import PREFERENCE_RECORD
+from tasks.training.qlora import base_of
 from tasks.wrpo.batches import RESPONSES, collate, encode, reference_log_probs, response_log_probs
 from tasks.wrpo.objectives import wrpo_dpo
-from tasks.wrpo.settings import names
+from tasks.wrpo.settings import ROLES, names
 from tasks.wrpo.train import main
+from tests import tiny
+from tests.wrpo.references import stored
 
 BETA = 0.3
 RECORDS = [
     {"prompt_id": f"{number:04x}", "messages": [{"role": "user", "content": prompt}], "source": "s",
      "source_best": source_best, "own_best": own_best, "own_worst": own_worst,
-     "source_best_score": 3.0, "own_best_score": 2.0, "own_worst_score": 1.0}
+     "source_best_score": 3.0, "own_best_score": 2.0, "own_worst_score": 1.0,
+     **dict.fromkeys(f"{role}_finish_reason" for role in ROLES)}
     for number, (prompt, source_best, own_best, own_worst) in enumerate(
         [("sort: cab", "abc", "acb", "no, I will not do that"), ("copy: q", "q and only q", "q", "p"),
          ("shift: hello", "ifmmp", "ifmmp?", "hello"), ("reverse: xyz", "zyx", "zy", ""),

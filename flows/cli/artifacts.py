@@ -1,0 +1,50 @@
+"""`fuse show` and `fuse verify`: the stored files of a recipe, or of one artifact and its inputs."""
+
+import argparse
+import time
+
+from flows.cli.console import Watcher, make_console
+from flows.cli.lineage import show_lineage
+from flows.cli.recipes import load_chain
+from flows.cli.tables import show_damage
+from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
+from flows.workspace import Place, find_artifact
+from infra.errors import BadInput
+
+
+def show(chosen: argparse.Namespace) -> None:
+    place = Place.from_settings()
+    manifest = find_artifact(chosen.recipe, place.store)
+    if manifest is None:
+        _, last, _ = load_chain(chosen)
+        manifest = place.store.manifest(last.stage.name, last.fingerprint)
+        if manifest is None:
+            raise BadInput(
+                f"{chosen.recipe}: its report {last.address} is not in the store yet; fuse plan lists the missing steps"
+            )
+    show_lineage(make_console(), manifest, place.store)
+
+
+def verify(chosen: argparse.Namespace) -> int:
+    from flows.upkeep.verify import damaged, repair
+
+    if chosen.sample is not None and chosen.sample < 1:
+        raise BadInput(f"--sample: must be at least 1, not {chosen.sample}")
+    store, console, last = Place.from_settings().store, make_console(), None
+    manifest = find_artifact(chosen.recipe, store)
+    if manifest and chosen.repair:
+        raise BadInput(f"--repair: needs a recipe, to make damaged files again; {chosen.recipe} is an artifact")
+    if manifest:
+        pieces = pieces_of_artifact(manifest, store)
+    else:
+        _, last, place = load_chain(chosen)
+        pieces = pieces_of_recipe(last, store)
+    broken = damaged(pieces, store, chosen.sample, seed=time.time_ns())
+    show_damage(console, pieces, broken, chosen.sample)
+    if broken and chosen.repair:
+        with Watcher(console) as watcher:
+            lines = repair(broken, last, place, watcher)
+        console.print(*lines, sep="\n", markup=False, soft_wrap=True)
+        broken = damaged(pieces_of_recipe(last, store), store)
+        show_damage(console, pieces, broken, None)
+    return 1 if broken else 0

@@ -1,0 +1,107 @@
+"""Tables on the terminal: a plan, the doctor's findings, results, damage in the store."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.plan import Planned
+from flows.upkeep.stored_pieces import Piece
+from tasks.doctor.findings import Finding
+
+STATES = {
+    "found": "[green]found[/]",
+    "to do": "[yellow]to do[/]",
+    "extends": "[yellow]extends[/]",
+    "not needed": "[dim]not needed[/]",
+}
+
+
+def show_plan(console: Console, planned: Sequence[Planned]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in ("state", "step", "address"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for entry in planned:
+        table.add_row(
+            STATES[entry.state],
+            escape(entry.step.label),
+            f"[dim]{entry.step.stage.name}/{entry.step.fingerprint[:12]}[/]",
+            escape("; ".join(entry.reasons)),
+        )
+    console.print(table)
+    runs = sum(entry.runs for entry in planned)
+    console.print(
+        f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are done"
+    )
+
+
+def show_remarks(console: Console, remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        console.print(f"note: {remark}", markup=False, soft_wrap=True)
+
+
+def show_findings(console: Console, findings: Sequence[Finding], accepted: Mapping[str, str]) -> None:
+    """Prints all findings of the doctor, model by model, red ones first."""
+    if not findings:
+        console.print("no model to check: every model is made here, or is behind an endpoint with its own template")
+    for model in dict.fromkeys(finding.model for finding in findings):
+        console.print(f"[bold]{escape(model)}[/]")
+        about_model = [finding for finding in findings if finding.model == model]
+        for finding in sorted(about_model, key=lambda finding: not finding.red):
+            reason = accepted.get(f"{model}.{finding.check}") or accepted.get(finding.check)
+            state = "[green]ok[/] " if not finding.red else "[red]red[/]" if not reason else "[yellow]red[/]"
+            more = f"accepted: {reason}" if finding.red and reason else finding.hint
+            shown = f"{finding.text}; {more}" if more else finding.text
+            console.print(f"  {state} {finding.check}: {escape(shown)}", soft_wrap=True)
+
+
+def show_results(console: Console, numbers: dict) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    for name in ("accuracy", "win rate", "tokens"):
+        table.add_column(name, justify="right")
+    for row in numbers["results"]:
+        style = "bold" if row["role"] == "wrpo" else "dim" if row["role"] == "source" else ""
+        table.add_row(
+            escape(row["model"]) + (" (source)" if row["role"] == "source" else ""),
+            percent(row["accuracy"]),
+            percent(row["win_rate"]),
+            "–" if row["tokens"] is None else f"{row['tokens']:.1f}",
+            style=style,
+        )
+    console.print(table)
+    console.print(
+        f"\n{numbers['held_out']} held-out prompts; {numbers['confidence']:.0%} intervals by bootstrap over prompts; "
+        "win rate against the sources, by the judge's scores"
+    )
+    if numbers["no_accuracy"]:
+        console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
+    if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
+        console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
+    for change in numbers["differences"]:
+        verdict = " (within noise)" if change["low"] <= 0 <= change["high"] else ""
+        console.print(
+            f"  {change['from']} → {change['to']}: {change['metric'].replace('_', ' ')} {100 * change['value']:+.1f} points "
+            f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]{verdict}",
+            markup=False,
+        )
+
+
+def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piece], sample: int | None) -> None:
+    if not pieces:
+        console.print("the store has no files of it yet")
+        return
+    entries = [piece.entry for piece in pieces if piece.entry]
+    owners = len({piece.owner for piece in pieces})
+    checked = f"{sample} of {len(entries)}" if sample is not None and sample < len(entries) else f"all {len(entries)}"
+    size = sum(entry.size for entry in entries) / 1e6
+    for piece in broken:
+        console.print(f"[red]damaged[/]  {escape(piece.label)}: {escape(piece.problem)}", soft_wrap=True)
+    verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]undamaged[/]"
+    console.print(f"{checked} files ({size:,.1f} MB) of {owners} artifacts and pools checked: {verdict}")
+
+
+def percent(rate: dict | None) -> str:
+    return "–" if rate is None else f"{rate['value']:6.1%}  \\[{rate['low']:.1%}, {rate['high']:.1%}]"

@@ -1,0 +1,133 @@
+"""An examination: which models are evaluated on which suites, by which judge, and the gate for promotion. Values only.
+
+The other models are compared with its first model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from flows.config import collectives
+from flows.config.collectives import Collective, LowestPerplexity, Mixture, Pairwise
+from flows.config.loading import apply, read_toml
+from flows.config.messages import describe
+from flows.config.recipe import Recipe, Reward, Section
+from flows.config.suites import NAME, AnySuite, Judge, Judged, name_of
+from infra.errors import BadInput
+from tasks.evaluation.judged.given_answers import Outputs
+from tasks.evaluation.judged.judgements import JudgingHow
+from tasks.models.stage import Folder, Hub, TinyGenerator
+from tasks.responses.engines import AnyLocal, Transformers
+from tasks.stage import Seed
+
+
+class OfRecipe(Section):
+    """A model of a recipe, by its name in the recipe."""
+
+    kind: Literal["recipe"]
+    recipe: str
+    of: str = Field("WRPO", description="target, SFT, WRPO or a source")
+    set: tuple[str, ...] = Field((), description="overrides of the recipe, in the form of --set")
+
+
+class BestByReward(collectives.BestByReward):
+    """Also names the reward model; in a recipe's evaluation it is the recipe's."""
+
+    reward: Reward
+
+
+class Examined(Section):
+    name: str = Field(pattern=NAME)
+    model: Annotated[
+        TinyGenerator | Folder | Hub | OfRecipe | Outputs | BestByReward | LowestPerplexity | Pairwise | Mixture,
+        Field(discriminator="kind"),
+    ]
+
+
+class JudgeThere(Judge):
+    """A judge and the settings of its endpoint."""
+
+    how: JudgingHow = JudgingHow()
+
+
+class Gate(Section):
+    """Suites on which the last model must not lose to the first one; otherwise it is not promoted."""
+
+    suites: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(0.0, ge=0, description="allowed loss in points, even if it is larger than noise")
+
+
+class Examination(Section):
+    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]{0,62}$")
+    seed: Seed
+    models: tuple[Examined, ...] = Field(min_length=1)
+    suites: tuple[AnySuite, ...] = Field(min_length=1)
+    judge: JudgeThere | None = None
+    gate: Gate | None = None
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    sampling: AnyLocal = Transformers()
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Examination":
+        for field, names in (("models", self.names), ("suites", [*map(name_of, self.suites)])):
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"{field}: the name {twice[0]!r} is taken")
+        if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
+            raise ValueError("judge: is missing, and a suite needs one")
+        self.refuse_unsuitable_models()
+        if self.gate and len(self.models) < 2:
+            raise ValueError("gate: needs two models: the first is the baseline, the last the candidate")
+        if self.gate and (unknown := set(self.gate.suites) - {name_of(suite) for suite in self.suites}):
+            raise ValueError(f"gate.suites: there is no suite {min(unknown)!r}")
+        return self
+
+    def refuse_unsuitable_models(self) -> None:
+        """Stored answers and collectives cannot take part in every suite."""
+        kinds = {suite.suite for suite in self.suites}
+        for place, examined in enumerate(self.models):
+            field = f"models.{examined.name}"
+            if isinstance(examined.model, Outputs) and kinds & {"checked", "mt-bench", "lm-eval", "livebench"}:
+                raise ValueError(f"{field}: kind 'outputs' cannot be used with checked, mt-bench, lm-eval or livebench")
+            if isinstance(examined.model, Collective):
+                if kinds & {"mt-bench", "lm-eval"}:
+                    raise ValueError(f"{field}: a collective cannot be used with mt-bench or lm-eval")
+                earlier = {other.name: other.model for other in self.models[:place]}
+                collectives.refuse(field, examined.model, earlier, models_of(earlier), self.judge)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(examined.name for examined in self.models)
+
+
+def models_of(named: dict[str, object]) -> set[str]:
+    """Names of the models that can be prompted; stored outputs and collectives cannot."""
+    return {name for name, model in named.items() if not isinstance(model, Outputs | Collective)}
+
+
+def of_recipe(recipe: Recipe, names: Sequence[str]) -> Examination:
+    """The suites of a recipe's evaluation, as an examination of the recipe's models."""
+    evaluation, judge = recipe.evaluation, recipe.evaluation.open_judge
+    return Examination(
+        name=recipe.name,
+        seed=evaluation.seed,
+        models=tuple(Examined(name=name, model=OfRecipe(kind="recipe", recipe=recipe.name, of=name)) for name in names),
+        suites=evaluation.suites,
+        judge=JudgeThere(**dict(judge), how=recipe.how.judging) if judge else None,
+        confidence=evaluation.confidence,
+        sampling=recipe.how.sampling,
+    )
+
+
+def load_examination(name: str, overrides: Sequence[str] = ()) -> Examination:
+    file = Path(name)
+    if not file.is_file():
+        raise BadInput(f"examination: there is no file {name!r:.80}")
+    values = read_toml(file)
+    for override in overrides:
+        apply(values, override)
+    try:
+        return Examination.model_validate(values)
+    except ValidationError as problem:
+        raise BadInput(f"{file}: {describe(problem, Examination)}") from problem

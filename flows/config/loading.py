@@ -1,0 +1,93 @@
+"""Reads recipes: a TOML file holds the values, `--set a.b=c` overrides them."""
+
+import contextlib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.config.messages import describe
+from flows.config.recipe import Recipe
+from infra.errors import BadInput
+
+SHIPPED = Path(__file__).parents[1] / "recipes"
+DEEPEST = 32  # sections around a field: more than any recipe has
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by path or by the name of a shipped recipe. Overrides (`a.b=c`) are applied before validation."""
+    return validated(written(name, overrides), str(find(name)))
+
+
+def written(name: str, overrides: Sequence[str] = ()) -> dict:
+    """The values of the recipe's file with the overrides applied, not validated yet."""
+    values = read_toml(find(name))
+    for override in overrides:
+        apply(values, override)
+    return values
+
+
+def read_toml(file: Path) -> dict:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, too long numbers, too deep nesting
+        raise BadInput(f"{file}: not TOML: {problem}") from problem
+
+
+def validated(values: dict, origin: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as problem:
+        raise BadInput(f"{origin}: {describe(problem, Recipe)}") from problem
+
+
+def find(name: str) -> Path:
+    for file in (Path(name), SHIPPED / f"{name}.toml"):
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                return file
+    shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
+    raise BadInput(f"recipe: there is no file {name!r:.80}, and no shipped recipe of that name ({shipped})")
+
+
+def apply(values: dict, override: str) -> None:
+    """Sets one field in `values`: `wrpo.alpha=0.3`, `sources.1.model.steps=50` or `sources.sorter.model.steps=50`. A value
+    that is not TOML is taken as text."""
+    path, equals, text = override.partition("=")
+    if not equals or path.endswith(".") or not path:
+        raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError as problem:
+        raise BadInput(f"--set {path}: nested too deeply") from problem
+    except ValueError:
+        value = text
+    section, last = section_of(values, path, f"--set {override}")
+    section[last] = value
+
+
+def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
+    """The section that holds the field of a dotted path, and the field's name."""
+    *parents, last = path.split(".")
+    if len(parents) > DEEPEST:
+        raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")
+    place: Any = values
+    for part in parents:
+        place = step_into(place, part, origin)
+    if isinstance(place, list):
+        raise BadInput(f"{origin}: {path} is a list; name one of its fields")
+    return place, last
+
+
+def step_into(place: Any, part: str, origin: str) -> Any:
+    if isinstance(place, list):
+        named = [item for item in place if isinstance(item, dict) and item.get("name") == part]
+        if named or part in map(str, range(len(place))):
+            return named[0] if named else place[int(part)]
+        raise BadInput(f"{origin}: there is no {part!r} in the list")
+    found = place.setdefault(part, {})
+    if not isinstance(found, dict | list):
+        raise BadInput(f"{origin}: {part} is a value, not a section")
+    return found

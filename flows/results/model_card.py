@@ -1,0 +1,81 @@
+"""Writes a model that passed its gate as a folder for a hub: its files, and a card with results, lineage and licences."""
+
+import shutil
+from pathlib import Path
+
+from flows.results.data_card import ancestors, made_from
+from flows.results.markdown import plain
+from flows.workspace import Place
+from infra.errors import BadInput
+from infra.manifest import Manifest
+from infra.store import Store
+from tasks.stage import Step
+
+FRONT = """---
+license: unknown
+library_name: transformers
+pipeline_tag: text-generation
+tags: [wrpo, preference-optimisation, model-fusion]
+---
+"""
+LICENCES = """
+## Licences
+
+Unknown: not recorded for this model. It was made from the models below and from texts that they wrote. The licences of all of
+these, and of the prompts, limit the use of this model: look them up before you publish it, and write them here.
+"""
+
+
+def promote(model: Step, found: dict, place: Place, target: Path) -> None:
+    """Writes the model and its card into a draft folder beside the target, and renames it when it is complete."""
+    manifest = place.store.manifest(model.stage.name, model.fingerprint)
+    names = [entry.name for entry in manifest.files if entry.name.startswith("model/")]
+    if not names:
+        raise BadInput(
+            f"--promote: {model.label} is a model of a hub; only a model that was trained here can be promoted"
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInput(f"--promote {target}: exists already; name a new folder or an empty one")
+    draft = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(place.store.fetch(manifest, names) / "model", draft)
+    (draft / "README.md").write_text(model_card(found, manifest, place.store), encoding="utf-8")
+    if target.exists():
+        target.rmdir()
+    draft.rename(target)
+
+
+def model_card(found: dict, manifest: Manifest, store: Store) -> str:
+    name, upstream = found["models"][-1], ancestors([manifest], store)
+    return "\n".join(
+        [
+            FRONT,
+            f"# {plain(name)}",
+            "",
+            f"`{manifest.stage}/{manifest.fingerprint}`, examined as {plain(found['name'])}.",
+            *("", "## Results", "", *results(found, name)),
+            LICENCES,
+            *made_from(upstream),
+        ]
+    )
+
+
+def results(found: dict, name: str) -> list[str]:
+    """Every result with its interval, its judge and its counts; and the differences to the models it was compared with."""
+    rows = [
+        f"| {plain(suite['name'])} | {plain(result['column'])} | {result['value']:.2f} | "
+        f"{result['low']:.2f} to {result['high']:.2f} | {suite['counts'][name]['questions']} | "
+        f"{suite['counts'][name]['missing']} | {suite['counts'][name]['flagged']} |"
+        for suite in found["suites"]
+        for result in suite["results"]
+        if result["model"] == name
+    ]
+    changes = [
+        f"* {plain(suite['name'])}, {plain(change['column'])}: {change['value']:+.2f} "
+        f"({change['low']:+.2f} to {change['high']:+.2f}) against {plain(change['from'])}"
+        for suite in found["suites"]
+        for change in suite["differences"]
+        if change["to"] == name
+    ]
+    heads = ["| suite | metric | value | interval | questions | missing | flagged |", "|---|---|---|---|---|---|---|"]
+    return [*heads, *rows, "", *changes]

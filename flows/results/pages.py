@@ -1,0 +1,19 @@
+"""Writes the pages of a matrix and of an examination into the workspace's folder of reports."""
+
+from pathlib import Path
+
+from tasks.report import matrix, suites
+
+
+def write_matrix_page(table: dict, workspace: Path) -> Path:
+    return write_page(workspace / "reports" / f"matrix-{table['name']}.html", matrix.render(table))
+
+
+def write_examination_page(found: dict, workspace: Path) -> Path:
+    return write_page(workspace / "reports" / f"evaluation-{found['name']}.html", suites.render(found))
+
+
+def write_page(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file

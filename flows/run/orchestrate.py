@@ -1,0 +1,236 @@
+"""Runs the chain on Prefect: one task per step, named after its stage, cached under the step's address.
+
+The cache record lets the UI show *Cached* and lets a retry skip finished steps; only the manifest decides if a step is done.
+A step with a work pool runs on one of the pool's workers (`flows/run/work_pools.py`), any other step in this process.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import httpx
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.exceptions import TerminationSignal
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.config.examination import Examination
+from flows.config.recipe import Recipe
+from flows.evaluation import chains
+from flows.fusion import fusion
+from flows.plan import Planned, plan_all
+from flows.run.cache_records import PLAIN
+from flows.run.progress import ProgressArtifact
+from flows.run.work_pools import dispatch
+from flows.suites.comparisons import goals
+from flows.workspace import Place
+from infra.clocks import name_difference
+from infra.errors import TRANSIENT, BadInput
+from infra.uses import in_use
+from tasks.execution import Observer, ensure
+from tasks.stage import How, Step, lineage
+
+observers: list[Observer] = []  # called on progress besides Prefect: the terminal of a run that a person started
+
+
+def may_pass(task, task_run, state) -> bool:
+    """True if retrying may help: a busy or unreachable server, not bad input."""
+    problem = state.result(raise_on_failure=False)
+    if isinstance(problem, httpx.HTTPStatusError):
+        return problem.response.status_code in (408, 429, 500, 502, 503, 504)
+    return isinstance(problem, (*TRANSIENT, httpx.TransportError))
+
+
+PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_condition_fn": may_pass}
+PAGE = {"task_runner": ThreadPoolTaskRunner(max_workers=64), "persist_result": False, "validate_parameters": True}
+
+
+def run_name(recipe: Recipe) -> str:
+    """target · recipe · short fingerprint: a name that people recognise in a list of runs."""
+    return f"{recipe.target.title} · {recipe.name} · {fusion(recipe).fingerprint[:8]}"
+
+
+def flow_run_name() -> str:
+    return run_name(Recipe.model_validate(flow_run.parameters["recipe"]))
+
+
+@flow(name="fusion", flow_run_name=flow_run_name, **PAGE)
+def fuse(recipe: Recipe) -> dict:
+    """Fuses the recipe's sources into its target; returns the report's stage and fingerprint."""
+    return carry_out(recipe)
+
+
+def carry_out(recipe: Recipe) -> dict:
+    """Runs the chain of a recipe: the body of every flow that takes a recipe."""
+    last, place = fusion(recipe), Place.from_settings()
+    with in_use(place.store.blobs, lineage(last)):
+        submit(make_plan([last], place), result_storage(place), place)
+        publish(last, place)
+    return {"stage": last.stage.name, "fingerprint": last.fingerprint}
+
+
+@flow(name="ablation", flow_run_name="{matrix}", **PAGE)
+def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
+    """Runs every variant's chain, the base's first; shared steps run once. A failed variant does not stop the others.
+    Returns the address of each failed step with the reason."""
+    return bring_all(goals({recipe.name: fusion(recipe) for recipe in recipes}))
+
+
+@flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)
+def examine(examination: Examination) -> dict[str, str]:
+    """Evaluates models on suites; returns the address of each failed step with the reason."""
+    return bring_all(list(chains(examination).values()))
+
+
+def bring_all(lasts: list[Step]) -> dict[str, str]:
+    place = Place.from_settings()
+    with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
+        failed = attempt(make_plan(lasts, place), result_storage(place), place)
+    return {address: str(future.result(raise_on_failure=False)) for address, future in failed.items()}
+
+
+@task(name="plan", task_run_name="plan", persist_result=False, **PATIENT)
+def make_plan(lasts: list[Step], place: Place) -> list[Planned]:
+    place.store.probe()
+    if problem := name_difference(place.store.blobs):
+        get_run_logger().warning("%s: leases do not depend on it, fuse gc refuses", problem)
+    planned = plan_all(lasts, place.store)
+    create_table_artifact(
+        key="plan",
+        description="the steps that this run finds or makes, and the reasons",
+        table=[
+            {
+                "state": entry.state,
+                "step": entry.step.label,
+                "work pool": pool_of(entry.step.how),
+                "why": "; ".join(entry.reasons),
+                "address": entry.step.address,
+            }
+            for entry in planned
+        ],
+    )
+    return planned
+
+
+def pool_of(how: How) -> str:
+    return f"{how.work_pool}, {how.hosts} shares" if how.hosts > 1 else how.work_pool or ""
+
+
+def submit(planned: list[Planned], storage: str, place: Place) -> None:
+    """Runs every step that is found or needed, and raises the first failure after all steps that can still run have run.
+    Bad input stops everything at once; it is raised before the failures of the steps that it stopped."""
+
+    def is_bad_input(future: PrefectFuture) -> bool:
+        return isinstance(future.result(raise_on_failure=False), BadInput)
+
+    def stop(future: PrefectFuture) -> None:
+        if is_bad_input(future):
+            place.launcher.stopped.set()  # a retry cannot help, so stop spending
+
+    for future in sorted(attempt(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
+        future.result()
+
+
+def attempt(
+    planned: list[Planned],
+    storage: str,
+    place: Place,
+    on_failure: Callable[[PrefectFuture], None] = lambda future: None,
+) -> dict[str, PrefectFuture]:
+    """Submits every step that is found or needed; each starts when its inputs are there. Returns the failed steps by
+    address. When the run ends, its programs end; when it is interrupted, they may save first."""
+    futures: dict[str, PrefectFuture] = {}
+    try:
+        for entry in planned:
+            if entry.state != "not needed":
+                addresses = [item.address for items in entry.step.inputs.values() for item in items]
+                inputs = [futures[address] for address in addresses if address in futures]
+                futures[entry.step.address] = as_task(entry, place, storage).submit(wait_for=inputs)
+        for future in as_completed(list(futures.values())):
+            future.wait()  # as_completed may return it before it has its final state, and the server's may be stale
+            if ended_badly(future):
+                on_failure(future)
+    except (KeyboardInterrupt, TerminationSignal):
+        place.launcher.leave()
+        raise
+    finally:
+        place.launcher.stopped.set()
+    return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def ended_badly(future: PrefectFuture) -> bool:
+    return future.state.is_failed() or future.state.is_crashed()
+
+
+def as_task(planned: Planned, place: Place, storage: str):
+    """A step as a Prefect task. A cache record is ignored if its manifest is not in the store any more."""
+    step = planned.step
+
+    @task(
+        name=step.title,
+        task_run_name=step.label,
+        cache_key_fn=lambda *_: step.address.replace("/", "-"),
+        persist_result=True,
+        result_serializer=PLAIN,
+        result_storage=storage,
+        refresh_cache=planned.runs,
+        **PATIENT,
+    )
+    def bring() -> dict:
+        step_observers = [ProgressArtifact(step), *observers]
+        observe = lambda *progress: [observer(*progress) for observer in step_observers]
+        try:
+            if planned.runs and step.how.work_pool:
+                manifest = dispatch(step, place, observe, planned.urgency)
+            else:
+                manifest = ensure(step, place.store, place.launcher, observe, planned.urgency)
+        except TRANSIENT as problem:
+            observe(step, f"unavailable, will be tried again: {problem}", 0, 0, "")
+            get_run_logger().warning("unavailable, will be tried again: %s", problem)
+            raise
+        get_run_logger().info("%s: %s", step.label, "made" if planned.runs else "found")
+        return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
+
+    return bring
+
+
+@task(name="cache", task_run_name="cache", persist_result=False, **PATIENT)
+def result_storage(place: Place) -> str:
+    """The storage of Prefect's small results: beside the artifacts, so that the cache outlives the server's database."""
+    folder = f"{place.store.blobs.url}/_prefect"
+    if "://" in folder:
+        block, kind = RemoteFileSystem(basepath=folder, settings={"use_listings_cache": False}), "remote-file-system"
+    else:
+        block, kind = LocalFileSystem(basepath=folder), "local-file-system"
+    name = f"fusion-results-{hashlib.sha256(folder.encode()).hexdigest()[:10]}"  # one server may serve several stores
+    try:
+        type(block).load(name)  # the name depends on the folder, so a block of this name needs no update
+    except ValueError:  # Prefect's error for an unknown name
+        block.save(name, overwrite=True)
+    return f"{kind}/{name}"
+
+
+@task(name="results", task_run_name="results", persist_result=False, **PATIENT)
+def publish(last: Step, place: Place) -> None:
+    """Publishes the run's results as Prefect artifacts, for the UI."""
+    numbers = place.numbers(last)
+    percent = lambda rate: "–" if rate is None else f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
+    create_table_artifact(
+        key="results",
+        description="on held-out prompts, with intervals"
+        + (f"; no accuracy: {numbers['no_accuracy']}" if numbers["no_accuracy"] else ""),
+        table=[
+            {"model": row["model"], "accuracy": percent(row["accuracy"]), "win rate": percent(row["win_rate"])}
+            for row in numbers["results"]
+        ],
+    )
+    create_markdown_artifact(key="report", markdown=f"{numbers['summary']}\n\n{where_to_read(last, place)}")
+
+
+def where_to_read(report: Step, place: Place) -> str:
+    manifest = place.store.manifest(*report.address.split("/"))
+    (entry,) = (entry for entry in manifest.files if entry.name == "report.html")
+    copy = place.report(report)
+    return f"The report: [{copy.name}]({copy.absolute().as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

@@ -1,0 +1,128 @@
+"""Flow runs on a work pool: each makes one step, or a share of its rows, and the flow that asked for it waits for its end.
+
+The idempotency key of a flow run comes from the step's address. So two flows that need the same step wait for the same run,
+and a flow that was killed finds the run that it had started. A crashed run is replaced by a new run.
+"""
+
+from dataclasses import dataclass
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
+
+from flows.run.packed_step import Portable, pack
+from flows.workspace import Place
+from infra.errors import BadInput, ProgramFailed
+from infra.store import Store
+from tasks.execution import Observer, Share
+from tasks.stage import Step
+
+POLL = 1.0
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Work for a worker: make a step's artifact, or make a share of its rows for the step's pool of rows."""
+
+    step: Step
+    share: Share | None = None
+    urgency: int = 0  # length of the longest chain of steps that wait for this one
+
+    @property
+    def key(self) -> str:
+        return f"{self.step.address}/{self.share.name}" if self.share else self.step.address
+
+    def done(self, store: Store) -> bool:
+        """Whether the step's artifact is in the store. Always false for a share: only its worker knows the missing rows."""
+        return self.share is None and store.manifest(*self.step.address.split("/")) is not None
+
+
+def name_of(step: Step | Portable, share: Share | None = None) -> str:
+    words = [step.label, *([str(share)] if share else []), step.address.partition("/")[2][:8]]
+    return " · ".join(words)
+
+
+def carried_out(errand: Errand, place: Place, observe: Observer) -> FlowRun | None:
+    """The ended run of this errand, successful or not; a lost run is replaced. None if no run was needed."""
+    for _ in range(ATTEMPTS):
+        with get_client(sync_client=True) as client:
+            if run := attach(errand, place, client):
+                run = follow(run, errand, place, observe, client)
+        if run is None or errand.done(place.store) or not lost(run):
+            break
+    return run
+
+
+def lost(run: FlowRun) -> bool:
+    """Whether a new run may succeed: this run's worker died, or it was cancelled together with another flow."""
+    return run.state.is_crashed() or (run.state.is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags)
+
+
+def attach(errand: Errand, place: Place, client: SyncPrefectClient) -> FlowRun | None:
+    """The live run of this errand (this or another flow started it), or a new one; None if the errand is done already."""
+    step, store_url = errand.step, place.store.blobs.url
+    runs = runs_of(errand, place, client)
+    if live := [run for run in runs if is_live(run)]:
+        return live[0]
+    attempt = len(runs)
+    while not errand.done(place.store):
+        try:
+            run = run_deployment(
+                f"stage/{step.how.work_pool}",
+                parameters={
+                    "step": pack(step).model_dump(mode="json"),
+                    "store": store_url,
+                    "urgency": errand.urgency,
+                    **({"share": errand.share.model_dump()} if errand.share else {}),
+                },
+                idempotency_key=f"{store_url}/{errand.key}:{attempt}",
+                tags=[*tags(errand, place), f"asked-by:{flow_run.id}"],
+                flow_run_name=name_of(step, errand.share),
+                job_variables=step.machine,
+                timeout=0,
+            )
+        except ObjectNotFound as problem:
+            raise BadInput(
+                f"how: there is no deployment stage/{step.how.work_pool} on this Prefect server for the work pool of "
+                f"{step.label!r}; fuse deploy registers the pools of prefect.yaml"
+            ) from problem
+        if not run.state.is_final():
+            return run
+        attempt += 1  # a run with this key ended since, or some older runs were deleted and the count is too low
+    return None
+
+
+def tags(errand: Errand, place: Place) -> list[str]:
+    return [f"step:{errand.key}", f"store:{place.store.blobs.url}"]  # one server may serve several stores
+
+
+def runs_of(errand: Errand, place: Place, client: SyncPrefectClient) -> list[FlowRun]:
+    with_tags = FlowRunFilter(tags=FlowRunFilterTags(all_=tags(errand, place)))
+    return client.read_flow_runs(flow_run_filter=with_tags, sort=FlowRunSort.START_TIME_DESC)
+
+
+def is_live(run: FlowRun) -> bool:
+    return not (run.state.is_final() or run.state.is_cancelling())
+
+
+def follow(run: FlowRun, errand: Errand, place: Place, observe: Observer, client: SyncPrefectClient) -> FlowRun:
+    """Waits until the run has ended. If this flow ends first, it cancels the run."""
+    step, reported = errand.step, ""
+    while not run.state.is_final():
+        doing = "running" if run.state.is_running() else f"waits for a worker of {step.how.work_pool}"
+        if doing != reported:
+            observe(step, doing, 0, 0, "")
+            reported = doing
+        if place.launcher.stopped.wait(POLL):
+            client.set_flow_run_state(run.id, Cancelling(message="the flow that asked for it has ended"))
+            raise ProgramFailed(f"{step.label}: {run.name} was ended with the flow that asked for it")
+        run = client.read_flow_run(run.id)
+    observe(step, "running", 0, 0, "")
+    return run

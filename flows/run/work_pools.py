@@ -1,0 +1,110 @@
+"""Runs a step on a work pool: in a separate flow run, which one of the pool's workers executes with the worker's settings.
+
+If the step's engine has several hosts, several runs first make its rows, one share each, on the free hosts of the pool. Then
+one more run finds these rows, makes the missing ones, and writes the artifact.
+"""
+
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+
+from prefect import flow, get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.run.packed_step import Portable, unpack
+from flows.run.pool_runs import ATTEMPTS, Errand, carried_out, is_live, lost, name_of, runs_of
+from flows.run.progress import ProgressArtifact
+from flows.workspace import Place
+from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
+from infra.gpus import require_gpus
+from infra.manifest import Manifest
+from tasks.execution import Observer, Share, ensure, make_share
+from tasks.stage import Step
+
+REFUSED, UNAVAILABLE = "Refused", "Unavailable"  # names of failed states, so that the flow can raise the same error
+
+
+def stage_run_name() -> str:
+    parameters = flow_run.parameters
+    share = Share.model_validate(parameters["share"]) if parameters.get("share") else None
+    return name_of(Portable.model_validate(parameters["step"]), share)
+
+
+@flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
+def carry_out_stage(step: Portable, store: str, share: Share | None = None, urgency: int = 0) -> State:
+    """Does a flow's work on a worker: makes one step's artifact, or a share of its rows.
+
+    Args:
+        step: the stage's settings, and the addresses of its inputs
+        store: the store of the flow that asks for this step
+        share: the part of the rows that this run makes, without the artifact. None: the whole step
+        urgency: the length of the longest chain of steps that wait for this one; programs with higher urgency get GPUs first
+    """
+    place = Place.from_settings()
+    try:
+        if place.store.blobs.url != store:
+            raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, but the flow's is {store}")
+        made = unpack(step)
+        require_gpus(made.gpus)
+        if share:
+            counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency)
+            return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")
+        ensure(made, place.store, place.launcher, ProgressArtifact(made), urgency)
+    except BadInput as problem:
+        return Failed(name=REFUSED, message=str(problem))
+    except TRANSIENT as problem:
+        return Failed(name=UNAVAILABLE, message=str(problem))
+    return Completed(message=step.address)
+
+
+def dispatch(step: Step, place: Place, observe: Observer, urgency: int = 0) -> Manifest:
+    """The step's manifest, made by workers of the step's pool."""
+    whole = Errand(step, urgency=urgency)
+    if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
+        share_out(step, place, observe, urgency)
+    run = carried_out(whole, place, observe)
+    if found := place.store.manifest(*step.address.split("/")):
+        observe(step, "done", 0, 0, "")
+        return found
+    if run.state.is_completed():
+        raise RuntimeError(f"{step.label}: {run.name} has completed, but {step.address} is not in the store")
+    if lost(run):
+        raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
+    raise problem_of(run, step)
+
+
+def under_way(errand: Errand, place: Place) -> bool:
+    with get_client(sync_client=True) as client:
+        return any(is_live(run) for run in runs_of(errand, place, client))
+
+
+def share_out(step: Step, place: Place, observe: Observer, urgency: int = 0) -> None:
+    """Starts a run for each share, all at once, and waits for all of them. There may be more runs than workers: a run in the
+    queue holds no lease, so only this flow waits for it."""
+    shares = [Share(number=number, of=step.how.hosts) for number in range(1, step.how.hosts + 1)]
+    errands = [Errand(step, share, urgency) for share in shares]
+
+    def bring(errand: Errand) -> FlowRun:
+        observe_share = lambda step, doing, *_: observe(
+            step, doing if doing == "running" else f"{errand.share} {doing}", 0, 0, ""
+        )
+        return carried_out(errand, place, observe_share)
+
+    with ThreadPoolExecutor(len(errands)) as threads:
+        # each thread gets a copy of this context: Prefect reads the current flow run from it
+        futures = [threads.submit(copy_context().run, bring, errand) for errand in errands]
+        for ended, future in enumerate(as_completed(futures), 1):
+            run = future.result()
+            if not run.state.is_completed():
+                observe(step, f"{run.name} {run.state.name.lower()}: {run.state.message}", 0, 0, "")
+            observe(step, "running", ended, len(errands), "shares")
+    for run in (future.result() for future in futures):
+        if run.state.name == UNAVAILABLE:
+            raise problem_of(run, step)  # transient: the retry starts all shares again
+
+
+def problem_of(run: FlowRun, step: Step) -> Exception:
+    if kind := {REFUSED: BadInput, UNAVAILABLE: Unavailable}.get(run.state.name):
+        return kind(run.state.message)
+    return ProgramFailed(f"{step.label}: {run.name} {run.state.name.lower()}: {run.state.message}")

@@ -1,0 +1,100 @@
+"""The chain of every suite: questions, every model's answers, judgements or checks of the answers, results."""
+
+from collections.abc import Mapping
+
+from flows.config.examination import Examination, Outputs, of_recipe
+from flows.config.recipe import Recipe
+from flows.config.suites import Benchmarked, Checked, Judged, Live, name_of
+from flows.suites.answers import answers
+from tasks.checks.stage import CheckingHow, check_responses
+from tasks.evaluation.benchmarks.item_results import Compared
+from tasks.evaluation.benchmarks.live_bench import measure_live_bench, open_live_bench, score_live_bench
+from tasks.evaluation.benchmarks.lm_eval import compare_tasks, run_tasks
+from tasks.evaluation.checked import CheckedResults, measure_checked
+from tasks.evaluation.judged.judgements import judge_answers
+from tasks.evaluation.judged.questions import open_suite
+from tasks.evaluation.judged.results import Measuring, measure_suite
+from tasks.prompts.stage import select_prompts
+from tasks.stage import Step, What
+
+
+def suite_chains(examination: Examination, models: Mapping[str, Step]) -> dict[str, Step]:
+    """The last step of every suite, by the suite's name. `models`: the models that answer."""
+    return {name_of(suite): CHAINS[type(suite)](examination, suite, dict(models)) for suite in examination.suites}
+
+
+def suite_results(recipe: Recipe, models: Mapping[str, Step]) -> dict[str, Step]:
+    """The last step of every suite of a recipe, for the recipe's models. The others are compared with the first model."""
+    return suite_chains(of_recipe(recipe, tuple(models)), models) if recipe.evaluation.suites else {}
+
+
+def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    settings = suite.resolve(f"suites.{name}")
+    items = [run_tasks(f"{name} · answers of {key}", model=model, **settings) for key, model in models.items()]
+    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    return compare_tasks(f"{name} · results", items=items, what=what)
+
+
+def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, prompts, examined, models, responses)
+    checked = [checks(suite, prompts, models.get(key, made), key, made) for key, (made,) in responses.items()]
+    what = CheckedResults(
+        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
+    )
+    made = [step for (step,) in responses.values()]
+    return measure_checked(f"{name} · results", prompts=prompts, responses=made, checks=checked, what=what)
+
+
+def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
+    name, judge = name_of(suite), examination.judge
+    opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
+    judged = [
+        judge_answers(
+            f"{name} · judging {key}", suite=opened, responses=turns, what=judge.of(suite.suite), how=judge.how
+        )
+        for key, turns in responses.items()
+    ]
+    published = suite.suite == "alpaca-eval"  # the other suites do not publish their verdicts as preferences
+    known = [examined.name for examined in examination.models if published and isinstance(examined.model, Outputs)]
+    what = Measuring(
+        suite=suite.suite,
+        judge=judge.model,
+        models=examination.names,
+        published=tuple(known),
+        confidence=examination.confidence,
+        seed=examination.seed,
+    )
+    published_answers = [responses[key][0] for key in known]
+    return measure_suite(f"{name} · results", suite=opened, judgements=judged, published=published_answers, what=what)
+
+
+def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]) -> Step:
+    name = name_of(suite)
+    opened = open_live_bench(f"{name} · questions", **suite.resolve(f"suites.{name}"))
+    responses: dict[str, list[Step]] = {}
+    for examined in examination.models:
+        responses[examined.name] = answers(examination, suite, opened, examined, models, responses)
+    scores = [
+        score_live_bench(f"{name} · scores of {key}", questions=opened, responses=made, what=What())
+        for key, made in responses.items()
+    ]
+    what = Compared(suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed)
+    return measure_live_bench(f"{name} · results", items=scores, what=what)
+
+
+def checks(suite: Checked, prompts: Step, model: Step, name: str, responses: Step) -> Step:
+    label = f"{name_of(suite)} · checks of {name}"
+    return check_responses(
+        label, prompts=prompts, model=model, responses=responses, what=suite.checks, how=CheckingHow()
+    )
+
+
+CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark, Live: of_live_bench}

@@ -1,0 +1,34 @@
+"""When SIGINT and SIGTERM count: a second one within a second belongs to the first."""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+
+QUIET = 1.0  # seconds
+
+
+@contextlib.contextmanager
+def one_a_second(last: float = -math.inf) -> Iterator[None]:
+    """Inside, a signal counts only if the last one that counted came at least a second before; `last` is when that was, on
+    the monotonic clock. GNU timeout signals a program and then the program's group, so one interruption is two signals.
+
+    Only handlers written in Python are changed, and only the main thread may do so.
+    """
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: handler for number, handler in kept.items() if callable(handler)}
+
+    def hear(number: int, frame) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= QUIET:
+            last = now
+            kept[number](number, frame)
+
+    for number in kept:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,121 @@
+"""Runs inside the sandbox: finds the program in a response, runs it, and answers calls with values.
+
+It never learns which values the tests expect. Nothing that this process says is believed: the program may change anything
+in it. Finding the program parses text that a model wrote, so that happens here too.
+"""
+
+import asyncio
+import builtins
+import inspect
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from tasks.checks.sandbox.extraction import extract_program
+from tasks.checks.sandbox.raising import describe_exception
+from tasks.checks.sandbox.sharing import decode_instance, encode_instance
+from tasks.checks.sandbox.wire import LONGEST, decode, encode
+
+QUESTIONS: dict[str, Callable] = {"bool": bool, "len": len, "list": list, "str": str, "repr": repr, "type": isinstance}
+
+
+def play(order: dict) -> None:
+    """Requests come on standard input, answers leave by standard output; the program sees neither."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
+    os.dup2(2, 0)  # which is /dev/null
+    os.dup2(2, 1)
+    asked = json.loads(requests.readline())
+    builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
+    program = Program()
+    say(answers, program.load(asked))
+    for line in requests:
+        say(answers, program.answer(json.loads(line)))
+
+
+class Program:
+    """A response's program: its names, the classes that it shares with its tests, and its objects that the tests know."""
+
+    def __init__(self):
+        sys.modules["candidate"] = module = types.ModuleType(
+            "candidate"
+        )  # dataclasses and pickle look classes up in it
+        self.space = module.__dict__
+        self.shared: dict[str, Any] = {}
+        self.objects: list = []
+
+    def load(self, asked: dict) -> dict:
+        """Finds the program in the text and runs it. Tells nothing, or why it does not run."""
+        try:
+            code = extract_program(asked["text"], asked["entry_point"])
+            exec(compile(asked["setup"], "setup", "exec"), self.space)
+            for source in asked["shared"]:
+                with suppress(Exception):  # what it needs may be among the tests, which are not for this process
+                    exec(compile(source, "shared", "exec"), self.space)
+            self.shared = dict(self.space)
+            exec(compile(code, "response", "exec"), self.space)
+            self.lift_method(asked["entry_point"])
+        except BaseException as problem:  # a program may raise anything, SystemExit too
+            return describe_exception(problem, self.keep)
+        return {"loaded": True}
+
+    def lift_method(self, name: str) -> None:
+        """Where the tests name a function that a prompt need not name: a method of a class Solution, one that is spelled
+        otherwise (two_sum, twoSum), or the only one that there is, is meant."""
+        if not name.isidentifier() or name in self.space:
+            return
+        solution = self.space.get("Solution")
+        methods = {
+            key: lambda *given, key=key, **named: getattr(solution(), key)(*given, **named) for key in dir(solution)
+        }
+        own = {key: one for key, one in self.space.items() if inspect.isfunction(one) and one.__module__ == "candidate"}
+        spell = lambda key: key.replace("_", "").lower()
+        for found in (own, {key: one for key, one in methods.items() if isinstance(solution, type) and key[0] != "_"}):
+            alike = [one for key, one in found.items() if spell(key) == spell(name)]
+            if alike or len(found) == 1:
+                self.space[name] = alike[0] if alike else next(iter(found.values()))
+                return
+
+    def answer(self, request: dict) -> dict:
+        number = {"number": request["number"]}
+        try:
+            return number | self.find_answer(request)
+        except BaseException as problem:  # of the program, which may raise anything
+            return number | describe_exception(problem, self.keep)
+
+    def find_answer(self, request: dict) -> dict:
+        of = request["of"]
+        owner = self.objects[of] if isinstance(of, int) else eval(of, self.space)
+        if "attribute" in request:
+            return {"value": encode(getattr(owner, request["attribute"]), self.keep)}
+        positional, named = decode(request["arguments"], self.find)
+        if "question" in request:
+            return {"value": encode(QUESTIONS[request["question"]](*positional, owner), self.keep)}
+        value = owner(*positional, **named)
+        if inspect.iscoroutine(value):
+            return {"value": encode(asyncio.run(value), self.keep), "awaited": True}
+        left = {} if value is not None else {"left": encode((positional, named), self.keep)}
+        return {"value": encode(value, self.keep), **left}
+
+    def keep(self, value: Any, depth: int) -> dict:
+        if instance := encode_instance(value, self.shared, self.keep, depth):
+            return instance
+        self.objects.append(value)
+        return {"object": len(self.objects) - 1}
+
+    def find(self, kind: str, content: Any) -> Any:
+        if kind == "instance":
+            return decode_instance(content, self.shared, self.find)
+        return self.space[content] if isinstance(content, str) else self.objects[content]
+
+
+def say(descriptor: int, value: dict) -> None:
+    line = json.dumps(value).encode() + b"\n"
+    if len(line) > LONGEST:
+        too_long = {"raised": [["builtins", "ValueError"]], "arguments": [], "message": "too long"}
+        line = json.dumps({"number": value.get("number"), **too_long}).encode() + b"\n"
+    while line:
+        line = line[os.write(descriptor, line) :]

@@ -1,0 +1,86 @@
+"""Runs inside the sandbox: compares what a script wrote with what was expected, by the rules of the sets' authors."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from tasks.checks.sandbox.raising import Exceptions, find_reason_of_sandbox, is_list_of_names
+
+
+def play(order: dict) -> None:
+    """{rule, expected, written, problems} come on standard input; a verdict leaves by standard output."""
+    job = json.loads(os.fdopen(0, "rb").read())
+    same = RULES[job["rule"]]
+    held = [same(one, other) for one, other in zip(job["written"], job["expected"], strict=False)]
+    passed, total = sum(held), len(job["expected"])
+    reason = f"case {held.index(False) + 1} has another output" if False in held else ""
+    verdict = "passed" if passed == total else "failed"
+    if job["problem"]:
+        verdict, reason = explain(job["problem"], reason)
+    words = " ".join(reason[:300].encode(errors="replace").decode().split())
+    os.write(1, json.dumps({"verdict": verdict, "passed": passed, "total": total, "reason": words}).encode())
+
+
+def explain(problem: str, reason: str) -> tuple[str, str]:
+    """Verdict and reason of a script that tells why it ended. Its word can only make the verdict worse, or none."""
+    try:
+        told = json.loads(problem)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not is_list_of_names(told.get("raised")):
+        return "failed", reason or "what it says of its end cannot be read"
+    raised = Exceptions().make(told["raised"], [], str(told.get("message")))
+    if unable := find_reason_of_sandbox(raised):
+        return "unchecked", unable
+    return "error", f"{type(raised).__name__}: {raised}"
+
+
+def have_same_lines(written: str, expected: str) -> bool:
+    """LiveCodeBench: as many lines, each equal, or number by number equal without tolerance."""
+    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (written, expected))
+    return len(ours) == len(theirs) and all(map(have_same_numbers, ours, theirs))
+
+
+def have_same_numbers(ours: str, theirs: str) -> bool:
+    if ours == theirs:
+        return True
+    try:
+        numbers = [[Decimal(token) for token in line.split()] for line in (ours, theirs)]
+    except InvalidOperation:
+        return False
+    return numbers[0] == numbers[1]
+
+
+def have_same_tokens(written: str, expected: str) -> bool:
+    """CodeContests: as many words, each equal in small letters, or numbers that differ by less than 0.00001."""
+    return compare_tokens(written.lower(), expected.lower(), lambda one, other: abs(one - other) < 1e-5)
+
+
+def are_close(written: str, expected: str) -> bool:
+    """APPS: as many words, each equal, or numbers that numpy's `allclose` calls close. Its comparison of sets of lines is
+    left out: it takes lines in any order."""
+    close = lambda one, other: math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-8)
+    return compare_tokens(written, expected, close)
+
+
+def compare_tokens(written: str, expected: str, close: Callable[[float, float], bool]) -> bool:
+    ours, theirs = written.split(), expected.split()
+    return len(ours) == len(theirs) and all(
+        a == b or are_numbers(a, b, close) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def are_numbers(one: str, other: str, close: Callable[[float, float], bool]) -> bool:
+    try:
+        return close(float(one), float(other))
+    except ValueError:
+        return False
+
+
+RULES: dict[str, Callable[[str, str], bool]] = {
+    "lines": have_same_lines,
+    "tokens": have_same_tokens,
+    "close": are_close,
+}

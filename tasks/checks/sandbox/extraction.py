@@ -1,0 +1,58 @@
+"""Finds the program in a response: of its fenced Python blocks the last that defines what the tests call, with the blocks
+before it where it needs them, or the whole text. Runs inside the sandbox only."""
+
+import re
+from textwrap import dedent
+
+from tasks.checks.sandbox.names import TOO_DEEP, find_unbound_names
+
+BLOCK = re.compile(
+    r"^[ \t]*(?P<fence>```|~~~)[`~]*[ \t]*(\w*)[^\n]*\n(.*?)(?:^[ \t]*(?P=fence)|\Z)", re.DOTALL | re.MULTILINE
+)
+PYTHON = ("", "python", "python3", "py")
+READING = re.compile(r"\binput\b|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0")
+DEFINITION = re.compile(r"^(?:(?:async )?(?:def|class)\s+(\w+)|(\w+)\s*(?::[^=\n]+)?=\s*lambda\b)", re.MULTILINE)
+
+
+def extract_program(text: str, entry_point: str) -> str:
+    """The program that defines the entry point: itself, or as a method."""
+    blocks = find_blocks(text)
+    if not blocks:
+        return text
+    name = re.match(r"\w*", entry_point).group()
+    defined = [find_definitions(code) for code in blocks]
+    defining = [place for place, names in enumerate(defined) if name in names or (not name and names)]
+    methods = [
+        place for place, code in enumerate(blocks) if name and re.search(rf"^\s+def {name}\b", code, re.MULTILINE)
+    ]
+    others = [place for place, names in enumerate(defined) if names]  # the tests may name it otherwise than the prompt
+    return join_blocks(blocks, (defining or methods or others or [len(blocks) - 1])[-1])
+
+
+def extract_script(text: str) -> str:
+    """The program that reads standard input."""
+    blocks = find_blocks(text)
+    if not blocks:
+        return text
+    reading = [place for place, code in enumerate(blocks) if READING.search(code)]
+    return join_blocks(blocks, (reading or [len(blocks) - 1])[-1])
+
+
+def find_blocks(text: str) -> list[str]:
+    return [dedent(code) for _, language, code in BLOCK.findall(text) if language.lower() in PYTHON]
+
+
+def join_blocks(blocks: list[str], chosen: int) -> str:
+    return "\n".join(blocks[: chosen + 1]) if chosen and needs_more(blocks[chosen]) else blocks[chosen]
+
+
+def find_definitions(code: str) -> set[str]:
+    return {name for found in DEFINITION.findall(code) for name in found if name}
+
+
+def needs_more(code: str) -> bool:
+    """True if the code uses names that an earlier block may define."""
+    try:
+        return bool(find_unbound_names(code))
+    except (SyntaxError, ValueError, *TOO_DEEP):
+        return False

@@ -1,0 +1,192 @@
+"""Where model-written Python runs: a process that can compute, and nothing else. Seen from outside.
+
+Whatever the means, it has limits, no capabilities, and a list of allowed system calls (`seccomp.py`): no files written,
+no processes, no programs, no threads, no network, no signals. What differs is how the files are kept from it, in this order:
+`bubblewrap` where it is installed, namespaces of our own (root, or a kernel where anybody may make one), Landlock. None of
+them is believed: the first under which an attack of our own achieves nothing is taken, and without one nothing is run.
+"""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.errors import BadInput
+from tasks.checks.packages import list_modules
+from tasks.checks.sandbox.waiting import readable
+
+MEANS = ("bubblewrap", "namespaces", "landlock")
+HOUSE = Path(__file__).parents[3]
+START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
+INSIDE = "/house"  # where bubblewrap shows this room
+VARIABLES = {
+    "PYTHONHASHSEED": "0",  # the order of a set of texts must not decide a verdict
+    "OPENBLAS_NUM_THREADS": "1",  # threads are not allowed
+    "OMP_NUM_THREADS": "1",
+}
+PROBE_SECONDS, END_SECONDS = 20, 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of each of the two processes that a check needs: the one of the response, and the one of its tests."""
+
+    seconds: float = 10
+    memory_megabytes: int = 1024
+
+
+class Sandbox:
+    """A server inside, which starts the processes. Threads may share it; it ends when it is closed, or we end."""
+
+    def __init__(self, means: str, packages: Path | None = None):
+        self.means, self.turn = means, threading.Lock()
+        house = INSIDE if means == "bubblewrap" else str(HOUSE)
+        given = {"means": means, "folders": folders(), "hidden": hidden(), "house": house, "starter": os.getpid()}
+        given["readable"] = [path for folder in folders() for path in without(folder, set(hidden()))]
+        given |= {"packages": "", "modules": []}
+        if packages:
+            given |= {"packages": str(packages), "modules": list_modules(packages)}
+            given["folders"].append(str(packages))
+            given["readable"].append(str(packages))
+        command = [interpreter(), "-s", "-S", "-P", "-B", "-c", START.format(house=house), json.dumps(given)]
+        self.line, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.server = subprocess.Popen(
+            [*(bubblewrap(packages) if means == "bubblewrap" else ()), *command],
+            stdin=inside,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=VARIABLES,
+            start_new_session=True,
+        )
+        inside.close()
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.line.close()  # with which it ends by itself
+        with suppress(subprocess.TimeoutExpired):
+            self.server.wait(END_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
+
+    def start(self, part: str, limits: Limits, descriptors: list[int], **more: object) -> int:
+        """A descriptor of a new process that plays a part of `inside.py`, to be given to `end`. Of the descriptors the
+        first are its standard input and output. OSError where there is no server any more."""
+        order = json.dumps({"part": part, **asdict(limits), **more}).encode()
+        with self.turn:
+            socket.send_fds(self.line, [order], descriptors)
+            _, found, _, _ = socket.recv_fds(self.line, 64, 1)
+        if not found:
+            raise ConnectionError(f"the sandbox by {self.means} has ended")
+        return found[0]
+
+    def weakness(self) -> str:
+        """What an attack of our own achieves; nothing, if this sandbox holds."""
+        with tempfile.TemporaryDirectory() as outside, socket.create_server(("127.0.0.1", 0)) as server:
+            secret = Path(outside, "secret")
+            secret.write_text("secret")
+            secret.chmod(0o666)
+            Path(outside).chmod(0o777)
+            secrets = [str(secret), "/etc/passwd", "/proc/self/environ", "/proc/1/environ"]
+            secrets += [str(HOUSE / "pyproject.toml")]
+            told = {
+                "secrets": secrets,
+                "closed": (outside, "/etc", "/home", "/proc", *hidden()),
+                "address": server.getsockname(),
+            }
+            said = self.probed(told)
+        return ", ".join(f"it {what}" for what in json.loads(said)["worked"]) if said else "it does not start"
+
+    def probed(self, told: dict) -> bytes:
+        heard, says = os.pipe()
+        try:
+            process = self.start("probe", Limits(PROBE_SECONDS, 512), [0, says], **told)
+        except OSError:
+            return b""
+        finally:
+            os.close(says)
+        said = os.read(heard, 1 << 16) if readable(heard, PROBE_SECONDS) else b""
+        os.close(heard)
+        end(process)
+        return said
+
+
+def end(process: int) -> None:
+    """Gone when this returns, and whatever it started with it."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    readable(process)
+    os.close(process)
+
+
+def find(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
+    """The first that holds on this machine; BadInput where none does."""
+    weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
+    for name in means if not weak else ():
+        if name == "bubblewrap" and shutil.which("bwrap") is None:
+            weak[name] = "not installed"
+            continue
+        sandbox = Sandbox(name, packages)
+        weak[name] = sandbox.weakness()
+        if not weak[name]:
+            return sandbox
+        sandbox.__exit__()
+    reasons = "; ".join(f"{name}: {weakness}" for name, weakness in weak.items())
+    raise BadInput(f"checks: programs that models wrote cannot be run safely on this machine ({reasons})")
+
+
+def interpreter() -> str:
+    return os.path.realpath(sys.executable)
+
+
+def folders() -> list[str]:
+    """The interpreter's own: its library, and the machine's shared ones that it loads."""
+    machine = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    shared = (
+        [f"/lib/{machine}", f"/usr/lib/{machine}"] if os.path.isdir(f"/usr/lib/{machine}") else ["/lib", "/usr/lib"]
+    )
+    own = [sysconfig.get_path("stdlib")]
+    own += [sysconfig.get_config_var("LIBDIR")] if sys.base_prefix != "/usr" else []
+    found = [folder for folder in {*own, *shared, "/lib64", "/usr/lib64"} if os.path.isdir(folder)]
+    return sorted(one for one in found if not any(one.startswith(f"{other}/") for other in found))
+
+
+def hidden() -> list[str]:
+    """Installed packages among them: a benchmark may lie there, with its answers."""
+    places = (
+        place for folder in folders() for each in ("", "python*/") for place in Path(folder).glob(f"{each}*-packages")
+    )
+    return sorted({str(place) for place in places})
+
+
+def without(path: str, hidden: set[str]) -> list[str]:
+    """The path, or what lies in it where something of it is hidden."""
+    if not any(Path(place).is_relative_to(path) for place in hidden):
+        return [path]
+    inside = [f"{path}/{name}" for name in os.listdir(path)]
+    return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in without(one, hidden)]
+
+
+def bubblewrap(packages: Path | None) -> list[str]:
+    """An empty file system with the interpreter's folders and the files of this room, all of it read-only."""
+    seen = [*folders(), str(Path(interpreter()).parent), *([str(packages)] if packages else [])]
+    shown = [path for folder in seen for path in ("--ro-bind", folder, folder)]
+    covered = [word for place in hidden() for word in ("--tmpfs", place, "--remount-ro", place)]
+    apart = [f"--unshare-{what}" for what in ("user", "pid", "net", "ipc", "uts", "cgroup-try")]
+    room = ["--ro-bind", str(HOUSE / "tasks/checks"), f"{INSIDE}/tasks/checks", "--dev-bind", "/dev/null", "/dev/null"]
+    ending = ["--remount-ro", "/", "--die-with-parent", "--cap-drop", "ALL", "--chdir", "/", "--"]
+    return [shutil.which("bwrap") or "bwrap", *apart, *shown, *covered, *room, *ending]

@@ -1,0 +1,79 @@
+"""Exceptions that cross from the response's process to its tests: class names, arguments and message; never an object."""
+
+import builtins
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tasks.checks.sandbox.wire import encode
+
+MOST_CLASSES = 20
+NEVER = (
+    StopIteration,
+    StopAsyncIteration,
+)  # they end iterations: `all(map(…))` over answers would be true after the first
+
+
+def describe_exception(problem: BaseException, keep: Callable[[Any], int]) -> dict:
+    """Its classes, the nearest first, as [module, name]."""
+    classes = [[kind.__module__, kind.__name__] for kind in type(problem).__mro__[:MOST_CLASSES]]
+    try:
+        arguments = encode(list(problem.args), keep)
+    except Exception:  # the program decides what its arguments are, and may raise anything while they are read
+        arguments = []
+    return {"raised": classes, "arguments": arguments, "message": f"{problem!s:.200}"}
+
+
+class Exceptions:
+    """The classes that stand for those of the response, by name: a test catches `except Theirs` by them."""
+
+    def __init__(self):
+        self.theirs: dict[str, type[Exception]] = {}
+
+    def make(self, classes: list, arguments: list, message: str) -> Exception:
+        names = [(str(module), str(name)) for module, name in classes[:MOST_CLASSES]]
+        bases = [kind for kind in map(find_class, names) if kind]
+        base = bases[0] if bases else RuntimeError  # also for what ends a program, such as SystemExit
+        if issubclass(base, NEVER):
+            base, message = RuntimeError, f"{names[0][1]}: {message}"
+        for module, name in reversed(names):
+            if not find_class((module, name)) and module == "candidate":
+                base = self.theirs[name] = type(name, (base,), {})
+        kind = type(base.__name__, (base,), {"__str__": lambda _: message, "__init__": lambda *_: None})
+        problem = kind.__new__(kind)
+        problem.args = tuple(arguments)
+        return problem
+
+    def find(self, name: str) -> type[Exception]:
+        """The class of the response's that has this name; one that nothing is an instance of, if nothing of it was raised."""
+        return self.theirs.get(name) or type(name, (Exception,), {})
+
+
+def find_class(name: tuple[str, str]) -> type[Exception] | None:
+    """A class that this process has too. The response only names it: no module is imported for that."""
+    module, kind = name
+    place = builtins if module == "builtins" else sys.modules.get(module)
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    found = vars(place).get(kind) if place else None
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def is_list_of_names(classes: Any) -> bool:
+    """[module, name] of each class."""
+    pair = lambda one: isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one)
+    return isinstance(classes, list) and bool(classes) and all(map(pair, classes))
+
+
+def find_reason_of_sandbox(problem: Exception) -> str:
+    """Why not the program is to blame: a package, or a right, that it would have elsewhere."""
+    match problem:
+        case ModuleNotFoundError() if package := str(problem).partition("'")[2].partition("'")[0].partition(".")[0]:
+            return "" if package in sys.stdlib_module_names else f"checks.packages: the response imports {package!r}"
+        case PermissionError():
+            return f"the sandbox does not allow what the program does: {problem}"
+        case FileNotFoundError() if "temporary directory" in str(problem) or "'/tmp" in str(problem):
+            return "the sandbox has no folder for temporary files"
+        case RuntimeError() if "can't start new thread" in str(problem):
+            return "the sandbox does not allow threads"
+    return ""

@@ -1,0 +1,89 @@
+"""The verdict on a response that is a script: it runs once for each case, then a process of the sandbox compares outputs.
+
+This process moves bytes and looks at none of them.
+"""
+
+import json
+import os
+import time
+from dataclasses import replace
+
+from tasks.checks.cases import Cases
+from tasks.checks.sandbox.outside import Limits, Sandbox, end
+from tasks.checks.sandbox.waiting import readable
+from tasks.checks.verdicts import Verdict, close, read_verdict
+
+MOST_MORE = 1 << 16  # bytes that a case may write beyond twice what is expected
+COMPARING = Limits(seconds=30, memory_megabytes=1024)
+
+
+def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> Verdict:
+    """It ends at the first case that takes too long, raises, or writes too much."""
+    limits = Limits(cases.seconds or limits.seconds, cases.memory_megabytes or limits.memory_megabytes)
+    written: list[str] = []
+    problem = ""
+    for case, expected in zip(cases.inputs, cases.outputs, strict=True):
+        most = 2 * len(expected.encode()) + MOST_MORE
+        output, problem, late = run_case(sandbox, text, case, limits, most)
+        if late:
+            return Verdict("timeout", len(written), len(cases.inputs), f"case {len(written) + 1} was not done in time")
+        written.append(output)
+        if problem or len(output.encode()) >= most:
+            break
+    job = {"rule": cases.rule, "expected": cases.outputs, "written": written, "problem": problem}
+    verdict = compare(sandbox, job)
+    return replace(verdict, total=len(cases.inputs))
+
+
+def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits, most: int) -> tuple[str, str, bool]:
+    """What the script wrote, what it raised, and whether it was still running when its time was over."""
+    given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(text)]
+    out, writes = os.pipe()
+    why, says = os.pipe()
+    process = None
+    try:
+        process = sandbox.start("script", limits, [given[0], writes, given[1], says])
+        close([*given, writes, says])
+        given.clear()
+        output, late = read_all(out, most, time.monotonic() + limits.seconds)
+        problem, _ = read_all(why, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
+        return output.decode(errors="replace"), problem.decode(errors="replace"), late
+    finally:
+        if process is not None:
+            end(process)
+        close([out, why])
+
+
+def compare(sandbox: Sandbox, job: dict) -> Verdict:
+    given = hold(json.dumps(job))
+    heard, says = os.pipe()
+    process = sandbox.start("comparing", COMPARING, [given, says])
+    try:
+        close([given, says])
+        return read_verdict(heard, COMPARING.seconds)
+    finally:
+        end(process)
+        close([heard])
+
+
+def hold(text: str) -> int:
+    """A descriptor from which the text can be read."""
+    held = os.memfd_create("held")
+    content = memoryview(text.encode(errors="replace"))
+    while content:
+        content = content[os.write(held, content) :]
+    os.lseek(held, 0, os.SEEK_SET)
+    return held
+
+
+def read_all(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
+    """All bytes up to the end, or to the most; and whether the deadline came first."""
+    parts, size = [], 0
+    while size < most:
+        if not readable(descriptor, deadline - time.monotonic()):
+            return b"".join(parts), True
+        if not (part := os.read(descriptor, 1 << 16)):
+            break
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts), False

@@ -1,0 +1,47 @@
+"""How a server is asked, wherever one is: settings alone. `tasks/endpoint/client.py` does it."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tasks.stage import How
+
+
+def address(url: str) -> str:
+    """Of a server, as it is asked; a key is no part of it, and the error repeats none."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("no address such as http://127.0.0.1:8000/v1")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise PydanticCustomError("secret", "more than a server and a path; the key has a variable of its own")
+    return url
+
+
+def addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        raise ValueError("names no server")
+    return tuple(map(address, urls))
+
+
+Address = Annotated[str, AfterValidator(address)]
+Addresses = Annotated[tuple[str, ...], AfterValidator(addresses)]
+
+
+class Asking(How):
+    """Of every room that asks a server; a room may expect more of its servers than these."""
+
+    concurrency: int = Field(32, gt=0, description="requests at once to each server")
+    timeout: float = Field(120.0, gt=0, description="seconds to wait for one answer")
+    attempts: int = Field(6, gt=0, description="per request")
+    first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")
+
+
+def manner(how: dict) -> dict:
+    """Of a room's settings, these."""
+    return {name: how[name] for name in Asking.model_fields if name != "work_pool"}

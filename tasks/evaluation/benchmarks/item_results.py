@@ -1,0 +1,49 @@
+"""Writes `results.json` for models with a score per item: each model's metrics, and its differences to the first model."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from tasks.evaluation.statistics import say_over_family
+from tasks.execution import Run
+from tasks.stage import Seed, What
+
+
+class Compared(What):
+    suite: str
+    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: Seed
+
+
+def write_results(
+    run: Run,
+    what: Compared,
+    tables: dict[str, pd.Series],
+    measure: Callable[..., list[dict]],
+    compare: Callable[..., list[dict]],
+    column: Callable[[str], str] = str,
+    **more: Any,
+) -> None:
+    """`tables`: the models' scores by item. `measure` computes a model's metrics, `compare` the differences of two models.
+    `more`: additional entries of the file."""
+    first, *others = what.models
+    changes = [
+        {"from": first, "to": name, "column": column(change["metric"]), **change}
+        for name in others
+        for change in compare(tables[first], tables[name], what.confidence, what.seed)
+    ]
+    say_over_family(changes, what.confidence)
+    results = [
+        {"model": name, "column": column(metric["metric"]), "full_marks": 100, **metric}
+        for name, table in tables.items()
+        for metric in measure(table, what.confidence, what.seed)
+    ]
+    report = {"suite": what.suite, "judge": "gold", "confidence": what.confidence, **more, "results": results}
+    report["differences"] = changes
+    report["counts"] = {name: {"questions": len(table), "missing": 0, "flagged": 0} for name, table in tables.items()}
+    (run.folder / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
+    run.count(rows=len(results))

@@ -1,0 +1,169 @@
+"""Computes a suite's metrics from a judge's raw replies, each with bootstrap replicates over questions.
+
+The draws depend only on the seed and the number of questions, so two models' replicates of a metric are paired.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tasks.evaluation.judged.position_bias import position
+from tasks.evaluation.judged.suites import SUITES, align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.judged.suites.files import Question
+from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
+from tasks.evaluation.statistics import cluster_means, draws, estimate
+
+REFITS = 2000
+
+
+class Measured(NamedTuple):
+    value: float
+    replicates: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A model's answers to a suite. `judged` has a row per game: question_id, name, status, reply, verdict."""
+
+    suite: str
+    folder: Path
+    questions: dict[str, Question]
+    answers: dict[str, tuple[str, ...]]
+    judged: pd.DataFrame
+
+    def judged_questions(self) -> set[str]:
+        return {question for question, _ in self.judged_games()}
+
+    def judged_games(self) -> set[tuple[str, str]]:
+        known = self.judged.dropna(subset="verdict")
+        return set(zip(known["question_id"], known["name"], strict=True))
+
+    def restrict_to(self, games: set[tuple[str, str]]) -> "Sheet":
+        named = zip(self.judged["question_id"], self.judged["name"], strict=True)
+        return replace(self, judged=self.judged[[game in games for game in named]])
+
+
+def parsed(judged: pd.DataFrame, suite: str) -> pd.DataFrame:
+    """Adds the verdict column: None without a readable reply, a loss for flagged answers."""
+    rules = SUITES[suite]
+    verdicts = [
+        rules.losing_verdict(row.name_) if row.status == "flagged" else read_reply(rules, row.reply, row.name_)
+        for row in judged.rename(columns={"name": "name_"}).itertuples()
+    ]
+    return judged.assign(verdict=pd.Series(verdicts, index=judged.index, dtype=object))
+
+
+def read_reply(rules: JudgedSuite, reply: str | None, game_name: str) -> float | str | None:
+    return rules.read_verdict(json.loads(reply), game_name) if isinstance(reply, str) else None
+
+
+def metrics(sheet: Sheet, questions: Sequence[str], seed: int) -> dict[str, Measured]:
+    """The suite's metrics over these questions."""
+    judged = sheet.judged[sheet.judged["question_id"].isin(set(questions))]
+    match sheet.suite:
+        case "alpaca-eval":
+            return alpaca_metrics(sheet, judged, seed)
+        case "arena-hard":
+            battles = arena_hard.battles(judged)
+            return {"WR": mean(100 * battles["score"], battles["weight"], battles["question_id"], seed)}
+        case "mt-bench":
+            return rating_metrics(judged, seed)
+        case "align-bench":
+            return align_metrics(sheet, judged, seed)
+    raise ValueError(f"unknown suite {sheet.suite!r}")
+
+
+def mean(values: pd.Series, weights: pd.Series, questions: pd.Series, seed: int) -> Measured:
+    numbers, weighs = values.to_numpy(dtype=float), weights.to_numpy(dtype=float)
+    return Measured(float(np.average(numbers, weights=weighs)), cluster_means(numbers, weighs, questions, seed))
+
+
+def alpaca_metrics(sheet: Sheet, judged: pd.DataFrame, seed: int) -> dict[str, Measured]:
+    rows = alpaca_eval.rows(judged, sheet.questions, sheet.answers).sort_values("instruction_index")
+    gamed = pd.read_csv(sheet.folder / "df_gamed.csv")
+    won, lengths = alpaca_eval.win_rate(rows), rows["len_2"].to_numpy(dtype=float)
+    drawn, refits = draws(len(rows), seed), draws(len(rows), seed, REFITS)
+    value, every_row = length_control.length_controlled(rows, gamed), np.arange(len(rows))[None]
+    # The replicates are fitted without the L1 penalty; the shift centres them on the published fit, which has it.
+    shift = value - length_control.refit(rows, gamed, every_row)
+    return {
+        "LC": Measured(value, length_control.refit(rows, gamed, refits) + shift),
+        "WR": Measured(float(won.mean()), won[drawn].mean(axis=1)),
+        "length": Measured(float(lengths.mean()), lengths[drawn].mean(axis=1)),
+    }
+
+
+def rating_metrics(judged: pd.DataFrame, seed: int) -> dict[str, Measured]:
+    """Overall is the mean of all ratings. If ratings are missing, it differs from the mean of the two turns."""
+    rated, _ = mt_bench.once(judged)
+    parts = {name: rated[rated["name"] == name] for name in mt_bench.TURN_NAMES} | {"overall": rated}
+    return {
+        name: mean(rows["verdict"], pd.Series(1.0, rows.index), rows["question_id"], seed)
+        for name, rows in parts.items()
+        if len(rows)
+    }
+
+
+def align_metrics(sheet: Sheet, judged: pd.DataFrame, seed: int) -> dict[str, Measured]:
+    """The bootstrap draws within categories, because the score is a mean of the categories' means."""
+    rated = judged.dropna(subset="verdict").sort_values("question_id")
+    ratings = rated["verdict"].to_numpy(dtype=float)
+    categories = np.array([sheet.questions[name].category for name in rated["question_id"]])
+    means = {
+        name: (rows.mean(), rows[draws(len(rows), (seed, place))].mean(axis=1))
+        for place, name in enumerate(align_bench.CATEGORIES)
+        if len(rows := ratings[categories == name])
+    }
+    value, replicates = (align_bench.groups({name: both[part] for name, both in means.items()}) for part in (0, 1))
+    return {name: Measured(float(value[name]), replicates[name]) for name in value}
+
+
+def counts(sheet: Sheet) -> dict[str, int | float]:
+    """Counts of questions and games: missing, unanswered, invalid, flagged; the mean length; the judge's position bias."""
+    judged = sheet.judged
+    replied = judged[judged["status"] == "judged"]
+    totals = {
+        "questions": len(sheet.questions),
+        "missing": len(sheet.questions) - len(sheet.judged_questions()),
+        "unanswered": int((judged["status"] == "unanswered").sum()),
+        "invalid": int(replied["verdict"].isna().sum()),
+        "flagged": int(judged.loc[judged["status"] == "flagged", "question_id"].nunique()),
+        "length": float(np.mean([len(turn) for turns in sheet.answers.values() for turn in turns])),
+        **position(sheet.suite, replied),
+    }
+    if sheet.suite == "arena-hard":
+        totals["stray"] = arena_hard.stray(replied["reply"])
+    if sheet.suite == "mt-bench":
+        totals["duplicates"] = mt_bench.once(judged)[1]
+    return totals
+
+
+def rate(measured: Measured, confidence: float) -> dict[str, float]:
+    return estimate(measured.value, measured.replicates, confidence)
+
+
+def difference(baseline: Sheet, candidate: Sheet, confidence: float, seed: int) -> list[dict]:
+    """The candidate's gain over the baseline in each metric, over the games where both have a verdict, with the bootstrap's
+    two-sided p-value."""
+    games = baseline.judged_games() & candidate.judged_games()
+    if not games:
+        return []
+    common = sorted({question for question, _ in games})
+    before, after = (metrics(sheet.restrict_to(games), common, seed) for sheet in (baseline, candidate))
+    gains = []
+    for name in before.keys() & after.keys():
+        changes = after[name].replicates - before[name].replicates
+        value = after[name].value - before[name].value
+        gains.append({"metric": name, **estimate(value, changes, confidence), "p": bootstrap_p(changes)})
+    return sorted(gains, key=lambda change: list(before).index(change["metric"]))
+
+
+def bootstrap_p(changes: np.ndarray) -> float:
+    """Twice the share of replicates on the other side of zero; the observed change counts as one of the replicates."""
+    low, high = int((changes <= 0).sum()), int((changes >= 0).sum())
+    return min(1.0, 2 * (1 + min(low, high)) / (1 + len(changes)))

@@ -1,0 +1,162 @@
+"""Program: responses of a model behind an OpenAI-compatible endpoint, as they come.
+
+JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. Where the server takes token ids it gets those
+that every other engine gets; else it gets the messages, and its own template.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.errors import BadInput
+from infra.settings import secret
+from tasks.endpoint.client import Endpoint, Refused, Unanswered, ask_all, text_of, tokens_of
+from tasks.endpoint.rate_limit import Pace
+from tasks.endpoint.settings import manner
+from tasks.program import Progress, run
+from tasks.records import RESPONSE
+from tasks.responses.token_rows import (
+    Reader,
+    answered,
+    configuration,
+    context_of,
+    count_of,
+    end_tokens,
+    record,
+    refused,
+    rows_of,
+)
+from tasks.rows.parts import Parts
+from tasks.tokens import generation_of
+
+HOPELESS = 20  # so many refusals before the first answer are not the prompts' fault
+
+
+def ask(job: dict, out: Path, progress: Progress) -> dict:
+    how = job["how"]
+    where = Endpoint(
+        job["url"],
+        secret(how["key"]) if how["key"] else "",
+        **manner(how),
+        path={"chat": "chat/completions", "tokens": "completions"}[how["speaks"]],
+        pace=Pace(how["requests_per_minute"], how["tokens_per_minute"]),
+    )
+    form = Tokens(job) if how["speaks"] == "tokens" else Chat(job)
+    return asyncio.run(listen(where, form, job, Parts(RESPONSE, out, how["part_seconds"]), progress))
+
+
+async def listen(where: Endpoint, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress) -> dict:
+    """Whatever ends it, answers that came are kept: they are paid for."""
+    rows, total, answers, refusals = {}, count_of(job), 0, []
+
+    def bodies() -> Iterator[tuple[str, dict]]:
+        for number, row in enumerate(rows_of(job)):
+            body = form.body(row)
+            if "finish_reason" in body:
+                parts.add([body])  # refused before it was asked
+                continue
+            rows[str(number)] = {name: row[name] for name in ("prompt_id", "sample_index", "seed")}
+            yield str(number), body
+
+    try:
+        async for name, reply in ask_all(where, bodies()):
+            row = rows.pop(name)
+            if isinstance(reply, Refused):
+                refusals.append(refused(row, str(reply), engine=form.engine))
+            elif isinstance(reply, Unanswered):
+                raise RuntimeError(f"{where.url}: prompt {row['prompt_id'][:12]}: {reply}")
+            else:
+                parts.add([form.row(row, reply)])
+                answers += 1
+            if answers:
+                parts.add(refusals)
+                refusals = []
+            elif len(refusals) == HOPELESS:
+                raise BadInput(f"{where.url}: the first {HOPELESS} requests are all refused, the last: {reply}")
+            progress(parts.count, total)
+        if refusals and not job["found"]:
+            raise BadInput(f"{where.url}: all of {len(refusals)} requests are refused, the last: {reply}")
+        parts.add(refusals)
+    finally:
+        parts.close()
+    return {**where.seen, "answers": answers}
+
+
+class Chat:
+    """Messages and OpenAI's own fields: the server's template, no token ids."""
+
+    def __init__(self, job: dict):
+        what, how = job["what"], job["how"]
+        if what["top_k"] or what["repetition_penalty"] != 1:
+            raise BadInput('sampling: top_k and repetition_penalty need a server that speaks "tokens"')
+        self.engine = f"endpoint {how['model']}"
+        self.fields = {
+            "model": how["model"],
+            "temperature": what["temperature"],
+            "top_p": what["top_p"],
+            how["length_field"]: what["max_new_tokens"],
+        }
+
+    def body(self, row: dict) -> dict:
+        return {**self.fields, "messages": row["messages"], "seed": row["seed"]}
+
+    def row(self, row: dict, reply: dict) -> dict:
+        choice = reply["choices"][0]
+        reason = "length" if choice.get("finish_reason") == "length" else "stop"
+        prompt, made = (
+            tokens_of(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
+        )  # 0: not said
+        return record(row, legible(text_of(choice)), prompt, made, reason, legible(self.named(reply)))
+
+    def named(self, reply: dict) -> str:
+        """The server's own words for what answered, where it has any: an alias is not a version."""
+        return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
+
+
+def legible(text: str) -> str:
+    """Half a surrogate pair, where a server cut its text inside a character, cannot be written down: U+FFFD instead."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Tokens:
+    """Token ids and every sampling field, so that the server's own defaults decide nothing; as vLLM takes them."""
+
+    def __init__(self, job: dict):
+        from tasks.loading import load_tokenizer  # with torch, which a chat needs not
+
+        what, how = job["what"], job["how"]
+        self.tokenizer = load_tokenizer(job["tokenizer"])
+        self.ends = end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
+        self.vocabulary = configuration(job["tokenizer"]).vocab_size
+        self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
+        self.engine = f"endpoint {how['model']}"
+        self.fields = {
+            "model": how["model"],
+            "temperature": what["temperature"],
+            "top_p": what["top_p"],
+            "top_k": what["top_k"],
+            "min_p": 0.0,
+            "repetition_penalty": what["repetition_penalty"],
+            "stop_token_ids": sorted(self.ends),
+            "return_token_ids": True,
+        }
+
+    def body(self, row: dict) -> dict:
+        asked = self.reader(row)
+        if isinstance(asked, dict):
+            return asked
+        return {**self.fields, "prompt": asked.ids, "max_tokens": asked.room, "seed": row["seed"]}
+
+    def row(self, row: dict, reply: dict) -> dict:
+        choice = reply["choices"][0]
+        if not isinstance(ids := choice.get("token_ids"), list):
+            raise BadInput('how.engines: the server returns no token ids; it speaks "chat"')
+        if foreign := [one for one in ids if type(one) is not int or not 0 <= one < self.vocabulary]:
+            raise BadInput(
+                f"how.engines: the server answers with a token {foreign[0]!r}, which the model does not have"
+            )
+        return answered(self.tokenizer, row, tokens_of(reply, "prompt_tokens"), ids, self.ends, self.engine)
+
+
+if __name__ == "__main__":
+    run(ask)

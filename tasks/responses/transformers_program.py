@@ -1,0 +1,141 @@
+"""Program: responses of a causal language model through transformers, each row with a random stream of its own.
+
+JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row's noise depends on its seed alone, not on
+the rows it shares a batch with.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessorList
+
+from tasks.loading import load_model, load_tokenizer, pad
+from tasks.positions import PositionLimit, position_limit
+from tasks.program import Progress, run
+from tasks.records import RESPONSE
+from tasks.responses.token_rows import Asked, Reader, answered, context_of, count_of, end_tokens, rows_of
+from tasks.responses.transformers_sampling import choices
+from tasks.rows.parts import Parts
+from tasks.tokens import prompt_ids
+
+ENGINE = f"transformers {transformers.__version__}"
+
+
+def generate(job: dict, out: Path, progress: Progress) -> dict:
+    torch.set_num_threads(job["threads"])
+    what, how = job["what"], job["how"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = load_tokenizer(job["model"])
+    model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()
+    reader, parts = (
+        Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"]),
+        Parts(RESPONSE, out, how["part_seconds"]),
+    )
+    side = partial(side_of, limit=position_limit(model.config), max_new_tokens=what["max_new_tokens"])
+    tokens, total = 0, count_of(job)
+    started_at = time.monotonic(), time.process_time()
+    for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
+        rows = [one for one in batch if not isinstance(one, Asked)]
+        made = answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
+        tokens += sum(row["tokens"] for row in made)
+        parts.add(rows + made)
+        if number % how["batches_per_part"] == 0:
+            parts.close()
+        progress(parts.count, total)
+    parts.close()
+    return {
+        "tokens_made": tokens,
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without loading the model
+        "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
+    }
+
+
+def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | dict], str]) -> Iterator[list]:
+    """Rows of one side each, in their order."""
+    begun: dict[str, list] = {}
+    for one in waiting:
+        batch = begun.setdefault(where := side(one), [])
+        batch.append(one)
+        if len(batch) == size or where == "alone":
+            yield begun.pop(where)
+    yield from begun.values()
+
+
+def side_of(one: Asked | dict, limit: PositionLimit | None, max_new_tokens: int) -> str:
+    """With which rows it may share a batch, where the longest row changes the positions of all. Keys and values may be
+    computed of all but the prompt's last token."""
+    if limit is None or not isinstance(one, Asked) or len(one.ids) + max_new_tokens <= limit.tokens:
+        return "within"
+    return "beyond" if limit.kind == "longrope" and len(one.ids) - 1 > limit.tokens else "alone"
+
+
+def sample(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
+    """One batch: the responses to its rows, whatever the context."""
+    asked = [Asked(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
+    return answers(model, tokenizer, asked, what)
+
+
+@torch.inference_mode()
+def answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
+    """One batch, left-padded. What its rows share is computed once: each prompt, whatever the number of its samples."""
+    if not asked:
+        return []
+    batch = {
+        name: ids.to(model.device)
+        for name, ids in pad([one.ids for one in asked], tokenizer.pad_token_id, "left").items()
+    }
+    width = batch["input_ids"].shape[1]
+    ends = end_tokens(model.generation_config, tokenizer)
+    # of what generate is not told, it takes the model's own: a repetition penalty, a ban, beams. None of it may decide
+    model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
+    config = GenerationConfig(
+        max_new_tokens=max(one.room for one in asked),
+        do_sample=False,
+        eos_token_id=sorted(ends),
+        pad_token_id=tokenizer.pad_token_id or 0,
+    )
+    ids = model.generate(
+        **batch,
+        **prefilled(model, asked, batch),
+        generation_config=config,
+        logits_processor=LogitsProcessorList(choices(asked, width, what)),
+    )
+    return [
+        answered(tokenizer, one.row, len(one.ids), new[: one.room], ends, ENGINE)
+        for one, new in zip(asked, ids[:, width:].tolist(), strict=True)
+    ]
+
+
+def prefilled(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
+    """The keys and values of all but the last token of every prompt, computed once per prompt and copied to its samples.
+
+    Only where every layer attends to everything: a cache of another shape cannot be copied row by row.
+    """
+    prompts = [one.row["prompt_id"] for one in asked]
+    first = {prompt: place for place, prompt in reversed(list(enumerate(prompts)))}
+    if len(first) == len(prompts) or batch["input_ids"].shape[1] < 2 or not attends_to_everything(model):
+        return {}
+    places = sorted(first.values())
+    rank = {place: number for number, place in enumerate(places)}
+    cache = model(
+        input_ids=batch["input_ids"][places, :-1],
+        attention_mask=batch["attention_mask"][places, :-1],
+        position_ids=(batch["attention_mask"][places, :-1].cumsum(-1) - 1).clamp_min(0),
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    cache.batch_select_indices(torch.tensor([rank[first[prompt]] for prompt in prompts], device=model.device))
+    return {"past_key_values": cache}
+
+
+def attends_to_everything(model) -> bool:
+    kinds = getattr(model.config.get_text_config(), "layer_types", None)
+    return kinds is None or set(kinds) == {"full_attention"}
+
+
+if __name__ == "__main__":
+    run(generate)

@@ -1,0 +1,88 @@
+"""How transformers chooses the next token: greedily, or by each row's own noise over the nucleus; loops are made dearer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import LogitsProcessor
+
+from infra.errors import BadInput
+
+if TYPE_CHECKING:
+    from tasks.responses.token_rows import Asked
+
+
+def choices(asked: list[Asked], prompt_length: int, what: dict) -> list[LogitsProcessor]:
+    """The steps from a model's scores to a choice, in the order in which vLLM takes them too."""
+    steps: list[LogitsProcessor] = []
+    if what["repetition_penalty"] != 1:
+        steps.append(RepetitionPenalty([one.ids for one in asked], prompt_length, what["repetition_penalty"]))
+    if not what["temperature"]:
+        return [*steps, LikeliestChoice()]
+    seeds, longest = [one.row["seed"] for one in asked], max(one.room for one in asked)
+    return [*steps, SeededChoice(seeds, prompt_length, what["temperature"], what["top_p"], longest, what["top_k"])]
+
+
+class SeededChoice(LogitsProcessor):
+    """Turns the scores of the next token into the choice that each row's own noise makes: temperature, top-k, then top-p."""
+
+    def __init__(
+        self,
+        seeds: list[int],
+        prompt_length: int,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        top_k: int = 0,
+    ):
+        rows = [
+            torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            for seed in seeds
+        ]
+        self.noise, self.start = torch.stack(rows), prompt_length
+        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        refuse_bad(scores)
+        noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
+        sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
+            dim=-1, descending=True, stable=True
+        )
+        if self.top_k:
+            sorted_probabilities[:, self.top_k :] = 0.0
+            sorted_probabilities /= sorted_probabilities.sum(-1, keepdim=True)
+        cumulative = sorted_probabilities.cumsum(-1)
+        nucleus = sorted_probabilities.where(cumulative - sorted_probabilities < self.top_p, 0.0).cumsum(-1)
+        rank = torch.searchsorted(nucleus, (noise * nucleus[:, -1]).unsqueeze(-1), right=True).clamp_max(
+            scores.shape[-1] - 1
+        )
+        return torch.full_like(scores, float("-inf")).scatter(-1, order.gather(-1, rank), 0.0)
+
+
+class LikeliestChoice(LogitsProcessor):
+    """Greedy decoding: the scores as they are, once they are seen to be numbers."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        refuse_bad(scores)
+        return scores
+
+
+class RepetitionPenalty(LogitsProcessor):
+    """Makes every token dearer that stands in the prompt or the answer. Padding does not count: transformers' own would take
+    it for a part of the prompt, and a row would depend on its neighbours."""
+
+    def __init__(self, prompts: list[list[int]], prompt_length: int, penalty: float):
+        self.prompts, self.start, self.penalty = prompts, prompt_length, penalty
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen = torch.zeros_like(scores, dtype=torch.bool)
+        for row, prompt in enumerate(self.prompts):
+            seen[row, prompt] = True
+        seen.scatter_(-1, input_ids[:, self.start :], True)
+        return scores.where(~seen, torch.where(scores < 0, scores * self.penalty, scores / self.penalty))
+
+
+def refuse_bad(scores: torch.Tensor) -> None:
+    if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
+        raise BadInput("model: its scores of the next token are not numbers")

@@ -1,0 +1,73 @@
+"""Program: responses of a causal language model through vLLM, offline, each row as it comes. Runs in vLLM's own environment.
+
+JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. Knows the job and nothing else; gives the engine token ids and
+a seed for every row, keeps it full, and lets it share what the samples of a prompt have in common (prefix caching).
+"""
+
+import time
+from pathlib import Path
+
+import vllm
+from vllm import EngineArgs, LLMEngine, SamplingParams
+
+from tasks.loading import load_tokenizer
+from tasks.program import Progress, run
+from tasks.records import RESPONSE
+from tasks.responses.token_rows import Asked, Reader, answered, context_of, count_of, end_tokens, longest, rows_of
+from tasks.responses.vllm_arguments import engine_arguments
+from tasks.rows.parts import Parts
+from tasks.tokens import generation_of
+
+
+def batch(job: dict, out: Path, progress: Progress) -> dict:
+    what, how = job["what"], job["how"]
+    tokenizer = load_tokenizer(job["model"])
+    ends = end_tokens(generation_of(job["model"]), tokenizer)
+    reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
+    arguments = engine_arguments(job["model"], how, longest(job, reader))
+    engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
+    parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
+    waiting, asked, tokens = iter(rows_of(job)), {}, 0
+    started_at = time.monotonic(), time.process_time()
+    while True:
+        while len(asked) < 2 * how["in_flight"] and (row := next(waiting, None)):
+            one = reader(row)
+            if isinstance(one, Asked):
+                number = f"{row['prompt_id']}-{row['sample_index']}"
+                asked[number] = one
+                engine.add_request(number, {"prompt_token_ids": one.ids}, parameters(what, one, ends))
+            else:
+                parts.add([one])
+        if not asked:
+            break
+        for output in engine.step():
+            if output.finished:
+                one = asked.pop(output.request_id)
+                made = answered(tokenizer, one.row, len(one.ids), list(output.outputs[0].token_ids), ends, name)
+                tokens += made["tokens"]
+                parts.add([made])
+        progress(parts.count, total)
+    parts.close()
+    return {
+        "tokens_made": tokens,
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without the engine's start
+        "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
+    }
+
+
+def parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
+    return SamplingParams(
+        temperature=what["temperature"],
+        top_p=what["top_p"],
+        top_k=what["top_k"],
+        repetition_penalty=what["repetition_penalty"],
+        max_tokens=one.room,
+        seed=one.row["seed"],
+        stop_token_ids=sorted(ends),
+        detokenize=False,
+    )
+
+
+if __name__ == "__main__":
+    run(batch)

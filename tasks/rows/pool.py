@@ -1,0 +1,169 @@
+"""Rows as the grain of sampling and scoring: what a pool holds is never made again, what is missing is made in parts.
+
+A program writes `part-*.parquet` files into its folder as it goes; each is committed to the pool as soon as it is
+complete, so that a kill loses only the part in flight.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+from infra.manifest import FileEntry
+from tasks.execution import Run
+from tasks.rows.turns import turn
+from tasks.rows.workers import Crew, Shift
+
+BATCH = 8192
+BUCKET = 20_000  # rows that are in memory at once when a pool's extract is written
+
+
+def fill(
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: Any
+) -> pd.DataFrame:
+    """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
+
+    The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. Of a share of the rows no more is
+    made, and what is returned is empty. `crew` is what a Crew has beside its module.
+    """
+    make_missing(run, wanted, key, Crew(module, **crew), job)
+    if run.share:
+        return pd.DataFrame(columns=schema.names)
+    held = read(run, run.step.pool, key)
+    complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
+    refuse_lost(run, complete, module)
+    return complete[schema.names]
+
+
+def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Crew, job: dict, alone: bool = False) -> None:
+    """Afterwards the pool holds every row of `wanted` that is in the run's share, if the crew did what it should. `alone`:
+    while another step fills the pool we wait, and make what it leaves: steps of other n or other prompts have rows in common,
+    and at once both would make them."""
+    left = lambda rows, known=frozenset(): without(rows, read(run, run.step.pool, key, key, known), key)
+    known = {entry.name for entry in run.store.parts(run.step.pool)}
+    missing = left(wanted)
+    held = len(wanted) - len(missing)
+    if run.share:
+        wanted, missing = run.share.rows(wanted), run.share.rows(missing)
+    waiting = lambda message: run.observe(run.step, message, 0, 0, "")
+    mine = turn(run.store.blobs, run.step.pool, run.share, waiting, run.launcher.pause)
+    with mine if alone and len(missing) else nullcontext() as ours:
+        run = replace(run, store=run.store.fenced(ours)) if ours else run
+        missing = left(missing, known) if alone else missing
+        found = len(wanted) - len(missing)
+        run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
+        if len(missing):
+            job = {**job, "found": max(held, found)}  # rows that the pool has, of whichever share
+            Shift(run, crew, job, found, lambda out: commit(run, run.step.pool, out), left).work(missing)
+
+
+def without(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    marked = rows.merge(held[key], on=key, how="left", indicator=True)
+    return marked.query("_merge == 'left_only'").drop(columns="_merge")
+
+
+def commit(run: Run, pool: str, out: Path) -> None:
+    """Moves every finished part from a program's folder to the pool."""
+    for part in sorted(out.glob("part-*.parquet")):
+        run.store.append(pool, part, pq.read_metadata(part).num_rows)
+        part.unlink()
+
+
+def read(
+    run: Run, pool: str, key: list[str], columns: list[str] | None = None, known: Collection[str] = ()
+) -> pd.DataFrame:
+    """All rows of the pool but those of `known` parts, one per key: where two runs made the same row, the part first by name
+    has it."""
+    found = list(joined(alike(run, batches(run, pool, columns, known))))
+    return pa.concat_tables(found).to_pandas().drop_duplicates(key) if found else pd.DataFrame(columns=key)
+
+
+Batches = Iterator[tuple[FileEntry, pa.RecordBatch]]
+
+
+def batches(run: Run, pool: str, columns: list[str] | None, known: Collection[str] = ()) -> Batches:
+    """Every part that is not known, in the order of their names; one that is large in pieces."""
+    entries = [entry for entry in run.store.parts(pool) if entry.name not in known]
+    for entry, file in run.store.fetch_parts(entries):
+        # threads of its own for each of many small files cost more than the reading
+        for batch in part(run, entry, file, columns).iter_batches(BATCH, columns=columns, use_threads=False):
+            yield entry, batch
+
+
+def alike(run: Run, found: Batches) -> Iterator[pa.RecordBatch]:
+    first = None
+    for entry, batch in found:
+        first = first or (entry.name, batch.schema)
+        if batch.schema != first[1]:
+            raise BadInput(f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {first[0]} is; delete it")
+        yield batch
+
+
+def joined(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in few tables: parts may be a hundred thousand, of a handful of rows each."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in found:
+        held.append(batch)
+        rows += len(batch)
+        if rows >= BATCH:
+            yield pa.Table.from_batches(held).combine_chunks()
+            held, rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None) -> pq.ParquetFile:
+    """Bytes that fit their name need not be what a program of ours wrote: somebody may have put them there."""
+    where = f"{run.store.blobs.url}/{entry.path}"
+    try:
+        found = pq.ParquetFile(file)
+    except pa.ArrowException as problem:
+        raise BadInput(f"{where}: not a Parquet file ({problem}); delete it") from problem
+    if lacking := set(columns or ()) - set(found.schema_arrow.names):
+        raise BadInput(f"{where}: not rows of this pool, without {', '.join(sorted(lacking))}; delete it")
+    if found.metadata.num_rows != entry.rows:
+        raise BadInput(f"{where}: {found.metadata.num_rows} rows where its name says {entry.rows}; delete it")
+    return found
+
+
+def in_order(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str) -> Iterator[pa.Table]:
+    """The rows of `wanted` out of the pool, sorted by `key`, a bucket at a time: few are in memory, however many there are.
+
+    The first part of the key is a hash in hexadecimal, by whose first digits rows are dealt out.
+    """
+    count = 1 + len(wanted) // BUCKET
+    place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count // 2**24
+    asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
+    folder.mkdir(parents=True, exist_ok=True)
+    writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
+    cast = (batch.cast(schema) for _, batch in batches(run, run.step.pool, schema.names))
+    for rows in joined(cast):
+        numbers = place(rows[key[0]].to_pandas())
+        for number, places in numbers.groupby(numbers).groups.items():
+            if number in writers:
+                writers[number].write_table(rows.take(pa.array(places)))
+    for number in sorted(writers):
+        writers[number].close()
+        with pa.OSFile(str(folder / f"{number}.arrow")) as file:
+            held = pa.ipc.open_file(file).read_all().to_pandas().drop_duplicates(key)
+        (folder / f"{number}.arrow").unlink()
+        complete = asked[number].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
+        refuse_lost(run, complete, module)
+        yield pa.Table.from_pandas(complete.sort_values(key), schema, preserve_index=False)
+
+
+def refuse_lost(run: Run, complete: pd.DataFrame, module: str) -> None:
+    if lost := int((complete["_merge"] == "left_only").sum()):
+        raise RuntimeError(f"{module} ended well but {lost} of {len(complete)} rows are not in pool {run.step.pool}")
+
+
+def write(run: Run, rows: pd.DataFrame, schema: pa.Schema, name: str) -> None:
+    """A table as one file of the artifact."""
+    pq.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False), run.folder / name, compression="zstd")

@@ -1,0 +1,108 @@
+"""Several programs at once that make a pool's missing rows, each its own share; one that dies is started again.
+
+Shares are cut by the first part of the key, so that what belongs together (the samples of a prompt) stays together, and dealt
+out in turn, so that they are alike. No row is in two shares.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from infra.errors import ProgramFailed
+from infra.launch import HERE, Environment
+from tasks.execution import Run
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Which program, how many of it, where, and how often each may die."""
+
+    module: str
+    workers: int = 1
+    restarts: int = 0
+    group: int = 0  # processes that each worker is made of, as the launcher starts them
+    environment: Environment = HERE
+    own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job, counted from 0, says that others' do not
+
+
+class Shift:
+    """One crew at work on the missing rows."""
+
+    def __init__(self, run: Run, crew: Crew, job: dict, before: int, commit: Callable[[Path], None], left: Callable):
+        self.run, self.crew, self.job, self.before, self.commit, self.left = run, crew, job, before, commit, left
+        self.ended = threading.Event()
+        self.total, self.started = 0, False
+        self.done: dict[int, int] = {}  # rows of each worker that its earlier lives have made
+        self.counts: Counter[str] = Counter()
+
+    def work(self, missing: pd.DataFrame) -> None:
+        """Every worker goes on to its end or to its last death; then the first failure is raised."""
+        self.total = self.before + len(missing)
+        shares = dealt(missing, self.crew.workers)
+        self.run.observe(self.run.step, "queued", 0, 0, "")
+        with ThreadPoolExecutor(len(shares)) as threads:
+            try:
+                # in copies of our context: observers know by it who is running
+                futures = [threads.submit(copy_context().run, self.share, *each) for each in enumerate(shares)]
+                failed = [problem for future in futures if (problem := future.exception())]
+            except BaseException:
+                self.ended.set()  # we are interrupted: the programs end now, or the threads would wait for them
+                raise
+        self.run.count(**self.counts)
+        if failed:
+            raise failed[0]
+
+    def share(self, number: int, rows: pd.DataFrame) -> None:
+        everything = len(rows)
+        for death in range(self.crew.restarts + 1):
+            rows = self.left(rows) if death else rows
+            self.done[number] = everything - len(rows)
+            try:
+                return self.once(number, rows) if len(rows) else None
+            except ProgramFailed:
+                if death == self.crew.restarts or self.run.launcher.stopped.is_set() or self.ended.is_set():
+                    raise
+                self.counts["restarts"] += 1
+
+    def once(self, number: int, rows: pd.DataFrame) -> None:
+        out = self.out(number)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "progress.json").unlink(missing_ok=True)
+        rows.to_parquet(out / "rows.parquet", index=False)
+        job = {**self.job, **self.crew.own(number), "rows": str(out / "rows.parquet")}
+        job["threads"] = max(1, self.run.launcher.threads // max(self.crew.group, 1))
+        look = lambda: self.look(out)
+        asked, crew = self.run.request(len(rows)), self.crew
+        summary = self.run.launcher.run(
+            crew.module, job, out, look, crew.group, crew.environment, request=asked, on_wait=self.run.waits
+        )
+        self.counts.update({name: value for name, value in summary.items() if not isinstance(value, str)})
+
+    def look(self, out: Path) -> None:
+        if self.ended.is_set():
+            raise ProgramFailed(f"{self.crew.module} was ended with the run")
+        if not self.started:
+            self.started = True
+            self.run.observe(self.run.step, "running", 0, 0, "")
+        self.commit(out)
+        self.run.progress(self.before + sum(self.progress_of(number) for number in list(self.done)), self.total)
+
+    def out(self, number: int) -> Path:
+        return self.run.scratch / f"program-{number}"
+
+    def progress_of(self, number: int) -> int:
+        file = self.out(number) / "progress.json"
+        return self.done[number] + (json.loads(file.read_text())["done"] if file.exists() else 0)
+
+
+def dealt(rows: pd.DataFrame, workers: int) -> list[pd.DataFrame]:
+    group = pd.factorize(rows.iloc[:, 0])[0]
+    shares = [rows[group % workers == number] for number in range(workers)]
+    return [share for share in shares if len(share)]

@@ -1,0 +1,90 @@
+"""Program: scores that a program of the user's own gives. It gets a line of JSON per row on its standard input, `prompt` (the
+last user turn), `messages`, `response` and `answer` (the prompt's gold, or null), and writes a line for each in their order:
+a number, or `{"score": number}`, or `{"reason": "why there is none"}`.
+
+JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from infra.errors import BadInput
+from infra.settings import allowed_environment
+from tasks.program import Progress, run
+from tasks.records import SCORE
+from tasks.rows.parts import Rows, write_in_parts
+
+
+def examine(job: dict, out: Path, progress: Progress) -> dict:
+    folder = Path(job["model"])
+    (program,) = (folder / "program").iterdir()
+    command = [word.replace("{program}", str(program)) for word in json.loads((folder / "command.json").read_text())]
+    rows, patience = pq.read_table(job["rows"]).to_pylist(), job["how"]["timeout"]
+    write_in_parts(
+        rows, job["how"], SCORE, out, progress, lambda batch: examined(command, program.name, batch, patience)
+    )
+    return {}
+
+
+def examined(command: list[str], name: str, rows: Rows, patience: float) -> Rows:
+    """One call of the program for a batch of rows."""
+    lines = "".join(json.dumps(question(row), ensure_ascii=False) + "\n" for row in rows)
+    try:
+        ended = subprocess.run(
+            command,
+            input=lines.encode("utf-8", "replace"),
+            capture_output=True,
+            timeout=patience,
+            env=allowed_environment(),
+        )
+    except OSError as problem:
+        raise BadInput(f"reward.model.command: {command} does not start: {problem}") from problem
+    except subprocess.TimeoutExpired as problem:
+        first = rows[0]["content_id"]
+        raise BadInput(
+            f"{name}: no end after {patience:g} s over {len(rows)} rows from content {first} (how.scoring.timeout)"
+        ) from problem
+    if ended.returncode:
+        raise BadInput(f"{name}: ended with code {ended.returncode}: {last_line(ended.stderr)}")
+    answers = ended.stdout.decode(errors="replace").removesuffix("\n").split("\n") if ended.stdout else []
+    if len(answers) != len(rows):
+        raise BadInput(
+            f"{name}: wrote {len(answers)} lines for {len(rows)} rows, the first of content {rows[0]['content_id']}"
+        )
+    return [score(row["content_id"], answer, name) for row, answer in zip(rows, answers, strict=True)]
+
+
+def question(row: dict) -> dict:
+    prompt = row["messages"][-1]["content"]
+    return {"prompt": prompt, "messages": row["messages"], "response": row["text"], "answer": row["gold"]}
+
+
+def score(content: str, answer: str, name: str) -> dict:
+    row = {"content_id": content, "score": None, "tokens": None, "truncated": False, "reason": None}
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError) as problem:
+        raise BadInput(f"{name}: wrote no JSON for content {content}: {answer[:80]!r}") from problem
+    match said:
+        case {"reason": str(reason)}:
+            return row | {"reason": reason}
+        case {"score": value} | value if is_number(value):
+            return row | {"score": float(value)}
+    raise BadInput(f"{name}: the score of content {content} is {answer[:80]}")
+
+
+def is_number(value: object) -> bool:
+    """JSON knows integers that no float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def last_line(output: bytes) -> str:
+    return next(reversed(output.decode(errors="replace").split("\n")[-3:-1]), "it said nothing")[:200]
+
+
+if __name__ == "__main__":
+    run(examine)

@@ -1,0 +1,139 @@
+"""What the training programs share: their rows, the settings of a `transformers` trainer, and their numbers.
+
+The global batch is a matter of What: the programs' arithmetic here keeps it the same on any number of devices.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import TrainerCallback, TrainingArguments
+
+from infra.errors import BadInput, OutOfMemory
+from tasks.loading import out_of_memory
+from tasks.program import Progress
+from tasks.training import zero
+from tasks.training.trackers import run_name
+
+
+def read(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
+    tables = [pq.read_table(file, columns=schema.names) for file in files]
+    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    if not rows:
+        raise BadInput(f"{name}: no rows in {files}")
+    return rows
+
+
+def arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
+    """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
+    what, how = job["what"], job["how"]
+    processes = how.get("processes", 1)
+    args = kind(
+        output_dir=str(out),
+        per_device_train_batch_size=how["device_batch_size"],
+        gradient_accumulation_steps=accumulation(what["batch_size"], how["device_batch_size"], processes),
+        max_steps=total_steps(what, rows),
+        learning_rate=what["learning_rate"],
+        lr_scheduler_type="cosine",
+        warmup_steps=what["warmup_ratio"],  # below 1 it is a share of all steps
+        optim="adamw_torch",
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=what["precision"] == "bf16"
+        and not how.get("deepspeed"),  # accelerate would let DeepSpeed round the weights
+        gradient_checkpointing=how["gradient_checkpointing"],
+        seed=job["seed"],
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",  # trackers are callbacks of ours
+        run_name=run_name(job),
+        disable_tqdm=True,
+        ddp_find_unused_parameters=False,
+        deepspeed=zero.configuration(how.get("deepspeed"), what["precision"]),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **more,
+    )
+    if args.n_gpu > 1:
+        raise BadInput(f"{args.n_gpu} GPUs are visible to one process: start one process for each, or show it only one")
+    if args.world_size != processes:
+        raise BadInput(f"how.processes: {processes}, while {args.world_size} were started")
+    return args
+
+
+def total_steps(what: dict, rows: int) -> int:
+    """All epochs, the last batch of each as small as it comes; or fewer, where `max_steps` ends the training early."""
+    steps = what["epochs"] * math.ceil(rows / what["batch_size"])
+    return min(steps, what["max_steps"] or steps)
+
+
+def accumulation(batch_size: int, device_batch_size: int, world: int) -> int:
+    """Micro-batches per optimizer step, so that the global batch is what was asked for."""
+    if batch_size % (device_batch_size * world):
+        raise BadInput(
+            f"what.batch_size {batch_size} is not a multiple of"
+            f" how.device_batch_size {device_batch_size} times {world} processes"
+        )
+    return batch_size // (device_batch_size * world)
+
+
+@contextmanager
+def enough_memory(job: dict, room: str) -> Iterator[None]:
+    """Out of memory is for the user to mend: says by which settings of the recipe."""
+    what, how = job["what"], job["how"]
+    try:
+        yield
+    except Exception as problem:
+        if not out_of_memory(problem):
+            raise
+        lora = what.get("lora")
+        adapters = "" if lora else f", train adapters alone ({room}.lora)"
+        if lora and lora.get("base") != "nf4":
+            adapters = f", hold what is not trained in 4 bits ({room}.lora.base)"
+        raise OutOfMemory(
+            f"out of memory: lower how.{room}.device_batch_size ({how['device_batch_size']}), set"
+            f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), share the training out among"
+            f" GPUs by how.{room}.processes ({how.get('processes', 1)}) and how.{room}.deepspeed"
+            f" ({how.get('deepspeed') or 'none'}){adapters}, or lower {room}.max_length ({what['max_length']}), which cuts"
+            f" more; {str(problem).partition(chr(10))[0]}"
+        ) from problem
+
+
+class StepCount(TrainerCallback):
+    """Tells how far the training is."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.progress(state.global_step, state.max_steps, "steps")
+
+
+SPEED = pa.schema([("step", pa.int32()), ("tokens", pa.int64()), ("tokens_per_second", pa.float64())])
+
+
+def write_speed(steps: list[dict], file: Path) -> None:
+    """Tokens of all processes together by the clock, checkpoints not counted; apart from the other numbers, which are the
+    same however fast they were made."""
+    pq.write_table(pa.Table.from_pylist(steps, schema=SPEED), file)
+
+
+def summary(steps: list[dict], rows: int, **counts: int) -> dict:
+    """The numbers of a training for its manifest."""
+    return {
+        "steps": len(steps),
+        "rows": rows,
+        "tokens": sum(step["tokens"] for step in steps),
+        **counts,
+        "loss_first": steps[0]["loss"],
+        "loss_last": steps[-1]["loss"],
+    }

@@ -1,0 +1,63 @@
+"""Low-rank adapters: the one file that knows peft. The model without its adapter is the reference of a preference objective."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel, set_seed
+
+from infra.errors import BadInput
+from tasks.training.qlora import dequantised, is_quantised
+
+
+def adapted(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
+    """The model with an adapter that changes nothing yet; without `lora` the model itself."""
+    if lora is None:
+        return model
+    refuse_unknown(model, lora["targets"])
+    set_seed(seed)  # the adapter's first half is drawn here, before a trainer sows its own
+    config = LoraConfig(
+        r=lora["rank"],
+        lora_alpha=lora["alpha"],
+        target_modules=list(lora["targets"]) or "all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+    )
+    begun = get_peft_model(model, config)
+    if is_quantised(model):
+        del model.is_loaded_in_4bit  # peft has seen it; TRL would round the adapter itself to bf16
+    return begun
+
+
+def refuse_unknown(model: PreTrainedModel, targets: list[str]) -> None:
+    """peft passes over a wrong name beside a right one."""
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in layers):
+            known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+            raise BadInput(f"lora.targets: {target!r} is no linear layer of the model; there are: {known}")
+
+
+def has_adapter(model: torch.nn.Module) -> bool:
+    return isinstance(model, PeftModel)
+
+
+def without_adapter(model: torch.nn.Module) -> PreTrainedModel:
+    """The model inside; adapters stand in its layers all the same."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
+    return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
+
+
+def merged(model: torch.nn.Module) -> PreTrainedModel:
+    """A model of the kind it was made from, adapter and all. A quantised one is merged into the weights that the adapter was
+    trained on: into the full ones that they were rounded from it would be another model."""
+    if not isinstance(model, PeftModel):
+        return model
+    if is_quantised(model.get_base_model()):
+        adapter = {name: value.detach().cpu() for name, value in model.named_parameters() if value.requires_grad}
+        model = get_peft_model(dequantised(model.unload()), model.peft_config["default"])
+        model.load_state_dict(adapter, strict=False)
+    return model.merge_and_unload()

@@ -1,0 +1,49 @@
+"""The model that a training leaves: whole, in the precision it was trained for, with the tokenizer it came with."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+
+from tasks.loading import load_model
+from tasks.training import zero
+from tasks.training.lora import adapted, merged
+from tasks.training.optimizer_state import trained
+
+
+def finished(model: torch.nn.Module, precision: str) -> PreTrainedModel:
+    """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
+    whole = merged(model)
+    return whole.to(torch.bfloat16) if precision == "bf16" else whole
+
+
+def keep(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
+) -> None:
+    """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
+    out, all processes give theirs."""
+    what, shared = job["what"], trainer.is_deepspeed_enabled
+    weights = trained(trainer.model, trainer.args) if shared else {}
+    if trainer.is_world_process_zero():
+        model = trainer.model
+        if shared:
+            zero.forget()
+            whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
+            model = adapted(whole, what.get("lora"), job["seed"])
+        if instead:
+            weights = load_file(instead)
+        model.load_state_dict(weights, strict=False)
+        save(finished(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
+    """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
+    kept = source / "generation_config.json"
+    if kept.is_file():
+        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if kept.is_file():
+        shutil.copyfile(kept, folder / kept.name)

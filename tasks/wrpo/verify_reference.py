@@ -1,0 +1,114 @@
+"""The stored reference in a training: joined to its rows, and held against the model before it is believed."""
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+from transformers import Trainer, TrainerCallback
+
+from infra.errors import BadInput
+from tasks.program import write_json
+from tasks.records import CUT_OFF, LOG_PROB, learned_id
+from tasks.training.checkpoints import ALONG
+from tasks.training.lora import adapter_off, has_adapter
+from tasks.wrpo.batches import reference_log_probs
+
+SAMPLE = 8  # rows
+# Nats, of one token. Layouts, batches and kernels round the same weights otherwise, each token by itself: of n tokens the
+# errors add up like a random walk's steps, to sigma sqrt(n), while other weights are off by so much per token, n times it.
+# So what is let pass is ROUNDING sqrt(n) of one response, and of all N tokens looked at together, where the allowed mean,
+# ROUNDING / sqrt(N), goes to 0. Between the two layouts sigma was 0.074 in bf16 with a real model (SmolLM2-135M; logits of 8
+# to 32 are stored 1/16 to 1/8 apart) and 0.012 with a random one, in fp32 1.5e-5 with both. Allowed are five of them; in fp32
+# more, since a sum of some hundred nats is stored 3e-5 apart.
+ROUNDING = {"fp32": 5e-4, "bf16": 0.4}
+
+
+def join(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
+    """The log-probabilities of each row's responses become its column `reference`, in the order of the roles."""
+    if not files:
+        raise BadInput("reference: the objective compares with a reference, and the job names none")
+    table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
+    stored = {row["content_id"]: row for row in table}
+    for row in rows:
+        found = [stored.get(id_of(row, role)) for role in roles]
+        for role, entry in zip(roles, found, strict=True):
+            tokens = entry["tokens"] if entry else "no"
+            if tokens != len(row[role]):
+                raise BadInput(
+                    f"reference: prompt {row['prompt_id']}: {role} has {len(row[role])} tokens, {tokens} are stored"
+                )
+        row["reference"] = torch.tensor([entry["log_prob"] for entry in found])
+
+
+def id_of(row: dict, role: str) -> str:
+    cut_off = row["record"][f"{role}_finish_reason"] == CUT_OFF
+    return learned_id(row["prompt_id"], row["record"][role], cut_off)
+
+
+class VerifyReference(TrainerCallback):
+    """Before the first step the policy is the reference, and without its adapter it always is: a few rows must say so.
+    A policy whose own weights were trained can no longer say it; its checkpoint holds the sha256 of what it was trained
+    against, and the rows must have that."""
+
+    def __init__(self, trainer: Trainer, precision: str, seed: int, out: Path, resume: Path | None):
+        self.trainer, self.rounding, self.seed = trainer, ROUNDING[precision], seed
+        self.out, self.resume = out, resume
+
+    def on_train_begin(self, args, state, control, **parts):
+        trainer = self.trainer
+        rows = trainer.train_dataset[: len(trainer.train_dataset) - trainer.fillers]
+        if self.resume:
+            compare_digests(self.resume / ALONG / "reference.json", rows)
+        elif state.is_world_process_zero:
+            (self.out / ALONG).mkdir(exist_ok=True)
+            write_json(self.out / ALONG / "reference.json", {"sha256": digest(rows)})
+        if not self.resume or has_adapter(trainer.model):
+            some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
+            compare(differences(trainer, some, args.per_device_train_batch_size), self.rounding)
+
+
+Difference = tuple[str, str, int, float, float]  # prompt id, role, tokens, stored, computed
+
+
+def differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Difference]:
+    with trainer.accelerator.autocast(), adapter_off(trainer.model):
+        for place, values in reference_log_probs(trainer.model_wrapped, rows, size, trainer.pad_id, trainer.layout):
+            row = rows[place]
+            for role, before, now in zip(
+                trainer.preference.roles, row["reference"].tolist(), values.tolist(), strict=True
+            ):
+                yield row["prompt_id"], role, len(row[role]), before, now
+
+
+def compare(found: Iterator[Difference], rounding: float) -> None:
+    total, sum_of_all = 0, 0.0
+    for prompt, role, tokens, before, now in found:
+        if not abs(before - now) <= rounding * math.sqrt(tokens):
+            raise BadInput(
+                f"reference: prompt {prompt}: log pi_ref of {role} is stored as {before:.6f} and computed as"
+                f" {now:.6f}, more than {rounding:g} apart times the root of its {tokens} tokens"
+            )
+        total, sum_of_all = total + tokens, sum_of_all + before - now
+    if abs(sum_of_all) > rounding * math.sqrt(total):
+        raise BadInput(
+            f"reference: over {total} tokens log pi_ref is stored {sum_of_all / total:+.2e} nats per token away from"
+            f" what is computed, where rounding leaves {rounding / math.sqrt(total):.1e}"
+        )
+
+
+def digest(rows: list[dict]) -> str:
+    table = sorted((row["prompt_id"], row["reference"].tolist()) for row in rows)
+    return hashlib.sha256(json.dumps(table).encode()).hexdigest()
+
+
+def compare_digests(kept: Path, rows: list[dict]) -> None:
+    before, now = json.loads(kept.read_text())["sha256"], digest(rows)
+    if before != now:
+        raise BadInput(
+            f"reference: the checkpoint was trained against log-probs of sha256 {before[:12]}, these have {now[:12]}"
+        )
