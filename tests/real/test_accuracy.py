@@ -123,12 +123,12 @@ def test_report_evaluation_and_an_own_count_have_the_same_accuracies(tmp_path):
     for words in (("run", "real.toml"), ("evaluate", "real-check.toml")):
         fuse(space, words[0], str(tmp_path / words[1]))
 
-    only = lambda pattern: next((space / "store").glob(pattern))
-    numbers = json.loads(only("report/*/*/numbers.json").read_text())
+    only = lambda pattern: next((space / "store").rglob(pattern))
+    numbers = json.loads(only("numbers.json").read_text())
     report = {one["model"]: one["accuracy"]["value"] for one in numbers["results"]}
-    suite = json.loads(only("checked-results/*/*/results.json").read_text())
+    suite = json.loads(only("checked-results/**/results.json").read_text())
     examined = {one["model"]: one["value"] for one in suite["results"]}
-    answers = pd.read_parquet(only("evaluation/*/*/answers.parquet"))
+    answers = pd.read_parquet(only("answers.parquet"))
     counted = {name: count_right(answers[answers["model"] == name]) for name in MODELS}
     print(f"report {report}, evaluate {examined}, counted {counted} of {PARTS['held_out']}")
     assert numbers["held_out"] == PARTS["held_out"] and numbers["no_accuracy"] is None
