@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from checks.entry import check_texts
 
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
+from tests.checks.entry import check_texts
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from checks.attacks import ESCAPES, FAKES, TESTS
-from checks.entry import check_texts
 
 from infra.errors import BadInput
+from tests.checks.attacks import ESCAPES, FAKES, TESTS
+from tests.checks.entry import check_texts
 
 pytest.importorskip("numpy")
 PLUS = """import numpy as np

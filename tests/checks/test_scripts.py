@@ -7,14 +7,14 @@ import time
 import zlib
 
 import pytest
-from checks.attacks import ESCAPES
-from checks.canary import Canary
-from checks.entry import check_texts
-from checks.poisoned import EXTRACTION, STATEMENTS
 
 from tasks.checks.cases import Cases
 from tasks.checks.gold import find_suite
 from tasks.checks.verdicts import TestSuite
+from tests.checks.attacks import ESCAPES
+from tests.checks.canary import Canary
+from tests.checks.entry import check_texts
+from tests.checks.poisoned import EXTRACTION, STATEMENTS
 
 FENCE = "```"
 LISTED = [
