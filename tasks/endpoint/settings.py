@@ -43,5 +43,5 @@ class Asking(How):
 
 
 def asking_settings(how: dict) -> dict:
-    """Of a room's settings, these."""
-    return {name: how[name] for name in Asking.model_fields if name != "work_pool"}
+    """The settings of a client, out of those of a room."""
+    return {name: how[name] for name in Asking.model_fields if name not in How.model_fields}

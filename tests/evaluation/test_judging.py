@@ -260,6 +260,7 @@ def test_a_kill_costs_no_more_than_the_requests_in_flight(tmp_path):
         ]
         killed = subprocess.Popen(command)
         while stub.answered.total() < 60:
+            assert killed.poll() is None
             time.sleep(0.01)
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait()
