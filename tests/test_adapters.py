@@ -16,7 +16,7 @@ def logits(model) -> torch.Tensor:
         return model.eval()(IDS).logits
 
 
-def test_a_new_adapter_changes_nothing_and_a_trained_one_is_off_and_merged_as_it_should_be():
+def test_a_new_adapter_changes_nothing_and_a_trained_one_merges():
     plain, model = logits(tiny.llama()), add_adapter(tiny.llama(), LORA, seed=1)
     assert torch.equal(logits(model), plain)
     for name, value in model.named_parameters():

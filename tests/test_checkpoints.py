@@ -39,7 +39,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "store/_checkpoints/sft").glob("*/*.json"))  # the markers
 
 
-def test_a_killed_stage_goes_on_from_the_store_to_the_same_bytes_and_leaves_no_checkpoint(workplace, tmp_path):
+def test_a_killed_stage_resumes_to_the_same_bytes_without_checkpoints(workplace, tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     trained.bring(unbroken)
     process = bring(killed)
@@ -85,7 +85,7 @@ def test_a_training_that_fails_keeps_its_last_good_checkpoint_in_the_store(workp
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_than_it_may(workplace):
+def test_a_killed_program_resumes_as_often_as_it_may(workplace):
     """The stage lives on: only its program is killed, as the kernel does where memory is short."""
     killed: list[int] = []
 
@@ -107,7 +107,7 @@ def test_a_killed_program_goes_on_from_its_newest_checkpoint_and_no_more_often_t
     assert len(killed) == 1
 
 
-def test_an_interrupted_run_saves_what_it_trained_and_goes_on_from_there_to_the_same_bytes(workplace, tmp_path):
+def test_an_interrupted_run_saves_and_resumes_to_the_same_bytes(workplace, tmp_path):
     """No checkpoint is due before this training's end: only the interruption can have left one."""
     unbroken, killed = workplace.made(step(0, epochs=FEWER)), tmp_path / "killed"
     with local_server(tmp_path / "prefect") as address:

@@ -100,7 +100,7 @@ def test_what_was_read_before_the_turn_is_not_read_again_in_it(workplace, monkey
     assert len(before) == 2 and {read[name] for name in before} == {2}  # what is missing, and then the extract
 
 
-def test_shares_are_alike_disjoint_and_keep_the_samples_of_a_prompt_together():
+def test_shares_are_disjoint_and_keep_prompts_together():
     rows = pd.DataFrame({"prompt": [name for name in "abcdefg" for _ in range(5)], "sample": [*range(5)] * 7})
     shares = deal_rows(rows, 3)
     assert pd.concat(shares).sort_index().equals(rows)
@@ -116,7 +116,7 @@ def test_an_engine_that_dies_is_started_again_and_goes_on_where_it_was(workplace
     assert workplace.table(dying, "squares.parquet")["number"].tolist() == [*range(20)]
 
 
-def test_an_engine_that_keeps_dying_is_given_up_with_its_last_words_and_its_rows_stay(workplace):
+def test_an_engine_that_keeps_dying_is_given_up_with_its_log(workplace):
     dying = step(workplace, 20, restarts=2, dies_on=(7,), always=(7,))
     with pytest.raises(ProgramFailed, match=r"(?s)killed by signal 9.*; the end of .*the last words before 7"):
         workplace.made(dying)
@@ -156,7 +156,7 @@ def test_an_interrupted_run_leaves_no_program_behind(workplace):
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.heavy)])
-def test_engines_killed_at_random_moments_leave_exactly_the_rows_of_an_unbroken_run(workplace, kills):
+def test_engines_killed_at_random_leave_the_unbroken_rows(workplace, kills):
     whole = step(workplace, 30 * kills, workers=2, restarts=kills, seconds=0.08)
     ended, random_ = threading.Event(), random.Random(kills)
     killed = []

@@ -103,7 +103,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("room", "kind", "what"), CASES)
-def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(room, kind, what, tmp_path):
+def test_two_processes_make_the_steps_of_one_and_resume(room, kind, what, tmp_path):
     given, out, again = settings(room, tmp_path, kind, **what), tmp_path / "out", tmp_path / "again"
     alone(room, given, tmp_path / "alone")
     together(room, given, out)
@@ -119,7 +119,7 @@ def test_two_processes_make_the_steps_of_one_and_go_on_from_their_checkpoint(roo
         agree(result(tmp_path / "one")[1], result(out)[1])
 
 
-def test_a_training_of_one_process_goes_on_in_two_at_the_same_alpha_on_the_same_rows(tmp_path):
+def test_a_training_of_one_process_resumes_in_two(tmp_path):
     given = settings("wrpo", tmp_path, "plain")
     alone("wrpo", given, tmp_path / "one")
     (checkpoint,) = finished_checkpoints(tmp_path / "one")
@@ -130,7 +130,7 @@ def test_a_training_of_one_process_goes_on_in_two_at_the_same_alpha_on_the_same_
     agree(two, one)
 
 
-def test_a_loss_that_is_no_number_in_one_process_stops_all_with_the_rows_to_blame(tmp_path):
+def test_a_loss_that_is_nan_in_one_process_stops_all_with_its_rows(tmp_path):
     given = settings("wrpo", tmp_path, "plain", objective={"kind": "wrpo-simpo"})
     given["how"]["checkpoint_steps"] = 1
     broken = tiny.llama()  # a z stands in one record alone, which its first epoch comes to in one of three steps
@@ -208,7 +208,7 @@ def test_a_group_changes_no_address():
     assert fusion(load_recipe("demo", [group])).address == fusion(load_recipe("demo")).address
 
 
-def test_an_order_of_a_group_is_that_of_one_process_with_what_weighs_nothing_at_its_end():
+def test_a_groups_row_order_is_that_of_one_process_with_fillers():
     from accelerate.data_loader import SeedableRandomSampler
 
     from tasks.training.processes import SharedOrder

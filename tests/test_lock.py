@@ -46,7 +46,7 @@ def test_what_the_project_declares_is_locked_within_its_range(groups, locked):
 
 
 @pytest.mark.parametrize("name", sorted(TEST))
-def test_what_is_installed_is_what_is_locked_and_finds_what_it_needs_in_the_lock(name):
+def test_the_installed_packages_are_the_locked_ones(name):
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:

@@ -40,7 +40,7 @@ def test_requests_go_out_at_their_rate_and_not_in_a_burst():
         assert 118 <= within <= 120 * (1 + 1 / 30) + 1
 
 
-def test_tokens_are_counted_as_the_server_counts_them_not_as_they_were_guessed():
+def test_tokens_are_counted_as_the_server_counts_them():
     """The first answers are short, the later ones ten times as long: what was reserved by their mean is too little."""
     size = lambda number: 100 if number < 300 else 1000
     times = sent(6, tokens=size, tokens_per_minute=30_000, expected=4000)

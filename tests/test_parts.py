@@ -10,7 +10,7 @@ def row(number: int) -> dict:
     return {"number": number, "square": number**2, "place": 0, "maker": "", "tokens": 1}
 
 
-def test_a_part_is_closed_once_it_is_old_enough_and_holds_every_row_since_the_last(tmp_path):
+def test_a_part_is_closed_when_old_and_holds_every_row_since(tmp_path):
     now = 0.0
     parts = Parts(SCHEMA, tmp_path, seconds=45, clock=lambda: now)
     for number in range(100):

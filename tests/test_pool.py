@@ -61,7 +61,7 @@ def test_rows_are_made_once_and_an_extension_makes_only_what_is_missing(workplac
     assert new["maker"].nunique() == 1 and new["place"].tolist() == [0, 1, 2]  # asked for in the order of the wanted
 
 
-def test_a_program_that_dies_leaves_its_finished_parts_and_the_next_run_makes_the_rest(workplace):
+def test_a_dead_program_leaves_parts_and_the_next_run_the_rest(workplace):
     numbers = (3, 1, 4, 15, 9, 2, 6)
     with pytest.raises(ProgramFailed, match="killed by signal 9"):
         workplace.made(step(*numbers, dies_after=2))
@@ -84,14 +84,14 @@ def test_a_row_that_two_runs_made_counts_once_and_always_the_same(workplace, tmp
     assert table["maker"][:2].tolist() == [names[min(names)]] * 2
 
 
-def test_a_program_that_ends_well_but_leaves_rows_out_is_an_error_and_no_artifact(workplace):
+def test_a_program_that_leaves_rows_out_makes_no_artifact(workplace):
     with pytest.raises(RuntimeError, match=r"tests\.squares ended well but 1 of 5 rows are not in pool squares/"):
         workplace.made(step(1, 2, 3, 4, 5, leaves_out=4))
     assert workplace.store.manifests("squares") == []
     assert counts(workplace.made(step(1, 2, 3, 4, 5))) == (5, 4, 1)
 
 
-def test_small_parts_are_joined_in_their_order_and_only_until_there_is_enough(monkeypatch):
+def test_small_parts_are_joined_in_order_until_enough(monkeypatch):
     monkeypatch.setattr(pool, "BATCH", 4)
     sizes = (1, 1, 3, 2, 7, 1, 1)
     numbers = iter(range(sum(sizes)))

@@ -51,7 +51,7 @@ def rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @needs_bitsandbytes
-def test_linear_layers_but_the_head_are_rounded_as_the_paper_has_it_and_nothing_else(start):
+def test_all_linear_layers_but_the_head_are_rounded_as_published(start):
     full, whole = AutoModelForCausalLM.from_pretrained(start), dequantise_model(load_base(start, "nf4", "fp32"))
     assert type(whole) is type(full) and "quantization_config" not in whole.config.to_dict()
     for name, weight in full.named_parameters():
@@ -77,7 +77,7 @@ def test_a_weight_takes_little_more_than_four_bits(tmp_path):
 
 
 @needs_bitsandbytes
-def test_the_base_computes_as_the_weights_it_was_rounded_to_whoever_looked_at_it_before(start):
+def test_the_rounded_base_computes_as_its_rounded_weights(start):
     base, plain = load_base(start, "nf4", "fp32"), dequantise_model(load_base(start, "nf4", "fp32"))
     for _ in range(2):  # on some CPUs bitsandbytes would repack it here, for another arithmetic and without gradients
         torch.testing.assert_close(logits(base), logits(plain), rtol=1e-5, atol=1e-5)
@@ -123,7 +123,7 @@ def test_biases_come_back_too(start, tmp_path):
 
 
 @needs_bitsandbytes
-def test_layers_of_another_kind_or_width_and_a_model_that_is_quantised_already_are_refused(start, tmp_path):
+def test_unsuitable_or_quantised_layers_are_refused(start, tmp_path):
     with pytest.raises(
         BadInput, match=r"lora.base: nf4 rounds blocks of 64 weights, .*layers.0.self_attn.q_proj has rows of 32"
     ):

@@ -54,7 +54,7 @@ def test_the_papers_recipes_hold_the_published_numbers():
             assert (part.batch_size, part.max_length, part.warmup_ratio) == (128, 2048, 0.1)
 
 
-def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
+def test_fusechats_recipes_choose_by_category_and_check_answers():
     for name in (name for name in EVERY_SHIPPED if name.startswith("fusechat3")):
         recipe = load_recipe(name)
         rules = {category: rule.kind for category, rule in recipe.pairs.rules.items()}
@@ -66,7 +66,7 @@ def test_fusechats_recipes_choose_by_category_and_check_mathematics_and_code():
         assert recipe.checks is not None and recipe.records.rules.keys() == {*rules, "Chinese"}
 
 
-def test_an_override_reaches_a_nested_field_a_list_by_name_and_one_by_number():
+def test_an_override_reaches_nested_fields_and_list_items():
     recipe = load_recipe("demo", ["wrpo.alpha=0.3", "sources.0.model.steps=7"])
     name = recipe.sources[1].name
     again = load_recipe("demo", [f"sources.{name}.model.steps=9"])

@@ -138,7 +138,7 @@ def unbroken(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.heavy)])
-def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unbroken, kills, tmp_path):
+def test_random_kills_end_in_the_same_weights_losses_and_log(unbroken, kills, tmp_path):
     room, given, expected = unbroken
     chance, resumed, out = random.Random(kills), set(), tmp_path / "out"
     for number in range(kills):
@@ -153,7 +153,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights_losses_and_log(unb
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("room", ["sft", "wrpo"])
-def test_a_base_is_rounded_alike_again_when_the_training_of_its_adapter_goes_on(room, tmp_path):
+def test_a_base_is_rounded_alike_when_its_training_resumes(room, tmp_path):
     given, out = job(room, tmp_path, steps=10, lora=LORA["qlora"], checkpoint_steps=3), tmp_path / "out"
     assert run(room, given, tmp_path / "unbroken") == 0
     for steps in (4, 2):  # at step 4, and from step 3 on at step 5
@@ -300,7 +300,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("where", ["load_base", "make_ready", "adapted"])
 @pytest.mark.parametrize("program", ["train", "reference"])
-def test_out_of_memory_wherever_it_happens_names_settings_that_a_recipe_has(program, where, tmp_path, monkeypatch):
+def test_out_of_memory_names_settings_of_the_recipe(program, where, tmp_path, monkeypatch):
     def too_much(*_, **__):
         raise torch.OutOfMemoryError("tried to allocate too much")
 

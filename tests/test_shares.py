@@ -56,7 +56,7 @@ def test_a_prompts_id_alone_says_in_which_share_it_is():
     assert Share(number=1, of=3).rows(prompts[:0]).empty
 
 
-def test_shares_at_once_make_every_row_once_and_the_step_that_follows_makes_none(workplace):
+def test_shares_make_every_row_once_and_the_next_step_makes_none(workplace):
     with serving(Stub()) as stub:
         asked = ready(workplace, step(stub))
         with ThreadPoolExecutor() as threads:
@@ -71,7 +71,7 @@ def test_shares_at_once_make_every_row_once_and_the_step_that_follows_makes_none
         assert shared(workplace, asked, BOTH[0]) == {}  # nothing is left to look at
 
 
-def test_what_a_dead_share_left_is_made_by_the_step_and_a_share_that_comes_again_finds_its_rows(workplace):
+def test_the_step_makes_the_rows_that_a_dead_share_left(workplace):
     with serving(Stub()) as stub:
         asked = ready(workplace, step(stub))
         made = shared(workplace, asked, BOTH[0])["rows_made"]
@@ -81,7 +81,7 @@ def test_what_a_dead_share_left_is_made_by_the_step_and_a_share_that_comes_again
         assert (counts["rows_found"], counts["rows_made"], len(stub.asked)) == (made, 48 - made, 48)
 
 
-def test_a_share_that_is_all_refused_is_no_broken_source_once_others_have_answers(workplace):
+def test_a_share_refused_whole_is_no_failed_source_if_others_answered(workplace):
     """As without shares: only where the pool holds nothing may the server be wrong, and not the prompts."""
     mine = {text for text, prompt in ids(TEXTS).items() if int(prompt[:8], 16) % 2 == 1}
     bad = lambda body, before: refusal() if body["messages"][0]["content"] in mine else None
@@ -101,7 +101,7 @@ def refusal():
     return web.json_response({"error": {"message": "no"}}, status=400)
 
 
-def test_a_step_of_another_n_waits_for_the_shares_and_makes_what_they_leave(workplace):
+def test_a_step_of_another_n_waits_for_shares_and_makes_their_rest(workplace):
     slow, go = threading.Event(), threading.Event()
 
     def says(body):
@@ -134,7 +134,7 @@ def may_be_together(one: Share | None, other: Share | None) -> bool:
     return one is not None and other is not None and one.of == other.of and one.number != other.number
 
 
-def test_whoever_is_in_a_pool_at_once_has_no_row_in_common_and_all_get_their_turn(workplace):
+def test_holders_of_a_pool_share_no_row_and_all_get_their_turn(workplace):
     chance, inside, wrong, met, lock = random.Random(3), [], [], set(), threading.Lock()
     kinds = [None, *(Share(number=number, of=of) for of in (2, 3) for number in range(1, of + 1))]
 
@@ -155,7 +155,7 @@ def test_whoever_is_in_a_pool_at_once_has_no_row_in_common_and_all_get_their_tur
     assert not wrong and met  # some did work side by side
 
 
-def test_one_that_lets_others_go_first_holds_nothing_that_they_could_wait_for(workplace):
+def test_a_waiting_holder_holds_nothing_that_others_wait_for(workplace):
     """Or the whole, which waits for the shares at work, and shares that wait for the whole, would wait for ever."""
     entered, told = threading.Event(), threading.Event()
 
@@ -186,7 +186,7 @@ def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
             ended.result(STILL)
 
 
-def test_shares_without_a_work_pool_are_refused_in_a_line_and_change_no_address():
+def test_shares_without_a_work_pool_are_refused_in_one_line():
     with pytest.raises(ValueError, match="shares: 4 are runs on a work pool, and work_pool names none"):
         Vllm(kind="vllm", shares=4)
     shared, alone = (sampled(Vllm(kind="vllm", **how)) for how in ({"shares": 4, "work_pool": "gpu-sample"}, {}))

@@ -16,7 +16,7 @@ WITHOUT_BOS = tiny.TEMPLATE.removeprefix("{{ bos_token }}")
 TURNS = [{"role": "user", "content": "sort: cab"}]
 
 
-def test_a_prompt_and_its_response_joined_are_what_the_template_writes_for_the_whole_conversation():
+def test_prompt_and_response_join_to_the_templates_conversation():
     tokenizer = tiny.tokenizer()
     whole = tokenizer.apply_chat_template([*TURNS, {"role": "assistant", "content": "abc"}], tokenize=False)
     expected = tokenizer(whole, add_special_tokens=False)["input_ids"]
@@ -25,7 +25,7 @@ def test_a_prompt_and_its_response_joined_are_what_the_template_writes_for_the_w
 
 
 @pytest.mark.parametrize("template", [tiny.TEMPLATE, "{{ bos_token }}" + tiny.TEMPLATE, WITHOUT_BOS])
-def test_a_prompt_has_one_bos_whether_the_template_writes_it_once_twice_or_never(template):
+def test_a_prompt_has_one_bos_whatever_the_template_writes(template):
     tokenizer = tiny.tokenizer(template=template)
     ids = prompt_ids(tokenizer, TURNS)
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
@@ -52,20 +52,20 @@ def test_a_response_ends_with_one_end_token_even_if_its_text_spells_one():
         assert tokenizer.decode(ids[:-1]) == text
 
 
-def test_a_response_that_was_cut_off_has_no_end_token_and_no_half_of_a_character():
+def test_a_cut_off_response_has_no_end_token_and_no_half_character():
     tokenizer = tiny.tokenizer()
     assert response_ids(tokenizer, "abc", cut_off=True) == response_ids(tokenizer, "abc")[:-1]
     assert tokenizer.decode(response_ids(tokenizer, "ab\ufffd", cut_off=True)) == "ab"
     assert response_ids(tokenizer, "\ufffd", cut_off=True) == []
 
 
-def test_the_end_is_what_the_template_writes_after_a_turn_and_not_the_eos_of_the_tokenizer():
+def test_the_end_token_is_the_templates_not_the_tokenizers():
     newline_after_end = tiny.TEMPLATE.replace("<end>{% endfor %}", " <end>\n{% endfor %}")
     tokenizer = tiny.tokenizer(template=newline_after_end, eos="<eos>")
     assert tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == "<end>"
 
 
-def test_the_end_is_the_eos_where_the_template_writes_no_token_after_a_turn():
+def test_the_end_token_is_the_eos_if_the_template_writes_none():
     bare = "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n\n{% endfor %}"
     tokenizer = tiny.tokenizer(template=bare, eos="<eos>")
     assert tokenizer.convert_ids_to_tokens(end_id(tokenizer)) == "<eos>"
@@ -84,7 +84,7 @@ def test_a_cut_response_keeps_no_end_token():
     assert tokenizer.decode(response) == "a" * 10 and cut == 1
 
 
-def test_a_prompt_that_leaves_no_room_fits_nothing_and_only_if_none_fits_it_is_a_mistake():
+def test_a_prompt_without_room_fits_nothing_and_all_such_are_an_error():
     assert fit_responses([7] * 12, [[8] * 40], max_length=20) == ([[8] * 8], 1)
     assert fit_responses([7] * 13, [[8] * 40], max_length=20) is None
     refuse_none(1, 5, max_length=20)
@@ -103,7 +103,7 @@ SPELLED = [
 
 
 @pytest.mark.parametrize("text", SPELLED)
-def test_a_prompt_that_spells_special_tokens_has_only_those_of_the_template(text):
+def test_spelled_special_tokens_in_a_prompt_stay_text(text):
     tokenizer = tiny.tokenizer()
     marks = lambda ids: [one for one in tokenizer.convert_ids_to_tokens(ids) if one in tiny.SPECIAL and one != "<unk>"]
     turns = [{"role": "user", "content": text}]
@@ -112,7 +112,7 @@ def test_a_prompt_that_spells_special_tokens_has_only_those_of_the_template(text
     assert tokenizer.decode(ids) == f"<bos><user>{text}<end><assistant>".replace("\U000f0000", "<unk>")
 
 
-def test_of_messages_that_spell_none_the_ids_are_what_the_tokenizer_makes_of_the_whole_text():
+def test_plain_messages_encode_as_the_whole_text():
     """So a spelled word changes nothing but itself."""
     tokenizer = tiny.tokenizer()
     for text in ("sort: cab", " spaces  and\nlines ", "é ü", ""):
@@ -158,7 +158,7 @@ def of_kind(kind: str, swallows: bool) -> PreTrainedTokenizerFast:
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spelled_word_changes_nothing_but_itself_in_tokenizers_of_other_kinds(kind, swallows):
+def test_a_spelled_special_token_changes_only_itself(kind, swallows):
     """Some put a space before a text, but not after a special token."""
     tokenizer = of_kind(kind, swallows)
     turns = [{"role": "user", "content": "say it"}, {"role": "assistant", "content": "  yes"}, *TURNS]

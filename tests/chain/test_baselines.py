@@ -113,7 +113,7 @@ def lasts(tmp_path):
     return of
 
 
-def test_a_recipes_suites_and_baselines_are_judged_once_and_compared_with_its_last_model(lasts, workplace):
+def test_a_recipes_suites_and_baselines_are_judged_once(lasts, workplace):
     with stub_endpoint(judge, moody) as stub:
         steps = lasts(stub.url)
         for last in steps:

@@ -90,7 +90,7 @@ def test_show_leads_from_the_report_to_the_prompts(done):
     assert missing.returncode == 2 and "no artifact of stage 'wrpo'" in missing.stderr
 
 
-def test_report_prints_the_results_of_a_finished_recipe_and_refuses_an_unfinished_one(done):
+def test_report_prints_finished_recipes_and_refuses_others(done):
     space, recipe, _ = done
     assert "WRPO" in fuse(space, "report", str(recipe)).stdout
     unfinished = fuse(space, "report", str(recipe), "--set", "wrpo.beta=0.7")

@@ -15,7 +15,7 @@ LORA = "lora = { rank = 4, alpha = 8, base = 'nf4' }"
 
 @needs_bitsandbytes
 @pytest.mark.heavy
-def test_a_run_with_a_quantised_base_in_both_trainings_ends_in_a_model_that_answers(tmp_path):
+def test_a_run_with_quantised_bases_ends_in_a_working_model(tmp_path):
     recipe, space = write_recipe(tmp_path, sources=1), tmp_path / "space"
     text = recipe.read_text().replace('target = { kind = "tiny", hidden = 16', 'target = { kind = "tiny", hidden = 64')
     recipe.write_text(text.replace("batch_size = 8, max_length = 64 }", f"batch_size = 8, max_length = 64, {LORA} }}"))

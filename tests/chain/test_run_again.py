@@ -33,7 +33,7 @@ set = {{ "wrpo.beta" = 0.5 }}
 
 
 @pytest.mark.heavy
-def test_a_run_with_suites_and_a_matrix_over_it_ask_nobody_and_execute_nothing_again(tmp_path):
+def test_a_second_run_with_suites_and_matrix_executes_nothing(tmp_path):
     recipe, space = write_recipe(tmp_path), tmp_path / "space"
     alpaca = folder_of("alpaca-eval", tmp_path / "alpaca", 4)
     head, sources, rest = recipe.read_text().replace("count = 60", "count = 24").partition("\n[[sources]]")

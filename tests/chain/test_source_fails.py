@@ -6,7 +6,7 @@ from tests.chain.small import fuse, states, write_recipe
 from tests.responses.stub import Stub, serving
 
 
-def test_what_needs_no_failed_source_is_made_and_the_run_fails_with_its_reason(tmp_path):
+def test_steps_beside_a_failed_source_are_made_and_the_run_fails(tmp_path):
     recipe, workspace = write_recipe(tmp_path, sources=2), tmp_path / "workspace"
     with serving(Stub(manner=lambda body, before: web.Response(status=401, text="who are you"))) as stub:
         engine = f"how.engines.source-1={{kind='endpoint', urls=['{stub.url}'], model='m'}}"

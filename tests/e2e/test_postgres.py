@@ -48,7 +48,7 @@ def database(password) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_the_stack_keeps_its_history_in_postgresql_and_tells_nobody_the_password(tmp_path, database, password):
+def test_the_stack_keeps_history_in_postgresql_without_password(tmp_path, database, password):
     ui, s3 = free_ports(2)
     chosen = {"FUSE_WORKSPACE": str(tmp_path), "FUSE_UI_PORT": str(ui), "FUSE_S3_PORT": str(s3)}
     home = Home(tmp_path, chosen | {"FUSE_DATABASE": database})

@@ -33,7 +33,7 @@ def made(home: Home, steps: dict[str, Step]) -> dict[str, str]:
     return {label: manifest.attempt for label, manifest in found.items() if manifest}
 
 
-def test_up_again_finds_the_stack_running_and_another_one_is_refused_its_ports(home, tmp_path):
+def test_up_finds_a_running_stack_and_refuses_taken_ports(home, tmp_path):
     before = {process.pid for process in home.processes("prefect")}
     assert home.fuse("up").returncode == 0
     assert {process.pid for process in home.processes("prefect")} == before

@@ -65,7 +65,7 @@ def made_by(run: dict) -> int:
     return int(run["state"]["message"].split()[0])
 
 
-def test_two_hosts_make_one_models_rows_at_once_and_one_goes_on_when_the_other_is_lost(home, recipe, other):
+def test_two_hosts_share_a_models_rows_and_one_survives_the_other(home, recipe, other):
     steps = {step.label: step for step in lineage(fusion(load_recipe(str(recipe), ["sampling.n=6"])))}
     sampling, rows = steps[LABEL], 60 * 6
     of_share = lambda number: home.stage_runs(f"{sampling.address}/{number}-of-2")

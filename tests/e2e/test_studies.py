@@ -55,7 +55,7 @@ def artifacts(home: Home, run: str) -> dict[str, dict]:
     return {one["key"]: one for one in found}
 
 
-def test_a_matrix_and_an_examination_make_what_is_missing_on_the_pools_and_show_it(home, recipe, tmp_path):
+def test_matrix_and_examination_run_on_the_pools(home, recipe, tmp_path):
     matrix, examination = tmp_path / "pair.toml", tmp_path / "skills.toml"
     matrix.write_text(MATRIX.format(recipe=recipe))
     examination.write_text(EXAMINATION.format(recipe=recipe))

@@ -106,7 +106,7 @@ def nobody(run, what, how):
     (run.folder / "config.json").write_text("{}")
 
 
-def test_the_average_is_tested_as_it_is_averaged_and_not_by_the_largest_task():
+def test_the_average_is_tested_as_it_is_averaged():
     """A small task gains much what a large one loses: the average is up, although more items were lost than gained."""
     items = [("small", n) for n in range(40)] + [("large", n) for n in range(4000)]
     before = pd.Series(0.0, pd.MultiIndex.from_tuples(items, names=["task", "item"]))

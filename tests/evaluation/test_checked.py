@@ -43,7 +43,7 @@ def check(run, what, how):
     scores.to_parquet(run.folder / "scores.parquet")
 
 
-def test_a_prompt_without_an_answer_is_wrong_and_missing_and_shifts_no_other(workplace):
+def test_a_prompt_without_an_answer_is_wrong_and_shifts_no_other(workplace):
     knows = [Knows(right=tuple(IDS[:10])), Knows(right=tuple(IDS[5:10]), silent=tuple(IDS[:5]))]
     step = measure_checked(
         prompts=ask(what=What()),

@@ -74,7 +74,7 @@ def compared(url: str, *texts: tuple[str, ...], unanswered: float = 0.01, **how)
 THREE = tuple(tuple(f"I say {(place * factor) % 7}." for place in range(6)) for factor in (1, 2, 4))
 
 
-def test_the_answer_that_wins_most_pairs_is_taken_and_every_pair_is_asked_in_both_orders(workplace):
+def test_the_answer_that_wins_most_pairs_in_both_orders_is_taken(workplace):
     with stub_endpoint(likes_numbers, moody) as stub:
         games, best = compared(stub.url, *THREE)
         chosen = workplace.table(best, "responses.parquet").set_index("prompt_id")["text"]
@@ -113,7 +113,7 @@ def test_a_degenerate_answer_loses_and_nobody_is_paid_for_it(workplace):
     assert not stub.seen
 
 
-def test_pairs_that_stay_without_reply_are_a_failure_and_replay_makes_no_call(workplace):
+def test_pairs_without_reply_fail_and_a_replay_makes_no_call(workplace):
     with stub_endpoint(likes_numbers, lambda request, attempt: "refused") as stub:
         with pytest.raises(ProgramFailed, match=r"30 of 36 games .* got no reply, the first: status 400"):
             workplace.made(compared(stub.url, *THREE)[0])
@@ -155,7 +155,7 @@ def test_a_reply_with_two_labels_or_none_is_no_verdict():
     ]
 
 
-def test_a_mixture_reads_every_members_answer_and_its_own_stands_under_the_prompt_that_was_meant(workplace):
+def test_a_mixture_reads_all_answers_and_stands_under_its_prompt(workplace):
     prompts = ask(what=What())
     said = [say(prompts=prompts, what=Said(texts=texts)) for texts in THREE[:2]]
     read = put_together(prompts=prompts, responses=said, what=What())
@@ -186,7 +186,7 @@ def halve(run, what, how):
     pd.DataFrame({"prompt_id": IDS, "part": parts}).to_parquet(run.folder / "splits.parquet", index=False)
 
 
-def test_a_model_reads_what_was_put_together_and_says_how_held_out_prompts_surprise_it(workplace):
+def test_a_model_reads_joined_answers_and_measures_held_out_prompts(workplace):
     folder, reader = workplace.folder / "reader", tiny.llama()
     reader.config.max_position_embeddings = 4096
     tiny.save(reader, folder)

@@ -90,7 +90,7 @@ def test_every_game_is_judged_once_by_a_moody_endpoint(workplace, suite):
     assert json.loads(judged["reply"].iloc[0])["content"] == reply(suite, 0.7, "as is")["content"]  # raw, as it came
 
 
-def test_a_request_that_stays_without_reply_is_marked_and_too_many_are_a_failure(workplace):
+def test_a_request_without_reply_is_marked_and_many_are_a_failure(workplace):
     refuses = lambda request, attempt: "refused" if request[0] in "01" else "well"
     with stub_endpoint(says("arena-hard"), refuses) as stub:
         step = judging(workplace, "arena-hard", stub.url, unanswered=0.5)
@@ -185,7 +185,7 @@ def counting(folder) -> str:
     return str(folder / "tokenizer.json")
 
 
-def test_the_cost_is_projected_within_two_percent_and_refused_above_the_limit(workplace):
+def test_the_projected_cost_is_within_two_percent_and_limited(workplace):
     prices = {"price_in": 10.0, "price_out": 30.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
         with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, the limit is \$0.00"):

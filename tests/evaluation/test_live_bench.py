@@ -88,7 +88,7 @@ def scored(folder, words: str, until: int = 1000):
     return score_live_bench(questions=opened, responses=said, what=What())
 
 
-def test_answers_are_scored_elsewhere_and_the_average_is_of_categories_of_tasks(workplace, tmp_path, scorer):
+def test_answers_are_scored_elsewhere_and_averaged_by_category(workplace, tmp_path, scorer):
     folder = questions(tmp_path / "live_bench")
     both = [scored(folder, words) for words in ("9", "0")]
     assert len(workplace.table(both[0], "items.parquet")) == 4 * (2 + 4)  # the removed ones are not asked
@@ -113,7 +113,7 @@ def test_without_its_environment_or_a_category_it_says_what_to_put_where(workpla
         workplace.made(scored(questions(tmp_path / "live_bench"), "9"))
 
 
-def test_a_question_belongs_to_the_releases_between_its_coming_and_its_going():
+def test_a_question_belongs_to_releases_between_two_dates():
     row = {"livebench_release_date": "2024-06-24", "livebench_removal_date": "2024-08-31"}
     assert [is_in_release(row, day) for day in ("2024-06-01", "2024-06-24", "2024-07-26", "2024-08-31")] == [0, 1, 1, 0]
 

@@ -44,7 +44,7 @@ def test_length_is_reported_beside_win_rates_but_claims_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["alpaca-eval", "arena-hard"])
-def test_what_is_missing_or_unreadable_is_counted_and_compared_on_common_questions(suite, tmp_path):
+def test_missing_answers_are_counted_and_common_questions_compared(suite, tmp_path):
     def spoil(rows):
         first, second = rows["question_id"].unique()[:2]
         lost = rows["question_id"] == first
@@ -61,7 +61,7 @@ def test_what_is_missing_or_unreadable_is_counted_and_compared_on_common_questio
     assert [one["metric"] for one in found["differences"] if one["to"] == "strong"][-1] in ("length", "WR")
 
 
-def test_a_judge_is_calibrated_by_published_preferences_for_the_same_answers(tmp_path):
+def test_a_judge_is_calibrated_by_published_preferences(tmp_path):
     known = pd.DataFrame({"question_id": [str(n) for n in range(40)], "preference": [1.95] * 30 + [1.4] * 10})
     known.to_parquet(tmp_path / "published.parquet")
     found = measured("alpaca-eval", tmp_path, published={"strong": str(tmp_path / "published.parquet")})
@@ -72,14 +72,14 @@ def test_a_judge_is_calibrated_by_published_preferences_for_the_same_answers(tmp
 
 @pytest.mark.parametrize("suite", ["alpaca-eval", "arena-hard", "mt-bench", "align-bench"])
 @pytest.mark.parametrize("status", ["judged", "unanswered"])
-def test_a_judge_who_gives_no_verdict_at_all_is_an_error_with_its_first_reply(suite, status, tmp_path):
+def test_a_judge_without_any_verdict_fails_with_its_first_reply(suite, status, tmp_path):
     said = json.dumps({"content": "I would rather not.", "top_logprobs": []}) if status == "judged" else None
     with pytest.raises(BadInput, match=f"{suite}: owl-7 gave no verdict on strong") as problem:
         measured(suite, tmp_path, lambda rows: rows.assign(reply=said, status=status))
     assert ("I would rather not" in str(problem.value)) == (status == "judged")
 
 
-def test_outputs_without_published_preferences_calibrate_nothing_and_stop_nothing(tmp_path):
+def test_outputs_without_published_preferences_calibrate_nothing(tmp_path):
     known = pd.DataFrame({"question_id": [str(n) for n in range(40)], "preference": [float("nan")] * 40})
     known.to_parquet(tmp_path / "published.parquet")
     found = measured("alpaca-eval", tmp_path, published={"strong": str(tmp_path / "published.parquet")})

@@ -7,7 +7,7 @@ from tasks.evaluation.collectives.perplexity import compute_surprise
 from tests.tiny import llama
 
 
-def test_it_is_the_models_loss_on_the_prompt_whatever_stands_beside_it_in_the_batch():
+def test_the_loss_of_a_prompt_does_not_depend_on_its_batch():
     model = llama(seed=3).eval()
     rows = [[1, 20, 30, 40, 50, 60], [1, 25, 35], [1]]
     *known, single = compute_surprise(model, rows, pad_token=0)

@@ -29,7 +29,7 @@ def alpaca(model: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_alpaca_eval_says_what_its_leaderboard_says_in_any_order_of_the_rows(model):
+def test_alpaca_eval_equals_its_leaderboard_in_any_row_order(model):
     rows, gamed, expected = alpaca(model)
     for order in (rows, rows.sample(frac=1, random_state=7)):
         assert length_control.fit_controlled_rate(order, gamed) == pytest.approx(expected["lc"], abs=1e-6)
@@ -37,7 +37,7 @@ def test_alpaca_eval_says_what_its_leaderboard_says_in_any_order_of_the_rows(mod
     assert rows["len_2"].mean() == pytest.approx(expected["avg_len"], abs=1e-6)
 
 
-def test_a_published_row_that_is_missing_is_counted_and_the_rest_keep_their_difficulties():
+def test_a_missing_published_row_leaves_other_difficulties_as_they_are():
     """The library reads difficulties by position: there one missing row moves the score of a model by a tenth and more."""
     rows, gamed, expected = alpaca(MODELS[0])
     rows = rows.sort_values("instruction_index")
@@ -61,7 +61,7 @@ def test_a_published_row_that_is_missing_is_counted_and_the_rest_keep_their_diff
     )
 
 
-def test_the_refitted_bootstrap_is_centred_on_the_published_number_and_wider_than_the_published_error():
+def test_the_refitted_bootstrap_is_centred_and_wider_than_published():
     rows, gamed, expected = alpaca(MODELS[0])
     whole = length_control.refit_controlled_rates(rows, gamed, np.arange(len(rows))[None])
     assert whole[0] == pytest.approx(expected["lc"], abs=0.17)  # without the L1 penalty

@@ -45,7 +45,7 @@ def test_an_answer_without_a_score_is_an_error_and_no_answer_is_not(tmp_path):
         join_answers(Counting(said, tmp_path), "m", None, None, held_out, scored[:0])
 
 
-def test_a_collective_is_set_against_the_sources_and_the_last_model_against_it():
+def test_a_collective_is_compared_with_sources_and_last_model():
     scores = {"SFT": (1.0, 5.0), "WRPO": (3.0, 5.0), "s": (2.0, 4.0), "t": (0.0, 6.0), "best": (2.0, 6.0)}
     rows = [
         {"prompt_id": prompt, "model": name, "score": values[place], "correct": None}

@@ -98,7 +98,7 @@ def test_the_coin_of_an_instruction_is_fair_and_its_own():
     ]
 
 
-def test_arena_hard_counts_a_clear_verdict_three_times_and_stray_labels_apart():
+def test_arena_hard_counts_a_clear_verdict_three_times():
     games = [
         ("q1", "as is", "[[A>>B]]"),  # lost clearly: 0, weight 3
         ("q1", "switched", "[[A>B]]"),  # won: 1
@@ -201,7 +201,7 @@ def test_one_order_alone_says_nothing_of_places():
     assert measure_position_bias("mt-bench", judged) == {}
 
 
-def test_turns_that_one_model_has_no_rating_for_count_for_neither_and_pairs_stay_pairs(tmp_path):
+def test_turns_without_a_rating_count_for_neither_model(tmp_path):
     """Every fifth reply about the one cannot be read; where both have a rating it is the same."""
     folder = folder_of("mt-bench", tmp_path / "suite", 40)
     one = sheet("mt-bench", folder, qualities("mt-bench", folder))
@@ -213,7 +213,7 @@ def test_turns_that_one_model_has_no_rating_for_count_for_neither_and_pairs_stay
     assert compare_answer_sheets(one, replace(one, judged=one.judged.iloc[:0]), 0.95, seed=1) == []
 
 
-def test_a_flagged_answer_has_lost_and_an_unanswered_one_is_neither_won_nor_lost():
+def test_a_flagged_answer_loses_and_a_missing_one_counts_for_neither():
     for suite, name, worst in (
         ("arena-hard", "switched", "B>>A"),
         ("arena-hard", "as is", "A>>B"),

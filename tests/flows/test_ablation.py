@@ -94,7 +94,7 @@ over = { "wrpo.alpha" = [0.1, 0.9], "wrpo.schedule.kind" = ["linear", "static"] 
     assert [run.recipe.wrpo.alpha for run in runs[1:]] == [0.1, 0.1, 0.9, 0.9]
 
 
-def test_overrides_of_the_base_reach_every_variant_and_another_base_may_be_named(tmp_path):
+def test_overrides_of_the_base_reach_every_variant(tmp_path):
     file = write(tmp_path, ("beta", 'set = { "wrpo.beta" = 0.5 }'))
     _, runs = load_matrix(file, overrides=["sampling.n=3"])
     assert [(run.recipe.sampling.n, run.recipe.prompts.count) for run in runs] == [(3, 300)] * 2
@@ -174,7 +174,7 @@ def test_what_was_not_run_or_failed_has_no_number(tabled):
         assert set(rows) == {"c", "d"} and not re.search(r"\d", "".join(rows.values()).replace("failed: WRPO", ""))
 
 
-def test_a_variant_without_accuracy_says_why_on_the_page_and_on_the_terminal(tmp_path, workplace, capsys):
+def test_a_variant_without_accuracy_says_why(tmp_path, workplace, capsys):
     matrix, runs = load_matrix(write(tmp_path, ("a", 'set = { "wrpo.beta" = 0.2 }')))
     wins = np.random.default_rng(1).random(20)
     for run in runs:
@@ -201,7 +201,7 @@ def test_differences_are_paired_and_corrected_over_the_matrix(tabled):
     assert all(one["holm"] >= one["p"] for one in claims) and min(one["holm"] / one["p"] for one in claims[:2]) >= 3
 
 
-def test_a_variant_that_asks_other_prompts_or_whose_base_failed_is_compared_with_nothing(tmp_path, workplace):
+def test_a_variant_with_other_prompts_is_compared_with_nothing(tmp_path, workplace):
     matrix, runs = load_matrix(write(tmp_path, *((name, f"set = {{ seed = {n} }}") for n, name in enumerate("ab", 7))))
     draw = np.random.default_rng(1)
     evaluated(workplace, runs[1], draw.random(50) < 0.5, draw.random(50))
@@ -217,7 +217,7 @@ def test_a_variant_that_asks_other_prompts_or_whose_base_failed_is_compared_with
     assert some["difference"]["prompts"] == 10 and "on 10 of 50 prompts" in render_matrix_page(table)
 
 
-def test_the_page_says_whether_a_hypothesis_held_and_escapes_what_users_wrote(tabled):
+def test_the_page_shows_if_a_hypothesis_held_and_escapes_texts(tabled):
     page = render_matrix_page({**tabled, "rows": [{**row, "hypothesis": "<b>&"} for row in tabled["rows"]]})
     assert "lower, as expected" in page and ">within noise<" in page
     assert "&lt;b&gt;&amp;" in page and "<b>&" not in page
@@ -239,7 +239,7 @@ set = { "wrpo.schedule" = { kind = "static" } }
 """
 
 
-def test_a_sweep_over_numbers_is_drawn_as_lines_and_what_was_not_run_is_a_gap(tmp_path, workplace):
+def test_a_sweep_is_drawn_as_lines_with_gaps(tmp_path, workplace):
     (tmp_path / "sweeps.toml").write_text(SWEEPS)
     matrix, runs = load_matrix(str(tmp_path / "sweeps.toml"))
     draw = np.random.default_rng(1)

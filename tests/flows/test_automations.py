@@ -102,7 +102,7 @@ def deploy(api: str, home: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, env=kept | own, capture_output=True, text=True)
 
 
-def test_silent_runs_of_this_project_crash_and_those_of_other_teams_are_let_alone(server):
+def test_only_this_projects_silent_runs_are_crashed(server):
     theirs = server.deploy_foreign("nightly")
     alive = [server.run(server.deployment("fuse/demo")), server.run(theirs), server.run()]
     silent = [server.run(server.deployment(name)) for name in ("fuse/demo", "stage/gpu-train")]

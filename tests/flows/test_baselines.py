@@ -26,7 +26,7 @@ def labels(last) -> dict[str, str]:
     return {step.address: step.label for step in lineage(last)}
 
 
-def test_the_first_three_baselines_sample_nothing_and_the_mixture_samples_once():
+def test_three_baselines_sample_nothing_and_the_mixture_once():
     plain = labels(fusion(load_recipe("demo")))
     added = [step for step in lineage(chain(*ONES, more=(JUDGE,))) if step.address not in plain]
     sampled = [step.label for step in added if step.stage.title == "per-model sampling"]
@@ -61,7 +61,7 @@ def test_a_mistake_is_named(override, complaint):
     assert complaint in str(problem.value)
 
 
-def test_a_recipes_suites_are_run_for_target_sft_and_wrpo_and_end_in_its_report(tmp_path):
+def test_a_recipes_suites_run_for_target_sft_and_wrpo(tmp_path):
     folder = folder_of("arena-hard", tmp_path / "suite", 4)
     suites = f'evaluation.suites=[{{ suite = "arena-hard", path = "{folder}" }}]'
     with pytest.raises(BadInput, match="open_judge: is missing"):

@@ -109,7 +109,7 @@ def test_a_collector_that_was_paused_leaves_what_a_flow_has_declared_since(tmp_p
     flow.join()
 
 
-def test_a_collector_of_a_bucket_that_was_paused_at_a_deletion_leaves_what_a_flow_has_declared_since(tmp_path, seaweed):
+def test_a_paused_collector_of_a_bucket_keeps_newly_declared_uses(tmp_path, seaweed):
     place = Place(f"{seaweed.url}/{tmp_path.name}", tmp_path, seaweed.options())
     fill(place)
     proxy, flow, deletions = Proxy(seaweed.endpoint), Flow(place), []

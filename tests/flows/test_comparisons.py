@@ -53,7 +53,7 @@ def matrix(folder, suites: str = SUITES, **variants: str):
     return load_matrix(str(folder / "matrix.toml"))
 
 
-def test_a_variants_last_model_is_compared_with_the_bases_by_the_suites_own_stage(tmp_path):
+def test_a_variants_last_model_is_compared_with_the_bases(tmp_path):
     _, (full, variant) = matrix(tmp_path, a=BETAS["a"])
     found = compare_suites(full.last, variant.last, "a")
     assert list(found) == ["skills", "arena-hard"]
@@ -151,7 +151,7 @@ def compared(tmp_path, workplace):
     return matrix_table(found, runs, workplace.store, failed), right
 
 
-def test_the_table_has_the_main_number_of_each_suite_its_difference_and_its_corrected_p(compared):
+def test_the_table_has_each_suites_number_difference_and_p(compared):
     table, (base, worse, _) = compared
     cells = [row["metrics"]["suite skills"] for row in table["rows"]]
     assert cells[0]["estimate"]["value"] == pytest.approx(100 * base.mean()) and cells[0]["difference"] is None

@@ -132,9 +132,7 @@ def test_a_slow_flow_asks_for_no_run_of_what_a_quicker_one_has_had_made(server, 
     assert attach_run(Errand(step), here, server) is None and len(server.runs) == 2
 
 
-def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_makes_the_step(
-    server, shared, tmp_path
-):
+def test_shares_are_named_runs_and_one_run_makes_the_step(server, shared, tmp_path):
     here, seen = place(tmp_path / "store"), []
     observe = lambda step, *said: seen.append(said)
     with pytest.raises(RuntimeError, match="not in the store"):  # nobody works here; the last run is believed least
@@ -150,7 +148,7 @@ def test_shares_are_runs_of_their_own_that_a_person_recognises_and_then_one_run_
     assert ("running", 3, 3, "shares") in seen
 
 
-def test_a_share_that_is_lost_comes_again_a_few_times_and_the_step_makes_what_a_dead_one_left(server, shared, tmp_path):
+def test_a_lost_share_is_tried_again_and_the_step_makes_its_rest(server, shared, tmp_path):
     name = lambda number: f"per-model sampling · mirror · share {number} of 3 · {shared.fingerprint[:8]}"
     server.ends = {name(1): [Crashed(), Completed()], name(2): [Crashed()], name(3): [Failed(message="out of memory")]}
     here, told = place(tmp_path / "store"), []
@@ -167,7 +165,7 @@ def test_of_a_shared_step_that_was_made_meanwhile_no_run_is_asked(server, shared
     assert dispatch.dispatch_step(shared, here, lambda *said: None) and not server.runs
 
 
-def test_shares_that_a_worker_cannot_take_now_are_tried_again_later_and_together(server, shared, tmp_path):
+def test_shares_that_no_worker_takes_now_are_tried_again(server, shared, tmp_path):
     name = f"per-model sampling · mirror · share 2 of 3 · {shared.fingerprint[:8]}"
     server.ends = {name: [Failed(name=dispatch.UNAVAILABLE, message="no GPU")]}
     with pytest.raises(Unavailable, match="no GPU"):
@@ -184,9 +182,7 @@ def test_a_flow_that_ends_takes_its_shares_along(server, shared, tmp_path):
     assert sorted(told) == sorted(run.id for run in server.runs.values()) and len(told) == 3
 
 
-def test_flows_that_need_a_shared_step_follow_the_same_runs_and_one_that_comes_late_asks_for_no_share(
-    server, shared, tmp_path
-):
+def test_flows_with_a_shared_step_follow_the_same_runs(server, shared, tmp_path):
     here, share = place(tmp_path / "store"), Share(number=2, of=3)
     first = attach_run(Errand(shared, share), here, server)
     assert attach_run(Errand(shared, share), here, server) is first
@@ -199,9 +195,7 @@ def test_flows_that_need_a_shared_step_follow_the_same_runs_and_one_that_comes_l
     assert len(server.runs) == asked == 3
 
 
-def test_a_share_that_another_flow_took_along_is_asked_for_again_and_one_that_a_person_cancels_is_not(
-    server, shared, tmp_path
-):
+def test_a_share_cancelled_by_a_person_is_not_asked_for_again(server, shared, tmp_path):
     share = Errand(shared, Share(number=2, of=3))
     here = place(tmp_path / "store")
     run = attach_run(share, here, server)

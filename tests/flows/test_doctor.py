@@ -132,7 +132,7 @@ PROMPT_OF_AUTHORS = (
 ).strip()
 
 
-def test_a_system_prompt_of_the_models_authors_is_quoted_exactly_and_its_line_accepts_it(tmp_path):
+def test_a_default_system_prompt_is_quoted_and_can_be_accepted(tmp_path):
     template = SOUND.replace("{% for", "{{ system }}{% for", 1).replace("{{ system }}", SYSTEM, 1)
     template = template.replace("<user>You are a helpful assistant.", "<user>system\n" + PROMPT_OF_AUTHORS)
     (found,) = [one for one in seen(tmp_path, template=template) if one.check == "default-system"]
@@ -185,7 +185,7 @@ def test_every_reward_model_is_looked_at_and_has_to_read_what_it_is_given(tmp_pa
     assert told == {"reward": 4096, "other": 99}
 
 
-def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_not(workplace, capsys):
+def test_red_findings_stop_a_run_before_sampling(workplace, capsys):
     from flows.cli.main import main
 
     (workplace.folder / "prompts.jsonl").write_text('{"prompt": "why?"}\n')
@@ -201,7 +201,7 @@ def test_red_stops_a_run_before_anything_is_sampled_unless_the_recipe_says_why_n
     assert "accepted: ours stops at both" in said and "sorter" not in said  # what is made here is not looked at
 
 
-def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(workplace, capsys, monkeypatch):
+def test_red_findings_stop_a_matrix_and_equal_models_are_checked_once(workplace, capsys, monkeypatch):
     from flows import doctor
     from flows.cli.main import main
 
@@ -219,7 +219,7 @@ def test_red_stops_a_matrix_and_variants_of_the_same_models_are_looked_at_once(w
     assert len(looks) == 1
 
 
-def test_a_package_that_a_training_here_would_miss_is_red_before_anything_is_sampled(workplace, capsys, monkeypatch):
+def test_a_package_that_training_would_miss_is_red(workplace, capsys, monkeypatch):
     from flows import doctor
     from flows.cli.main import main
 
@@ -247,7 +247,7 @@ def test_a_reason_is_for_one_check_of_one_model_or_of_all(tmp_path):
         load_recipe("demo", ["doctor.accepted.date=''"])
 
 
-def test_more_gpus_at_once_than_this_machine_has_are_refused_before_anything_is_sampled(workplace, capsys, monkeypatch):
+def test_more_gpus_than_this_machine_has_are_refused(workplace, capsys, monkeypatch):
     """What a work pool has only its workers know; on cores alone a program that could use GPUs runs without."""
     from flows.cli.main import main
 

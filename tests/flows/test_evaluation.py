@@ -123,7 +123,7 @@ def suite(name: str, value: float, low: float, high: float, full: int = 100, met
             "differences": [tested]}  # fmt: skip
 
 
-def test_who_lost_beyond_noise_does_not_pass_the_gate_and_neither_does_who_was_not_examined():
+def test_a_lost_or_missing_comparison_does_not_pass_the_gate():
     lost, noise, won = suite("x", -12, -15, -9), suite("y", -1, -3, 1), suite("z", 4, 2, 6)
     absent = {"name": "w", "state": "not run", "results": [], "differences": [], "counts": {}}
     found = [lost, noise, won, absent]
@@ -199,7 +199,7 @@ def test_the_page_of_an_examination_escapes_and_says_what_is_noise():
     assert "://" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_outputs_of_a_file_are_judged_without_sampling_and_only_where_one_turn_is_asked(tmp_path):
+def test_outputs_of_a_file_are_judged_without_sampling(tmp_path):
     rows = [{"instruction": f"Tell {n}.", "output_2": f"So {n}.", "preference": 1.2} for n in range(4)]
     (tmp_path / "outputs.json").write_text(json.dumps(rows))
     more = f'{{ name = "given", model = {{ kind = "outputs", path = "{tmp_path}/outputs.json" }} }}'
@@ -259,7 +259,7 @@ def put(run, what, how):
     scores.to_parquet(run.folder / "scores.parquet", index=False)
 
 
-def test_the_best_answer_is_chosen_prompt_by_prompt_and_a_tie_goes_to_the_first_member(workplace):
+def test_the_best_answer_is_chosen_per_prompt_and_ties_go_first(workplace):
     one = (("p", "a", 0.1), ("q", "b", 0.9), ("r", "same", 0.5))
     two = (("p", "c", 0.7), ("q", "d", 0.2), ("r", "same", 0.5))
     said = [put(what=Rows(rows=rows)) for rows in (one, two)]
@@ -293,7 +293,7 @@ def test_by_perplexity_the_model_answers_that_the_prompt_surprises_least(workpla
     assert best == {"p": "two", "q": "one"}
 
 
-def test_a_collective_by_perplexity_asks_every_member_how_much_a_prompt_surprises_it(tmp_path):
+def test_a_collective_by_perplexity_measures_every_member(tmp_path):
     more = '{ name = "least", model = { kind = "lowest-perplexity", members = ["before", "after"] } }'
     steps = {step.label: step for step in lineage(build_chains(examination(tmp_path, CHECKED, more))["skills"])}
     asked = steps["skills · answers of least"].inputs["surprises"]

@@ -37,7 +37,7 @@ def test_keys_stay_the_same_from_one_start_to_the_next(tmp_path, chosen):
     assert (tmp_path / "environment").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_store_of_the_users_own_is_the_same_one_for_runs_that_happen_in_another_folder(tmp_path, chosen, monkeypatch):
+def test_a_users_own_store_is_the_same_from_another_folder(tmp_path, chosen, monkeypatch):
     monkeypatch.chdir(tmp_path)
     chosen(FUSE_STORE="my store")
     own_environment(tmp_path)

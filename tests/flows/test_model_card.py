@@ -42,7 +42,7 @@ def name_model(run, what, how):
     (run.folder / "hub.json").write_text("{}")
 
 
-def test_a_promoted_model_is_its_files_and_a_card_with_its_numbers_and_its_lineage(workplace):
+def test_a_promoted_model_has_its_files_card_and_lineage(workplace):
     place = Workspace(workplace.store, workplace.launcher, workplace.folder)
     first = train("SFT", what=Weights(words="before"))
     last = train("WRPO", what=Weights(words="weights"), model=first)

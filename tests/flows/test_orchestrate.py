@@ -17,7 +17,7 @@ from tasks.stage import lineage
 from tests.workplace import as_made
 
 
-def test_the_link_to_the_report_is_whole_where_the_workspace_is_a_relative_path(tmp_path, monkeypatch):
+def test_the_reports_link_is_whole_for_a_relative_workspace(tmp_path, monkeypatch):
     """As it is by default."""
     monkeypatch.chdir(tmp_path)
     last = fusion(load_recipe("demo"))

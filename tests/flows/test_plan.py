@@ -88,7 +88,7 @@ def test_what_only_finished_steps_read_is_not_needed(workplace):
     assert states(plan_chain(chain(last={"words": 2}), workplace.store)) == dict.fromkeys(known, "to do")
 
 
-def test_a_changed_field_is_told_with_its_old_and_new_value_and_what_follows_it(workplace):
+def test_a_changed_field_is_shown_with_old_and_new_value(workplace):
     workplace.made(chain(second={"words": 3, "tags": {"x": 0.5, "y": 1.0}}))
     planned = plan_chain(chain(second={"words": 4, "tags": {"x": 0.25, "y": 1.0}}), workplace.store)
     assert states(planned) == {"first": "found", "rows": "found", "second": "to do", "last": "to do"}

@@ -115,7 +115,7 @@ def test_a_damaged_manifest_is_named_and_its_artifact_made_again(made):
     assert found(made) == [] and manifests(made)["total"].content == before["total"].content
 
 
-def test_a_damaged_part_gets_its_rows_from_the_artifact_and_no_program_runs(made):
+def test_a_damaged_part_is_refilled_from_the_artifact(made):
     part = made.store.parts(steps(chain())["squares"].pool)[0]
     spoil(made, part.path, flip)
     (piece,) = found(made)

@@ -99,7 +99,7 @@ def test_what_is_no_file_is_refused(tmp_path, workplace, capsys):
         assert "prompts" in plan(capsys, path)
 
 
-def test_a_small_table_that_unpacks_to_gigabytes_is_refused_in_little_memory(tmp_path, workplace, capsys):
+def test_a_table_that_unpacks_to_gigabytes_is_refused(tmp_path, workplace, capsys):
     """One text of 20 MB in the dictionary, 4,000 rows that name it: 80 GB in a file of some KB."""
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 4000, pa.int32()), pa.array(["a" * 20_000_000]))
     pq.write_table(
@@ -133,7 +133,7 @@ URLS += [
 
 
 @pytest.mark.parametrize("url", [*URLS, "s3://key:very-secret@bucket/x", "HTTPS://user:very-secret@127.0.0.1:1/x"])
-def test_what_is_neither_file_nor_object_is_refused_and_no_password_repeated(url, workplace, capsys):
+def test_a_location_that_is_no_object_is_refused_without_password(url, workplace, capsys):
     said = plan(capsys, url)
     assert said.startswith("fuse: prompts.path: ") and "very-secret" not in said
 
@@ -151,7 +151,7 @@ def test_a_benchmark_without_its_text_is_refused(name, tmp_path, workplace, caps
     assert "prompts.decontamination.benchmarks.b" in said
 
 
-def test_a_conversation_of_millions_of_turns_in_few_bytes_is_refused_in_little_memory(tmp_path, workplace, capsys):
+def test_a_conversation_of_millions_of_turns_is_refused(tmp_path, workplace, capsys):
     """One row; its turns are all the same, so that neither packed nor unpacked they take more than a few bytes."""
     turns = 20_000_000
     said = pa.DictionaryArray.from_arrays(pa.array(np.zeros(turns, np.int32)), pa.array(["user"]))

@@ -70,9 +70,7 @@ CONFIGURED = {
 
 
 @pytest.mark.parametrize("name", CONFIGURED)
-def test_a_bucket_that_cannot_be_reached_for_its_settings_is_said_in_a_line(
-    name, tmp_path, workplace, capsys, monkeypatch
-):
+def test_an_unreachable_bucket_is_reported_in_one_line(name, tmp_path, workplace, capsys, monkeypatch):
     from infra.bucket import _session
 
     _session.cache_clear()

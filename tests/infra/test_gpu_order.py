@@ -9,7 +9,7 @@ def waits(gpus: int, seconds: float | None = None, usable: str = "01234567") -> 
     return Waiting(gpus, tuple(usable), seconds, seconds)
 
 
-def test_the_first_takes_what_is_free_and_side_by_side_where_there_is_a_choice():
+def test_the_first_job_takes_free_gpus_side_by_side():
     assert choose_gpus(waits(2), [], {"0": None}) == ("2", "3")
     assert choose_gpus(waits(4), [], dict.fromkeys("0247")) == ("1", "3", "5", "6")
     assert choose_gpus(waits(8), [], {}) == ALL and choose_gpus(waits(8), [], {"3": 1.0}) == ()
@@ -20,7 +20,7 @@ def test_a_later_one_takes_nothing_that_one_before_it_can_have_now():
     assert choose_gpus(waits(4), [waits(4), waits(2)], {}) == ()
 
 
-def test_while_the_first_waits_for_all_a_short_one_fills_a_gap_and_a_long_one_does_not():
+def test_a_short_job_fills_a_gap_and_a_long_one_does_not():
     busy = dict.fromkeys("0123", 100.0)
     assert choose_gpus(waits(1, 99), [waits(8)], busy) == ("4",)
     assert choose_gpus(waits(1, 101), [waits(8)], busy) == ()
@@ -31,7 +31,7 @@ def test_what_is_not_known_is_read_against_the_later_one():
     assert choose_gpus(waits(1, 1), [waits(8)], dict.fromkeys("0123")) == ()  # they may end now
 
 
-def test_one_whose_length_lies_between_bounds_is_long_when_it_passes_and_short_when_others_do():
+def test_a_job_of_uncertain_length_counts_as_long_when_it_passes():
     between = Waiting(1, ALL, at_least=10.0, at_most=100.0)
     assert choose_gpus(between, [waits(8)], dict.fromkeys("0123", 50.0)) == ()
     assert choose_gpus(waits(1, 50), [between, waits(8)], dict.fromkeys("0123", 20.0)) == ()

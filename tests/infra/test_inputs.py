@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_said_in_one_line(bucket, monkeypatch):
         local_files("prompts.path", f"s3://{BUCKET}/some")
 
 
-def test_a_folder_and_a_pattern_are_their_objects_in_the_order_of_their_names(bucket):
+def test_a_folder_and_a_pattern_are_objects_in_name_order(bucket):
     for name in ("b.jsonl", "a.jsonl", "_SUCCESS", ".part.jsonl", "deep/c.jsonl"):
         bucket.pipe_file(f"{BUCKET}/shards/{name}", name.encode())
     read = lambda location: [file.read_bytes().decode() for file in local_files("prompts.path", location)]

@@ -34,7 +34,7 @@ def test_the_summary_comes_back_with_the_seconds_it_took(launcher, tmp_path):
 SECRETS = ("DATABASE_URL", "PREFECT_API_AUTH_STRING", "AWS_SECRET_ACCESS_KEY", "FUSE_STORE", "HF_TOKEN", "SENTRY_DSN")
 
 
-def test_a_closed_program_inherits_no_secret_and_imports_nothing_from_where_it_works(launcher, tmp_path, monkeypatch):
+def test_a_closed_program_inherits_no_secret_and_no_import_path(launcher, tmp_path, monkeypatch):
     for name in SECRETS:
         monkeypatch.setenv(name, "very-secret")
     monkeypatch.chdir(tmp_path)
@@ -154,7 +154,7 @@ def patience(monkeypatch):
     settings.cache_clear()
 
 
-def test_an_interrupted_program_may_save_and_its_watcher_sees_what_it_saved(launcher, tmp_path, patience):
+def test_an_interrupted_program_may_save_and_is_watched(launcher, tmp_path, patience):
     patience(STILL)
     took, seen = interrupted(launcher, tmp_path / "out", "save", launcher.leave)
     assert took < STILL and seen[-1] and not seen[0]
@@ -175,7 +175,7 @@ def test_the_processes_of_a_group_have_as_long_as_any_program(launcher, tmp_path
     assert len(list((tmp_path / "out").glob("saved-*"))) == 2
 
 
-def test_a_program_that_does_not_heed_the_interruption_is_killed_after_a_while(launcher, tmp_path, patience):
+def test_a_program_that_ignores_the_interruption_is_killed(launcher, tmp_path, patience):
     patience(1)
     took, _ = interrupted(launcher, tmp_path / "out", "ignore", launcher.leave)
     assert 1 <= took < STILL
@@ -246,7 +246,7 @@ def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, 
     assert (out / "saved").exists()
 
 
-def test_what_an_earlier_program_said_in_the_folder_is_not_believed_of_the_next(launcher, tmp_path, patience):
+def test_messages_of_an_earlier_program_are_ignored(launcher, tmp_path, patience):
     patience(1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / SAVING).touch()
@@ -277,7 +277,7 @@ def test_a_program_of_the_main_thread_may_save_too(launcher, tmp_path, patience)
     assert seen[-1]
 
 
-def test_a_program_of_the_main_thread_may_save_when_it_is_signalled_twice_at_once(launcher, tmp_path, patience):
+def test_a_main_threads_program_may_save_when_signalled_twice(launcher, tmp_path, patience):
     patience(30)
     out, seen = tmp_path / "out", []
 

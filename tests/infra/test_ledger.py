@@ -67,7 +67,7 @@ SLEEP = "print('taken', flush=True); time.sleep(60)"
 START = "p = subprocess.Popen(['sleep', '60'], pass_fds=granted.locks); print(p.pid, flush=True); time.sleep(60)"
 
 
-def test_a_program_sees_what_it_was_granted_and_one_that_asks_for_none_sees_none(ledger):
+def test_a_program_sees_its_grant_and_nothing_else(ledger):
     with ledger().taken(Request(2)) as two, ledger().taken(Request(2)) as others, ledger().taken(Request()) as none:
         assert two.variables == {"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         assert others.variables["CUDA_VISIBLE_DEVICES"] == "2,3"
@@ -76,7 +76,7 @@ def test_a_program_sees_what_it_was_granted_and_one_that_asks_for_none_sees_none
         pass
 
 
-def test_processes_with_other_gpus_of_one_machine_meet_on_those_that_they_share(ledger):
+def test_processes_with_different_gpus_share_the_common_ones(ledger):
     with ledger("01").taken(Request(2)), ledger("1023").taken(Request(2)) as others:
         assert others.variables["CUDA_VISIBLE_DEVICES"] == "2,3"
 
@@ -128,7 +128,7 @@ def test_who_died_or_is_suspended_in_the_queue_holds_up_none_behind_it(ledger, t
         asleep.wait()
 
 
-def test_a_big_one_is_not_starved_and_what_its_run_waits_for_most_goes_first(ledger):
+def test_a_big_job_is_not_starved_and_urgent_ones_go_first(ledger):
     shared = ledger()
     with ExitStack() as stack, ExitStack() as one, ExitStack() as three:
         one.enter_context(shared.taken(Request(1)))

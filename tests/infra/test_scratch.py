@@ -65,7 +65,7 @@ def test_of_the_dead_the_logs_of_the_last_day_are_kept_and_nothing_else(leave, p
     assert files(fresh) == {"log.txt"} and not old.exists()
 
 
-def test_what_another_machine_writes_is_kept_and_goes_a_week_after_its_last_word(leave, place):
+def test_another_machines_files_are_kept_for_a_week(leave, place):
     """Its processes cannot be seen from here: the same number means nothing."""
     silent, alive = (leave(9, where="0123456789ab") for _ in range(2))
     os.utime(alive / "program" / "log.txt")

@@ -27,7 +27,7 @@ def service(name: str, code: str) -> Service:
     return Service(name, (sys.executable, "-c", code), {"PATH": os.environ["PATH"]})
 
 
-def test_what_a_service_started_is_found_in_whatever_session_and_ends_with_it(services, tmp_path):
+def test_a_services_processes_are_found_and_end_with_it(services, tmp_path):
     services.start(service("one", PARENT))
     services.start(service("two", "import time; time.sleep(3600)"))
     wait_until(lambda: len(find_marked(tmp_path)) == 3)
@@ -65,7 +65,7 @@ def test_a_service_that_does_not_start_is_shown_with_the_end_of_its_log(services
         services.wait_until(lambda: False, "one", STILL)
 
 
-def test_a_log_that_grows_for_months_is_begun_anew_and_its_service_writes_on(services, tmp_path, monkeypatch):
+def test_a_long_log_is_begun_anew_while_its_service_writes(services, tmp_path, monkeypatch):
     monkeypatch.setattr("infra.services.LOG_BYTES", 1000)
     services.start(service("talker", "import time\nwhile True: print('word', flush=True); time.sleep(0.01)"))
     log = services.log("talker")

@@ -232,9 +232,7 @@ def test_pool_parts_are_kept_once_and_found_by_listing_alone(place, tmp_path):
         place.store("new").fetch_part(entries[1])
 
 
-def test_many_parts_come_in_the_order_in_which_they_were_asked_for_and_none_that_is_damaged(
-    place, tmp_path, monkeypatch
-):
+def test_many_parts_come_in_order_and_no_damaged_one(place, tmp_path, monkeypatch):
     monkeypatch.setattr("infra.store.REQUESTS", 2)  # eight at a time
     files = folder_of(tmp_path, {f"{number}": f"part {number}".encode() for number in range(19)})
     asked = [place.store().append("llama/greedy", files / f"{number}", number + 1) for number in range(19)]

@@ -30,7 +30,7 @@ def fill(value, variables):
 
 
 @pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_a_template_is_one_that_prefect_takes_and_every_placeholder_is_a_variable(file):
+def test_prefect_accepts_every_template_and_placeholder(file):
     template = json.loads(file.read_text())
     kind = file.parent.name
     WorkPoolCreate(name="pool", type=kind, base_job_template=template)

@@ -195,7 +195,7 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_the_parent_ends_with_its_starter_however_that_ends_and_in_every_fork_of_it(place):
+def test_the_parent_ends_with_its_starter_also_in_a_fork(place):
     write(place)
     code = (
         "import os, sys, time; from pathlib import Path; from infra import warm; from infra.launch import Launcher\n"

@@ -68,7 +68,7 @@ def test_a_limit_is_kept(node):
     assert at_once(run(here, Launcher(), *[1] * 4)) == 2
 
 
-def test_a_program_sees_the_gpus_that_it_was_granted_and_one_that_wants_none_sees_none(node):
+def test_a_program_sees_only_the_gpus_granted_to_it(node):
     here = node(CUDA_VISIBLE_DEVICES="GPU-5a,3,2,-1,7")
     seen = {one["what"]: one["gpus"] for one in run(here, Launcher(), 0, 3)}
     assert seen == {"0": [], "1": ["5", "3", "2"]}
@@ -98,7 +98,7 @@ def squares(run, what: What, how: Four) -> None:
     (run.folder / "done").touch()
 
 
-def test_a_run_shows_once_who_has_the_gpus_that_the_programs_of_a_step_wait_for(node):
+def test_a_run_shows_once_which_programs_hold_the_gpus_it_waits_for(node):
     here, shown = node(), io.StringIO()
     launcher = Launcher()
     step = squares(what=What(), how=Four())

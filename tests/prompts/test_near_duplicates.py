@@ -91,7 +91,7 @@ def test_short_texts_are_equal_or_different():
     }
 
 
-def test_words_ignore_case_width_and_punctuation_and_part_chinese_characters():
+def test_words_ignore_case_width_and_punctuation():
     assert split_words("Don't, ＡＢＣ 你好world_1") == ["Don", "t", "ABC", "你", "好", "world_1"]
     assert text_key("Straße, CAFÉ!") == text_key("STRASSE cafe\u0301") != text_key("strasse caf")
     assert text_key("a b") != text_key("ab") and text_key("b a") != text_key("a b")

@@ -211,7 +211,7 @@ def test_a_folder_of_shards_is_read_as_one_file_of_all_their_rows(tmp_path):
             pd.testing.assert_frame_equal(tables[name], table)
 
 
-def test_shards_are_known_by_what_stands_in_them_in_the_order_of_their_names(tmp_path):
+def test_shards_are_known_by_content_in_name_order(tmp_path):
     here, there, turned = (tmp_path / name for name in ("here", "there", "turned"))
     for folder, names in {here: "ab", there: "xy", turned: "ba"}.items():
         folder.mkdir()
@@ -339,7 +339,7 @@ def written(workplace, name, rows):
     return {"kind": "file", "path": str(file)}
 
 
-def test_the_first_row_has_a_prompt_and_the_gold_that_only_a_later_one_knows(workplace):
+def test_a_gold_column_that_starts_late_is_read(workplace):
     first = written(workplace, "first", [{"prompt": "a"}, {"prompt": "b", "gold": "1"}])
     later = written(workplace, "later", [{"prompt": "a", "gold": "5"}, {"prompt": "b", "gold": "2"}])
     step = chosen_of(workplace, {"name": "one", "source": first}, {"name": "two", "source": later})

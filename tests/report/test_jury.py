@@ -27,7 +27,7 @@ SCORES = {"north": NORTH, "west": WEST}
 OTHER = {"north": NORTH.assign(score=[5.0, 1.0, np.nan]), "west": WEST.assign(score=[3.0, 0.0, 9.0])}
 
 
-def test_rows_of_two_models_stand_beside_each_other_in_whatever_order_they_come():
+def test_rows_of_two_models_mix_in_any_order():
     turned = {name: rows.iloc[::-1] for name, rows in OTHER.items()}
     rows = join_scores({"reward": SCORES, "other": turned})
     found = {
@@ -53,7 +53,7 @@ def test_the_best_of_a_tie_is_the_first_source_in_the_recipe():
     assert best_contents(join_scores({"reward": turned}), "score reward").to_dict() == {"p": "d", "q": "e"}
 
 
-def test_one_model_alone_has_ties_length_and_means_and_nobody_to_agree_with():
+def test_one_reward_model_alone_has_no_agreement():
     found = compare_jurors(join_scores({"reward": SCORES}), ["reward"])
     (one,) = found["models"]
     assert found["agreements"] == [] and (one["responses"], one["unscored"], one["ties"]) == (6, 0, 0.5)
@@ -69,7 +69,7 @@ def test_one_model_alone_has_ties_length_and_means_and_nobody_to_agree_with():
     )
 
 
-def test_responses_whose_tokens_nobody_counted_have_a_mean_score_and_nothing_about_length():
+def test_responses_without_token_counts_have_no_length_numbers():
     scores = {"held": WEST.assign(tokens=None), "north": NORTH}
     (one,) = compare_jurors(join_scores({"reward": scores}), ["reward"])["models"]
     assert [source["mean"] for source in one["sources"]] == [4.0, 2.0]

@@ -65,7 +65,7 @@ WON = {
 }
 
 
-def test_a_share_is_of_prompts_won_and_a_tie_goes_to_the_first_in_the_recipe():
+def test_a_share_counts_prompts_won_and_ties_go_to_the_first():
     north, west, idle = count_best_sources(WON)
     assert [one["source"] for one in (north, west, idle)] == ["north", "west", "idle"]
     assert [one["count"] for one in (north, west, idle)] == [4, 1, 0]
@@ -196,7 +196,7 @@ def test_a_judge_that_chose_the_data_is_called_so():
     assert describe_judge(other, reward) == "bb22 bb22, not the reward model that chose the data"
 
 
-def test_what_the_report_stands_on_comes_once_inputs_first_and_swept_ones_are_skipped(run):
+def test_upstream_artifacts_come_once_with_inputs_first(run):
     prompts = publish(run, "prompts", "a1")
     swept = publish(run, "responses", "b1", {"prompts": [prompts]})
     kept = publish(run, "responses", "b2", {"prompts": [prompts]})
@@ -226,7 +226,7 @@ def test_counts_are_the_whole_numbers_and_costs_the_programs_own_seconds():
     ("low", "high", "said"),
     [(0.01, 0.2, "+10.0 points"), (-0.01, 0.2, "within noise"), (0.0, 0.2, "within noise")],
 )
-def test_the_summary_claims_a_change_only_where_the_interval_leaves_out_none(low, high, said):
+def test_the_summary_claims_only_intervals_that_exclude_zero(low, high, said):
     change = {"from": "SFT", "to": "WRPO", "metric": "win_rate", "value": 0.1, "low": low, "high": high}
     assert summarise_evaluation({"differences": [change], "no_accuracy": None}) == f"SFT to WRPO, win rate: {said}."
     alone = summarise_evaluation({"differences": [change], "no_accuracy": "no prompt has a gold"})

@@ -73,7 +73,7 @@ def test_a_server_that_asks_for_a_pause_gets_it_from_all_requests(workplace):
     assert len(early) <= 1  # what was under way when the server said so
 
 
-def test_a_prompt_that_is_refused_is_a_row_with_its_reason_and_is_not_asked_again(workplace):
+def test_a_refused_prompt_is_a_row_and_is_not_asked_again(workplace):
     def manner(body, before):
         said = body["messages"][-1]["content"]
         return answer(400, '{"error": "maximum context length exceeded"}') if said == "why" else None
@@ -102,7 +102,7 @@ def test_an_answer_that_the_server_withholds_is_a_refusal(workplace):
 
 
 @pytest.mark.parametrize("reason", ["length", "stop"])
-def test_a_model_that_answers_nothing_at_all_to_a_prompt_has_a_row_that_says_so(workplace, reason):
+def test_an_empty_answer_is_a_row_that_says_so(workplace, reason):
     silent = {"choices": [{"message": {"content": None}, "finish_reason": reason}]}
     manner = lambda body, before: web.json_response(silent) if body["messages"][-1]["content"] == "why" else None
     with serving(Stub(manner=manner)) as stub:
@@ -112,7 +112,7 @@ def test_a_model_that_answers_nothing_at_all_to_a_prompt_has_a_row_that_says_so(
     assert refused["finish_reason"].str.startswith("refused: no text: ").all()
 
 
-def test_a_busy_server_that_answers_a_few_at_a_time_is_a_queue_however_long_it_is(workplace):
+def test_a_slow_busy_server_is_waited_for_as_a_queue(workplace):
     """No Retry-After, far more 429s to a request than it has attempts."""
     turn = itertools.count(1)
     manner = lambda body, before: answer(429) if next(turn) % 10 else None
@@ -131,7 +131,7 @@ def test_a_server_that_is_busy_and_answers_nobody_has_failed(workplace):
 
 
 @pytest.mark.parametrize("usage", [None, "much", {}, {"prompt_tokens": -1, "completion_tokens": "2"}, [1]])
-def test_tokens_that_a_server_does_not_count_or_counts_wrongly_are_not_known(workplace, usage):
+def test_token_counts_that_a_server_gets_wrong_are_unknown(workplace, usage):
     reply = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": usage}
     with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
         step = sampled(engine(stub, price_in=1.0), texts=QUESTIONS[:2], n=1)
@@ -141,7 +141,7 @@ def test_tokens_that_a_server_does_not_count_or_counts_wrongly_are_not_known(wor
     assert workplace.made(step).counts["tokens"] == 0
 
 
-def test_a_text_that_was_cut_inside_a_character_is_kept_with_a_mark_in_its_place(workplace):
+def test_a_text_cut_inside_a_character_is_kept_with_a_mark(workplace):
     reply = {
         "model": "m\ud800",
         "choices": [{"message": {"content": "so \U0001f600\ud83d"}, "finish_reason": "length"}],
@@ -159,7 +159,7 @@ def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace)
         assert len(stub.asked) < 25 and not workplace.store.parts(step.pool)
 
 
-def test_a_server_that_refuses_all_of_few_requests_is_asked_again_once_it_is_mended(workplace):
+def test_a_server_that_refuses_all_is_asked_again_later(workplace):
     with serving(Stub(manner=lambda body, before: answer(400, "unknown field"))) as stub:
         step = sampled(engine(stub), n=1)
         with pytest.raises(SourceFailed, match=r"all of 9 requests are refused, the last: status 400: unknown field"):
@@ -171,7 +171,7 @@ def test_a_server_that_refuses_all_of_few_requests_is_asked_again_once_it_is_men
         assert workplace.made(sampled(engine(stub), n=2)).counts["refused"] == 9  # it has answered others
 
 
-def test_a_key_that_is_not_accepted_fails_the_source_at_once_and_is_written_nowhere(workplace, monkeypatch):
+def test_a_refused_key_fails_the_source_and_is_never_written(workplace, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "sk-very-secret")
     step = None
     with serving(Stub(manner=lambda body, before: answer(401))) as stub:
@@ -275,7 +275,7 @@ def secured(folder: Path):
         server.shutdown()
 
 
-def test_a_server_that_breaks_for_good_fails_the_source_and_its_answers_stay(workplace):
+def test_a_broken_server_fails_the_source_and_answers_stay(workplace):
     def manner(body, before):
         return answer(500) if stub.answered >= 7 else None
 
@@ -298,7 +298,7 @@ def test_rows_are_shared_out_among_servers_and_none_is_asked_twice(workplace):
     assert min(len(one.asked), len(other.asked)) >= 3 * (len(QUESTIONS) // 2)
 
 
-def test_what_it_cost_stands_in_the_manifest_for_all_rows_whoever_made_them(workplace):
+def test_the_manifest_states_the_cost_of_all_rows(workplace):
     with serving(Stub()) as stub:
         priced = engine(stub, price_in=2.0, price_out=10.0)
         for n in (1, 2):
@@ -309,7 +309,7 @@ def test_what_it_cost_stands_in_the_manifest_for_all_rows_whoever_made_them(work
     assert "sk-" not in json.dumps(counts)
 
 
-def test_a_server_that_takes_token_ids_gets_those_of_every_engine_and_its_ids_are_the_answer(workplace):
+def test_a_token_server_gets_and_gives_every_engines_ids(workplace):
     from tests import tiny
 
     tokenizer = tiny.tokenizer()

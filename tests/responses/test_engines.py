@@ -67,7 +67,7 @@ def table(made, name: str, engine, file: str = "responses.parquet", texts=QUESTI
 
 
 @pytest.mark.parametrize("name", ["transformers", "vllm", "endpoint"])
-def test_an_engine_makes_every_row_once_refuses_what_is_too_long_and_extends_what_it_has(made, engine_of, name):
+def test_an_engine_makes_rows_once_and_extends_them(made, engine_of, name):
     texts = (*QUESTIONS[:6], LONG)
     engine = engine_of(name)
     first, counts = table(made, name, engine, texts=texts, n=2, temperature=0.9)
@@ -115,7 +115,7 @@ def gap(folder: Path, prompt: str, one: str, other: str) -> float:
     return float(scores[first[place]] - scores[second[place]])
 
 
-def test_vllm_killed_at_random_moments_leaves_exactly_the_rows_of_an_unbroken_run(made, engine_of, monkeypatch):
+def test_vllm_killed_at_random_leaves_the_unbroken_rows(made, engine_of, monkeypatch):
     """The whole run or the engine alone, while it starts and while it works."""
     kills = int(os.environ.get("KILLS", "20"))  # each costs up to a start of the engine
     often = engine_of("vllm").model_copy(update={"part_seconds": 0.0, "in_flight": 4, "restarts": kills})

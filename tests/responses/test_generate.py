@@ -113,7 +113,7 @@ def test_a_row_is_answered_alike_alone_in_any_batch_and_in_any_order():
     assert len({made["text"] for made in alone}) == len(alone)
 
 
-def test_the_samples_of_a_prompt_share_its_computation_and_are_what_each_is_alone():
+def test_samples_of_a_prompt_share_its_computation_exactly():
     model, tokenizer = tiny.llama().eval(), tiny.tokenizer()
     asked = [
         {**row, "sample_index": index, "seed": row_seed(1, "model", row["prompt_id"], index)}
@@ -129,7 +129,7 @@ def test_the_samples_of_a_prompt_share_its_computation_and_are_what_each_is_alon
     assert sample_batch(model, tokenizer, mixed, SAMPLED) == [alone[place] for place in (7, 0, 9, 4, 1, 11)]
 
 
-def test_of_the_likeliest_k_tokens_one_is_taken_and_top_p_counts_among_them():
+def test_top_p_counts_among_the_likeliest_k_tokens():
     logits, grid = [3.0, 2.0, 1.0, 0.0], [(place + 0.5) / 4000 for place in range(4000)]
     noise = torch.tensor(grid, dtype=torch.float64).unsqueeze(-1)
     weights = [math.exp(value) for value in logits[:2]]
@@ -142,7 +142,7 @@ def test_of_the_likeliest_k_tokens_one_is_taken_and_top_p_counts_among_them():
         assert all(abs(seen[token] / 4000 - share) < 1 / 1000 for token, share in expected.items())
 
 
-def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_costs_nothing():
+def test_a_repetition_penalty_ignores_padding():
     model, tokenizer = tiny.llama(seed=2).eval(), tiny.tokenizer()
     penalised = {**GREEDY, "repetition_penalty": 1.3}
     made = sample_batch(model, tokenizer, rows(*QUESTIONS), penalised)
@@ -156,7 +156,7 @@ def test_repetition_costs_what_transformers_says_of_a_row_alone_and_padding_cost
         assert found["text"] == tokenizer.decode(alone, skip_special_tokens=True)
 
 
-def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
+def test_a_prompt_that_the_template_refuses_is_a_row():
     from tasks.responses.token_rows import Reader
 
     refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + tiny.TEMPLATE
@@ -165,7 +165,7 @@ def test_a_prompt_whose_turns_the_template_refuses_is_a_row_with_its_reason():
     assert said["text"] == "" and said["finish_reason"] == "refused: the template refuses it: no system role"
 
 
-def test_a_prompt_gets_what_the_context_leaves_and_one_that_leaves_nothing_is_a_row_that_says_so():
+def test_a_prompt_gets_the_rest_of_the_context_or_says_why_not():
     from tasks.responses.token_rows import Asked, Reader
 
     read, tokenizer = Reader(tiny.tokenizer(), 16, 8), tiny.tokenizer()
@@ -238,7 +238,7 @@ HELLO = {"<assistant>": "h", "h": "i", "i": "<end>", "<end>": "h"}
 
 @pytest.mark.parametrize("temperature", [0.0, 0.1])
 @pytest.mark.parametrize("own_end", [None, 2, [2, 3]])
-def test_an_answer_ends_at_the_templates_end_token_whatever_the_model_calls_its_end(own_end, temperature):
+def test_an_answer_ends_at_the_templates_end_token(own_end, temperature):
     what = {**PLAIN, "temperature": temperature, "top_p": 1.0, "max_new_tokens": 9}
     made = sample_batch(scripted(HELLO, own_end), tiny.tokenizer(), rows("say it"), what)[0]
     assert (made["text"], made["finish_reason"], made["tokens"]) == ("hi", "stop", 3)

@@ -9,9 +9,7 @@ from tests.responses.steps import QUESTIONS, sampled
 
 
 @pytest.mark.heavy
-def test_a_sampling_run_that_is_killed_at_random_moments_leaves_exactly_the_rows_of_an_unbroken_run(
-    workplace, monkeypatch
-):
+def test_random_kills_of_sampling_leave_the_unbroken_rows(workplace, monkeypatch):
     folder, kills = workplace.folder / "broken", 20
     monkeypatch.setenv("FUSE_WORKSPACE", str(folder / "workspace"))
     settings.cache_clear()

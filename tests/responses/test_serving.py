@@ -62,7 +62,7 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
     assert len(key) > 30 and not any(key in file.read_bytes() for file in kept)
 
 
-def test_a_server_ends_with_whoever_started_it_even_where_nobody_is_left_to_end_it(folder):
+def test_a_server_ends_with_its_starter(folder):
     told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
     words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
@@ -82,7 +82,7 @@ def test_that_it_is_a_server_moves_no_address():
     assert step().pool == sampled(Vllm(kind="vllm"), n=2, temperature=0.8).pool
 
 
-def test_a_server_that_keeps_dying_is_given_up_with_its_last_words_and_its_answers_stay(workplace, folder):
+def test_a_server_that_keeps_dying_is_given_up_and_answers_stay(workplace, folder):
     (folder / "deaths").write_text("9")
     with pytest.raises(
         ProgramFailed, match=r"(?s)serving ended with code 1.*out of memory, says the engine.*with code 3"
@@ -91,7 +91,7 @@ def test_a_server_that_keeps_dying_is_given_up_with_its_last_words_and_its_answe
     assert rows_of(workplace) == 3
 
 
-def test_whichever_of_the_two_dies_the_other_ends_and_both_come_again_and_go_on_where_they_were(workplace, folder):
+def test_server_and_worker_end_together_and_resume(workplace, folder):
     (folder / "deaths").write_text("1")
     killed, lives = [], set()
 

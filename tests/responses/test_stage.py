@@ -34,7 +34,7 @@ def numbers(table: pd.DataFrame) -> dict[str, int]:
     return {kind: number for prompt, number in found.items() for kind in [name[prompt]]}
 
 
-def test_each_category_is_asked_as_often_as_it_says_and_the_rows_are_those_of_every_other_number(workplace):
+def test_each_category_is_asked_as_often_as_stated(workplace):
     with serving(Stub()) as stub:
         table = workplace.table(served(stub, n=2, by_category={"code": 3, "maths": 0}), "responses.parquet")
         assert numbers(table) == {"code": 3, "chat": 2, "maths": 0}
@@ -59,7 +59,7 @@ def test_a_category_that_is_all_in_another_part_of_the_split_is_no_mistake(tmp_p
     assert asked[["prompt_id", "length", "n"]].values.tolist() == [["code", 4, 5]]
 
 
-def test_responses_that_the_prompts_came_with_are_a_source_that_nobody_samples(workplace):
+def test_existing_responses_are_a_source_without_sampling(workplace):
     given = ("print(1)", "", "hello", "hi", "hey", "4")
     step = sampled(Transformers(), TEXTS, model(kind="existing"), given, by_category={"chat": 0})
     table = workplace.table(step, "responses.parquet")
@@ -86,7 +86,7 @@ def refusing(workplace, what: str):
     return model(str(folder))
 
 
-def test_a_prompt_that_the_template_refuses_is_a_row_with_its_reason_and_the_others_are_answered(workplace):
+def test_a_refused_prompt_is_a_row_and_others_are_answered(workplace):
     step = sampled(Transformers(), TEXTS, refusing(workplace, "maths"))
     refused = workplace.table(step, "refused.parquet")
     assert set(refused["prompt_id"]) == {ids(TEXTS)["maths a"]} and len(refused) == 2
@@ -112,7 +112,7 @@ def test_rows_know_neither_their_engine_nor_how_many_they_are():
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_the_extract_of_a_pool_is_sorted_and_the_same_however_few_rows_fit_into_memory(workplace, monkeypatch, size):
+def test_a_pools_extract_is_sorted_in_any_amount_of_memory(workplace, monkeypatch, size):
     monkeypatch.setattr(pool, "BUCKET", size)
     with serving(Stub()) as stub:
         workplace.made(served(stub, n=2))  # two runs: the pool's parts are in no order, and one is not asked for again

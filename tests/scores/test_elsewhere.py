@@ -72,7 +72,7 @@ def pooled(stub, body: dict) -> dict:
 
 
 @pytest.mark.parametrize("shape", [classified, pooled])
-def test_every_row_gets_its_own_score_from_an_endpoint_that_fails_now_and_then(tmp_path, shape):
+def test_every_row_gets_its_score_from_a_flaky_endpoint(tmp_path, shape):
     with stub_endpoint(lambda body: {}, moody) as stub:
         stub.shaped = shape
         found, summary = asked(tmp_path, stub, "/classify")
@@ -94,7 +94,7 @@ def test_what_the_endpoint_refuses_has_no_score_and_says_why(tmp_path):
     assert max(stub.seen.values()) == 1
 
 
-def test_an_endpoint_that_stays_down_ends_the_program_and_keeps_what_was_scored(tmp_path):
+def test_a_dead_endpoint_ends_the_program_and_keeps_scores(tmp_path):
     with stub_endpoint(lambda body: {}, lambda request, attempt: "well") as stub:
         stub.shaped = classified
         down = lambda request, attempt: "broken" if sum(stub.answered.values()) >= 5 else "well"
@@ -104,7 +104,7 @@ def test_an_endpoint_that_stays_down_ends_the_program_and_keeps_what_was_scored(
     assert len(list((tmp_path / "out").glob("part-*"))) == 1
 
 
-def test_a_key_that_is_not_accepted_and_an_unknown_endpoint_are_the_users_to_mend(tmp_path):
+def test_a_refused_key_and_an_unknown_endpoint_are_user_errors(tmp_path):
     locked = stub_endpoint(lambda body: {}, lambda request, attempt: "locked")
     with locked as stub, pytest.raises(BadInput, match="the key is not accepted"):
         asked(tmp_path, stub, "/classify")

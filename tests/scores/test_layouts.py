@@ -73,7 +73,7 @@ def test_a_prompt_is_fed_once_however_many_responses_it_has(tmp_path, monkeypatc
     assert sum(fed) < 0.75 * all_tokens + tried * 250
 
 
-def test_where_tokens_grow_over_the_end_of_a_prompt_it_is_read_with_each_response_and_counted(tmp_path):
+def test_tokens_that_cross_the_prompts_end_are_read_together(tmp_path):
     tokenizer = tiny.tokenizer(template=MERGING)
     tokenizer.add_tokens([": y", "n\n"])
     model = classifier(tmp_path / "model")
@@ -193,9 +193,7 @@ def test_no_batch_has_more_tokens_than_the_recipe_allows(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("layout", ["shared-prompt", "padded"])
-def test_a_batch_that_is_too_large_for_memory_is_read_in_halves_and_the_next_are_smaller(
-    tmp_path, monkeypatch, caplog, layout
-):
+def test_a_batch_too_large_for_memory_is_read_in_halves(tmp_path, monkeypatch, caplog, layout):
     model, asked, failed = classifier(tmp_path / "model"), rows(12, 6), []
     whole, _ = scored(model, tmp_path / "whole", asked, 64, layout)
     forward = LlamaModel.forward

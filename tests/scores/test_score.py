@@ -119,7 +119,7 @@ def test_a_classifier_with_two_labels_is_no_reward_model(tmp_path):
         scores(reward_model(tmp_path / "model", labels=2), tmp_path / "out", 2)
 
 
-def test_a_model_without_a_score_head_is_refused_rather_than_given_a_random_one(tmp_path):
+def test_a_model_without_a_score_head_is_refused(tmp_path):
     model = tiny.llama()
     model.config.num_labels = 1
     with pytest.raises(BadInput, match=r"lacks weights that .* needs: score\.weight"):

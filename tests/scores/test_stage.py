@@ -88,7 +88,7 @@ def test_a_program_taken_into_the_store_scores_and_says_what_it_cannot(tmp_path,
     assert (counts["rows"], counts["unscored"], counts["truncated"]) == (6, 2, 0)
 
 
-def test_two_workers_make_the_rows_that_one_makes_each_once_and_a_prompt_s_together(tmp_path, workplace):
+def test_two_workers_make_each_row_once_and_keep_prompts_together(tmp_path, workplace):
     code = SAYS_LENGTH.replace("for line", f"open({str(tmp_path / 'lives')!r}, 'a').write('x')\nfor line")
     one = annotated(by_program(tmp_path, code), ByProgram(kind="program"))
     alone = Workplace(tmp_path / "alone").table(one, "scores.parquet")
@@ -133,7 +133,7 @@ def test_rows_of_armorm_keep_objectives_and_gate_and_are_not_made_twice(tmp_path
     assert [list(row) for row in kept["gate"]] == [list(row) for row in found["gate"]]
 
 
-def test_a_reward_model_that_scores_nothing_is_refused_with_its_first_reason(tmp_path, workplace):
+def test_a_reward_model_that_scores_nothing_is_refused(tmp_path, workplace):
     step = annotated(by_program(tmp_path, SAYS_LENGTH.replace("not said", "True")), ByProgram(kind="program"))
     with pytest.raises(BadInput, match="none of 6 responses has a score, the first because: nothing said"):
         workplace.made(step)
@@ -148,7 +148,7 @@ THIRD = "{name='third', model={kind='tiny-reward', steps=4}}"
 JURY = f"jury=[{OTHER}, {THIRD}]"
 
 
-def test_another_reward_model_samples_nothing_and_changes_no_address_but_the_reports():
+def test_another_reward_model_samples_nothing_new():
     alone, more = chain(), chain(JURY)
     assert {label for label in alone if more.get(label) != alone[label]} == {"report"}
     new = set(more) - set(alone)

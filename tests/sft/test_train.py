@@ -71,7 +71,7 @@ def cross_entropy_over_responses(start, texts) -> float:
     return nats / tokens
 
 
-def test_the_first_loss_is_the_cross_entropy_over_the_response_tokens_of_the_batch(start, tmp_path):
+def test_the_first_loss_is_the_cross_entropy_of_the_responses(start, tmp_path):
     summary = trained(start, tmp_path)
     assert summary["steps"] == 1 and summary["rows"] == 4
     assert summary["loss_first"] == pytest.approx(cross_entropy_over_responses(start, TEXTS), rel=1e-5)
@@ -148,7 +148,7 @@ def test_more_steps_than_the_epochs_hold_are_not_made_up(start, tmp_path):
     assert trained(start, tmp_path, batch_size=128, device_batch_size=2, epochs=2, max_steps=9)["steps"] == 2
 
 
-def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_refused(start, tmp_path):
+def test_truncations_and_long_prompts_are_counted(start, tmp_path):
     assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
     less = trained(start, tmp_path / "long", max_length=29)  # "shift: hello there" has no room left
     assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
@@ -156,7 +156,7 @@ def test_truncations_and_prompts_too_long_are_counted_and_only_if_all_are_it_is_
         trained(start, tmp_path / "none", max_length=9)
 
 
-def test_records_whose_turns_the_template_refuses_are_left_out_and_counted_and_all_of_them_are_a_mistake():
+def test_records_that_the_template_refuses_are_counted():
     tokenizer = tiny.tokenizer(template=tiny.NO_SYSTEM + tiny.TEMPLATE)
     turns = [{"role": "user", "content": "sort: cab"}]
     plain = record("sort: cab", "abc") | {"prompt_id": "plain"}
@@ -183,7 +183,7 @@ def chained(texts, seed: int) -> list[int]:
     return [token for block in pack_samples(samples, 1, seed)[0] for token in block]
 
 
-def test_packed_the_first_loss_is_the_cross_entropy_over_all_tokens_of_the_blocks(start, tmp_path):
+def test_packed_the_first_loss_is_the_cross_entropy_of_all_tokens(start, tmp_path):
     length, chain = 24, chained(MORE, seed=7)
     summary = trained(start, tmp_path, texts=MORE, form="packed", max_length=length, batch_size=16)
     model, nats, tokens = AutoModelForCausalLM.from_pretrained(start), 0.0, 0
@@ -198,7 +198,7 @@ def test_packed_the_first_loss_is_the_cross_entropy_over_all_tokens_of_the_block
     assert summary["left_over_tokens"] == len(chain) % length
 
 
-def test_packing_keeps_every_token_once_in_order_and_only_the_tail_is_left_over():
+def test_packing_keeps_every_token_once_in_order():
     samples = [[number] * size for number, size in enumerate((3, 1, 7, 2, 5))]
     blocks, left_over = pack_samples(samples, 4, seed=1)
     chain = [token for block in blocks for token in block]

@@ -124,7 +124,7 @@ FUSECHAT = ByCategory(kind="by-category", sft=0.4, held_out=0.0, seed=1)
 
 
 @pytest.mark.parametrize("what", [SHARES, FUSECHAT])
-def test_a_set_that_is_held_out_serves_the_evaluation_and_the_others_are_shared_out_whole(tmp_path, what):
+def test_a_held_out_set_serves_evaluation_and_others_are_split(tmp_path, what):
     """The papers hold out none of their training prompts: the published sizes are floor(.4 N) of all of them."""
     rows = prompts_of({"a": 1003, "b": 17})
     test = prompts_of({"a": 1003, "test": 50}).tail(50).assign(part="held_out")

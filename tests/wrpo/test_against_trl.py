@@ -111,7 +111,7 @@ def test_an_objective_of_two_responses_is_trls_on_that_pair(kind, log_probs, pai
     same(ours(preference(kind, log_probs=log_probs, pair=pair)), theirs(LIKE[kind, log_probs], chosen, rejected))
 
 
-def test_with_y_ls_the_ends_of_alpha_are_dpo_on_the_own_pair_and_on_the_sources_pair():
+def test_with_y_ls_the_ends_of_alpha_are_dpo():
     objective = preference("wrpo", source_worst=True)
     same(ours(objective, 0.0), theirs("sigmoid", "own_best", "own_worst"))
     same(ours(objective, 1.0), theirs("sigmoid", "source_best", "source_worst"))

@@ -89,7 +89,7 @@ def test_the_gap_that_is_logged_is_the_policys_own_preference_per_token(start, t
 
 
 @pytest.mark.parametrize("device_batch_size", [1, 4])
-def test_alpha_by_gap_follows_from_the_steps_before_whatever_the_accumulation(device_batch_size, start, tmp_path):
+def test_alpha_by_gap_ignores_the_accumulation(device_batch_size, start, tmp_path):
     fields = {"alpha": 0.5, "schedule": {"kind": "gap", "window": 2}}
     more = {"batch_size": 4, "epochs": 2, "device_batch_size": device_batch_size}
     _, steps = run(start, tmp_path, "wrpo", fields=fields, **more)

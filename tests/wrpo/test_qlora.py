@@ -69,7 +69,7 @@ def test_the_reference_is_the_base_as_it_was_rounded(layout, start, rounded, tmp
 
 @needs_bitsandbytes
 @pytest.mark.parametrize(("precision", "apart"), [("fp32", 1e-3), ("bf16", 1.0)])
-def test_it_starts_at_its_reference_learns_and_leaves_a_plain_model_that_says_the_same(
+def test_training_starts_at_its_reference_and_saves_a_plain_model(
     precision, apart, start, rounded, tmp_path, trained_models
 ):
     """Measured: 1e-5 and 0.2 nats of a whole response, which the training moved by tens."""
@@ -111,7 +111,7 @@ def test_sft_starts_from_the_rounded_base_and_trains_its_adapter_in_fp32(start, 
 
 
 @needs_bitsandbytes
-def test_the_better_of_two_moments_is_kept_merged_into_the_rounded_base_too(start, tmp_path):
+def test_the_better_moment_is_merged_into_the_rounded_base(start, tmp_path):
     what = {"learning_rate": 0.3, "warmup_ratio": 0.9, "epochs": 99, "max_steps": 7, "lora": QLORA}
     summary = sft.trained(start, tmp_path, texts=best.TEXTS, best_of_two=best.HALF | {"every": 1}, **what)
     lost = [summary[f"held_out_loss_{moment}"] for moment in ("before", "last")]
@@ -123,7 +123,7 @@ def every_step(job: dict) -> dict:
     return job | {"how": job["how"] | {"checkpoint_steps": 1}}
 
 
-def test_the_base_is_part_of_the_addresses_where_it_is_rounded_and_only_there():
+def test_a_rounded_base_changes_only_its_own_addresses():
     lora = ["wrpo.lora.rank=4", "wrpo.lora.alpha=8.0"]
     plain, full, nf4 = chain(*lora), chain(*lora, "wrpo.lora.base=full"), chain(*lora, "wrpo.lora.base=nf4")
     assert full["WRPO"].address == plain["WRPO"].address != nf4["WRPO"].address

@@ -60,7 +60,7 @@ def plainly(start, records) -> dict[str, tuple[float, int]]:
 
 
 @pytest.mark.parametrize("how", [{}, {"layout": "padded"}, {"device_batch_size": 5}])
-def test_it_is_the_sum_over_a_response_and_its_end_once_for_each_distinct_response(how, start, tmp_path):
+def test_a_log_prob_sums_a_response_and_its_end_once_per_response(how, start, tmp_path):
     found, expected = log_probs(stored(start, ODD, tmp_path, **how)), plainly(start, ODD)
     assert found.keys() == expected.keys() and len(found) == 3 * len(ODD) - 1
     for response, (value, tokens) in expected.items():
@@ -76,7 +76,7 @@ CUT = [  # the same words once cut off and once not, and a response of which not
 ]
 
 
-def test_a_response_that_was_cut_off_has_no_end_in_reference_and_training_alike(start, tmp_path):
+def test_a_cut_off_response_has_no_end_in_reference_and_training(start, tmp_path):
     kept = [record for record in CUT if record["own_worst"]]
     assert log_probs(stored(start, CUT, tmp_path)) == {
         response: (pytest.approx(value, rel=1e-5) if tokens else None, tokens)
@@ -103,7 +103,7 @@ def chain(*changes: str) -> dict[str, Step]:
 LABEL = "WRPO · reference log-probs"
 
 
-def test_alpha_beta_objective_and_learning_rate_share_one_reference_and_lora_too():
+def test_objectives_and_lora_share_one_reference():
     plain = chain()
     others = [
         ["wrpo.beta=0.7", "wrpo.alpha=0.2"],
@@ -162,7 +162,7 @@ def run(start, folder, monkeypatch, change) -> None:
     trained(start, folder)
 
 
-def test_a_reference_of_other_weights_is_refused_with_the_row_and_both_values(start, tmp_path, monkeypatch):
+def test_a_reference_of_other_weights_is_refused_with_its_row(start, tmp_path, monkeypatch):
     def shift(table):
         table["log_prob"] -= table["tokens"] * 3e-4
 
@@ -245,7 +245,7 @@ def with_adapter(start):
     return model
 
 
-def test_the_reference_is_the_model_without_its_adapter_however_far_that_is_trained(start, tmp_path):
+def test_the_reference_is_the_model_without_its_adapter(start, tmp_path):
     rows, model = joined(start, tmp_path), with_adapter(start)
     trainer = trainer_of(model, rows, tmp_path)
     verify(trainer, tmp_path)
@@ -271,7 +271,7 @@ def verify_digest_of(rows, folder) -> None:
     (folder / "along/reference.json").write_text(json.dumps({"sha256": rows_digest(rows)}))
 
 
-def test_after_a_resume_a_trained_policy_needs_the_very_reference_it_was_trained_against(start, tmp_path):
+def test_a_resumed_policy_needs_its_own_reference(start, tmp_path):
     rows, model = joined(start, tmp_path), AutoModelForCausalLM.from_pretrained(start)
     trainer = trainer_of(model, rows, tmp_path)
     verify(trainer, tmp_path)
@@ -313,7 +313,7 @@ def test_the_stage_computes_each_response_once_for_all_pairs_that_hold_it(workpl
     assert table["tokens"].sum() == first["tokens"]
 
 
-def test_responses_to_a_prompt_that_is_too_long_have_no_number_and_are_counted(workplace):
+def test_responses_to_too_long_prompts_are_counted_without_number(workplace):
     made = lambda length: compute_reference(
         LABEL, model=tiny_model(what=What()), pairs=few_pairs(what=What()),
         what=ReferenceSettings(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip

@@ -8,12 +8,12 @@ from tasks.wrpo.preference import from_job
 from tasks.wrpo.schedules import cosine_alpha, gap_alpha, linear_alpha
 
 
-def test_linear_alpha_starts_at_exactly_0_and_stops_one_step_short_of_its_maximum():
+def test_linear_alpha_starts_at_0_and_stops_one_step_short():
     assert [linear_alpha(step, 4, 0.1) for step in range(4)] == [0.0, 0.025, 0.05, 0.1 * 3 / 4]
     assert linear_alpha(4, 4, 0.1) == 0.1
 
 
-def test_cosine_alpha_shares_ends_and_middle_with_the_linear_one_and_is_flat_at_both_ends():
+def test_cosine_alpha_shares_ends_and_middle_with_linear():
     assert cosine_alpha(0, 4, 0.1) == 0.0 and cosine_alpha(4, 4, 0.1) == 0.1
     assert cosine_alpha(2, 4, 0.1) == pytest.approx(0.05)
     assert cosine_alpha(1, 4, 0.1) == pytest.approx(0.1 * (1 - math.sqrt(0.5)) / 2)
@@ -49,7 +49,7 @@ HISTORY = [{"step": step, "loss": 1.0, "gap": math.log(step + 1)} for step in ra
     ],
 )
 @pytest.mark.parametrize("kind", ["wrpo", "wrpo-simpo", "wrpo-ipo"])
-def test_the_setting_chooses_the_schedule_and_a_step_sees_only_what_came_before_it(kind, schedule, expected):
+def test_the_setting_chooses_the_schedule_from_earlier_steps_only(kind, schedule, expected):
     objective = {"kind": kind, "alpha": 0.4, "schedule": schedule}
     preference = from_job({"learning_rate": 1.0, "objective": objective}, seed=0)
     found = [preference.alpha(step, STEPS, HISTORY) for step in (0, STEPS - 1, STEPS)]

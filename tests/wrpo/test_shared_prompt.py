@@ -126,7 +126,7 @@ def test_gradient_checkpointing_changes_nothing():
         (lambda: BloomForCausalLM(BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4)), "cannot be set"),
     ],
 )  # fmt: skip
-def test_a_model_is_shared_where_it_fits_and_padded_with_the_reason_where_not(make, message, capsys):
+def test_a_model_uses_the_shared_layout_or_says_why_not(make, message, capsys):
     torch.manual_seed(0)
     model, plain, given = make().eval(), None, rows(RAGGED)
     layout = make_ready(model, given, 0, "shared-prompt")

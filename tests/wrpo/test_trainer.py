@@ -97,7 +97,7 @@ def test_the_ends_of_alpha_are_dpo_as_trl_has_it_in_loss_and_gradient(alpha, cho
     assert (ours - theirs).norm() < 1e-5 * theirs.norm()
 
 
-def test_log_probs_are_sums_over_the_response_and_its_end_by_one_plain_forward_each():
+def test_log_probs_equal_one_plain_forward_per_response():
     model, plain, encoded = tiny.llama(), tiny.llama(), rows()
     tiny.fuse(model)
     with torch.no_grad():
@@ -155,7 +155,7 @@ def weights(folder) -> str:
     return hashlib.sha256((folder / "out/model/model.safetensors").read_bytes()).hexdigest()
 
 
-def test_the_first_step_sees_alpha_0_and_a_policy_that_equals_its_reference(start, tmp_path):
+def test_the_first_step_has_alpha_0_and_equals_its_reference(start, tmp_path):
     _, steps = trained(start, tmp_path)
     assert steps[0]["alpha"] == 0.0
     assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -212,7 +212,7 @@ def test_a_job_done_twice_gives_the_same_weights_and_another_seed_others(start, 
     assert weights(tmp_path / "one") == weights(tmp_path / "two") != weights(tmp_path / "other")
 
 
-def test_bf16_gradient_checkpointing_and_layout_change_the_first_steps_only_a_little(start, tmp_path):
+def test_precision_and_layout_change_the_first_steps_little(start, tmp_path):
     _, expected = trained(start, tmp_path / "plain")
     for number, how in enumerate(
         [{"gradient_checkpointing": True}, {"layout": "padded"}, {"layout": "padded", "gradient_checkpointing": True}]
