@@ -20,28 +20,28 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_recipe_commands(commands) -> None:
     for name, function, subject, text in (
-        ("run", "recipes:run", RECIPE, "run the missing steps of a recipe, then print its results"),
+        ("run", "recipes:run_recipe", RECIPE, "run the missing steps of a recipe, then print its results"),
         (
             "doctor",
-            "recipes:doctor",
+            "recipes:run_doctor",
             RECIPE,
             "check the models' templates, end tokens and contexts on the real prompts; load no weights",
         ),
-        ("plan", "recipes:plan", RECIPE, "show which steps a run would do, and why; run nothing"),
+        ("plan", "recipes:show_recipe_plan", RECIPE, "show which steps a run would do, and why; run nothing"),
         (
             "show",
-            "artifacts:show",
+            "artifacts:show_artifact",
             ARTIFACT,
             "show the lineage of an artifact or of a recipe's report, up to the prompts",
         ),
-        ("report", "recipes:report", RECIPE, "print a finished recipe's results and the path of its report"),
+        ("report", "recipes:show_report", RECIPE, "print a finished recipe's results and the path of its report"),
         (
             "verify",
-            "artifacts:verify",
+            "artifacts:verify_artifacts",
             ARTIFACT,
             "read all stored files of a recipe, or of an artifact and its inputs; list the damaged ones",
         ),
-        ("export", "recipes:export", RECIPE, "write a recipe's training records for TRL, LLaMA-Factory or a hub"),
+        ("export", "recipes:export_records", RECIPE, "write a recipe's training records for TRL, LLaMA-Factory or a hub"),
     ):
         command = add_command(commands, name, function, text)
         command.add_argument("recipe", metavar="ARTIFACT|RECIPE" if subject is ARTIFACT else "RECIPE", help=subject)
@@ -57,7 +57,7 @@ def add_recipe_commands(commands) -> None:
 
 def add_ablate(commands) -> None:
     text = "run all variants of a recipe (shared steps run once) and compare them"
-    command = add_command(commands, "ablate", "ablate:ablate", text)
+    command = add_command(commands, "ablate", "ablate:run_ablation", text)
     command.add_argument("matrix", metavar="MATRIX", help="a TOML file, or the name of a shipped one (demo)")
     command.add_argument("--base", metavar="RECIPE", help="use this base recipe instead of the matrix's")
     add_overrides(command, "override a field of the base recipe; may be repeated")
@@ -71,7 +71,7 @@ def add_evaluate(commands) -> None:
     text = (
         "evaluate models on suites, with a judge at an endpoint or gold answers; exit code 3: the gate was not passed"
     )
-    command = add_command(commands, "evaluate", "evaluate:evaluate", text)
+    command = add_command(commands, "evaluate", "evaluate:run_evaluation", text)
     command.add_argument("examination", metavar="EXAMINATION", help="a TOML file: models, suites, judge, gate")
     add_overrides(command, "override a field of the examination; may be repeated")
     command.add_argument("--plan", action="store_true", help=PLAN)
@@ -101,7 +101,7 @@ def add_stack_commands(commands) -> None:
     add_command(commands, "up", "stack:start_stack", text)
     add_command(commands, "down", "stack:stop_stack", "stop the stack; artifacts and history stay")
     text = "register work pools, deployments and automations on the server of PREFECT_API_URL"
-    add_command(commands, "deploy", "stack:deploy", text)
+    add_command(commands, "deploy", "stack:deploy_flows", text)
 
 
 def add_command(commands, name: str, function: str, text: str) -> argparse.ArgumentParser:

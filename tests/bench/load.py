@@ -50,10 +50,10 @@ fork = multiprocessing.get_context("fork")
 class Stub(Launcher):
     """Starts the stub instead of the programs that would need a model."""
 
-    def run(self, module: str, job: dict, out: Path, watch=lambda: None, *more) -> dict:
+    def run(self, module: str, job: dict, out: Path, watch=lambda: None, *place, **more) -> dict:
         if module in STUBBED:
             module, job = "tests.bench.stub", {**job, "module": module}
-        return super().run(module, job, out, watch, *more)
+        return super().run(module, job, out, watch, *place, **more)
 
 
 def chain(file: Path) -> list[Step]:

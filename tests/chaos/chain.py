@@ -54,7 +54,7 @@ class Inline(Launcher):
         super().__init__(slots=1, threads=1)
         self.diary = diary
 
-    def run(self, module: str, job: dict, out: Path, watch=lambda: None, *place) -> dict:
+    def run(self, module: str, job: dict, out: Path, watch=lambda: None, *place, **more) -> dict:
         out.mkdir(parents=True, exist_ok=True)
         return {"powers": powers, "training": training}[module](job, out, self.diary, watch)
 
