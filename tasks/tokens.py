@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from jinja2 import TemplateError
 
@@ -41,7 +41,7 @@ def prompt_ids(
         raise TurnsRefused(
             f"{whose}the chat template of {tokenizer.name_or_path} refuses its turns ({roles}): {problem}"
         ) from problem
-    return with_one_bos(tokenizer, list(ids))
+    return with_one_bos(tokenizer, list(cast(list[int], ids)))
 
 
 @lru_cache(maxsize=4)
@@ -57,7 +57,7 @@ def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, st
     special, marks = special_pattern(tokenizer), marks_for(tokenizer, "".join(turn["content"] for turn in messages))
     hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
     rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
-    return ids_around(tokenizer, rendered, marks)
+    return ids_around(tokenizer, cast(str, rendered), marks)
 
 
 def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, said: str, after: str) -> list[int]:
@@ -84,10 +84,10 @@ def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[st
     merge with their neighbours as in any text, and the rest is what it is without them."""
     places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
     stand_ins = dict(zip(places, unused_characters(0x100000, rendered), strict=False))
-    stands = lambda word: stand_ins[tokenizer.convert_tokens_to_ids(word[0])]
+    stands = lambda word: stand_ins[cast(int, tokenizer.convert_tokens_to_ids(word[0]))]
     text = special_pattern(tokenizer).sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
     reader, meant = with_stand_ins(tokenizer, tuple(stand_ins.items()))
-    ids = reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids = cast(list[int], reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
     return [meant.get(token, token) for token in ids]
 
 
@@ -103,12 +103,12 @@ def with_stand_ins(
     ways = ("lstrip", "rstrip", "single_word", "normalized")
     like = lambda place, char: AddedToken(char, special=False, **{way: getattr(added[place], way) for way in ways})
     reader.add_tokens([like(place, char) for place, char in stand_ins])
-    return reader, {reader.convert_tokens_to_ids(char): place for place, char in stand_ins}
+    return reader, {cast(int, reader.convert_tokens_to_ids(char)): place for place, char in stand_ins}
 
 
 def with_one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
     """Templates write BOS, tokenizers add BOS, some do both and some neither: one where either does, else none."""
-    bos = tokenizer.bos_token_id
+    bos = cast(int | None, tokenizer.bos_token_id)
     if bos is None:
         return ids
     leading = next((place for place, token in enumerate(ids) if token != bos), len(ids))
@@ -138,12 +138,12 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """
     mark = "the answer"
     turns = [{"role": "user", "content": "the question"}, {"role": "assistant", "content": mark}]
-    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(mark)[2]
+    after = cast(str, tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(mark)[2]
     ids = tokenizer(after, add_special_tokens=False)["input_ids"]
     end = next((token for token in ids if token in tokenizer.added_tokens_decoder), tokenizer.eos_token_id)
     if end is None:
         raise BadInput(f"{tokenizer.name_or_path}: no end token after an assistant's turn in the chat template, no eos")
-    return end
+    return cast(int, end)
 
 
 def generation_of(folder: str | Path) -> GenerationConfig:

@@ -37,6 +37,7 @@ class BestOfTwoCallback(TrainerCallback):
     def on_step_end(self, args, state, control, **parts):
         if state.global_step != (state.max_steps - 1) // self.every * self.every:
             return
+        assert self.trainer.model is not None
         loss, weights = self.loss(), trained_tensors(self.trainer.model, args)
         if state.is_world_process_zero:
             self.place.mkdir(exist_ok=True)
@@ -47,15 +48,17 @@ class BestOfTwoCallback(TrainerCallback):
         """Mean over the held-out tokens. Every process reads them all: under ZeRO none could do it alone."""
         trainer, total, tokens = self.trainer, 0.0, 0
         size = trainer.args.per_device_train_batch_size
-        trainer.model.eval()
+        model, wrapped = trainer.model, trainer.model_wrapped
+        assert model is not None and wrapped is not None
+        model.eval()
         for start in range(0, len(self.rows), size):
             batch = send_to_device(trainer.data_collator(self.rows[start : start + size]), trainer.args.device)
             batch.pop("names")
             with torch.no_grad(), trainer.compute_loss_context_manager():
-                found = trainer.model_wrapped(**batch, use_cache=False, fused_lm_head=True)
+                found = wrapped(**batch, use_cache=False, fused_lm_head=True)
             total -= found.log_probs.double().sum().item()
             tokens += int(found.label_mask.sum())
-        trainer.model.train()  # TRL logs a step otherwise while the model does not train
+        model.train()  # TRL logs a step otherwise while the model does not train
         return total / tokens
 
     def better(self) -> tuple[Path | None, dict]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from trl import SFTConfig
+from trl import SFTConfig  # pyright: ignore[reportPrivateImportUsage]
 
 from tasks.loading import load_tokenizer
 from tasks.positions import refuse_longer_rows
@@ -64,6 +64,7 @@ def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
         tokenizer=tokenizer,
         callbacks=[StepCount(progress), *make_trackers(job)],
     )
+    best = None
     if two:
         unseen, _ = in_form(held_out)
         trainer.add_callback(best := BestOfTwoCallback(trainer, unseen, two["every"], out))
@@ -71,7 +72,7 @@ def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
     trainer.add_callback(CheckpointCallback(out, job["how"]["checkpoint_steps"], resume))
     trainer.train(resume_from_checkpoint=resume and str(resume))
     vars(config).update(routing)
-    kept, losses = best.better() if two else (None, {})
+    kept, losses = best.better() if best else (None, {})
     keep_model(trainer, tokenizer, job, out, kept)
     leave_process_group()
     if not trainer.is_world_process_zero():

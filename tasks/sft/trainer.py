@@ -6,9 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsage]
 
+from tasks.training.lora import TrainableModel
 from tasks.training.processes import InGroup, count_fillers
 
 IGNORED = -100  # as a label
@@ -28,7 +29,7 @@ class SftTrainer(InGroup, SFTTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: TrainableModel,
         args: SFTConfig,
         rows: list[dict],
         tokenizer: PreTrainedTokenizerBase,
@@ -64,7 +65,7 @@ class StepTokens(TrainerCallback):
     def __init__(self, trainer: "SftTrainer"):
         self.trainer, self.before = trainer, 0
 
-    def on_log(self, args, state, control, logs, **kwargs):
+    def on_log(self, args, state, control, *, logs, **kwargs):
         if "loss" in logs:
             tokens, self.before = int(logs["num_tokens"]) - self.before, int(logs["num_tokens"])
             logs |= {"tokens": tokens, "tokens_per_second": tokens / (time.monotonic() - self.trainer.began)}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +29,10 @@ def read_records(name: str, files: list[str], schema: pa.Schema) -> list[dict]:
     return rows
 
 
-def training_arguments(kind: type[TrainingArguments], job: dict, rows: int, out: Path, **more) -> TrainingArguments:
+ArgumentsKind = TypeVar("ArgumentsKind", bound=TrainingArguments)
+
+
+def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Path, **more) -> ArgumentsKind:
     """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
     what, how = job["what"], job["how"]
     processes = how.get("processes", 1)

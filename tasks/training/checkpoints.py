@@ -71,7 +71,7 @@ class CheckpointCallback(TrainerCallback):
             put_random_states(self.resume, args.process_index)
         self.resume = None
 
-    def on_log(self, args, state, control, logs, **parts):
+    def on_log(self, args, state, control, *, logs, **parts):
         """After the step's row is in the log. The last step leaves one too, as the model is not written yet."""
         if "loss" not in logs:
             return

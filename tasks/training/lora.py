@@ -1,6 +1,7 @@
 """Low-rank adapters: the one file that knows peft. The model without its adapter is the reference of a preference objective."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -9,8 +10,10 @@ from transformers import PreTrainedModel, set_seed
 from infra.errors import BadInput
 from tasks.training.qlora import dequantise_model, is_quantised
 
+TrainableModel: TypeAlias = PreTrainedModel | PeftModel
 
-def add_adapter(model: PreTrainedModel, lora: dict | None, seed: int) -> PreTrainedModel | PeftModel:
+
+def add_adapter(model: PreTrainedModel, lora: dict | None, seed: int) -> TrainableModel:
     """The model with an adapter that changes nothing yet; without `lora` the model itself."""
     if lora is None:
         return model
@@ -44,7 +47,7 @@ def has_adapter(model: torch.nn.Module) -> bool:
 
 def without_adapter(model: torch.nn.Module) -> PreTrainedModel:
     """The model inside; adapters stand in its layers all the same."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
 def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
@@ -55,9 +58,9 @@ def merge_adapter(model: torch.nn.Module) -> PreTrainedModel:
     """A model of the kind it was made from, adapter and all. A quantised one is merged into the weights that the adapter was
     trained on: into the full ones that they were rounded from it would be another model."""
     if not isinstance(model, PeftModel):
-        return model
-    if is_quantised(model.get_base_model()):
+        return cast(PreTrainedModel, model)
+    if is_quantised(cast(PreTrainedModel, model.get_base_model())):
         adapter = {name: value.detach().cpu() for name, value in model.named_parameters() if value.requires_grad}
-        model = get_peft_model(dequantise_model(model.unload()), model.peft_config["default"])
+        model = get_peft_model(dequantise_model(cast(PreTrainedModel, model.unload())), model.peft_config["default"])
         model.load_state_dict(adapter, strict=False)
-    return model.merge_and_unload()
+    return cast(PreTrainedModel, model.merge_and_unload())

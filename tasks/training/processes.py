@@ -5,8 +5,9 @@ Rows that weigh nothing fill up an epoch's last batches, where Trainer would rep
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -72,22 +73,26 @@ class EpochTeller(TrainerCallback):
         self.order.set_epoch(int(state.epoch))
 
 
-class InGroup:
+# A type checker sees Trainer's methods; at run time Trainer comes after InGroup, from the other base.
+TrainerMethods = Trainer if TYPE_CHECKING else object
+
+
+class InGroup(TrainerMethods):
     """For a Trainer, before it in the order of its bases; the one place that overrides private methods of Trainer."""
 
     fillers = 0  # rows of no weight at the end of the training data
     began = 0.0  # when the step's first batch was asked for
 
-    def get_batch_samples(self: Trainer, *arguments):
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
         self.began = time.monotonic()
-        return super().get_batch_samples(*arguments)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
-    def _run_epoch(self: Trainer, **parts) -> None:
+    def _run_epoch(self, *arguments: Any, **parts: Any) -> None:
         """What was interrupted after its last step has none left, where that lies inside an epoch too."""
         if self.state.global_step < self.state.max_steps:
-            super()._run_epoch(**parts)
+            super()._run_epoch(*arguments, **parts)
 
-    def refuse_unless_finite(self: Trainer, name: str, values: list[float], prompts: list[str]) -> None:
+    def refuse_unless_finite(self, name: str, values: list[float], prompts: list[str]) -> None:
         """A number that is none stops all processes at the same step, each with the prompts of those that met it."""
         bad = not all(map(math.isfinite, values))
         if any_process(bad, self.args):
@@ -95,16 +100,17 @@ class InGroup:
             step = self.state.global_step
             raise FloatingPointError(f"{name} {found} at optimizer step {step}; prompt ids: {', '.join(ids)}")
 
-    def _get_train_sampler(self: Trainer, train_dataset=None) -> Sampler:
+    def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         if self.args.world_size == 1:
             return super()._get_train_sampler(train_dataset)
-        order = SharedOrder(len(self.train_dataset) - self.fillers, self.fillers, self.args.seed)
+        order = SharedOrder(len(cast(Sized, self.train_dataset)) - self.fillers, self.fillers, self.args.seed)
         self.add_callback(EpochTeller(order))
         return order
 
-    def _prepare_for_training(self: Trainer, max_steps, train_dataloader, resume_from_checkpoint):
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
         """DeepSpeed would look for a checkpoint of its own kind: ours is in the model before it is wrapped."""
         if resume_from_checkpoint and self.is_deepspeed_enabled:
+            assert self.model is not None
             self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / "model.safetensors"), strict=False)
             resume_from_checkpoint = None
         return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -31,11 +32,11 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
     )
     place = {"": PartialState(cpu=not torch.cuda.is_available()).device}
     model = load_model(AutoModelForCausalLM, folder, torch.float32, quantization_config=rounding, device_map=place)
-    refuse_quantised(folder, already=model.hf_quantizer.pre_quantized)
+    refuse_quantised(folder, already=cast(Any, model.hf_quantizer).pre_quantized)
     for name, layer in linear_layers(model):
         refuse_odd(name, layer)
         # Some CPUs would compute in bf16 whatever was asked for, without gradients, once a model was evaluated.
-        layer.support_avx512bf16_for_cpu = False
+        cast(Any, layer).support_avx512bf16_for_cpu = False
     return model
 
 
@@ -64,7 +65,7 @@ def is_quantised(model: PreTrainedModel) -> bool:
 
 
 def linear_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn import Linear4bit  # pyright: ignore[reportPrivateImportUsage]
 
     return [(name, module) for name, module in model.named_modules() if isinstance(module, Linear4bit)]
 
@@ -76,9 +77,10 @@ def dequantise_model(model: PreTrainedModel) -> PreTrainedModel:
 
     for name, layer in linear_layers(model):
         plain = torch.nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
-        plain.weight = torch.nn.Parameter(dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().cpu())
+        state = cast(Any, layer.weight).quant_state
+        plain.weight = torch.nn.Parameter(dequantize_4bit(layer.weight.data, state).float().cpu())
         if layer.bias is not None:
             plain.bias = torch.nn.Parameter(layer.bias.data.float().cpu())
         model.set_submodule(name, plain)
-    model.hf_quantizer.remove_quantization_config(model)
+    cast(Any, model.hf_quantizer).remove_quantization_config(model)
     return model.cpu()

@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 def random_states() -> dict[str, Tensor]:
     """Of Python, numpy, torch and every GPU, as tensors; doubles by their bits."""
     version, words, gauss = random.getstate()
-    numpy = np.random.get_state()
+    numpy = cast(tuple[str, np.ndarray, int, int, float], np.random.get_state())
     bits = lambda value: torch.tensor([np.nan if value is None else value], dtype=torch.float64)
     states = {
         "python": torch.tensor([version, *words]),

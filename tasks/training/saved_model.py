@@ -16,7 +16,7 @@ from tasks.training.optimizer_state import trained_tensors
 def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
     """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
     whole = merge_adapter(model)
-    return whole.to(torch.bfloat16) if precision == "bf16" else whole
+    return whole.to(torch.bfloat16) if precision == "bf16" else whole  # pyright: ignore[reportArgumentType]
 
 
 def keep_model(
@@ -24,10 +24,10 @@ def keep_model(
 ) -> None:
     """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
     out, all processes give theirs."""
-    what, shared = job["what"], trainer.is_deepspeed_enabled
-    weights = trained_tensors(trainer.model, trainer.args) if shared else {}
+    what, shared, model = job["what"], trainer.is_deepspeed_enabled, trainer.model
+    assert model is not None
+    weights = trained_tensors(model, trainer.args) if shared else {}
     if trainer.is_world_process_zero():
-        model = trainer.model
         if shared:
             zero.load_whole_again()
             whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)

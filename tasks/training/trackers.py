@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import TrainerCallback
-from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback  # pyright: ignore[reportPrivateImportUsage]
 
 from infra.errors import BadInput
 

@@ -4,7 +4,7 @@ The one file that knows DeepSpeed. No op of its own is compiled: the optimizer s
 """
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -63,6 +63,7 @@ def gather_weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
     for name, parameter in learning_parameters(model):
         whole = safe_get_full_fp32_param(parameter)
         if keep:
+            assert whole is not None
             found[name] = whole.reshape(whole_shape(parameter)).cpu().clone()
     return found
 
@@ -77,6 +78,7 @@ def gather_moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[s
         for moment in MOMENTS:
             whole = safe_get_full_optimizer_state(parameter, moment)
             if keep:
+                assert whole is not None
                 found[f"{name}.{moment}"] = whole.reshape(whole_shape(parameter)).cpu().clone()
         found[f"{name}.step"] = steps.detach().cpu().clone()
     return found
@@ -122,7 +124,7 @@ def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None
     if not hasattr(parameter, "ds_id"):
         (safe_set_full_optimizer_state if moment else safe_set_full_fp32_param)(parameter, value, *more)
         return
-    size = parameter.partition_numel()  # at the end padded, which the setters of whole tensors do not know
+    size = cast(Any, parameter).partition_numel()  # at the end padded, which the setters of whole tensors do not know
     start = torch.distributed.get_rank() * size
     share = torch.zeros(size)
     share[: max(0, value.numel() - start)] = value.flatten()[start : start + size]

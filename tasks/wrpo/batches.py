@@ -3,7 +3,7 @@
 TRL's fused LM head gives the log-probability of each response token without holding the log-softmax over the vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import groupby
 
@@ -91,7 +91,7 @@ def collate_rows(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
     return lay_out(rows, pad_id, layout) | known | counts | {"weights": weights}
 
 
-def response_log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
+def response_log_probs(model: torch.nn.Module, batch: Mapping) -> Tensor:
     """log pi(y|x) of the three responses, summed over their tokens, the end token included: (3, B)."""
     if "layout" in batch:
         return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T

@@ -5,6 +5,8 @@ h(y) = log pi(y|x) - log pi_ref(y|x) for the DPO and IPO forms, log pi(y|x) for 
 their mean. All tensors have the shape (B,); nothing here knows of a model, a trainer or a config.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -77,7 +79,7 @@ def weigh_preferred(source: Tensor | None, own: Tensor | None, alpha: float) -> 
     On the rejected side this is Table 10's variant with y_ls: its formula is not published, this is the symmetric one.
     """
     if source is None or own is None:
-        return own if source is None else source
+        return cast(Tensor, own if source is None else source)
     return alpha * source + (1 - alpha) * own
 
 

@@ -4,6 +4,7 @@ Between the settings (`settings.py`) and the mathematics (`objectives.py`, `sche
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 from pydantic import TypeAdapter
 from torch import Tensor
@@ -35,6 +36,8 @@ from tasks.wrpo.settings import (
     reference_settings,
 )
 
+WeightedObjective: TypeAlias = WRPO | WRPOSimPO | WRPOIPO
+
 
 def from_job(what: dict, seed: int) -> "Preference":
     """Of a job's `what`, whose `objective` holds `kind` and that objective's own fields."""
@@ -51,24 +54,25 @@ class Preference:
 
     def __init__(self, settings: Objective):
         self.settings = settings
-        self.weighs = isinstance(settings, WRPO | WRPOSimPO | WRPOIPO)
+        self.weighs = isinstance(settings, WeightedObjective)
         self.needs_reference = reference_settings(settings) is not None
         self.roles = settings.roles
         self.scale = settings.tau if isinstance(settings, IPO | WRPOIPO) else settings.beta
 
     def values(self, log_probs: Tensor, lengths: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
         """From (roles, B) sums of log pi and numbers of tokens; the reference's sums where the objective has one."""
-        ratios = log_probs - reference if self.needs_reference else log_probs
+        ratios = log_probs - cast(Tensor, reference) if self.needs_reference else log_probs
         return dict(zip(self.roles, ratios / lengths if self.settings.log_probs == "mean" else ratios, strict=True))
 
     def losses(self, values: dict[str, Tensor], alpha: float | None) -> Tensor:
+        weight = cast(float, alpha)  # None only where no loss reads it
         match self.settings:
             case WRPO(beta=beta):
-                return wrpo_dpo(**values, alpha=alpha, beta=beta)
+                return wrpo_dpo(**values, alpha=weight, beta=beta)
             case WRPOSimPO(beta=beta, gamma=gamma):
-                return wrpo_simpo(**values, alpha=alpha, beta=beta, gamma=gamma)
+                return wrpo_simpo(**values, alpha=weight, beta=beta, gamma=gamma)
             case WRPOIPO(tau=tau):
-                return wrpo_ipo(**values, alpha=alpha, tau=tau)
+                return wrpo_ipo(**values, alpha=weight, tau=tau)
             case DPO(beta=beta):
                 return compute_dpo_loss(*values.values(), beta=beta)
             case IPO(tau=tau):
@@ -81,17 +85,18 @@ class Preference:
         """Of the optimizer step that follows `step` completed ones, whose logs are `history`; none where nothing weighs."""
         if not self.weighs:
             return None
-        match self.settings.schedule:
+        settings = cast(WeightedObjective, self.settings)
+        match settings.schedule:
             case Linear():
-                return linear_alpha(step, steps, self.settings.alpha)
+                return linear_alpha(step, steps, settings.alpha)
             case Static():
-                return self.settings.alpha
+                return settings.alpha
             case Cosine():
-                return cosine_alpha(step, steps, self.settings.alpha)
+                return cosine_alpha(step, steps, settings.alpha)
             case GapSchedule(scale=scale, window=window):
                 gaps = [entry["gap"] for entry in history if "gap" in entry and entry["step"] <= step]
-                return gap_alpha(gaps, self.settings.alpha, scale, window)
-        raise TypeError(f"{type(self.settings.schedule).__name__} is no schedule")
+                return gap_alpha(gaps, settings.alpha, scale, window)
+        raise TypeError(f"{type(settings.schedule).__name__} is no schedule")
 
     def metrics(self, values: dict[str, Tensor], log_probs: Tensor, lengths: Tensor, alpha: float | None) -> dict:
         """What is logged of a batch, each (B,): rewards, margin, accuracies, sums of log pi, and the gap of `gap_alpha`."""

@@ -66,7 +66,7 @@ class Merged(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, gradient):  # pyright: ignore[reportIncompatibleMethodOverride]
         *inputs, output, log_sum = ctx.saved_tensors
         query, gradient = inputs[0], gradient.contiguous()
         found = []

@@ -40,21 +40,21 @@ def measure_reference(job: dict, out: Path, progress: Progress) -> dict | None:
     rows, too_long, truncated = encode_by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
     if state.is_main_process and too_long:
         write_part(too_long, LOG_PROB, out / "part-too-long.parquet")
-    if rows:
-        layout = compute_share(job, model, rows, tokenizer, state, out, progress)
+    layout = compute_share(job, model, rows, tokenizer, state, out, progress) if rows else None
     leave_process_group()
     return {"truncated": truncated} | ({"layout": layout} if rows else {}) if state.is_main_process else None
 
 
 def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
     """Writes parts of this process's share; returns the layout."""
-    what, how = job["what"], job["how"]
+    what, how, device = job["what"], job["how"], state.device
+    assert device is not None
     total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
-    layout = make_ready(model.to(state.device), rows, pad_id, how["layout"])
+    layout = make_ready(model.to(device), rows, pad_id, how["layout"])
     mine = rows[state.process_index :: state.num_processes]
     for start in range(0, len(mine), PART):
         made, some = [], mine[start : start + PART]
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
             for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
                 made += reference_rows(some[place], values.tolist())
                 if state.is_main_process:

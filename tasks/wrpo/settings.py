@@ -4,7 +4,7 @@ Defaults are those that WRPO's Table 6 chose (whose tau column was lost: IPO's t
 gamma). What the objectives compute stands in `objectives.py`; which response plays which role, in `preference.py`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -160,7 +160,7 @@ def reference_settings(what: Training) -> ReferenceSettings | None:
 
 def objective_names() -> tuple[str, ...]:
     """What `objective` may be."""
-    return tuple(variant.model_fields["objective"].annotation.__args__[0] for variant in VARIANTS)
+    return tuple(get_args(variant.model_fields["objective"].annotation)[0] for variant in VARIANTS)
 
 
 def objective_terms(what: Training) -> dict:

@@ -5,7 +5,7 @@ It is an attention function of transformers (`AttentionInterface`) under one ord
 together with gradient checkpointing, and the LM head sees response positions alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Pad(torch.autograd.Function):
         return tokens.index_select(0, at.flatten()).view(*at.shape, *tokens.shape[1:])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx, gradient: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         (back,) = ctx.saved_tensors
         return gradient.reshape(-1, *gradient.shape[2:]).index_select(0, back), None, None
 
@@ -92,8 +92,10 @@ def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_m
         for place, kind in enumerate(("prompt", "response"))
     )
     scale = settings.get("scaling")
-    causal = scaled_dot_product_attention(*(x.transpose(1, 2) for x in prompts), is_causal=True, scale=scale)
-    after = attend_to_both(*responses, *prompts[1:], layout["prompt_real"], scale)
+    q, k, v = (x.transpose(1, 2) for x in prompts)
+    causal = scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    q, k, v = responses
+    after = attend_to_both(q, k, v, prompts[1], prompts[2], layout["prompt_real"], scale)
     both = [unpad_grid(causal.transpose(1, 2), layout["prompt_back"]), unpad_grid(after, layout["response_back"])]
     return torch.cat(both)[None], None
 
@@ -115,6 +117,7 @@ def install_attention(
     if problem := find_layout_objection(model, longest):
         return problem
     before = model.config._attn_implementation
+    assert before is not None  # find_layout_objection refused any but two
     with torch.no_grad():
         expected = plain()
         model.set_attn_implementation(NAME)
@@ -151,7 +154,7 @@ def responses_alone(module, arguments, keywords, output):
     return output
 
 
-def log_probs(model: torch.nn.Module, batch: dict) -> Tensor:
+def log_probs(model: torch.nn.Module, batch: Mapping) -> Tensor:
     """log pi(y|x) of every response, summed over its tokens: (rows x responses,), in the order of `pack`."""
     inputs = {name: batch[name] for name in ("input_ids", "position_ids", "shift_labels", "layout")}
     found = model(**inputs, use_cache=False, fused_lm_head=True).log_probs[0]

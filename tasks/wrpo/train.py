@@ -4,6 +4,7 @@ Reads a model folder, Parquet files of PREFERENCE_RECORD and the reference's LOG
 """
 
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import torch
@@ -50,7 +51,7 @@ def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
     refuse_none(len(rows), len(records), what["max_length"])
     if preference.needs_reference:
         join_reference(rows, job["reference"], preference.roles)
-    pad_id = tokenizer.pad_token_id or 0  # masked: never attended to, never a label
+    pad_id = cast(int, tokenizer.pad_token_id or 0)  # masked: never attended to, never a label
     layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
     trainer = WrpoTrainer(
         model=add_adapter(model, what.get("lora"), job["seed"]),

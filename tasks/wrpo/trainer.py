@@ -6,13 +6,16 @@ The mathematics is in objectives.py, what a batch holds in batches.py.
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
 
+from tasks.training.lora import TrainableModel
 from tasks.training.processes import InGroup, count_fillers
 from tasks.wrpo.batches import collate_rows, response_log_probs
 from tasks.wrpo.preference import Preference
@@ -46,7 +49,7 @@ class WrpoTrainer(InGroup, Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: TrainableModel,
         args: TrainingArguments,
         rows: list[dict],
         preference: Preference,
@@ -56,7 +59,7 @@ class WrpoTrainer(InGroup, Trainer):
         collator = partial(collate_rows, pad_id=pad_id, layout=layout)
         self.fillers = count_fillers(len(rows), args)
         rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
-        super().__init__(model=model, args=args, train_dataset=rows, data_collator=collator)
+        super().__init__(model=model, args=args, train_dataset=cast(Dataset, rows), data_collator=collator)
         self.preference, self.pad_id, self.layout = preference, pad_id, layout
         self.window: list[Tensor] = []
         self.means: tuple[str, ...] = ()
@@ -66,9 +69,9 @@ class WrpoTrainer(InGroup, Trainer):
         """One accumulation window and its number of examples over all processes: every example weighs the same."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         examples = torch.tensor(sum(len(batch["prompt_ids"]) for batch in batches), device=device)  # without fillers
-        return batches, self.accelerator.reduce(examples).item()
+        return batches, cast(int, cast(Tensor, self.accelerator.reduce(examples)).item())
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(self, model, inputs: dict[str, Any], return_outputs=False, num_items_in_batch=None):
         """The batch's share of the window's mean loss; what it saw is kept for the log."""
         log_probs = response_log_probs(model, inputs)
         values = self.preference.values(log_probs, inputs["lengths"], inputs.get("reference"))
@@ -76,7 +79,7 @@ class WrpoTrainer(InGroup, Trainer):
         self.refuse_unless_finite("loss", losses.tolist(), inputs["prompt_ids"])
         self.remember({role: value.detach() for role, value in values.items()}, log_probs.detach(), inputs)
         # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
-        loss = (losses * inputs["weights"]).sum() * self.args.world_size / num_items_in_batch
+        loss = (losses * inputs["weights"]).sum() * self.args.world_size / cast(int, num_items_in_batch)
         return (loss, {"log_probs": log_probs}) if return_outputs else loss
 
     def alpha(self, step: int) -> float | None:
@@ -92,12 +95,13 @@ class WrpoTrainer(InGroup, Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the window's means over all processes to what Trainer logs of an optimizer step."""
         if "loss" in logs:
-            totals = self.accelerator.reduce(torch.stack(self.window).double().sum(dim=0)).tolist()
-            *sums, tokens, examples = totals
+            totals = cast(Tensor, self.accelerator.reduce(torch.stack(self.window).double().sum(dim=0)))
+            *sums, tokens, examples = totals.tolist()
             logs |= {name: value / examples for name, value in zip(self.means, sums, strict=True)}
             # Trainer logs after the step: alpha belongs to the step before.
             alpha = self.alpha(self.state.global_step - 1)
-            logs |= {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
+            more: dict[str, Any] = {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
+            logs |= more
             logs["tokens_per_second"] = tokens / (time.monotonic() - self.began)
             self.refuse_unless_finite("gradient norm", [logs["grad_norm"]], self.window_prompts)
             self.window, self.window_prompts = [], []

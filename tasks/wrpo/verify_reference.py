@@ -6,10 +6,11 @@ import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from infra.errors import BadInput
 from tasks.program import write_json
@@ -17,6 +18,7 @@ from tasks.records import CUT_OFF, LOG_PROB, learned_id
 from tasks.training.checkpoints import ALONG
 from tasks.training.lora import adapter_off, has_adapter
 from tasks.wrpo.batches import reference_log_probs
+from tasks.wrpo.trainer import WrpoTrainer
 
 SAMPLE = 8  # rows
 # Nats, of one token. Layouts, batches and kernels round the same weights otherwise, each token by itself: of n tokens the
@@ -42,7 +44,7 @@ def join_reference(rows: list[dict], files: list[str], roles: tuple[str, ...]) -
                 raise BadInput(
                     f"reference: prompt {row['prompt_id']}: {role} has {len(row[role])} tokens, {tokens} are stored"
                 )
-        row["reference"] = torch.tensor([entry["log_prob"] for entry in found])
+        row["reference"] = torch.tensor([cast(dict, entry)["log_prob"] for entry in found])
 
 
 def id_of(row: dict, role: str) -> str:
@@ -55,19 +57,20 @@ class VerifyReference(TrainerCallback):
     A policy whose own weights were trained can no longer say it; its checkpoint holds the sha256 of what it was trained
     against, and the rows must have that."""
 
-    def __init__(self, trainer: Trainer, precision: str, seed: int, out: Path, resume: Path | None):
+    def __init__(self, trainer: WrpoTrainer, precision: str, seed: int, out: Path, resume: Path | None):
         self.trainer, self.rounding, self.seed = trainer, ROUNDING[precision], seed
         self.out, self.resume = out, resume
 
     def on_train_begin(self, args, state, control, **parts):
         trainer = self.trainer
-        rows = trainer.train_dataset[: len(trainer.train_dataset) - trainer.fillers]
+        rows = cast(list[dict], trainer.train_dataset)
+        rows = rows[: len(rows) - trainer.fillers]
         if self.resume:
             compare_digests(self.resume / ALONG / "reference.json", rows)
         elif state.is_world_process_zero:
             (self.out / ALONG).mkdir(exist_ok=True)
             write_json(self.out / ALONG / "reference.json", {"sha256": rows_digest(rows)})
-        if not self.resume or has_adapter(trainer.model):
+        if not self.resume or has_adapter(cast(torch.nn.Module, trainer.model)):
             some = random.Random(f"reference {self.seed}").sample(rows, min(SAMPLE, len(rows)))
             compare_differences(reference_differences(trainer, some, args.per_device_train_batch_size), self.rounding)
 
@@ -75,9 +78,11 @@ class VerifyReference(TrainerCallback):
 Difference = tuple[str, str, int, float, float]  # prompt id, role, tokens, stored, computed
 
 
-def reference_differences(trainer: Trainer, rows: list[dict], size: int) -> Iterator[Difference]:
-    with trainer.accelerator.autocast(), adapter_off(trainer.model):
-        for place, values in reference_log_probs(trainer.model_wrapped, rows, size, trainer.pad_id, trainer.layout):
+def reference_differences(trainer: WrpoTrainer, rows: list[dict], size: int) -> Iterator[Difference]:
+    model, wrapped = trainer.model, trainer.model_wrapped
+    assert model is not None and wrapped is not None
+    with trainer.accelerator.autocast(), adapter_off(model):
+        for place, values in reference_log_probs(wrapped, rows, size, trainer.pad_id, trainer.layout):
             row = rows[place]
             for role, before, now in zip(
                 trainer.preference.roles, row["reference"].tolist(), values.tolist(), strict=True
