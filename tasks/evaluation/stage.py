@@ -6,6 +6,7 @@ answer of each source, decoded alike, as a judge scores them that did not build 
 
 import itertools
 import json
+from typing import cast
 
 import pandas as pd
 from pydantic import Field
@@ -118,7 +119,8 @@ def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Ser
         against = scores[[other for other in opponents if other != name]]
         won = against.lt(scores[name], axis=0) + 0.5 * against.eq(scores[name], axis=0)
         rates[name] = won.mean(axis=1)
-    by_answer = pd.DataFrame(rates).stack().rename_axis(["prompt_id", "model"]).rename("win_rate")
+    stacked = cast(pd.Series, pd.DataFrame(rates).stack())
+    by_answer = stacked.rename_axis(["prompt_id", "model"]).rename("win_rate")
     return table[["prompt_id", "model"]].merge(by_answer.reset_index(), how="left")["win_rate"]
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 RESAMPLES = 5000
 Estimate = dict[str, float]
@@ -31,7 +32,7 @@ def estimate_interval(value: float, replicates: np.ndarray, confidence: float) -
 
 
 def bootstrap_clustered_mean(
-    values: np.ndarray, weights: np.ndarray, clusters: Sequence, confidence: float, seed: int
+    values: np.ndarray, weights: np.ndarray, clusters: ArrayLike, confidence: float, seed: int
 ) -> dict[str, float]:
     """Weighted mean of rows with several rows per question. The bootstrap draws questions with all their rows."""
     return estimate_interval(
@@ -39,7 +40,7 @@ def bootstrap_clustered_mean(
     )
 
 
-def resample_cluster_means(values: np.ndarray, weights: np.ndarray, clusters: Sequence, seed: int) -> np.ndarray:
+def resample_cluster_means(values: np.ndarray, weights: np.ndarray, clusters: ArrayLike, seed: int) -> np.ndarray:
     _, member = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(member, weights=values * weights)
     sizes = np.bincount(member, weights=weights)

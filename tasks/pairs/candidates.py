@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from infra.errors import BadInput
 from infra.settings import count_cores
 from tasks.records import CUT_OFF
 
+pc: Any = pyarrow.compute  # it makes its functions at import, where no type checker sees them
 BATCH = 8192  # rows of text in memory at once, besides the chosen ones
 MIXERS = np.array(
     [0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F], "uint64"
@@ -69,7 +71,7 @@ def looked_up(content: pa.Array, file: Path) -> np.ndarray:
     index = pd.Index(content_keys(known))
     if not index.is_unique:
         raise RuntimeError(f"{file}: a content id occurs twice, or two content ids have the same key")
-    place = index.get_indexer(content_keys(wanted))
+    place = index.get_indexer(content_keys(wanted))  # pyright: ignore[reportArgumentType]
     found = np.flatnonzero(place >= 0)
     if (known[place[found]] != wanted[found]).any():
         raise RuntimeError(f"{file}: two different content ids have the same key")

@@ -3,20 +3,22 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from infra.manifest import Manifest
 from infra.settings import count_cores
 from tasks.execution import Run
 from tasks.pairs import candidates
-from tasks.pairs.rules import Categories, GivenResponse, Rule
+from tasks.pairs.rules import Categories, ChoosingRule, GivenResponse, Rule
 from tasks.pairs.selection import Selection, laid_out, select_rows
 
+pc: Any = pyarrow.compute  # it makes its functions at import, where no type checker sees them
 Manifests = tuple[Manifest, ...]
 
 
@@ -67,7 +69,7 @@ def gather_evidence(
         files.extend(texts)
         with ThreadPoolExecutor(count_cores()) as pool:
             models = zip(texts, score, check, number, strict=True)
-            tables = list(pool.map(lambda model: candidates.read_candidates(*model, ids), models))
+            tables = list(pool.map(lambda model: candidates.read_candidates(*model, prompts=ids), models))
         return candidates.with_one_score(pd.concat(tables or [candidates.NONE], ignore_index=True))
 
     return Evidence(prompts, names, sources=read(*sources), own=read(*own), files=files)
@@ -91,7 +93,9 @@ def apply_rule(rule: Rule, evidence: Evidence) -> Selection:
     whole = Selection({}, np.zeros(count, bool), {"prompts": count})
     for single, wanted in split_by_rule(rule, evidence.prompts["category"], whole):
         found = (
-            select_given(wanted, evidence) if isinstance(single, GivenResponse) else chosen_by(single, wanted, evidence)
+            select_given(wanted, evidence)
+            if isinstance(single, GivenResponse)
+            else chosen_by(cast(ChoosingRule, single), wanted, evidence)
         )
         for role, rows in found.chosen.items():
             whole.chosen.setdefault(role, laid_out(candidates.NONE, count))[found.kept] = rows[found.kept]
@@ -110,7 +114,7 @@ def split_by_rule(rule: Rule, category: pa.ChunkedArray, whole: Selection) -> li
     return [(single, category == name) for name, single in rule.rules.items()]
 
 
-def chosen_by(rule: Rule, wanted: np.ndarray, evidence: Evidence) -> Selection:
+def chosen_by(rule: ChoosingRule, wanted: np.ndarray, evidence: Evidence) -> Selection:
     own = evidence.own if rule.reads_own else candidates.NONE
     return select_rows(rule, wanted, evidence.of(rule), own, evidence.same)
 

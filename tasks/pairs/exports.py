@@ -8,14 +8,16 @@ use one of them. The kinds depend on the filled roles, not on the rules.
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from tasks.pairs.candidates import BATCH, looked_up
 from tasks.records import MESSAGES
 
+pc: Any = pyarrow.compute  # it makes its functions at import, where no type checker sees them
 KINDS = {  # kind of pair -> (role of the chosen response, role of the rejected one)
     "hybrid": ("source_best", "own_worst"),
     "on-policy": ("own_best", "own_worst"),

@@ -6,7 +6,7 @@ first in this order, the worst the last.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,10 +16,10 @@ from tasks.stage import What
 class ScoreGap(What):
     """A window for score(chosen) - score(rejected), both ends included, in float64."""
 
-    low: float = Field(0.0, ge=0, allow_inf_nan=False)
-    high: float | None = Field(None, ge=0, allow_inf_nan=False, description="default: no upper end")
+    low: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    high: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="default: no upper end")
     unit: Literal["score", "quantile"] = Field(
-        "score",
+        default="score",
         description="quantile: the ends are quantiles of the gaps of the rule's pairs, rounded to the next lower and the next "
         "higher gap",
     )
@@ -37,7 +37,7 @@ MARGIN = Field(0.0, ge=0, allow_inf_nan=False, description="chosen must score ab
 
 
 Cut = Literal["dropped", "learned"]  # the treatment of a response that max_new_tokens cut off
-CUT_REJECTED = Field(
+CUT_REJECTED: Cut = Field(
     "learned",
     description="responses that max_new_tokens cut off, as rejected ones. learned: allowed, trained without an end token "
     "(with it, the model would learn that ending is bad); dropped: never chosen as the rejected one",
@@ -46,6 +46,9 @@ CUT_REJECTED = Field(
 
 class Rule(What):
     """A rule, with the inputs that it reads in addition to the prompts."""
+
+    if TYPE_CHECKING:  # every rule of a recipe has this field, with a text that names only this rule
+        kind: Any
 
     reads_own: ClassVar[bool] = False  # whether it reads responses of the SFT model
     reads_checks: ClassVar[bool] = False  # whether it reads checks (which responses are correct)
@@ -91,7 +94,7 @@ class Wrpo(FromSources):
     cut_rejected: Cut = CUT_REJECTED
 
     @property
-    def fills(self) -> tuple[str, ...]:
+    def fills(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return ("source_best", "own_best", "own_worst") + ("source_worst",) * self.source_worst
 
 
@@ -171,13 +174,15 @@ class Categories(Rule):
     """Base of the rules that contain one rule per category."""
 
     kind: Literal["by-category"]
+    if TYPE_CHECKING:  # a field of the subclasses
+        rules: dict[str, Any]
 
     @property
-    def reads_own(self) -> bool:
+    def reads_own(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(rule.reads_own for rule in self.each())
 
     @property
-    def reads_checks(self) -> bool:
+    def reads_checks(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return any(rule.reads_checks for rule in self.each())
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,11 +6,25 @@ prompt is an index below `count`. Nothing here loops over prompts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from tasks.pairs.rules import Best, BestCorrect, Code, Cut, Hybrid, Math, OnPolicy, Rule, SameSource, ScoreGap, Wrpo
+from tasks.pairs.rules import (
+    Best,
+    BestCorrect,
+    ChoosingRule,
+    Code,
+    Cut,
+    Hybrid,
+    Math,
+    OnePairRule,
+    OnPolicy,
+    SameSource,
+    ScoreGap,
+    Wrpo,
+)
 
 Chosen = dict[str, pd.DataFrame]  # role -> a row per prompt: source (-1: no response), row, score
 Same = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]  # whether two chosen responses are the same text
@@ -39,7 +53,9 @@ class Candidates:
         return Candidates(self.sources[~self.sources["cut_off"]], self.own[~self.own["cut_off"]])
 
 
-def select_rows(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same) -> Selection:
+def select_rows(
+    rule: ChoosingRule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.DataFrame, same: Same
+) -> Selection:
     """Applies a rule to the prompts marked in `wanted`. `sources`: candidates only from the sources that the rule reads."""
     counts: dict[str, int] = {}
     everything = Candidates(*(rank_rows(taking_part(rule, rows, wanted, counts)) for rows in (sources, own)))
@@ -49,7 +65,7 @@ def select_rows(rule: Rule, wanted: np.ndarray, sources: pd.DataFrame, own: pd.D
     drop_prompts(kept, find_missing_roles(rule, chosen, everything.sources, len(wanted)), counts)
     if counts["responses_cut_off"]:
         better = everything.allowed(rule.cut_chosen)
-        worse = everything.allowed(rule.cut_rejected) if list_contrasts(rule) else better
+        worse = everything.allowed(cast("OnePairRule", rule).cut_rejected) if list_contrasts(rule) else better
         chosen = by_role(rule, better, worse, len(wanted))
         drop_prompts(kept, {"only_cut_off": find_empty(chosen)}, counts)
     for better, worse in list_contrasts(rule):
@@ -67,7 +83,7 @@ def drop_prompts(kept: np.ndarray, reasons: dict[str, np.ndarray], counts: dict[
         kept &= ~lost
 
 
-def taking_part(rule: Rule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
+def taking_part(rule: ChoosingRule, rows: pd.DataFrame, wanted: np.ndarray, counts: dict[str, int]) -> pd.DataFrame:
     """The responses that a rule may choose; counts the others under the first reason that applies."""
     left = wanted[rows["prompt"].to_numpy()]
     reasons = {"responses_without_score": rows["score"].isna(), "responses_too_short": rows["tokens"] < rule.min_tokens}
@@ -85,7 +101,7 @@ def rank_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.take(np.lexsort([key.to_numpy() for key in keys]))
 
 
-def by_role(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+def by_role(rule: ChoosingRule, better: Candidates, worse: Candidates, count: int) -> Chosen:
     """For each role, a table with one response per prompt."""
     return {role: laid_out(rows, count) for role, rows in choose_rows(rule, better, worse, count).items()}
 
@@ -95,7 +111,7 @@ def find_empty(chosen: Chosen) -> np.ndarray:
     return np.any([rows["source"] < 0 for rows in chosen.values()], axis=0)
 
 
-def choose_rows(rule: Rule, better: Candidates, worse: Candidates, count: int) -> Chosen:
+def choose_rows(rule: ChoosingRule, better: Candidates, worse: Candidates, count: int) -> Chosen:
     """For each role, at most one row per prompt: preferred responses from `better`, rejected ones from `worse`."""
     sources, own = better.sources, better.own
     match rule:
@@ -148,7 +164,7 @@ def laid_out(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def find_missing_roles(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
+def find_missing_roles(rule: ChoosingRule, chosen: Chosen, sources: pd.DataFrame, count: int) -> dict[str, np.ndarray]:
     """Marks prompts that lack a response for some role, by reason."""
     if not rule.reads_checks:
         return {"without_response": find_empty(chosen)}
@@ -164,7 +180,7 @@ def find_missing_roles(rule: Rule, chosen: Chosen, sources: pd.DataFrame, count:
     )
 
 
-def list_contrasts(rule: Rule) -> list[tuple[str, str]]:
+def list_contrasts(rule: ChoosingRule) -> list[tuple[str, str]]:
     """Pairs of roles (better, worse); the score gap is measured on the first pair."""
     match rule:
         case Best() | BestCorrect():
@@ -180,7 +196,7 @@ def list_contrasts(rule: Rule) -> list[tuple[str, str]]:
     return [("source_best", "source_worst")]
 
 
-def find_unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
+def find_unfit(rule: ChoosingRule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.ndarray]:
     """Marks prompts whose two responses have too small or too large a score gap, by reason."""
     if not list_contrasts(rule):
         return {}
@@ -192,7 +208,7 @@ def find_unfit(rule: Rule, chosen: Chosen, kept: np.ndarray) -> dict[str, np.nda
             return {"no_margin": flat, "outside_gap": is_outside(rule.gap, gap, kept & ~flat)}
         case Math() | Code():
             return {"outside_gap": is_outside(rule.gap, gap, kept)} if rule.gap else {}
-    return {"no_margin": ~(gap > rule.margin)}
+    return {"no_margin": ~(gap > cast("Wrpo | OnPolicy | Hybrid", rule).margin)}
 
 
 def is_outside(window: ScoreGap, gap: np.ndarray, kept: np.ndarray) -> np.ndarray:

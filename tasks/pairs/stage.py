@@ -3,10 +3,12 @@
 `rules.py` has the rules' settings, `evidence.py` reads the inputs, `selection.py` chooses the responses.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from pydantic import Field
 
 from infra.errors import BadInput
@@ -19,6 +21,7 @@ from tasks.pairs.selection import Selection
 from tasks.records import CUT_OFF, PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import How, What, stage
 
+pc: Any = pyarrow.compute  # it makes its functions at import, where no type checker sees them
 Manifests = tuple[Manifest, ...]
 
 

@@ -29,7 +29,7 @@ def draw_forest(
     rows: list[tuple[str, str, dict | None]],
     title: str,
     reference: float | None,
-    show: Callable[[float], str],
+    show: Callable[[float | None], str],
     show_tick: Callable[[float], str],
 ) -> Html:
     """A point and its interval per row (name, role, {value, low, high}); a dashed line at the reference."""

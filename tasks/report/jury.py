@@ -21,6 +21,7 @@ def join_scores(scored: dict[str, dict[str, pd.DataFrame]]) -> pd.DataFrame:
         one_model = pd.concat(rows).rename(columns={"score": f"score {name}"})
         scores = one_model[[*key, f"score {name}"]]
         whole = one_model if whole is None else whole.merge(scores, on=key, validate="one_to_one")
+    assert whole is not None  # there is at least one reward model
     return whole.reset_index(drop=True)
 
 

@@ -1,13 +1,15 @@
 """Tables, figures, and notes in place of missing ones: the parts of the report's sections."""
 
-from tasks.report.words import Html, render_value
+from collections.abc import Sequence
+
+from tasks.report.words import render_value
 
 
 def render_absent(words: str) -> str:
     return f'<p class="absent">{words}</p>'
 
 
-def render_figure(caption: str, charts: list[Html]) -> str:
+def render_figure(caption: str, charts: Sequence[str]) -> str:
     return f'<figure><figcaption>{caption}</figcaption><div class="charts">{"".join(charts)}</div></figure>'
 
 

@@ -17,7 +17,7 @@ SIGNED = lambda value: f"{value:+g}".replace("-", "−") if value else "0"
 
 def render_matrix_page(matrix: dict) -> str:
     shown = [column for column in matrix["columns"] if is_shown(matrix, column)]
-    sections = [
+    sections: list[tuple[str, str, str]] = [
         (
             column["key"].replace(" ", "-"),
             render_value(first_large(column, "title")),

@@ -1,6 +1,8 @@
 """Collects the report's numbers from a run's artifacts: results, shares, rewards, dynamics, counts, costs, examples."""
 
 import json
+from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from tasks.execution import Run
 from tasks.report.jury import compare_jurors, join_scores
 
 Manifests = tuple[Manifest, ...]
+Groups = Iterable[tuple[str, pd.DataFrame]]  # pandas' groupby by one column of text
 BINS = 30
 EXAMPLES = 12
 
@@ -120,7 +123,7 @@ def bin_rewards(answers: pd.DataFrame, sources: tuple[str, ...]) -> dict:
                 "mean": float(rows["score"].mean()),
                 "counts": np.histogram(rows["score"], edges)[0].tolist(),
             }
-            for name, rows in answers.groupby("model", sort=False)
+            for name, rows in cast(Groups, answers.groupby("model", sort=False))
         ],
     }
 
@@ -185,8 +188,8 @@ def choose_examples(answers: pd.DataFrame, prompts: dict[str, str]) -> list[dict
             "gold": None if pd.isna(gold := rows["gold"].iloc[0]) else gold,
             "answers": [
                 {"model": row.model, "text": row.text, "correct": None if pd.isna(row.check) else row.check == 1}
-                for row in rows.itertuples()
+                for row in cast("Iterable[Any]", rows.itertuples())
             ],
         }
-        for prompt, rows in answers[answers["prompt_id"].isin(shown)].groupby("prompt_id")
+        for prompt, rows in cast(Groups, answers[answers["prompt_id"].isin(shown)].groupby("prompt_id"))
     ]

@@ -25,7 +25,7 @@ def render_suite(suite: dict) -> str:
         + render_suite_differences(suite)
         + render_calibration(suite)
         + "<h3>Counts behind the numbers</h3>"
-        + render_table(["Model", *kinds, *map(SHARES.get, shares)], count_rows, len(kinds) + len(shares))
+        + render_table(["Model", *kinds, *(SHARES[name] for name in shares)], count_rows, len(kinds) + len(shares))
         + render_suite_examples(suite)
     )
 

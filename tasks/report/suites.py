@@ -7,7 +7,7 @@ from tasks.report.words import format_decimal, render_value
 
 
 def render_examination_page(found: dict) -> str:
-    sections = [
+    sections: list[tuple[str, str, str]] = [
         (f"suite-{place}", render_value(suite["name"]), render_suite(suite))
         for place, suite in enumerate(found["suites"])
     ]

@@ -2,6 +2,7 @@
 
 import html
 import math
+from typing import TypeGuard
 
 ROLES = ("target", "sft", "wrpo", "source")
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -18,7 +19,7 @@ def render_value(value: object) -> Html:
     return Html("–" if value is None else html.escape(str(value).encode("utf-8", "replace").decode("utf-8")))
 
 
-def is_finite(value: float | None) -> bool:
+def is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 

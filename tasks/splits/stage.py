@@ -5,7 +5,7 @@ A prompt has at most one part, so the parts are disjoint.
 
 import hashlib
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -132,7 +132,7 @@ def by_category(rows: pd.DataFrame, what: ByCategory) -> pd.DataFrame:
     place = ordered.groupby("category").cumcount()
     category = ordered["category"]
     sizes = category.value_counts()
-    held_out = sizes.map(lambda size: floor_of(what.held_out, size))
+    held_out = sizes.map(lambda size: floor_of(what.held_out, cast(int, size)))
     sft = pd.Series(
         {name: floor_of(what.shares.get(name, what.sft), sizes[name] - held_out[name]) for name in sizes.index}
     )

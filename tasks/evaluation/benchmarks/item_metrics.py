@@ -49,7 +49,8 @@ def measure_categories(values: pd.Series, confidence: float, seed: int) -> list[
         for place, (name, rows) in enumerate(values.groupby(level="category"))
     }
     metrics = [{"metric": name, **estimate_interval(*both, confidence)} for name, both in categories.items()]
-    value, replicates = (np.mean([both[part] for both in categories.values()], axis=0) for part in (0, 1))
+    value = np.mean([mean for mean, _ in categories.values()], axis=0)
+    replicates = np.mean([drawn for _, drawn in categories.values()], axis=0)
     return [*metrics, {"metric": AVERAGE, **estimate_interval(float(value), replicates, confidence)}]
 
 
@@ -59,7 +60,8 @@ def compare_categories(before: pd.Series, after: pd.Series, confidence: float, s
     gained = after.loc[common].astype(float) - before.loc[common].astype(float)
     in_task = gained.groupby(level=["category", "task"]).transform("size")
     tasks = gained.reset_index().groupby("category")["task"].nunique()
-    weighted = gained / in_task / gained.index.get_level_values("category").map(tasks).to_numpy()
+    tasks_of_item = gained.index.get_level_values("category").map(tasks)  # pyright: ignore[reportArgumentType]
+    weighted = gained / in_task / tasks_of_item.to_numpy()
     changes = measure_categories(gained, confidence, seed)
     for change in changes:
         rows = slice(None) if change["metric"] == AVERAGE else change["metric"]

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from livebench.common import MatchSingle
-from livebench.gen_ground_truth_judgment import play_a_match_gt
+from livebench.common import MatchSingle  # pyright: ignore[reportMissingImports]
+from livebench.gen_ground_truth_judgment import play_a_match_gt  # pyright: ignore[reportMissingImports]
 
 from tasks.program import Progress, run_program
 

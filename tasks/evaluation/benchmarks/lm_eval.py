@@ -28,8 +28,8 @@ Manifests = tuple[Manifest, ...]
 class LmEvalTask(What):
     task: str = Field(description="the name in its YAML file")
     shots: int = Field(ge=0)
-    metric: str = Field("acc", description="the metric's name in lm-eval")
-    filter: str = Field("none", description="the answer filter, for a task with several")
+    metric: str = Field(default="acc", description="the metric's name in lm-eval")
+    filter: str = Field(default="none", description="the answer filter, for a task with several")
 
 
 # Open LLM Leaderboard v1 with its shots and metrics (its mean of six tasks is Table 7 of the papers); MMLU-Pro as published

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import lm_eval
+import lm_eval  # a type checker takes the file lm_eval.py beside this one for it
 import pandas as pd
 import torch
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
+from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
+from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
 from infra.errors import BadInput
 from tasks.program import Progress, run_program
@@ -21,11 +21,11 @@ def main(job: dict, out: Path, progress: Progress) -> dict:
         rows += score_task_items(model, tasks, wanted, job["chat"])
         progress(place + 1, len(job["tasks"]), "tasks")
     pd.DataFrame(rows).to_parquet(out / "items.parquet", index=False)
-    return {"rows": len(rows), "lm_eval": lm_eval.__version__}
+    return {"rows": len(rows), "lm_eval": lm_eval.__version__}  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def score_task_items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) -> list[dict]:
-    results = lm_eval.simple_evaluate(
+    results = lm_eval.simple_evaluate(  # pyright: ignore[reportAttributeAccessIssue]
         model=model,
         tasks=[wanted["task"]],
         num_fewshot=wanted["shots"],

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import pandas as pd
 from pydantic import Field
@@ -127,4 +128,4 @@ def compute_copeland_scores(games: pd.DataFrame) -> pd.DataFrame:
     both = [
         pairs[["prompt_id"]].assign(place=pairs[side], score=score) for side, score in (("low", won), ("high", 1 - won))
     ]
-    return pd.concat(both).groupby(["prompt_id", "place"], as_index=False)["score"].sum()
+    return cast(pd.DataFrame, pd.concat(both).groupby(["prompt_id", "place"], as_index=False)["score"].sum())

@@ -4,6 +4,7 @@ JOB {model, rows, batch_size, threads}; writes OUT/perplexity.parquet.
 """
 
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -18,14 +19,16 @@ LONGEST = 2048  # longer prompts are cut to this number of tokens
 def main(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer, model = load_tokenizer(job["model"]), load_model(AutoModelForCausalLM, job["model"]).eval().to(device)
+    tokenizer = load_tokenizer(job["model"])
+    model = load_model(AutoModelForCausalLM, job["model"]).eval().to(device)  # pyright: ignore[reportArgumentType]
     rows = pd.read_parquet(job["rows"])
     prompts = [tokenizer(text)["input_ids"][:LONGEST] for text in rows["text"]]
+    pad_token = cast("int | None", tokenizer.pad_token_id)
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))  # less padding
     nats = [0.0] * len(prompts)
     for start in range(0, len(order), job["batch_size"]):
         places = order[start : start + job["batch_size"]]
-        values = compute_surprise(model, [prompts[place] for place in places], tokenizer.pad_token_id)
+        values = compute_surprise(model, [prompts[place] for place in places], pad_token)
         for place, value in zip(places, values, strict=True):
             nats[place] = value
         progress(start + len(places), len(order), "prompts")

@@ -8,7 +8,7 @@ from tasks.evaluation.statistics import compute_rank_correlation
 DECIDED = 0.4  # a published preference counts as decided at this distance from a draw
 
 
-def compute_agreement(preferences: pd.Series, published: pd.Series) -> dict[str, float | int]:
+def compute_agreement(preferences: pd.Series, published: pd.Series) -> dict[str, float | int | None]:
     """Agreement of two series of preferences, 1 to 2, by question: the share of items where both prefer the same side (a
     draw counts a half), over all items and over those that the published judge decided, and the rank correlation."""
     both = pd.DataFrame({"judge": preferences, "published": published.replace({0.0: 1.5})}).dropna().astype(float)

@@ -103,7 +103,9 @@ def obtain_replies(
     run: Run, how: JudgingHow, wanted: pd.DataFrame, usual_tokens: float
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The judge's replies to these requests, and the reason for each missing one. Asks only for replies that the pool lacks."""
-    held = pool.read_pool(run, run.step.pool, ["request"])
+    replies_pool = run.step.pool
+    assert replies_pool is not None  # the judging stages have rows
+    held = pool.read_pool(run, replies_pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
     run.count(replies_found=len(wanted) - len(missing))
     unanswered: dict[str, str] = {}
@@ -112,15 +114,13 @@ def obtain_replies(
         missing.to_parquet(rows, index=False)
         job = {
             "rows": str(rows),
-            "journal": str(
-                settings().workspace.absolute() / "judgements" / f"{run.step.pool.rpartition('/')[2]}.jsonl"
-            ),
+            "journal": str(settings().workspace.absolute() / "judgements" / f"{replies_pool.rpartition('/')[2]}.jsonl"),
             "reply_tokens": estimate_reply_tokens(held, wanted, usual_tokens),
             "how": how.model_dump(mode="json"),
         }
-        run.program("tasks.evaluation.judged.judge_program", job, lambda: pool.commit_parts(run, run.step.pool, out))
+        run.program("tasks.evaluation.judged.judge_program", job, lambda: pool.commit_parts(run, replies_pool, out))
         unanswered = json.loads((out / "unanswered.json").read_text())
-        held = pool.read_pool(run, run.step.pool, ["request"])
+        held = pool.read_pool(run, replies_pool, ["request"])
     columns = ["request", "reply", "prompt_tokens", "completion_tokens"]
     return held.reindex(columns=columns), unanswered
 

@@ -4,10 +4,10 @@ The draws depend only on the seed and the number of questions, so two models' re
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def add_verdicts(judged: pd.DataFrame, suite: str) -> pd.DataFrame:
     rules = SUITES[suite]
     verdicts = [
         rules.losing_verdict(row.name_) if row.status == "flagged" else read_reply_verdict(rules, row.reply, row.name_)
-        for row in judged.rename(columns={"name": "name_"}).itertuples()
+        for row in cast("Iterable[Any]", judged.rename(columns={"name": "name_"}).itertuples())
     ]
     return judged.assign(verdict=pd.Series(verdicts, index=judged.index, dtype=object))
 
@@ -123,9 +123,8 @@ def compute_align_metrics(sheet: AnswerSheet, judged: pd.DataFrame, seed: int) -
         for place, name in enumerate(align_bench.CATEGORIES)
         if len(rows := ratings[categories == name])
     }
-    value, replicates = (
-        align_bench.average_groups({name: both[part] for name, both in means.items()}) for part in (0, 1)
-    )
+    value = align_bench.average_groups({name: mean for name, (mean, _) in means.items()})
+    replicates = align_bench.average_groups({name: drawn for name, (_, drawn) in means.items()})
     return {name: SuiteMetric(float(value[name]), replicates[name]) for name in value}
 
 

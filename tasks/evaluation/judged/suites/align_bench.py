@@ -8,7 +8,9 @@ separately; the published aggregation averages them in as -1.
 import json
 import re
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
 
 from tasks.evaluation.judged.suites.files import Game, Question, fill_template, make_judge_messages, read_jsonl_rows
 from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
@@ -26,7 +28,7 @@ GROUPS = {
     "language": ("基本任务", "中文理解", "综合问答", "文本写作", "角色扮演", "专业能力"),
 }
 CATEGORIES = tuple(name for members in GROUPS.values() for name in members)
-Number = TypeVar("Number")  # a float, or an array of a bootstrap's replicates
+Number = TypeVar("Number", float, np.ndarray)  # a float, or an array of a bootstrap's replicates
 
 
 class AlignBench(JudgedSuite):
@@ -85,8 +87,9 @@ class AlignBench(JudgedSuite):
 
 def average_groups(means: dict[str, Number]) -> dict[str, Number]:
     """Each group's score is the mean of its categories' means; overall is the mean of the groups."""
-    scores = {}
+    scores: dict[str, Any] = {}
     for group, members in GROUPS.items():
         if rated := [means[name] for name in members if name in means]:
             scores[group] = sum(rated) / len(rated)
-    return {**scores, "overall": sum(scores.values()) / len(scores)}
+    scores["overall"] = sum(scores.values()) / len(scores)
+    return scores

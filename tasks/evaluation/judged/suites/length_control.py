@@ -71,11 +71,11 @@ def fit_controlled_rate(rows: pd.DataFrame, gamed: pd.DataFrame) -> float:
         model = LogisticRegressionCV(
             Cs=10,
             cv=GroupKFold(n_splits=5),
-            l1_ratios=(1.0,),
+            l1_ratios=(1.0,),  # pyright: ignore[reportArgumentType]
             solver="liblinear",
             fit_intercept=False,
             random_state=123,
-            scoring=scorer.set_score_request(label=True, weight=True),
+            scoring=scorer.set_score_request(label=True, weight=True),  # pyright: ignore[reportArgumentType]
         )
         model.set_fit_request(sample_weight=True)
         groups = np.tile(np.arange(len(labels)), 2)
@@ -84,7 +84,9 @@ def fit_controlled_rate(rows: pd.DataFrame, gamed: pd.DataFrame) -> float:
     return compute_controlled_rate(design[len(gamed) :, 1], by_difficulty, of_candidate)
 
 
-def compute_soft_log_loss(binary: np.ndarray, predicted: np.ndarray, label: np.ndarray, weight: np.ndarray) -> float:
+def compute_soft_log_loss(
+    binary: np.ndarray, predicted: np.ndarray, label: np.ndarray, weight: np.ndarray
+) -> np.floating:
     soft = np.where(binary == 1, label, 1 - label)
     predicted = np.clip(predicted, 1e-15, 1 - 1e-15)
     return -np.mean(weight * (soft * np.log(predicted) + (1 - soft) * np.log(1 - predicted)))
