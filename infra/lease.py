@@ -31,7 +31,7 @@ class Holder(BaseModel, frozen=True):
     pid: int
     started: str
     expires: float  # 0: released. Otherwise for people: the clocks of two hosts may differ
-    ttl: float = Field(90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
+    ttl: float = Field(default=90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
     epoch: int
 
     def ended(self) -> bool:

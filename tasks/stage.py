@@ -38,9 +38,13 @@ class What(Exact):
 class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
-    work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
-    memory_gb: int = Field(0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it")
-    shared_memory_gb: int = Field(0, ge=0, description="of /dev/shm, likewise")
+    work_pool: str | None = Field(
+        default=None, description="the pool whose workers do it; none: wherever the flow runs"
+    )
+    memory_gb: int = Field(
+        default=0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it"
+    )
+    shared_memory_gb: int = Field(default=0, ge=0, description="of /dev/shm, likewise")
 
     @property
     def hosts(self) -> int:
