@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -174,7 +174,8 @@ class Step:
         if self.stage.rows is None:
             return None
         since = self.stage.rows_since or self.stage.version
-        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': since})}"
+        inputs = cast("Mapping[str, tuple[Addressed, ...]]", self.inputs)
+        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, inputs), 'version': since})}"
 
 
 @dataclass(frozen=True)

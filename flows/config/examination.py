@@ -3,7 +3,7 @@
 The other models are compared with its first model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,7 +109,7 @@ class Examination(Section):
         return tuple(examined.name for examined in self.models)
 
 
-def list_askable_models(named: dict[str, object]) -> set[str]:
+def list_askable_models(named: Mapping[str, object]) -> set[str]:
     """Names of the models that can be prompted; stored outputs and collectives cannot."""
     return {name for name, model in named.items() if not isinstance(model, Outputs | Collective)}
 

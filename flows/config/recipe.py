@@ -1,6 +1,7 @@
 """Recipe: every decision of a run, typed and frozen. `flows/config/loading.py` reads it from its file."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
 
 from pydantic import Field, model_validator
 
@@ -12,7 +13,7 @@ from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, ModelFolder, RewardSource, SourceModel, check_classifier
-from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
+from tasks.pairs.rules import Best, OnePairRule, OneRecordRule, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers
 from tasks.responses.settings import Sampling
@@ -197,14 +198,14 @@ class Recipe(Section):
         """The rules use only data that the chain makes, and fill every role that the objective reads."""
         names = {source.name for source in self.sources}
         for field, rule in (("records", self.records), ("pairs", self.pairs)):
-            for part in rule.each():
+            for part in cast("Iterator[OnePairRule | OneRecordRule]", rule.each()):
                 if unknown := set(getattr(part, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
                 if part.reads_checks and self.checks is None:
                     raise ValueError(
                         f"{field}.kind: {part.kind!r} needs checks of the responses: add a section [checks]"
                     )
-        for rule in self.pairs.each():
+        for rule in cast("Iterator[OnePairRule]", self.pairs.each()):
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
                 raise ValueError(
                     f"pairs.kind: {rule.kind!r} does not fill {lacking[0]}, which {self.wrpo.objective!r} reads"

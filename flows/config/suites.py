@@ -48,6 +48,7 @@ class Live(LiveBench, Decoding):
     max_new_tokens: int = Field(default=4096, gt=0)
 
 
+DecodedSuite = Judged | Checked | Live
 Suite = Judged | Checked | Benchmarked | Live
 AnySuite = Annotated[Suite, Field(discriminator="suite")]
 
