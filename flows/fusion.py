@@ -5,7 +5,7 @@ Prefect, `flows/plan.py` shows what a run would do.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any
 
 from flows.config.recipe import Recipe
 from flows.config.usable import refuse_unusable_prompts
@@ -67,14 +67,6 @@ def fusion(recipe: Recipe) -> Step:
     )
 
 
-class SourceSteps(TypedDict):
-    """Inputs of the stages that build training records: one step per source in each list."""
-
-    responses: list[Step]
-    scores: list[Step]
-    checks: NotRequired[list[Step]]
-
-
 @dataclass
 class Sources:
     """The steps of the source models: one step per source in each list, in the recipe's order."""
@@ -85,14 +77,13 @@ class Sources:
     scores: list[Step] = field(default_factory=list)
     checks: list[Step] = field(default_factory=list)  # empty if the recipe has no [checks]
 
-    def read_by(self, rule: Rule) -> SourceSteps:
+    def read_by(self, rule: Rule) -> dict[str, Any]:
         """Only the steps that a rule reads, so that no other step changes the address of the rule's stage."""
         kept = [place for place, name in enumerate(self.names) if name in rule.uses(tuple(self.names))]
         kinds = {"responses": self.responses, "scores": self.scores}
         if rule.reads_checks:
             kinds["checks"] = self.checks
-        read = {kind: [steps[place] for place in kept] if steps else [] for kind, steps in kinds.items()}
-        return cast("SourceSteps", read)
+        return {kind: [steps[place] for place in kept] if steps else [] for kind, steps in kinds.items()}
 
 
 def ask_sources(recipe: Recipe, prompts: Step, reward: Step) -> Sources:

@@ -55,11 +55,8 @@ class Share(BaseModel, frozen=True, extra="forbid"):
 
     def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
-        return rows[
-            rows.iloc[:, 0]
-            .map(lambda prompt: int(cast("str", prompt)[:8], 16) % self.of == self.number - 1)
-            .astype(bool)
-        ]
+        is_mine = lambda prompt: int(cast("str", prompt)[:8], 16) % self.of == self.number - 1
+        return cast("pd.DataFrame", rows[rows.iloc[:, 0].map(is_mine).astype(bool)])
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -31,8 +31,7 @@ def tags_of(model: type[BaseModel]) -> set[Any]:
 def types_below(container: Any, part: str | int) -> Iterator[Any]:
     """The types that a field, an item or an entry of the container may have."""
     if isinstance(container, type) and issubclass(container, BaseModel):
-        fields: Mapping[Any, FieldInfo] = container.model_fields
-        if field := fields.get(part):
+        if field := cast("Mapping[Any, FieldInfo]", container.model_fields).get(part):
             yield from members_of(field.annotation)
     elif get_origin(container) is dict:
         yield from members_of(get_args(container)[1])

@@ -112,7 +112,7 @@ def crash_the_silent(ours: ResourceSpecification) -> Automation:
             threshold=1,
             within=SILENT,
         ),
-        actions=[
+        actions=[  # pyright: ignore[reportArgumentType]
             ChangeFlowRunState(  # pyright: ignore[reportCallIssue]
                 state=StateType.CRASHED, message=f"no heartbeat for {SILENT.seconds} s"
             )
@@ -135,7 +135,7 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
             threshold=1,
             within=SETTLED,
         ),
-        actions=[
+        actions=[  # pyright: ignore[reportArgumentType]
             ChangeFlowRunState(  # pyright: ignore[reportCallIssue]
                 state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it will continue where it stopped"
             )

@@ -3,7 +3,7 @@
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +21,7 @@ from tasks.pairs.stage import Pairs, SftRecords
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import Step, lineage
 
-FORMATS: tuple[str, ...] = ("trl", "llama-factory", "hub")
+FORMATS = ("trl", "llama-factory", "hub")
 
 
 def write_export(recipe: Recipe, last: Step, store: Store, form: str, target: Path, with_candidates: bool) -> None:
@@ -80,7 +80,9 @@ def write_hub(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
         write_tables(folder / name / "train.parquet", exports.slice_table(table))
 
 
-WRITERS = dict(zip(FORMATS, (write_trl, write_llama_factory, write_hub), strict=True))
+WRITERS: dict[str, Callable[[Path, pa.Table, pa.Table], None]] = dict(
+    zip(FORMATS, (write_trl, write_llama_factory, write_hub), strict=True)
+)
 
 
 def write_tables(file: Path, tables: Iterator[pa.Table]) -> None:
