@@ -18,7 +18,7 @@ from infra.errors import BadInput
 from infra.gpus import find_gpus
 from tasks.doctor.findings import Finding
 from tasks.execution import ensure_artifact
-from tasks.models.stage import HubModel, ModelFolder
+from tasks.models.stage import HubModel, ModelFolder, RewardSource, SourceModel
 from tasks.responses.engines import EndpointEngine
 from tasks.scores.settings import Reading, SequenceClassifier
 from tasks.stage import Step, lineage
@@ -65,7 +65,9 @@ def asking_too_much(last: Step) -> list[Finding]:
 
 def list_examined_models(recipe: Recipe) -> Iterator[tuple[dict, Path]]:
     longest = min(recipe.sft.max_length, recipe.wrpo.max_length)
-    models = [("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})]
+    models: list[tuple[str, SourceModel | RewardSource, dict[str, int]]] = [
+        ("target", recipe.target, {"max_new_tokens": recipe.sampling.max_new_tokens, "trained": longest})
+    ]
     for source in recipe.sources:
         max_new_tokens = (source.sampling or recipe.sampling).max_new_tokens
         models.append((source.name, source.model, {"max_new_tokens": max_new_tokens, "context": source.context}))

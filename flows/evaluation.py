@@ -1,11 +1,14 @@
 """Evaluates any models on any suites, without training. Each suite is a separate chain that ends in its results."""
 
+from typing import cast
+
 from flows.config.examination import Collective, Examination, Examined, Outputs, RecipeModel
 from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from flows.suites.chains import suite_chains
 from infra.errors import BadInput
-from tasks.models.stage import obtain_model
+from tasks.evaluation.stage import Evaluation
+from tasks.models.stage import HubModel, ModelFolder, TinyGenerator, obtain_model
 from tasks.stage import Step
 
 
@@ -23,13 +26,15 @@ def model_step(examined: Examined) -> Step:
     field = f"models.{examined.name}.model"
     if isinstance(examined.model, RecipeModel):
         return made_by(examined.model, field)
-    return obtain_model(f"model · {examined.name}", **examined.model.resolve(field))
+    model = cast("TinyGenerator | ModelFolder | HubModel", examined.model)  # the only other kinds with a model step
+    return obtain_model(f"model · {examined.name}", **model.resolve(field))
 
 
 def made_by(source: RecipeModel, field: str) -> Step:
     """The step that makes the model `source.of`: one of the models that the recipe's own evaluation compares."""
     evaluation = fusion(load_recipe(source.recipe, source.set)).inputs["evaluation"][0]
-    names = (*evaluation.what.models, *evaluation.what.opponents)
+    what = cast("Evaluation", evaluation.what)
+    names = (*what.models, *what.opponents)
     answers = zip(names, evaluation.inputs["answers"], strict=False)  # the collectives' answers come last: not needed
     made = {name: responses.inputs["model"][0] for name, responses in answers}
     if source.of not in made:

@@ -5,6 +5,7 @@ Prefect, `flows/plan.py` shows what a run would do.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from flows.config.recipe import Recipe
 from flows.config.usable import refuse_unusable_prompts
@@ -76,7 +77,7 @@ class Sources:
     scores: list[Step] = field(default_factory=list)
     checks: list[Step] = field(default_factory=list)  # empty if the recipe has no [checks]
 
-    def read_by(self, rule: Rule) -> dict[str, list[Step]]:
+    def read_by(self, rule: Rule) -> dict[str, Any]:
         """Only the steps that a rule reads, so that no other step changes the address of the rule's stage."""
         kept = [place for place, name in enumerate(self.names) if name in rule.uses(tuple(self.names))]
         kinds = {"responses": self.responses, "scores": self.scores}
@@ -138,7 +139,7 @@ def fine_tune(recipe: Recipe, prompts: Step, splits: Step, sources: Sources, tar
 def pair_responses(recipe: Recipe, prompts: Step, splits: Step, sources: Sources, sft: Step, reward: Step) -> Step:
     """The fine-tuned target answers the preference prompts: its best answer is y_wt, its worst y_l. The sources' best answer
     is y_ws. Some rules build pairs from the sources' answers only; then this sampling is left out."""
-    own = {}
+    own: dict[str, Any] = {}
     if recipe.pairs.reads_own:
         given = {"prompts": prompts, "model": sft}
         responses = sample_responses(
@@ -164,7 +165,7 @@ def pair_responses(recipe: Recipe, prompts: Step, splits: Step, sources: Sources
 def optimise(recipe: Recipe, sft: Step, pairs: Step) -> Step:
     """Preference optimisation: trust moves from y_wt to y_ws as alpha rises. The reference log-probabilities are a separate
     step, which all objectives that train on these pairs share."""
-    given = {"model": sft, "pairs": pairs}
+    given: dict[str, Any] = {"model": sft, "pairs": pairs}
     if needed := reference_settings(recipe.wrpo):
         label = "WRPO · reference log-probs"
         given["reference"] = compute_reference(label, model=sft, pairs=pairs, what=needed, how=recipe.how.wrpo)
@@ -205,7 +206,8 @@ def compare_on_held_out(
     )
     return evaluate(
         "evaluation · results",
-        **held_out,
+        prompts=prompts,
+        splits=splits,
         answers=[*answers.values()],
         scores=scores,
         checks=check_answers(recipe, prompts, answers, answering),

@@ -6,7 +6,7 @@ Reads the store and runs nothing; loads neither Prefect nor torch.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from infra.errors import CorruptArtifact
 from infra.manifest import FileEntry, Manifest
@@ -52,7 +52,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
             planned[step.address] = Planned(step, "not needed")
         else:
             known.setdefault(step.stage.name, store.manifests(step.stage.name, newest=COMPARED))
-            held = sum(entry.rows for entry in store.parts(step.pool)) if step.pool else 0
+            held = sum(cast("int", entry.rows) for entry in store.parts(step.pool)) if step.pool else 0
             reasons = [f"{held:,} rows in place"] if held else []
             reasons += why_new(step, known[step.stage.name], planned)
             state = "extends" if held else "to do"
@@ -141,7 +141,10 @@ def verify_inputs(planned: list[Planned], store: Store) -> list[str]:
         for problem in store.verify(entry.manifest)
     ]
     return problems + [
-        problem for entry in planned if entry.state == "extends" for problem in bad_parts(entry.step.pool, store)
+        problem
+        for entry in planned
+        if entry.state == "extends"
+        for problem in bad_parts(cast("str", entry.step.pool), store)
     ]
 
 

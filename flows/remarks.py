@@ -1,5 +1,7 @@
 """Notes below a plan: checks that have no effect, and why a report will have no accuracy."""
 
+from typing import cast
+
 from flows.config.recipe import Recipe
 from infra.store import Store
 from tasks.stage import Step, lineage
@@ -20,4 +22,4 @@ def count_golds(last: Step, store: Store) -> int | None:
     selected them without counting."""
     prompts = next(step for step in lineage(last) if step.title == "prompt selection")
     manifest = store.manifest(prompts.stage.name, prompts.fingerprint)
-    return manifest.counts.get("with_gold") if manifest else None
+    return cast("int | None", manifest.counts.get("with_gold")) if manifest else None

@@ -5,12 +5,14 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from infra.errors import BadInput
 from infra.launch import Launcher
 from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
+from tasks.report.stage import Report
 from tasks.stage import Step
 
 STAGE_CHARACTERS = set("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -37,13 +39,17 @@ class Workspace:
 
     def report(self, report: Step) -> Path:
         """Copies the report from the store into the workspace; returns the copy's path."""
-        target = self.workspace / "reports" / f"{report.what.recipe['name']}-{report.fingerprint[:8]}.html"
+        target = (
+            self.workspace / "reports" / f"{cast('Report', report.what).recipe['name']}-{report.fingerprint[:8]}.html"
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._files(report, "report.html") / "report.html", target)
         return target
 
     def _files(self, report: Step, name: str) -> Path:
-        return self.store.fetch(self.store.manifest(report.stage.name, report.fingerprint), [name])
+        manifest = self.store.manifest(report.stage.name, report.fingerprint)
+        assert manifest is not None  # the report was found or made before
+        return self.store.fetch(manifest, [name])
 
 
 def find_artifact(address: str, store: Store) -> Manifest | None:

@@ -7,14 +7,13 @@ exclusive as well, which fsspec alone does not promise. BadInput: a person must 
 import copy
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
 from infra.bucket import S3Blobs
 from infra.errors import BadInput, StoreUnreachable
-from infra.folder import FolderBlobs
+from infra.folder import Confirm, FolderBlobs
 from infra.names import is_name
 
 
@@ -102,7 +101,7 @@ class Blobs:
         for fence in self._fences:
             fence.check()
 
-    def _confirm(self) -> Callable[[], None] | None:
+    def _confirm(self) -> Confirm:
         fences = self._fences
         return (lambda: [fence.confirm() for fence in fences]) if fences else None
 

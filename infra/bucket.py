@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from infra.errors import BadInput, StoreUnreachable
 from infra.folder import Confirm, draft_of
@@ -47,7 +47,7 @@ class S3Blobs:
         def whole() -> bytes:
             """One GET, so that ranges of two versions never mix; cat_file would repeat its own repeats for minutes."""
             answer = self.files.call_s3("get_object", Bucket=self.bucket, Key=self._key(path))
-            return sync(self.files.loop, _body, answer["Body"])
+            return cast("bytes", sync(self.files.loop, _body, answer["Body"]))
 
         return self._call(path, whole)
 

@@ -4,11 +4,11 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 from infra.errors import BadInput, OutOfMemory, ProgramFailed, ProgramKilled, Unavailable
 from infra.signals import OF_A_GROUP, describe
+from infra.warm import AnyProgram
 
 LOG_TAIL = 20
 SAVING = "saving"  # a program that was told to end leaves this in its folder: it has heard, and saves
@@ -16,15 +16,16 @@ TORCHRUN = "torch/distributed/elastic/"
 KINDS = {kind.__name__: kind for kind in (BadInput, OutOfMemory, Unavailable)}
 
 
-def end_group(process: subprocess.Popen) -> None:
+def end_group(process: AnyProgram) -> None:
     """The program and whatever it started: gone when this returns; the workers of a group at once after it, as their
     tether is cut."""
     send_signal(process, signal.SIGKILL)
+    assert process.stdin is not None  # every program is started with a pipe
     process.stdin.close()
     process.wait()
 
 
-def send_signal(process: subprocess.Popen, what: signal.Signals) -> None:
+def send_signal(process: AnyProgram, what: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, what)
 

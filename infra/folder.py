@@ -15,7 +15,7 @@ from uuid import uuid4
 from infra.errors import FULL, BadInput
 from infra.names import DRAFT, measure_stream
 
-Confirm = Callable[[], None] | None  # raises where a lease that is needed for the write is another's
+Confirm = Callable[[], object] | None  # raises where a lease that is needed for the write is another's
 
 
 @contextmanager

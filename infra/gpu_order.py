@@ -22,6 +22,7 @@ def choose_gpus(waiting: Waiting, ahead: Sequence[Waiting], ends: dict[str, floa
     """The GPUs that it may take now, none where it has to wait. `ends` says of each GPU that is taken for how many
     seconds at least it will be; None: not known. `ahead` are those that wait before it."""
     blocked: dict[tuple, Waiting] = {}  # of those that want the same one stands for all
+    chosen: tuple[str, ...] = ()
     for one in (*ahead, waiting):
         chosen = find_fitting(one, ends.keys())
         after = ends | dict.fromkeys(chosen, math.inf if one.at_most is None else one.at_most)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any, cast
 
 from infra.errors import BadInput, Unavailable
 
@@ -36,14 +37,20 @@ def data_set(
     import datasets
 
     datasets.disable_progress_bars()
-    chosen = {"data_files": {split: list(files)}} if files else {}
+    chosen: dict[str, Any] = {"data_files": {split: list(files)}} if files else {}
     try:
-        rows = datasets.load_dataset(
+        found = datasets.load_dataset(
             id, config or None, split=split, revision=revision, verification_mode="no_checks", **chosen
         )
-    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError, ValueError) as problem:
+    except (
+        datasets.exceptions.DatasetsError,  # pyright: ignore[reportAttributeAccessIssue]
+        FileNotFoundError,
+        ConnectionError,
+        ValueError,
+    ) as problem:
         said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
         raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
+    rows = cast("datasets.Dataset", found)  # of one split, and not streamed
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)
 
 

@@ -5,6 +5,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 QUIET = 1.0  # seconds
 
@@ -16,7 +17,7 @@ def one_a_second(last: float = -math.inf) -> Iterator[None]:
 
     Only handlers written in Python are changed, and only the main thread may do so.
     """
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     kept = {number: handler for number, handler in kept.items() if callable(handler)}
 
     def hear(number: int, frame) -> None:

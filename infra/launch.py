@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from infra.interruption import one_a_second
 from infra.ledger import Grant, Ledger, Request
 from infra.settings import other_python_environment, program_environment, settings
 from infra.signals import killed_for_memory
-from infra.warm import WarmProgram
+from infra.warm import AnyProgram
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Environment:
     """A Python that has a program's libraries, and the variables that they read."""
 
     python: str = sys.executable
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     closed: bool = False  # it handles what models wrote: it inherits no variable that may hold a secret
 
 
@@ -51,7 +51,7 @@ class Launcher:
         self.stopped = threading.Event()
         self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may say that it saves
         self.running: dict[int, Path] = {}  # where each program says that it saves
-        self.untold: dict[int, subprocess.Popen] = {}
+        self.untold: dict[int, AnyProgram] = {}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -130,12 +130,11 @@ class Launcher:
             end_group(process)
             self.untold.pop(process.pid, None)
             del self.running[process.pid]
+        assert process.returncode is not None  # end_group waited for its end
         if process.returncode != 0:
             raise describe_failure(module, process.returncode, log, killed_before)
 
-    def _start(
-        self, words: list[str], output: BinaryIO, environment: Environment, granted: Grant | None
-    ) -> subprocess.Popen | WarmProgram:
+    def _start(self, words: list[str], output: BinaryIO, environment: Environment, granted: Grant | None) -> AnyProgram:
         variables = program_environment(self.threads, environment.closed) | environment.variables
         variables |= granted.variables if granted else {}
         locks = granted.locks if granted else ()
@@ -154,7 +153,7 @@ class Launcher:
             pass_fds=locks,
         )
 
-    def _attend(self, process: subprocess.Popen, module: str, watch: Callable[[], None]) -> None:
+    def _attend(self, process: AnyProgram, module: str, watch: Callable[[], None]) -> None:
         """Returns when the program has ended by itself."""
         try:
             while process.poll() is None and not self.stopped.is_set():
@@ -172,7 +171,7 @@ class Launcher:
                 raise ProgramFailed(f"{module} was ended: the run is interrupted, or has failed beyond mending")
         watch()
 
-    def _let_save(self, process: subprocess.Popen, watch: Callable[[], None]) -> None:
+    def _let_save(self, process: AnyProgram, watch: Callable[[], None]) -> None:
         """A training finishes its step and writes a checkpoint when it is told to end, and `watch` takes it to the store.
         What that takes depends on the model: the program that says so is waited for."""
         heard = self.running[process.pid]
@@ -184,7 +183,7 @@ class Launcher:
             time.sleep(0.1)
         watch()
 
-    def _tell(self, process: subprocess.Popen) -> None:
+    def _tell(self, process: AnyProgram) -> None:
         """Once: a second signal would end torchrun's waiting for its workers."""
         if self.untold.pop(process.pid, None):
             send_signal(process, signal.SIGTERM)

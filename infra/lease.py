@@ -31,7 +31,7 @@ class Holder(BaseModel, frozen=True):
     pid: int
     started: str
     expires: float  # 0: released. Otherwise for people: the clocks of two hosts may differ
-    ttl: float = Field(90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
+    ttl: float = Field(default=90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
     epoch: int
 
     def ended(self) -> bool:
@@ -122,7 +122,7 @@ def hold_lease(
     name: str,
     ttl: float = 90.0,
     poll: float = 0.5,
-    on_wait: Callable[[str], None] | None = None,
+    on_wait: Callable[[str], object] | None = None,
     done: Callable[[], bool] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease | None]:
@@ -177,7 +177,7 @@ def _wait(
     name: str,
     ttl: float,
     poll: float,
-    on_wait: Callable[[str], None] | None,
+    on_wait: Callable[[str], object] | None,
     done: Callable[[], bool] | None,
     pause: Callable[[float], None],
 ) -> Lease | None:

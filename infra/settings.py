@@ -20,49 +20,65 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FUSE_", extra="ignore", frozen=True)
 
     workspace: Path = Field(
-        Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history"
+        default=Path(".fuse"), description="local folder for scratch files, caches, reports and Prefect's history"
     )
     store: str = Field(
-        "", description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store"
+        default="",
+        description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store",
     )
     programs: int = Field(
-        0,
+        default=0,
         ge=0,
         le=1024,
         description="programs at once in a run, at most; 0: as many as have GPUs, and one per core, up to two, that need none",
     )
-    threads: int = Field(0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly")
-    warm: bool = Field(True, description="programs fork from one that has loaded their libraries; 0: each loads them")
-    reward_key: SecretStr = Field(SecretStr(""), description="the key of the endpoints that serve reward models")
+    threads: int = Field(
+        default=0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly"
+    )
+    warm: bool = Field(
+        default=True, description="programs fork from one that has loaded their libraries; 0: each loads them"
+    )
+    reward_key: SecretStr = Field(
+        default=SecretStr(""), description="the key of the endpoints that serve reward models"
+    )
     gpus: int = Field(
-        0, ge=0, description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again"
+        default=0,
+        ge=0,
+        description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again",
     )
     ledger: Path = Field(
-        Path(f"/tmp/fuse-gpus-{os.getuid()}"),
+        default=Path(f"/tmp/fuse-gpus-{os.getuid()}"),
         description="folder in which your processes on this machine note which GPUs they have; a local one, for you alone",
     )
     webhook: SecretStr = Field(
-        SecretStr(""),
+        default=SecretStr(""),
         description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
     )
-    ui_port: int = Field(4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine")
-    s3_port: int = Field(8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set")
-    database: SecretStr = Field(
-        SecretStr(""), description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE"
+    ui_port: int = Field(
+        default=4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine"
     )
-    harness_python: str = Field("", description="the Python of the environment that has lm-eval, for benchmarks")
-    livebench_python: str = Field("", description="the Python of the environment that has LiveBench")
-    judge_key: SecretStr = Field(SecretStr(""), description="the key of the judge's endpoint")
+    s3_port: int = Field(
+        default=8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set"
+    )
+    database: SecretStr = Field(
+        default=SecretStr(""),
+        description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE",
+    )
+    harness_python: str = Field(
+        default="", description="the Python of the environment that has lm-eval, for benchmarks"
+    )
+    livebench_python: str = Field(default="", description="the Python of the environment that has LiveBench")
+    judge_key: SecretStr = Field(default=SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
-        90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
+        default=90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
     )
     save_seconds: float = Field(
-        20,
+        default=20,
         ge=0,
         le=86_400,
         description="an interrupted program is killed that has not said after so many seconds that it saves",
     )
-    vllm: Path = Field(Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
+    vllm: Path = Field(default=Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 
     @field_validator("workspace", "vllm", "ledger")
     @classmethod

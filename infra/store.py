@@ -215,7 +215,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _part(path: str, size: int) -> FileEntry:
     name = path.rpartition("/")[2]
-    sha256, rows = PART.fullmatch(name).groups()
+    match = PART.fullmatch(name)
+    assert match is not None  # the callers have checked or made the name
+    sha256, rows = match.groups()
     return FileEntry(name=name, path=path, sha256=sha256, size=size, rows=int(rows))
 
 

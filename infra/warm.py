@@ -47,6 +47,9 @@ class WarmProgram:
         self.report.close()
 
 
+AnyProgram = subprocess.Popen[bytes] | WarmProgram
+
+
 class WarmParent:
     """The process that has loaded the libraries, seen from here."""
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -31,7 +32,7 @@ from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
 
-Observer = Callable[[Step, str, int, int, str], None]  # step, what it does, done, total, unit
+Observer = Callable[[Step, str, int, int, str], object]  # step, what it does, done, total, unit
 
 
 def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
@@ -54,7 +55,8 @@ class Share(BaseModel, frozen=True, extra="forbid"):
 
     def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
-        return rows[rows.iloc[:, 0].map(lambda prompt: int(prompt[:8], 16) % self.of == self.number - 1).astype(bool)]
+        is_mine = lambda prompt: int(cast("str", prompt)[:8], 16) % self.of == self.number - 1
+        return cast("pd.DataFrame", rows[rows.iloc[:, 0].map(is_mine).astype(bool)])
 
 
 @dataclass
@@ -234,9 +236,10 @@ def make_share(
 
 
 def inputs_of(step: Step, store: Store) -> dict[str, tuple[Manifest, ...]]:
-    return {
+    found = {
         name: tuple(store.manifest(*each.address.split("/")) for each in steps) for name, steps in step.inputs.items()
     }
+    return cast("dict[str, tuple[Manifest, ...]]", found)  # a step begins only when its inputs are in the store
 
 
 @cache

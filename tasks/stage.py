@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -38,9 +38,13 @@ class What(Exact):
 class How(Exact):
     """Everything that changes only speed or place. Never hashed."""
 
-    work_pool: str | None = Field(None, description="the pool whose workers do it; none: wherever the flow runs")
-    memory_gb: int = Field(0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it")
-    shared_memory_gb: int = Field(0, ge=0, description="of /dev/shm, likewise")
+    work_pool: str | None = Field(
+        default=None, description="the pool whose workers do it; none: wherever the flow runs"
+    )
+    memory_gb: int = Field(
+        default=0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it"
+    )
+    shared_memory_gb: int = Field(default=0, ge=0, description="of /dev/shm, likewise")
 
     @property
     def hosts(self) -> int:
@@ -170,7 +174,8 @@ class Step:
         if self.stage.rows is None:
             return None
         since = self.stage.rows_since or self.stage.version
-        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, self.inputs), 'version': since})}"
+        inputs = cast("Mapping[str, tuple[Addressed, ...]]", self.inputs)
+        return f"{self.stage.name}/{digest({'rows': self.stage.rows(self.what, inputs), 'version': since})}"
 
 
 @dataclass(frozen=True)

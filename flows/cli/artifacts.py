@@ -30,7 +30,7 @@ def verify_artifacts(chosen: argparse.Namespace) -> int:
 
     if chosen.sample is not None and chosen.sample < 1:
         raise BadInput(f"--sample: must be at least 1, not {chosen.sample}")
-    store, console, last = Workspace.from_settings().store, make_console(), None
+    store, console, last, place = Workspace.from_settings().store, make_console(), None, None
     manifest = find_artifact(chosen.recipe, store)
     if manifest and chosen.repair:
         raise BadInput(f"--repair: needs a recipe, to make damaged files again; {chosen.recipe} is an artifact")
@@ -42,6 +42,7 @@ def verify_artifacts(chosen: argparse.Namespace) -> int:
     broken = find_damaged(pieces, store, chosen.sample, seed=time.time_ns())
     show_damage(console, pieces, broken, chosen.sample)
     if broken and chosen.repair:
+        assert last is not None and place is not None  # --repair of an artifact was refused
         with Watcher(console) as watcher:
             lines = repair_pieces(broken, last, place, watcher)
         console.print(*lines, sep="\n", markup=False, soft_wrap=True)

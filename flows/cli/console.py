@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -46,7 +47,7 @@ class Watcher:
         self.printed: dict[str, float] = {}
         self.lines: dict = {}
 
-    def __enter__(self) -> "Watcher":
+    def __enter__(self) -> Self:
         self.live.start()
         return self
 

@@ -13,7 +13,7 @@ class Collective(Exact):
     """A baseline that is not a model: it uses the answers of other models."""
 
     members: tuple[str, ...] = Field(
-        (), description="names of models; if answers are equally good, the first member's is taken"
+        default=(), description="names of models; if answers are equally good, the first member's is taken"
     )
 
 

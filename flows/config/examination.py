@@ -3,7 +3,7 @@
 The other models are compared with its first model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,8 +28,8 @@ class RecipeModel(Section):
 
     kind: Literal["recipe"]
     recipe: str
-    of: str = Field("WRPO", description="target, SFT, WRPO or a source")
-    set: tuple[str, ...] = Field((), description="overrides of the recipe, in the form of --set")
+    of: str = Field(default="WRPO", description="target, SFT, WRPO or a source")
+    set: tuple[str, ...] = Field(default=(), description="overrides of the recipe, in the form of --set")
 
 
 class ExaminedBestByReward(collectives.BestByRewardAnswer):
@@ -64,7 +64,7 @@ class Gate(Section):
     """Suites on which the last model must not lose to the first one; otherwise it is not promoted."""
 
     suites: tuple[str, ...] = Field(min_length=1)
-    margin: float = Field(0.0, ge=0, description="allowed loss in points, even if it is larger than noise")
+    margin: float = Field(default=0.0, ge=0, description="allowed loss in points, even if it is larger than noise")
 
 
 class Examination(Section):
@@ -74,7 +74,7 @@ class Examination(Section):
     suites: tuple[AnySuite, ...] = Field(min_length=1)
     judge: JudgeEndpoint | None = None
     gate: Gate | None = None
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     sampling: AnyLocal = Transformers()
 
     @model_validator(mode="after")
@@ -109,7 +109,7 @@ class Examination(Section):
         return tuple(examined.name for examined in self.models)
 
 
-def list_askable_models(named: dict[str, object]) -> set[str]:
+def list_askable_models(named: Mapping[str, object]) -> set[str]:
     """Names of the models that can be prompted; stored outputs and collectives cannot."""
     return {name for name, model in named.items() if not isinstance(model, Outputs | Collective)}
 

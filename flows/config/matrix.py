@@ -23,10 +23,10 @@ class Overrides(Exact):
 
     hypothesis: str = Field(min_length=1, description="the expected result, written before the run")
     expects: Literal["better", "worse", "same", "unknown"] = Field(
-        "unknown", description="expected result, compared with the base"
+        default="unknown", description="expected result, compared with the base"
     )
-    set: dict[str, Any] = Field({}, description="field -> value; a table replaces a whole section")
-    drop: tuple[str, ...] = Field((), description="fields of the base to leave out")
+    set: dict[str, Any] = Field(default={}, description="field -> value; a table replaces a whole section")
+    drop: tuple[str, ...] = Field(default=(), description="fields of the base to leave out")
 
 
 class Variant(Overrides):
@@ -52,7 +52,7 @@ class Sweep(Overrides):
 class Matrix(Exact):
     name: str = Field(pattern=NAME)
     base: str = Field(description="the recipe that all variants start from")
-    set: dict[str, Any] = Field({}, description="overrides of the base itself")
+    set: dict[str, Any] = Field(default={}, description="overrides of the base itself")
     variants: tuple[Variant, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
 

@@ -1,10 +1,11 @@
 """Messages for errors in a user's file: the field as the file names it, the problem, and the value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 
 def field_path(place: Sequence[str | int], schema: type[BaseModel]) -> list[str]:
@@ -30,7 +31,7 @@ def tags_of(model: type[BaseModel]) -> set[Any]:
 def types_below(container: Any, part: str | int) -> Iterator[Any]:
     """The types that a field, an item or an entry of the container may have."""
     if isinstance(container, type) and issubclass(container, BaseModel):
-        if field := container.model_fields.get(part):
+        if field := cast("Mapping[Any, FieldInfo]", container.model_fields).get(part):
             yield from members_of(field.annotation)
     elif get_origin(container) is dict:
         yield from members_of(get_args(container)[1])

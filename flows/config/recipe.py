@@ -1,6 +1,7 @@
 """Recipe: every decision of a run, typed and frozen. `flows/config/loading.py` reads it from its file."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, cast
 
 from pydantic import Field, model_validator
 
@@ -12,7 +13,7 @@ from infra.errors import BadInput
 from tasks.checks.stage import Checking, CheckingHow
 from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, ModelFolder, RewardSource, SourceModel, check_classifier
-from tasks.pairs.rules import Best, PairRule, RecordRule, Wrpo
+from tasks.pairs.rules import Best, OnePairRule, OneRecordRule, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
 from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers
 from tasks.responses.settings import Sampling
@@ -36,10 +37,12 @@ class Source(Section):
 
     name: str = Field(pattern=NAME)
     model: SourceModel
-    sampling: Sampling | None = Field(None, description="sampling of this source; default: the recipe's")
-    licence: str = Field("", description="permitted uses of its responses; does not affect the run")
-    context: int = Field(0, ge=0, description="its context length in tokens, for fuse doctor to compare; 0: unknown")
-    notes: str = Field("", description="about its chat template and sampling; does not affect the run")
+    sampling: Sampling | None = Field(default=None, description="sampling of this source; default: the recipe's")
+    licence: str = Field(default="", description="permitted uses of its responses; does not affect the run")
+    context: int = Field(
+        default=0, ge=0, description="its context length in tokens, for fuse doctor to compare; 0: unknown"
+    )
+    notes: str = Field(default="", description="about its chat template and sampling; does not affect the run")
 
     @property
     def answers(self) -> bool:
@@ -78,13 +81,13 @@ class Evaluating(Section):
     """Evaluation on the held-out prompts: how the models answer, and the judge."""
 
     judge: Reward
-    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy decoding")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
-    collectives: tuple[NamedCollective, ...] = Field((), description="baselines made from the sources' answers")
-    suites: tuple[AnySuite, ...] = Field((), description="additional benchmarks for target, SFT and WRPO")
+    collectives: tuple[NamedCollective, ...] = Field(default=(), description="baselines made from the sources' answers")
+    suites: tuple[AnySuite, ...] = Field(default=(), description="additional benchmarks for target, SFT and WRPO")
     open_judge: Judge | None = Field(
-        None, description="judge at an endpoint, for open answers of suites and for pairs of answers"
+        default=None, description="judge at an endpoint, for open answers of suites and for pairs of answers"
     )
 
     @model_validator(mode="after")
@@ -101,7 +104,7 @@ class Hows(Section):
     """How and where stages run. Nothing here changes a result or an address."""
 
     sampling: AnyLocal = Transformers()
-    engines: dict[str, AnyEngine] = Field({}, description="engines of single models, by the model's name")
+    engines: dict[str, AnyEngine] = Field(default={}, description="engines of single models, by the model's name")
     scoring: ScoringHow = ScoringHow()
     checking: CheckingHow = CheckingHow()
     judging: JudgingHow = JudgingHow()
@@ -119,7 +122,7 @@ class Hows(Section):
 class Doctor(Section):
     """Red findings of the doctor that this recipe accepts: `check` or `model.check` -> reason."""
 
-    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field({}, description="finding -> reason")
+    accepted: dict[str, Annotated[str, Field(min_length=1)]] = Field(default={}, description="finding -> reason")
 
 
 class Recipe(Section):
@@ -133,7 +136,7 @@ class Recipe(Section):
     reward: Reward
     jury: tuple[Juror, ...] = ()
     checks: Checking | None = Field(
-        None, description="check responses against the prompts' gold answers; default: no checks"
+        default=None, description="check responses against the prompts' gold answers; default: no checks"
     )
     split: SplitRule
     sampling: Sampling
@@ -195,14 +198,14 @@ class Recipe(Section):
         """The rules use only data that the chain makes, and fill every role that the objective reads."""
         names = {source.name for source in self.sources}
         for field, rule in (("records", self.records), ("pairs", self.pairs)):
-            for part in rule.each():
+            for part in cast("Iterator[OnePairRule | OneRecordRule]", rule.each()):
                 if unknown := set(getattr(part, "sources", ())) - names:
                     raise ValueError(f"{field}.sources: there is no source {min(unknown)!r}")
                 if part.reads_checks and self.checks is None:
                     raise ValueError(
                         f"{field}.kind: {part.kind!r} needs checks of the responses: add a section [checks]"
                     )
-        for rule in self.pairs.each():
+        for rule in cast("Iterator[OnePairRule]", self.pairs.each()):
             if lacking := [role for role in self.wrpo.roles if role not in rule.fills]:
                 raise ValueError(
                     f"pairs.kind: {rule.kind!r} does not fill {lacking[0]}, which {self.wrpo.objective!r} reads"

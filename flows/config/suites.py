@@ -18,10 +18,10 @@ NAME = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$"
 class Decoding(Exact):
     """How the models answer. Some papers decode greedily, others sample: list a suite twice, under two names, for both."""
 
-    name: str = Field("", pattern=f"{NAME}|^$", description="default: the suite's own name")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy decoding")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(2048, gt=0)
+    name: str = Field(default="", pattern=f"{NAME}|^$", description="default: the suite's own name")
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy decoding")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=2048, gt=0)
 
 
 class Judged(opening.PublishedSuite, Decoding):
@@ -39,15 +39,16 @@ class Checked(Decoding):
 class Benchmarked(LmEvalBenchmark):
     """Benchmarks of lm-eval. The benchmark's tasks define the decoding."""
 
-    name: str = Field("", pattern=f"{NAME}|^$", description="default: lm-eval")
+    name: str = Field(default="", pattern=f"{NAME}|^$", description="default: lm-eval")
 
 
 class Live(LiveBench, Decoding):
     """LiveBench; it needs no judge."""
 
-    max_new_tokens: int = Field(4096, gt=0)
+    max_new_tokens: int = Field(default=4096, gt=0)
 
 
+DecodedSuite = Judged | Checked | Live
 Suite = Judged | Checked | Benchmarked | Live
 AnySuite = Annotated[Suite, Field(discriminator="suite")]
 
@@ -58,7 +59,7 @@ class Judge(Exact):
     model: str = Field(min_length=1, description="the model's name at the endpoint")
     revision: str = ""
     both_orders: bool = False
-    unanswered: float = Field(0.01, ge=0, le=1)
+    unanswered: float = Field(default=0.01, ge=0, le=1)
 
     def of(self, suite: str) -> Judging:
         return Judging(suite=suite, **{name: getattr(self, name) for name in Judge.model_fields})

@@ -1,8 +1,10 @@
 """Refuses recipes with prompts that no rule could use, before a run pays for sampling them."""
 
+from typing import cast
+
 from flows.config.recipe import Recipe
 from infra.errors import BadInput
-from tasks.pairs.rules import Rule
+from tasks.pairs.rules import OnePairRule, OneRecordRule, Rule
 from tasks.prompts.filters import HasGold, HasTests
 from tasks.prompts.sets import PromptSet, PromptSets, ReadySelection
 
@@ -30,9 +32,10 @@ def list_sets(recipe: Recipe) -> tuple[PromptSet, ...]:
     return ()
 
 
-def find_rules(rule: Rule, category: str) -> list[Rule]:
+def find_rules(rule: Rule, category: str) -> list[OnePairRule | OneRecordRule]:
     by_category = getattr(rule, "rules", None)
-    return list(rule.each()) if by_category is None else [by_category[category]] if category in by_category else []
+    found = list(rule.each()) if by_category is None else [by_category[category]] if category in by_category else []
+    return cast("list[OnePairRule | OneRecordRule]", found)
 
 
 def has_gold_always(prompt_set: PromptSet) -> bool:

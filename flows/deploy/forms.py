@@ -21,10 +21,14 @@ KNOBS = {
 class Pools(BaseModel, extra="forbid"):
     """The work pool of each heavy stage. None: the worker that runs the flow also runs the stage. Changes no result."""
 
-    sampling: str | None = Field(None, title="Per-model sampling", description="a work pool, for example gpu-sample")
-    scoring: str | None = Field(None, title="Reward annotation", description="a work pool, for example gpu-score")
-    sft: str | None = Field(None, title="SFT", description="a work pool, for example gpu-train")
-    wrpo: str | None = Field(None, title="WRPO", description="a work pool, for example gpu-train")
+    sampling: str | None = Field(
+        default=None, title="Per-model sampling", description="a work pool, for example gpu-sample"
+    )
+    scoring: str | None = Field(
+        default=None, title="Reward annotation", description="a work pool, for example gpu-score"
+    )
+    sft: str | None = Field(default=None, title="SFT", description="a work pool, for example gpu-train")
+    wrpo: str | None = Field(default=None, title="WRPO", description="a work pool, for example gpu-train")
 
     def overrides(self) -> list[str]:
         return [f"how.{stage}.work_pool={pool}" for stage, pool in self if pool]

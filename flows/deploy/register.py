@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import yaml
 from prefect import get_client
@@ -111,7 +112,11 @@ def crash_the_silent(ours: ResourceSpecification) -> Automation:
             threshold=1,
             within=SILENT,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENT.seconds} s")],
+        actions=[  # pyright: ignore[reportArgumentType]
+            ChangeFlowRunState(  # pyright: ignore[reportCallIssue]
+                state=StateType.CRASHED, message=f"no heartbeat for {SILENT.seconds} s"
+            )
+        ],
     )
 
 
@@ -130,8 +135,8 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
             threshold=1,
             within=SETTLED,
         ),
-        actions=[
-            ChangeFlowRunState(
+        actions=[  # pyright: ignore[reportArgumentType]
+            ChangeFlowRunState(  # pyright: ignore[reportCallIssue]
                 state=StateType.SCHEDULED, name="AwaitingRetry", message="crashed; it will continue where it stopped"
             )
         ],
@@ -140,7 +145,7 @@ def restart_the_crashed(ours: ResourceSpecification) -> Automation:
 
 def replace_automation(automation: Automation) -> None:
     try:
-        found = Automation.read(name=automation.name)
+        found = cast("Automation", Automation.read(name=automation.name))
     except ValueError:  # Prefect's error for an unknown name
         automation.create()
         return

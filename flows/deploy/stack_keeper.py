@@ -93,7 +93,7 @@ def own_environment(folder: Path) -> dict[str, str]:
 def own_store(file: Path) -> dict[str, str]:
     """The S3 server's address and keys; keys from an earlier start are kept."""
     before = dict(read_entries(file)) if file.exists() else {}
-    keys = worker_identity(BUCKET)["credentials"][0]
+    keys: dict[str, str] = worker_identity(BUCKET)["credentials"][0]
     return {
         "FUSE_STORE": f"s3://{BUCKET}/fusion",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{settings().s3_port}",

@@ -3,8 +3,9 @@
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,7 @@ from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
 from tasks.pairs import exports
+from tasks.pairs.stage import Pairs, SftRecords
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.stage import Step, lineage
 
@@ -78,7 +80,9 @@ def write_hub(folder: Path, records: pa.Table, pairs: pa.Table) -> None:
         write_tables(folder / name / "train.parquet", exports.slice_table(table))
 
 
-WRITERS = dict(zip(FORMATS, (write_trl, write_llama_factory, write_hub), strict=True))
+WRITERS: dict[str, Callable[[Path, pa.Table, pa.Table], None]] = dict(
+    zip(FORMATS, (write_trl, write_llama_factory, write_hub), strict=True)
+)
 
 
 def write_tables(file: Path, tables: Iterator[pa.Table]) -> None:
@@ -99,13 +103,15 @@ def write_candidates(folder: Path, steps: list[Step], store: Store) -> None:
     and the preference part, because held-out prompts must not be used for training."""
     (folder / "candidates").mkdir()
     parts = table_of(steps[-1].inputs["splits"][0], "splits.parquet", store)
-    chosen = parts.filter(pc.is_in(parts["part"], pa.array(["sft", "preference"])))["prompt_id"].combine_chunks()
+    used = pc.is_in(parts["part"], pa.array(["sft", "preference"]))  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = parts.filter(used)["prompt_id"].combine_chunks()
     prompts = table_of(steps[-1].inputs["prompts"][0], "prompts.parquet", store)
     (folder / "prompts").mkdir()
-    write_tables(folder / "prompts" / "prompts.parquet", iter([prompts.filter(pc.is_in(prompts["prompt_id"], chosen))]))
+    answered = pc.is_in(prompts["prompt_id"], chosen)  # pyright: ignore[reportAttributeAccessIssue]
+    write_tables(folder / "prompts" / "prompts.parquet", iter([prompts.filter(answered)]))
     models = {}
     for step in steps:
-        for prefix, names in (("", step.what.sources), ("own_", ("SFT",))):
+        for prefix, names in (("", cast("SftRecords | Pairs", step.what).sources), ("own_", ("SFT",))):
             inputs = zip(
                 names, step.inputs.get(f"{prefix}responses", ()), step.inputs.get(f"{prefix}scores", ()), strict=False
             )

@@ -5,7 +5,7 @@ A variant that was not run, or failed, has no number (it does not count as zero)
 
 import json
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, cast
 
 import pandas as pd
 
@@ -90,6 +90,7 @@ def reward_accuracy(run: VariantRun, store: Store) -> float | None:
         return None
     rows = pd.read_parquet(store.fetch(manifest, ["steps.parquet"]) / "steps.parquet")
     known = rows["accuracy_source"].dropna() if "accuracy_source" in rows else rows.iloc[:0, 0]
+    known = cast("pd.Series", known)
     return float(known.tail(max(1, len(known) // 10)).mean()) if len(known) else None
 
 

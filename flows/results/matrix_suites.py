@@ -2,11 +2,15 @@
 questions. Other metrics are only in the runs' reports: more comparisons would make every p-value larger (Holm)."""
 
 from collections.abc import Collection, Sequence
+from typing import cast
 
 from flows.ablation import VariantRun
 from flows.results.examination import main_result, read_suite_results
 from flows.suites.comparisons import compare_suites, suites_of
 from infra.store import Store
+from tasks.evaluation.benchmarks.item_results import ItemResults
+from tasks.evaluation.checked import CheckedResults
+from tasks.evaluation.judged.results import Measuring
 
 ENDS = ("value", "low", "high")
 
@@ -25,7 +29,7 @@ def suite_cell(
     found = read_suite_results(own, store, failed)
     if found["state"] != "done":
         return None, found["state"]
-    main = main_result(found, own.what.models[-1])
+    main = main_result(found, cast("ItemResults | CheckedResults | Measuring", own.what).models[-1])
     cell = {"estimate": {end: main[end] for end in ENDS}, "column": main["column"], "known": None, "difference": None}
     step = None if run is full else compare_suites(full.last, run.last, run.recipe.name).get(suite)
     if step is None:

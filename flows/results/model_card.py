@@ -29,6 +29,7 @@ these, and of the prompts, limit the use of this model: look them up before you 
 def promote_model(model: Step, found: dict, place: Workspace, target: Path) -> None:
     """Writes the model and its card into a draft folder beside the target, and renames it when it is complete."""
     manifest = place.store.manifest(model.stage.name, model.fingerprint)
+    assert manifest is not None  # it was evaluated
     names = [entry.name for entry in manifest.files if entry.name.startswith("model/")]
     if not names:
         raise BadInput(

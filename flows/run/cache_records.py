@@ -24,4 +24,4 @@ def deserialize(cls: type[ResultRecord], data: bytes, backup_serializer: Seriali
     return _read(cls, json.dumps(record).encode())
 
 
-ResultRecord.deserialize = classmethod(deserialize)
+ResultRecord.deserialize = classmethod(deserialize)  # pyright: ignore[reportAttributeAccessIssue]

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 from flows.config.examination import Examination
 from flows.config.recipe import Recipe
@@ -43,7 +44,9 @@ def prefect_here(observe: Observer) -> Iterator[ModuleType]:
 
         from flows.run import orchestrate
 
-        local = {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
+        local: dict[Any, str | None] = (
+            {PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if address else {}
+        )
         stack.enter_context(temporary_settings(local))
         orchestrate.observers.append(observe)
         stack.callback(orchestrate.observers.remove, observe)

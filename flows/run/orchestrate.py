@@ -147,7 +147,8 @@ def submit_and_collect(
             if entry.state != "not needed":
                 addresses = [item.address for items in entry.step.inputs.values() for item in items]
                 inputs = [futures[address] for address in addresses if address in futures]
-                futures[entry.step.address] = as_task(entry, place, storage).submit(wait_for=inputs)
+                bring = as_task(entry, place, storage)
+                futures[entry.step.address] = bring.submit(wait_for=inputs)  # pyright: ignore[reportCallIssue]
         for future in as_completed(list(futures.values())):
             future.wait()  # as_completed may return it before it has its final state, and the server's may be stale
             if ended_badly(future):
@@ -231,6 +232,7 @@ def publish_results(last: Step, place: Workspace) -> None:
 
 def where_to_read(report: Step, place: Workspace) -> str:
     manifest = place.store.manifest(*report.address.split("/"))
+    assert manifest is not None  # the run has made it
     (entry,) = (entry for entry in manifest.files if entry.name == "report.html")
     copy = place.report(report)
     return f"The report: [{copy.name}]({copy.absolute().as_uri()}), in the store `{place.store.blobs.url}/{entry.path}`"

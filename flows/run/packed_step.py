@@ -1,6 +1,6 @@
 """A step as small JSON, which a worker on another machine turns into a step again; the fingerprint shows if it is the same."""
 
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -47,7 +47,8 @@ def unpack_step(packed: PackedStep) -> Step:
     except ValidationError as problem:
         raise BadInput(f"{packed.label}: this worker's version cannot read its settings: {problem}") from problem
     inputs = {name: [Made(address) for address in addresses] for name, addresses in packed.inputs.items()}
-    step = STAGES[name](packed.label, what=what, how=how, **inputs)
+    steps = cast("dict[str, list[Step]]", inputs)  # a stage reads only the addresses of its inputs
+    step = STAGES[name](packed.label, what=what, how=how, **steps)
     if step.address != packed.address:
         raise BadInput(f"{packed.label}: {packed.address} is {step.address} here: this worker has another version")
     return step

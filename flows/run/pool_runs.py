@@ -5,11 +5,12 @@ and a flow that was killed finds the run that it had started. A crashed run is r
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -51,6 +52,7 @@ def name_pool_run(step: Step | PackedStep, share: Share | None = None) -> str:
 
 def carried_out(errand: Errand, place: Workspace, observe: Observer) -> FlowRun | None:
     """The ended run of this errand, successful or not; a lost run is replaced. None if no run was needed."""
+    run: FlowRun | None = None
     for _ in range(ATTEMPTS):
         with get_client(sync_client=True) as client:
             if run := attach_run(errand, place, client):
@@ -60,9 +62,14 @@ def carried_out(errand: Errand, place: Workspace, observe: Observer) -> FlowRun 
     return run
 
 
+def get_state(run: FlowRun) -> State:
+    assert run.state is not None  # a run that the server returned has a state
+    return run.state
+
+
 def has_vanished(run: FlowRun) -> bool:
     """Whether a new run may succeed: this run's worker died, or it was cancelled together with another flow."""
-    return run.state.is_crashed() or (run.state.is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags)
+    return get_state(run).is_crashed() or (get_state(run).is_cancelled() and f"asked-by:{flow_run.id}" not in run.tags)
 
 
 def attach_run(errand: Errand, place: Workspace, client: SyncPrefectClient) -> FlowRun | None:
@@ -74,7 +81,7 @@ def attach_run(errand: Errand, place: Workspace, client: SyncPrefectClient) -> F
     attempt = len(runs)
     while not errand.done(place.store):
         try:
-            run = run_deployment(
+            answer = run_deployment(
                 f"stage/{step.how.work_pool}",
                 parameters={
                     "step": pack_step(step).model_dump(mode="json"),
@@ -93,7 +100,8 @@ def attach_run(errand: Errand, place: Workspace, client: SyncPrefectClient) -> F
                 f"how: there is no deployment stage/{step.how.work_pool} on this Prefect server for the work pool of "
                 f"{step.label!r}; fuse deploy registers the pools of prefect.yaml"
             ) from problem
-        if not run.state.is_final():
+        run = cast("FlowRun", answer)  # not a coroutine: this thread has no event loop
+        if not get_state(run).is_final():
             return run
         attempt += 1  # a run with this key ended since, or some older runs were deleted and the count is too low
     return None
@@ -109,14 +117,14 @@ def runs_of(errand: Errand, place: Workspace, client: SyncPrefectClient) -> list
 
 
 def is_live(run: FlowRun) -> bool:
-    return not (run.state.is_final() or run.state.is_cancelling())
+    return not (get_state(run).is_final() or get_state(run).is_cancelling())
 
 
 def follow_run(run: FlowRun, errand: Errand, place: Workspace, observe: Observer, client: SyncPrefectClient) -> FlowRun:
     """Waits until the run has ended. If this flow ends first, it cancels the run."""
     step, reported = errand.step, ""
-    while not run.state.is_final():
-        doing = "running" if run.state.is_running() else f"waits for a worker of {step.how.work_pool}"
+    while not get_state(run).is_final():
+        doing = "running" if get_state(run).is_running() else f"waits for a worker of {step.how.work_pool}"
         if doing != reported:
             observe(step, doing, 0, 0, "")
             reported = doing

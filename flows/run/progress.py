@@ -1,6 +1,7 @@
 """Shows a step's progress as a Prefect progress artifact, with the same numbers as on the terminal."""
 
 import time
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -42,6 +43,7 @@ class ProgressArtifact:
 
     def publish(self, text: str, share: float) -> None:
         if self.artifact is None:
-            self.artifact = create_progress_artifact(share, key=self.key, description=text)
+            made = create_progress_artifact(share, key=self.key, description=text)
+            self.artifact = cast("UUID", made)  # not a coroutine: this thread has no event loop
         else:
             update_progress_artifact(self.artifact, share, description=text)

@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.run.packed_step import PackedStep, unpack_step
-from flows.run.pool_runs import ATTEMPTS, Errand, carried_out, has_vanished, is_live, name_pool_run, runs_of
+from flows.run.pool_runs import ATTEMPTS, Errand, carried_out, get_state, has_vanished, is_live, name_pool_run, runs_of
 from flows.run.progress import ProgressArtifact
 from flows.workspace import Workspace
 from infra.errors import TRANSIENT, BadInput, ProgramFailed, Unavailable
@@ -67,10 +67,13 @@ def dispatch_step(step: Step, place: Workspace, observe: Observer, urgency: int 
     if found := place.store.manifest(*step.address.split("/")):
         observe(step, "done", 0, 0, "")
         return found
-    if run.state.is_completed():
+    assert run is not None  # without a run, the artifact was there
+    if get_state(run).is_completed():
         raise RuntimeError(f"{step.label}: {run.name} has completed, but {step.address} is not in the store")
     if has_vanished(run):
-        raise ProgramFailed(f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {run.state.message}")
+        raise ProgramFailed(
+            f"{step.label}: lost its run on {step.how.work_pool} {ATTEMPTS} times: {get_state(run).message}"
+        )
     raise problem_of(run, step)
 
 
@@ -89,22 +92,30 @@ def share_out(step: Step, place: Workspace, observe: Observer, urgency: int = 0)
         observe_share = lambda step, doing, *_: observe(
             step, doing if doing == "running" else f"{errand.share} {doing}", 0, 0, ""
         )
-        return carried_out(errand, place, observe_share)
+        run = carried_out(errand, place, observe_share)
+        assert run is not None  # a share is never done before its run
+        return run
 
     with ThreadPoolExecutor(len(errands)) as threads:
         # each thread gets a copy of this context: Prefect reads the current flow run from it
         futures = [threads.submit(copy_context().run, bring, errand) for errand in errands]
         for ended, future in enumerate(as_completed(futures), 1):
             run = future.result()
-            if not run.state.is_completed():
-                observe(step, f"{run.name} {run.state.name.lower()}: {run.state.message}", 0, 0, "")
+            if not get_state(run).is_completed():
+                observe(step, f"{run.name} {name_state(run).lower()}: {get_state(run).message}", 0, 0, "")
             observe(step, "running", ended, len(errands), "shares")
     for run in (future.result() for future in futures):
-        if run.state.name == UNAVAILABLE:
+        if name_state(run) == UNAVAILABLE:
             raise problem_of(run, step)  # transient: the retry starts all shares again
 
 
 def problem_of(run: FlowRun, step: Step) -> Exception:
-    if kind := {REFUSED: BadInput, UNAVAILABLE: Unavailable}.get(run.state.name):
-        return kind(run.state.message)
-    return ProgramFailed(f"{step.label}: {run.name} {run.state.name.lower()}: {run.state.message}")
+    if kind := {REFUSED: BadInput, UNAVAILABLE: Unavailable}.get(name_state(run)):
+        return kind(get_state(run).message)
+    return ProgramFailed(f"{step.label}: {run.name} {name_state(run).lower()}: {get_state(run).message}")
+
+
+def name_state(run: FlowRun) -> str:
+    name = get_state(run).name
+    assert name is not None  # Prefect names a state after its type if it has no other name
+    return name

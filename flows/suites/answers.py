@@ -1,12 +1,13 @@
 """Steps for a model's answers to a suite: sampled turn by turn, read from a file, or chosen from other models' answers."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from flows.config.collectives import Collective
 from flows.config.examination import Examination, Examined, ExaminedBestByReward, Outputs
 from flows.config.recipe import Recipe
 from flows.config.seeds import derive_seed
-from flows.config.suites import Decoding, Judged, suite_name
+from flows.config.suites import DecodedSuite, Judged, suite_name
 from flows.suites.collectives import CollectiveInputs, collective_answers
 from tasks.checks.stage import check_responses
 from tasks.evaluation.judged.given_answers import take_answers
@@ -22,7 +23,7 @@ from tasks.stage import Step, What
 
 def answer_suite(
     examination: Examination,
-    suite: Decoding,
+    suite: DecodedSuite,
     questions: Step,
     examined: Examined,
     models: dict[str, Step],
@@ -45,7 +46,7 @@ def answer_suite(
 
 def answer_as_collective(
     examination: Examination,
-    suite: Decoding,
+    suite: DecodedSuite,
     questions: Step,
     examined: Examined,
     models: dict[str, Step],
@@ -66,10 +67,10 @@ def answer_as_collective(
         judge=judge,
         judging=judge.how if judge else JudgingHow(),
     )
-    return collective_answers(name, examined.model, voices, reward)
+    return collective_answers(name, cast("Collective", examined.model), voices, reward)
 
 
-def sample_answers(examination: Examination, suite: Decoding, prompts: Step, model: Step, name: str) -> Step:
+def sample_answers(examination: Examination, suite: DecodedSuite, prompts: Step, model: Step, name: str) -> Step:
     label, what = f"{suite_name(suite)} · answers of {name}", suite_sampling(examination, suite)
     return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
 
@@ -119,7 +120,7 @@ def check_answers(
     ]
 
 
-def suite_sampling(examination: Examination, suite: Decoding) -> Sampling:
+def suite_sampling(examination: Examination, suite: DecodedSuite) -> Sampling:
     return Sampling(
         n=1,
         temperature=suite.temperature,

@@ -54,6 +54,7 @@ def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]
 
 def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
     name, judge = suite_name(suite), examination.judge
+    assert judge is not None  # an examination with such a suite has one
     opened = open_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
     responses: dict[str, list[Step]] = {}
     for examined in examination.models:

@@ -44,6 +44,7 @@ def collective_answers(
     label, what = f"{voices.part} · answers of {name}", CollectiveChoice(members=members)
     match collective:
         case BestByRewardAnswer():
+            assert reward is not None  # the callers give one to this kind
             model, scoring, how = reward
             scores = annotate_rewards(
                 f"{voices.part} · scores for {name}",
@@ -68,6 +69,7 @@ def collective_answers(
             ]
             return choose_answers(label, responses=responses, surprises=nats, what=what)
         case PairwiseRanking():
+            assert voices.judge is not None  # check_members refuses this kind without a judge
             comparing = Comparing(members=members, **voices.judge.model_dump(exclude={"both_orders", "how"}))
             compared = compare_answers(
                 f"{voices.part} · pairs for {name}",

@@ -1,8 +1,10 @@
 """Compares the final models of two runs, question by question, on the suites they share. A comparison is a step."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from flows.config.matrix import FULL
+from tasks.report.stage import Report
 from tasks.stage import Step
 
 VARIANT = "variant"  # a fixed name instead of the variant's, so that equal comparisons share a step
@@ -30,7 +32,7 @@ def compare_suites(full: Step, variant: Step, name: str) -> dict[str, Step]:
 
 def suites_of(report: Step) -> dict[str, Step]:
     """The results of a run's suites, by the suite's name."""
-    return dict(zip(report.what.suites, report.inputs["suites"], strict=True))
+    return dict(zip(cast("Report", report.what).suites, report.inputs["suites"], strict=True))
 
 
 def describe_questions(results: Step) -> list:

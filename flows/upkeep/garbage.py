@@ -61,6 +61,7 @@ def collect_garbage(store: Store, kept: Iterable[Step], days: float, delete: boo
         deleted = []
         for item in found:
             if kept_as(item.address) not in list_used(blobs, now):
+                assert held is not None  # without `done`, hold_lease waits until it holds the lease
                 remove_address(blobs.fenced(held), item.address)
                 deleted.append(item)
         return deleted

@@ -25,6 +25,7 @@ def find_damaged(pieces: list[Piece], store: Store, sample: int | None = None, s
     if sample is not None and sample < len(whole):
         whole = random.Random(seed).sample(whole, sample)
     for piece in whole:
+        assert piece.entry is not None
         if problem := store.problem(piece.entry):
             broken.append(Piece(piece.owner, piece.label, piece.entry, problem))
     return broken
@@ -62,6 +63,7 @@ def clear_away(piece: Piece, store: Store) -> str:
         drop_lease(store.blobs, piece.owner)
         return f"{piece.label}: deleted; a run that held it may repeat its work"
     with hold_lease(store.blobs, piece.owner, ttl=settings().lease_seconds) as held:
+        assert held is not None  # without `done`, hold_lease waits until it holds the lease
         StoredCheckpoints(store.blobs.fenced(held), piece.owner).discard(piece.checkpoint)
     return f"{piece.label}: deleted; the training continues from the checkpoint before"
 
@@ -69,14 +71,17 @@ def clear_away(piece: Piece, store: Store) -> str:
 def published_content(step: Step, store: Store) -> str | None:
     """The digest of the published content; None if the manifest itself is damaged."""
     try:
-        return store.manifest(step.stage.name, step.fingerprint).content
+        manifest = store.manifest(step.stage.name, step.fingerprint)
     except CorruptArtifact:
         return None
+    assert manifest is not None  # one of its pieces is damaged, so it is there
+    return manifest.content
 
 
 def discard_artifact(step: Step, store: Store) -> None:
     """Deletes the step's artifact, under the step's lease, so that no run works on it at the same time."""
     with hold_lease(store.blobs, step.address, ttl=settings().lease_seconds) as held:
+        assert held is not None
         store.fenced(held).discard(step.stage.name, step.fingerprint)
 
 
@@ -86,6 +91,7 @@ def refill_pool(step: Step, store: Store) -> int:
     tables = [entry for entry in manifest.files if entry.name.endswith(".parquet")] if manifest else []
     if len(tables) != 1 or store.problem(tables[0]):
         return 0
+    assert manifest is not None and step.pool is not None  # it has a table, and the caller compared the pool
     rows = int(manifest.counts["rows"])
     store.append(step.pool, store.fetch(manifest, [tables[0].name]) / tables[0].name, rows)
     return rows
