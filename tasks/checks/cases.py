@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +42,15 @@ def read_cases(gold: Any) -> Cases | str | None:
     return None
 
 
-def read_lists(inputs: Any, outputs: Any, function: Any, rule: str, **limits: float) -> Cases | str:
+def read_lists(
+    inputs: Any, outputs: Any, function: Any, rule: str, seconds: float = 0, memory_megabytes: int = 0
+) -> Cases | str:
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs) or not inputs:
         raise ValueError("gold: inputs and outputs are not two lists of the same length, with a case or more")
     if function:
         return write_asserts(str(function), inputs, outputs)
     texts = [[join_lines(one) for one in some] for some in (inputs, outputs)]
-    return Cases(tuple(texts[0]), tuple(texts[1]), rule, **limits)
+    return Cases(tuple(texts[0]), tuple(texts[1]), rule, seconds, memory_megabytes)
 
 
 def join_lines(one: Any) -> str:
@@ -91,7 +94,7 @@ def read_live_code_bench(gold: dict) -> Cases | str:
     return read_listed(listed, metadata.get("func_name"))
 
 
-def read_listed(listed: list, function: str | None) -> Cases | str:
+def read_listed(listed: Sequence[Any], function: str | None) -> Cases | str:
     if not all(isinstance(one, dict) and {"input", "output"} <= one.keys() for one in listed):
         raise ValueError("gold: test cases that are no objects with input and output")
     if any(one.get("testtype") == "functional" for one in listed) and not function:

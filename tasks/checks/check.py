@@ -75,6 +75,7 @@ def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
     """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
     if not isinstance(kind, TestSuite) or not kind.solution:
         return kind
+    assert box is not None  # there is one where a gold is tests
     found = judge_response(box, kind.solution, kind, limits)
     reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
     return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
@@ -87,8 +88,10 @@ def check_row(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, worker
             same = row["text"].strip() == text.strip()
             verdict = Verdict("passed" if same else "failed", int(same), 1)
         case TestSuite():
+            assert box is not None
             verdict = judge_response(box, row["text"], kind, limits)
         case Cases():
+            assert box is not None
             verdict = judge_script(box, row["text"], kind, limits)
         case Verdict():
             verdict = kind

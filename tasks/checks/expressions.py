@@ -31,7 +31,7 @@ def is_same_expression(answer: str, right: str) -> bool:
 def holds_expression(text: str, right: str) -> bool:
     """Whether the last value that math-verify finds in a text is the right one."""
     text, right = separate_cases(SPACES.sub(r"\1", text[-LONGEST:]), MEMBER_OF.sub("", right.strip()))
-    return is_any_same(parse_answer(right), lambda: parse(text, parsing_timeout=None))
+    return is_any_same(parse_answer(right), lambda: parse(text, parsing_timeout=None))  # pyright: ignore[reportArgumentType]
 
 
 def is_any_same(values: list, find_answers: Callable[[], list]) -> bool:
@@ -45,7 +45,7 @@ def parse_answer(text: str) -> list:
     quantity = read_quantity(text)
     if quantity and quantity.unit != "%":
         return [Float(Rational(quantity.value), 30) if "." in text or "e" in text else Rational(quantity.value)]
-    return parse(rf"\boxed{{{text}}}", parsing_timeout=None)
+    return parse(rf"\boxed{{{text}}}", parsing_timeout=None)  # pyright: ignore[reportArgumentType]
 
 
 def is_same_object(answer, right) -> bool:
@@ -59,7 +59,7 @@ def is_same_object(answer, right) -> bool:
         case (FiniteSet(), FiniteSet()):
             return is_same_set(list(answer.args), list(right.args))
         case (MatrixBase(), MatrixBase()):
-            return answer.shape == right.shape and all(map(is_same_object, answer, right))
+            return answer.shape == right.shape and all(map(is_same_object, answer, right))  # pyright: ignore[reportArgumentType]
         case (Expr(), Expr()) if (same := compare_formulas(answer, right)) is not None:
             return same
         case (Eq(), Eq()) if answer.lhs == right.lhs and answer.lhs.is_Symbol:

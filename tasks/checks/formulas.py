@@ -1,6 +1,8 @@
 """Formulas compared by their values at some points: faster than simplification, and rounding is relative to their size."""
 
-from sympy import Abs, E, Expr, Float, Integral, Limit, Product, Rational, S, Sum, UnevaluatedExpr, oo
+from typing import cast
+
+from sympy import Abs, E, Expr, Float, Integral, Limit, Product, Rational, S, Sum, Symbol, UnevaluatedExpr, oo
 from sympy.core.function import AppliedUndef, Derivative
 
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, FLOAT_NOISE = 1e-6, 1.1e-5, 1e-13
@@ -12,7 +14,8 @@ WITHOUT_VALUE = (UnevaluatedExpr, AppliedUndef, Derivative, Integral, Limit)  # 
 def compare_formulas(answer: Expr, right: Expr) -> bool | None:
     """None if values do not decide: names, unknown functions, or formulas that agree for positive variables alone."""
     answer, right = (
-        formula.xreplace({s: E for s in formula.free_symbols if s.name == "e"}) for formula in (answer, right)
+        cast(Expr, formula.xreplace({s: E for s in cast("set[Symbol]", formula.free_symbols) if s.name == "e"}))
+        for formula in (answer, right)
     )
     symbols = sorted(answer.free_symbols | right.free_symbols, key=str)
     if any(formula.is_Symbol or formula.has(*WITHOUT_VALUE) for formula in (answer, right)):

@@ -23,7 +23,9 @@ def find_suite(gold: str) -> TestSuite | Cases | None:
     except (KeyError, TypeError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as problem:
         raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
     if isinstance(cases, str):
-        return TestSuite(cases, re.search(r"as_lists\((\w+)\(\*", cases)[1])
+        function = re.search(r"as_lists\(([^\s(]+)\(\*", cases)
+        assert function is not None  # every such assert calls it
+        return TestSuite(cases, function[1])
     if cases:
         return cases
     if isinstance(found, list) and found and all(isinstance(one, str) and has_asserts(one) for one in found):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import cast
 
 from infra.errors import BadInput
 
@@ -19,7 +20,7 @@ def copy_packages(names: list[str], folder: Path) -> dict[str, str]:
     for one in found.values():
         for file in find_module_files(one):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(one.locate_file(file), folder / file)
+            shutil.copyfile(cast(Path, one.locate_file(file)), folder / file)
     return {name: one.version for name, one in found.items()}
 
 
@@ -32,7 +33,9 @@ def collect(name: str, found: dict[str, Distribution]) -> None:
         raise BadInput(f"checks.packages: {name!r} is not installed where checks run") from None
     for line in found[name].requires or ():
         if ";" not in line:
-            collect(re.match(r"[\w.-]+", line)[0], found)
+            needed = re.match(r"[\w.-]+", line)
+            assert needed is not None  # a requirement begins with a name
+            collect(needed[0], found)
 
 
 def find_module_files(one: Distribution) -> Iterator[str]:

@@ -63,14 +63,13 @@ def read_quantity(text: str) -> Quantity | None:
 
 def compare_quantities(answer: str, right: str) -> bool | None:
     """None if one of them is no quantity. A decimal comma (`1,22`) is understood beside a number without one."""
-    found = [read_quantity(text) for text in (answer, right)]
-    if all(found):
-        return is_same_quantity(*found)
-    if any(found):
-        found = [
-            one or read_quantity(DECIMAL_COMMA.sub(".", text)) for one, text in zip(found, (answer, right), strict=True)
-        ]
-        return (all(found) and is_same_quantity(*found)) or None
+    first, second = read_quantity(answer), read_quantity(right)
+    if first and second:
+        return is_same_quantity(first, second)
+    if first or second:
+        first = first or read_quantity(DECIMAL_COMMA.sub(".", answer))
+        second = second or read_quantity(DECIMAL_COMMA.sub(".", right))
+        return (first is not None and second is not None and is_same_quantity(first, second)) or None
     return None
 
 

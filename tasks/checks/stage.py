@@ -77,5 +77,5 @@ def check_responses(
             environment=Environment(closed=True),
         )
         rows = pd.concat([made, rows], ignore_index=True)
-    run.count(rows=len(rows), **{name: int(number) for name, number in rows["verdict"].value_counts().items()})
+    run.count(rows=len(rows), **{str(name): int(number) for name, number in rows["verdict"].value_counts().items()})
     write_table(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

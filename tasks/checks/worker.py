@@ -25,9 +25,11 @@ class Worker:
         """TimeoutError if no answer came in time, ChildProcessError if the process ended instead."""
         if self.process is None:
             self.start()
+        process = self.process
+        assert process is not None and process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(question).encode() + b"\n")
-            self.process.stdin.flush()
+            process.stdin.write(json.dumps(question).encode() + b"\n")
+            process.stdin.flush()
         except BrokenPipeError:
             self.end()
             raise ChildProcessError(f"{self.module} ended") from None
@@ -49,10 +51,12 @@ class Worker:
             raise RuntimeError(f"{self.module} did not start: {problem}") from problem
 
     def read_reply(self, seconds: float) -> Any:
-        if not is_readable(self.process.stdout.fileno(), seconds):
+        process = self.process
+        assert process is not None and process.stdout is not None
+        if not is_readable(process.stdout.fileno(), seconds):
             self.end()
             raise TimeoutError(f"no answer in {seconds:g} s")
-        if not (line := self.process.stdout.readline()):
+        if not (line := process.stdout.readline()):
             self.end()
             raise ChildProcessError(f"{self.module} ended without an answer")
         return json.loads(line)
@@ -61,6 +65,7 @@ class Worker:
         process, self.process = self.process, None
         if process:
             process.kill()
+            assert process.stdin is not None and process.stdout is not None
             process.stdin.close()
             process.stdout.close()
             process.wait()

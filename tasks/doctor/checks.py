@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from tasks.doctor.findings import Finding
 from tasks.models.weights import NO_HEAD, find_text_writer
@@ -28,7 +28,8 @@ WORDS = 8  # more letters than this, apart from special tokens and roles, are a 
 
 def render_conversation(tokenizer: PreTrainedTokenizerBase, *turns: tuple[str, str], opening: bool = True) -> str:
     messages = [{"role": role, "content": content} for role, content in turns]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opening)
+    return cast(str, rendered)
 
 
 def check_template(name: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[Finding]:
@@ -73,7 +74,7 @@ def check_classifier_head(name: str, config: dict) -> Finding:
 
 def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
     before = render_conversation(tokenizer, ("user", QUESTION)).partition(QUESTION)[0]
-    marks = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
+    marks = sorted({*tokenizer.all_special_tokens, *cast(Any, tokenizer).get_added_vocab()}, key=len, reverse=True)
     parts = re.split("|".join(map(re.escape, marks)), before) if marks else [before]
     if sum(letter.isalpha() for letter in ROLES.sub(" ", " ".join(parts))) < WORDS:
         return Finding(name, "default-system", False, "the template adds no words")

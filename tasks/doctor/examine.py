@@ -72,6 +72,7 @@ def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
         found.append(Finding(name, "renders", True, f"the template refuses {len(unread)} prompts: {unread[0]}"))
     found.append(checks.check_context(name, context_length, model["context"], model["max_new_tokens"], model["scored"]))
     if model["answers"]:
+        assert generation is not None
         found.append(checks.check_end_tokens(name, tokenizer, generation.eos_token_id))
         found.append(checks.check_truncation(name, lengths, context_length, model["max_new_tokens"]))
     if model["trained"]:

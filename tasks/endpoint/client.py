@@ -144,6 +144,7 @@ async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, 
         if asked:
             endpoint.pace.stop_until(time.monotonic() + asked)
             pause = max(pause, asked)
+    raise AssertionError("the attempts end with a reply or an error")
 
 
 async def text_within(answer: aiohttp.ClientResponse) -> str:

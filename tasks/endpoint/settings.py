@@ -11,12 +11,13 @@ from tasks.stage import How
 
 def check_address(url: str) -> str:
     """Of a server, as it is asked; a key is no part of it, and the error repeats none."""
+    parts = None
     try:
         parts = urlsplit(url)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         whole = False
-    if not whole:
+    if parts is None or not whole:
         raise ValueError("no address such as http://127.0.0.1:8000/v1")
     if parts.username is not None or parts.query or parts.fragment:
         raise PydanticCustomError("secret", "more than a server and a path; the key has a variable of its own")

@@ -7,14 +7,14 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
 from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
-from tasks.models.served import ProgramIdentity, ScoringFile, Served
+from tasks.models.served import ProgramAt, ProgramIdentity, ScoringFile, Served
 from tasks.models.weights import NO_HEAD, find_damage, find_text_writer, read_model_json
 from tasks.stage import Exact, How, Seed, What, stage
 
@@ -127,12 +127,14 @@ def obtain_model(run: Run, what: Obtained, how: How) -> None:
         case Existing():
             (run.folder / "existing.json").write_text("{}")
         case FolderIdentity():
-            take_folder(Path(how.path), what.files, run.folder / "model")
+            take_folder(Path(cast(FolderAt, how).path), what.files, run.folder / "model")
         case Served():
             (run.folder / "model").mkdir()
             (run.folder / "model" / "served.json").write_text(json.dumps({"id": what.id}))
         case ProgramIdentity():
-            take_folder(Path(how.path).parent, {what.name: what.sha256}, run.folder / "model" / "program")
+            take_folder(
+                Path(cast(ProgramAt, how).path).parent, {what.name: what.sha256}, run.folder / "model" / "program"
+            )
             (run.folder / "model" / "command.json").write_text(json.dumps(what.command))
 
 

@@ -1,7 +1,6 @@
 """Checks a model's files before it is loaded: reads JSON files and the headers of safetensors, but no weights."""
 
 import json
-import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def check_tensors(file: Path) -> None:
     size = file.stat().st_size
     with file.open("rb") as stream:
         first = stream.read(8)
-        length = struct.unpack("<Q", first)[0] if len(first) == 8 else math.inf
+        length = struct.unpack("<Q", first)[0] if len(first) == 8 else LARGEST_HEADER + 1
         if length > min(size - 8, LARGEST_HEADER):
             raise ValueError(f"{file} is not safetensors, or is cut short ({size:,} bytes; pickles are never loaded)")
         try:

@@ -20,27 +20,32 @@ class Columns(What):
     """The columns of a prompt's parts. A part without a column here is read from the column with the part's name, if any."""
 
     prompt: str | tuple[str, ...] | None = Field(
-        None, description="a single user turn; if several columns are given, the filled ones are joined by line breaks"
+        default=None,
+        description="a single user turn; if several columns are given, the filled ones are joined by line breaks",
     )
-    messages: str | None = Field(None, description="a list of {role, content} or {from, value}")
+    messages: str | None = Field(default=None, description="a list of {role, content} or {from, value}")
     category: str | None = None
-    gold: str | None = Field(None, description="the correct answer, or tests, for checking responses")
+    gold: str | None = Field(default=None, description="the correct answer, or tests, for checking responses")
     tests: Literal["given", "examples", "asserts"] = Field(
-        "given",
+        default="given",
         description="examples, asserts: make the gold from worked examples or asserts in the prompt or the data set's response",
     )
     solution: str | None = Field(
-        None, description="for tests = examples: a program that shows how to call the function"
+        default=None, description="for tests = examples: a program that shows how to call the function"
     )
-    response: str | None = Field(None, description="a response in the data set; only read if named here")
+    response: str | None = Field(default=None, description="a response in the data set; only read if named here")
     part: str | None = Field(
-        None, description="sft, preference or held_out, for the split 'given'; only read if named here"
+        default=None, description="sft, preference or held_out, for the split 'given'; only read if named here"
     )
-    turns: Literal["all", "first"] = Field("all", description="first: only the first user turn and the turns before it")
+    turns: Literal["all", "first"] = Field(
+        default="all", description="first: only the first user turn and the turns before it"
+    )
     answered: Literal["refuse", "cut"] = Field(
-        "refuse", description="assistant turns at the end: refuse or remove them"
+        default="refuse", description="assistant turns at the end: refuse or remove them"
     )
-    marks: Literal["none", "extra-id"] = Field("none", description="extra-id: a text contains turns, as in HelpSteer2")
+    marks: Literal["none", "extra-id"] = Field(
+        default="none", description="extra-id: a text contains turns, as in HelpSteer2"
+    )
 
     def optional(self) -> tuple[tuple[str, str | None], ...]:
         return ("response", self.response), ("part", self.part), ("solution", self.solution)

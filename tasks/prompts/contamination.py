@@ -3,8 +3,9 @@
 Paraphrases are not found. The thresholds are in `Deciding`; the rules were measured on planted items.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def shared_grams(
 ) -> pd.DataFrame:
     """The same for items whose grams have this size. `texts` numbers the items' distinct texts."""
     selected = np.flatnonzero(sizes == size)
-    found = make_grams([others[number] for number in selected], size)
+    found = make_grams([others[number] for number in selected.tolist()], size)
     index = pd.DataFrame({"gram": found.hashes, "item": selected[found.owner]}).drop_duplicates()
     held_by = (
         pd.DataFrame({"gram": index["gram"], "text": texts[index["item"]]}).drop_duplicates().groupby("gram").size()
@@ -116,8 +117,9 @@ def find_contamination(
     best = found.drop_duplicates(["prompt", "method"]).reset_index(drop=True)
     enough = best["method"].str.endswith("gram") & (best["amount"] >= containment)
     best["contaminated"] = enough | best["method"].isin(["exact", "minhash"])
+    matches = cast("Iterable[tuple[int, int, str]]", best[["prompt", "item", "method"]].itertuples(index=False))
     best["excerpt"] = [
-        find_excerpt("\n".join(turns[row.prompt]), items[row.item].text, row.method) for row in best.itertuples()
+        find_excerpt("\n".join(turns[prompt]), items[item].text, method) for prompt, item, method in matches
     ]
     best["benchmark"] = [items[number].benchmark for number in best["item"]]
     best["item"] = [items[number].id for number in best["item"]]

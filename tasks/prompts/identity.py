@@ -38,11 +38,11 @@ class SetChoice(What):
     depend on the order of the rows. It applies before near-duplicates and contamination, to bound the work of these."""
 
     name: str = Field(pattern=NAME)
-    category: str = Field("", description="the category of prompts whose row has no category")
+    category: str = Field(default="", description="the category of prompts whose row has no category")
     part: Literal["sft", "preference", "held_out"] | None = Field(
-        None, description="assigns all prompts of the set to this part of the split; held_out for a test set"
+        default=None, description="assigns all prompts of the set to this part of the split; held_out for a test set"
     )
-    limit: int | None = Field(None, gt=0)
+    limit: int | None = Field(default=None, gt=0)
     filters: tuple[Filter, ...] = ()
 
 

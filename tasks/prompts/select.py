@@ -91,7 +91,7 @@ def drop_contaminated(
     contaminated = found[found["contaminated"]].drop_duplicates("prompt_id")
     if what.action == "drop":
         selecting.remove(
-            (row.prompt_id, "contaminated", f"{row.benchmark} {row.item}, {row.method} {row.amount:.3f}")
+            (str(row.prompt_id), "contaminated", f"{row.benchmark} {row.item}, {row.method} {row.amount:.3f}")
             for row in contaminated.itertuples()
         )
     review = set(found["prompt_id"]) - set(contaminated["prompt_id"])

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -126,9 +126,10 @@ class ReadySelection(Exact):
     def resolve(self, field: str) -> dict:
         chosen = self.sets()
         for each in chosen.sets:
-            if not each.source.revision:
+            source = cast(HubSet, each.source)  # shipped selections name no files
+            if not source.revision:
                 raise BadInput(
-                    f"{field}.revisions.{each.name}: pin the commit of data set {each.source.id} (40 hexadecimal digits)"
+                    f"{field}.revisions.{each.name}: pin the commit of data set {source.id} (40 hexadecimal digits)"
                 )
         return chosen.resolve(field)
 

@@ -17,8 +17,8 @@ from tasks.stage import Exact, How, Seed, What
 class FilesAt(How):
     """The paths of a selection's files: of its sets and of its benchmarks, by name."""
 
-    sets: dict[str, str] = Field({})
-    benchmarks: dict[str, str] = Field({})
+    sets: dict[str, str] = Field(default={})
+    benchmarks: dict[str, str] = Field(default={})
 
 
 class Skills(What):

@@ -1,6 +1,8 @@
 """Which prompts a model is asked, how often, and how long they are. Texts are measured and let go."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,13 @@ def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.Data
         known = ", ".join(sorted(map(repr, rows["category"].dropna().unique())))
         raise BadInput(f"sampling.by_category: no prompt is of {min(unknown)!r}; there are {known}")
     if what.parts:
+        assert splits is not None
         parts = pd.read_parquet(splits)
         rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if rows.empty:
         raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    rows["n"] = rows["category"].map(lambda name: what.by_category.get(name, what.n)).astype("int64")
+    numbers = cast("Mapping[Any, int]", what.by_category)  # a prompt may have no category
+    rows["n"] = rows["category"].map(lambda name: numbers.get(name, what.n)).astype("int64")
     rows = rows[rows["n"] > 0].reset_index(drop=True)
     if rows.empty:
         raise BadInput(f"sampling.by_category: leaves no prompt: {what.by_category}")
@@ -35,6 +39,8 @@ def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.Data
 
 def measure_lengths(batch: pa.RecordBatch) -> pd.DataFrame:
     messages = batch["messages"]
-    lengths = pc.utf8_length(pc.struct_field(messages.flatten(), "content")).to_numpy(zero_copy_only=False)
-    length = np.bincount(pc.list_parent_indices(messages).to_numpy(), weights=lengths, minlength=len(batch))
+    contents = pc.struct_field(messages.flatten(), "content")  # pyright: ignore[reportAttributeAccessIssue]
+    lengths = pc.utf8_length(contents).to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
+    owners = pc.list_parent_indices(messages)  # pyright: ignore[reportAttributeAccessIssue]
+    length = np.bincount(owners.to_numpy(), weights=lengths, minlength=len(batch))
     return batch.select(["prompt_id", "category"]).to_pandas().assign(length=length.astype("int64"))

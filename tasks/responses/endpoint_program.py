@@ -50,6 +50,7 @@ async def write_answers(
 ) -> dict:
     """Whatever ends it, answers that came are kept: they are paid for."""
     rows, total, answers, refusals = {}, count_of(job), 0, []
+    reply: dict | Unanswered | None = None
 
     def bodies() -> Iterator[tuple[str, dict]]:
         for number, row in enumerate(rows_of(job)):
@@ -108,9 +109,9 @@ class Chat:
         prompt, made = (
             count_tokens(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
         )  # 0: not said
-        return make_row(
-            row, replace_surrogates(choice_text(choice)), prompt, made, reason, replace_surrogates(self.named(reply))
-        )
+        text = choice_text(choice)
+        assert text is not None  # the client refuses a reply without a text
+        return make_row(row, replace_surrogates(text), prompt, made, reason, replace_surrogates(self.named(reply)))
 
     def named(self, reply: dict) -> str:
         """The server's own words for what answered, where it has any: an alias is not a version."""

@@ -1,5 +1,7 @@
 """Which program makes a model's responses, how many of it, and what it is told: an engine's settings made work."""
 
+from typing import Any
+
 from infra.errors import BadInput
 from infra.launch import Environment
 from infra.manifest import Manifest
@@ -11,7 +13,7 @@ from tasks.rows.workers import Workers
 
 def choose_workers(run: Run, how: AnyEngine, model: Manifest) -> tuple[Workers, dict]:
     """The crew, and the part of its job that is the engine's own."""
-    shared = {"workers": how.programs, "restarts": how.restarts}
+    shared: dict[str, Any] = {"workers": how.programs, "restarts": how.restarts}
     match how:
         case Transformers():
             return Workers("tasks.responses.transformers_program", **shared), {"model": str(run.model(model))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow.parquet as pq
 
@@ -94,7 +94,7 @@ def answer_row(
     """A row of the pool: the text up to the end token, which counts as a token but is not text."""
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
-    text = tokenizer.decode(kept, skip_special_tokens=True)
+    text = cast(str, tokenizer.decode(kept, skip_special_tokens=True))
     return make_row(
         row, text, prompt_tokens, len(kept) + (stop is not None), "length" if stop is None else "stop", engine
     )

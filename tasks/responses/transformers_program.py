@@ -30,7 +30,7 @@ def generate_rows(job: dict, out: Path, progress: Progress) -> dict:
     what, how = job["what"], job["how"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(job["model"])
-    model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()
+    model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()  # pyright: ignore[reportArgumentType]
     reader, parts = (
         Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"]),
         Parts(RESPONSE, out, how["part_seconds"]),

@@ -43,7 +43,7 @@ class SeededChoice(LogitsProcessor):
         self.noise, self.start = torch.stack(rows), prompt_length
         self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_bad_logits(scores)
         noise = self.noise[:, input_ids.shape[1] - self.start].to(scores.device)
         sorted_probabilities, order = torch.softmax(scores.double() / self.temperature, -1).sort(
@@ -63,7 +63,7 @@ class SeededChoice(LogitsProcessor):
 class LikeliestChoice(LogitsProcessor):
     """Greedy decoding: the scores as they are, once they are seen to be numbers."""
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_bad_logits(scores)
         return scores
 
@@ -75,7 +75,7 @@ class RepetitionPenalty(LogitsProcessor):
     def __init__(self, prompts: list[list[int]], prompt_length: int, penalty: float):
         self.prompts, self.start, self.penalty = prompts, prompt_length, penalty
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         seen = torch.zeros_like(scores, dtype=torch.bool)
         for row, prompt in enumerate(self.prompts):
             seen[row, prompt] = True

@@ -1,6 +1,6 @@
 """What vLLM's engine is told, offline and as a server alike. Runs in vLLM's Python."""
 
-from vllm.platforms import current_platform
+from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
 
 def engine_arguments(model: str, how: dict, context: int) -> dict:

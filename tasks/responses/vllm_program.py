@@ -7,8 +7,8 @@ a seed for every row, keeps it full, and lets it share what the samples of a pro
 import time
 from pathlib import Path
 
-import vllm
-from vllm import EngineArgs, LLMEngine, SamplingParams
+import vllm  # pyright: ignore[reportMissingImports]
+from vllm import EngineArgs, LLMEngine, SamplingParams  # pyright: ignore[reportMissingImports]
 
 from tasks.loading import load_tokenizer
 from tasks.program import Progress, run_program

@@ -84,6 +84,7 @@ def run_server(told: dict) -> Iterator[subprocess.Popen]:
     """In our process group and with our log; gone when this returns."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
+        assert server.stdin is not None
         server.stdin.write(json.dumps(told).encode() + b"\n")
         server.stdin.flush()
         yield server

@@ -35,7 +35,7 @@ def fill_pool(
     make_missing(run, wanted, key, Workers(module, **crew), job)
     if run.share:
         return pd.DataFrame(columns=schema.names)
-    held = read_pool(run, run.step.pool, key)
+    held = read_pool(run, pool_of(run), key)
     complete = wanted[key].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
     refuse_lost(run, complete, module)
     return complete[schema.names]
@@ -45,14 +45,18 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, 
     """Afterwards the pool holds every row of `wanted` that is in the run's share, if the crew did what it should. `alone`:
     while another step fills the pool we wait, and make what it leaves: steps of other n or other prompts have rows in common,
     and at once both would make them."""
-    left = lambda rows, known=frozenset(): drop_held(rows, read_pool(run, run.step.pool, key, key, known), key)
-    known = {entry.name for entry in run.store.parts(run.step.pool)}
+    pool = pool_of(run)
+
+    def left(rows: pd.DataFrame, known: Collection[str] = ()) -> pd.DataFrame:
+        return drop_held(rows, read_pool(run, pool, key, key, known), key)
+
+    known = {entry.name for entry in run.store.parts(pool)}
     missing = left(wanted)
     held = len(wanted) - len(missing)
     if run.share:
         wanted, missing = run.share.rows(wanted), run.share.rows(missing)
     waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    mine = take_turn(run.store.blobs, run.step.pool, run.share, waiting, run.launcher.pause)
+    mine = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
     with mine if alone and len(missing) else nullcontext() as ours:
         run = replace(run, store=run.store.fenced(ours)) if ours else run
         missing = left(missing, known) if alone else missing
@@ -60,7 +64,13 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, 
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
             job = {**job, "found": max(held, found)}  # rows that the pool has, of whichever share
-            WorkerGroup(run, crew, job, found, lambda out: commit_parts(run, run.step.pool, out), left).work(missing)
+            WorkerGroup(run, crew, job, found, lambda out: commit_parts(run, pool, out), left).work(missing)
+
+
+def pool_of(run: Run) -> str:
+    pool = run.step.pool
+    assert pool is not None  # only stages with rows come here
+    return pool
 
 
 def drop_held(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.DataFrame:
@@ -143,7 +153,7 @@ def read_sorted(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schem
     asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
     folder.mkdir(parents=True, exist_ok=True)
     writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
-    cast = (batch.cast(schema) for _, batch in read_batches(run, run.step.pool, schema.names))
+    cast = (batch.cast(schema) for _, batch in read_batches(run, pool_of(run), schema.names))
     for rows in join_small_batches(cast):
         numbers = place(rows[key[0]].to_pandas())
         for number, places in numbers.groupby(numbers).groups.items():

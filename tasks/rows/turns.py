@@ -34,6 +34,7 @@ def take_turn(
             if first():
                 continue
             wait_while(beside, on_wait, pause)
+            assert held is not None  # without `done` it is always taken
             yield held
             return
 

@@ -29,7 +29,8 @@ class ArmoRMHeads:
         self.temperature = config["gating_temperature"]
         backbone, shapes = load_model(LlamaModel, folder), head_shapes(config)
         check_names(folder, backbone, shapes)
-        self.backbone = backbone.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.backbone = backbone.to(device).eval()  # pyright: ignore[reportArgumentType]
         self.heads = {name: each.float().to(backbone.device) for name, each in read_heads(folder, shapes).items()}
         self.opening = opening_ids(tokenizer, folder)
 

@@ -1,6 +1,7 @@
 """What a reward model reads: prompt and response in its own chat template, as token ids, and where the prompt ends in them."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -58,7 +59,7 @@ class Conversations:
     def rendered(self, messages: list[dict], text: str) -> str:
         """As the template writes it: some trim a response."""
         turns = [*messages, {"role": "assistant", "content": text}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False)
+        return cast(str, self.tokenizer.apply_chat_template(turns, tokenize=False))
 
     def ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -85,7 +85,7 @@ def length_dependent(backbone: PreTrainedModel) -> list[str]:
     """Kinds of rotary positions whose frequencies change for a whole batch once one text in it is long."""
     asked = getattr(backbone.config.get_text_config(), "rope_parameters", None) or {}
     kinds = {asked.get("rope_type")} | {one.get("rope_type") for one in asked.values() if isinstance(one, dict)}
-    return sorted(kinds & {"dynamic", "longrope"})
+    return sorted({"dynamic", "longrope"} & kinds)
 
 
 def find_disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> str | None:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jinja2 import TemplateError
@@ -118,7 +119,8 @@ class Scorer:
 
     def of_whole(self, texts: list[Text]) -> list[dict]:
         if self.layout == "whole":
-            return self.model.ask(texts, self.tokenizer.pad_token_id)
+            padding = cast("int | None", self.tokenizer.pad_token_id)
+            return cast(OneLogit, self.model).ask(texts, padding)
         return self.model.columns(*reading.read_whole(self.model.backbone, texts, self.places(texts)))
 
     def of_prompts(self, texts: list[Text]) -> list[dict]:
@@ -128,7 +130,7 @@ class Scorer:
         return self.model.columns(*states)
 
     def places(self, texts: list[Text]) -> list[int]:
-        return [self.model.place(text) for text in texts]
+        return [cast(int, self.model.place(text)) for text in texts]  # `fitting` leaves out a text without a place
 
 
 def refuse_bad_values(rows: list[dict]) -> None:

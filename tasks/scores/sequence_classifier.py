@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,14 @@ class OneLogit:
         if self.model.config.num_labels != 1:
             labels = self.model.config.num_labels
             raise BadInput(f"reward.model: {folder} has {labels} labels, a reward model has 1")
-        self.model = self.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = self.model.to(device).eval()  # pyright: ignore[reportArgumentType]
         self.head = head_of(self.model, folder).float()
         self.head.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(),))
 
     @property
     def backbone(self) -> PreTrainedModel:
-        return self.model.base_model
+        return cast(PreTrainedModel, self.model.base_model)
 
     def place(self, text: Text) -> int:
         """It reads nothing beside the last token."""

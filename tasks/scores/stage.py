@@ -4,6 +4,7 @@ What has no score stands there too, with the reason.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def order_by_length(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
     """By length, and where a prompt is computed once, its responses together. The prompt's id comes first: by it rows are
     dealt out to several programs."""
     length = wanted["text"].str.len()
-    prompt = wanted["messages"].map(lambda turns: sum(len(turn["content"]) for turn in turns))
+    prompt = wanted["messages"].map(lambda turns: sum(len(turn["content"]) for turn in cast("list[dict]", turns)))
     by = [prompt, wanted["prompt_id"], length] if layout == "shared-prompt" else [prompt + length]
     return wanted.iloc[np.lexsort([wanted["content_id"], *reversed(by)])]
 

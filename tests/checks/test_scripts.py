@@ -177,3 +177,9 @@ def test_a_pickle_that_holds_more_than_a_text_is_refused():
 )
 def test_layouts_are_told_apart(gold, kind):
     assert isinstance(find_suite(json.dumps(gold)), kind)
+
+
+@pytest.mark.parametrize("name", ["two_sum", "größe", "℘"])
+def test_a_function_may_have_any_name_that_python_allows(name):
+    suite = find_suite(json.dumps({"inputs": [[1]], "outputs": [1], "fn_name": name}))
+    assert isinstance(suite, TestSuite) and suite.entry_point == name

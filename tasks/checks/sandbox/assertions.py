@@ -78,13 +78,13 @@ class Rewriter(ast.NodeTransformer):
         others = (block.number for block in self.branches[construct] if block.kind == kind)
         return any(number in trace.ran and number in self.with_asserts for number in others)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         node.body = self.rewrite_block(node.body, "function", self.count())
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
-    def visit_For(self, node: ast.For) -> ast.AST:
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> ast.AST:
         return self.rewrite_loop(node, "iter")
 
     visit_AsyncFor = visit_For
@@ -92,7 +92,7 @@ class Rewriter(ast.NodeTransformer):
     def visit_While(self, node: ast.While) -> ast.AST:
         return self.rewrite_loop(node, "test")
 
-    def rewrite_loop(self, node: ast.For | ast.While, head: str) -> ast.AST:
+    def rewrite_loop(self, node: ast.For | ast.AsyncFor | ast.While, head: str) -> ast.AST:
         theirs, construct = self.depends(getattr(node, head)), self.count()
         setattr(node, head, self.visit(getattr(node, head)))
         node.body = self.rewrite_block(node.body, "loop", construct, theirs)
@@ -112,7 +112,7 @@ class Rewriter(ast.NodeTransformer):
             case.body = self.rewrite_block(case.body, "branch", construct, theirs)
         return node
 
-    def visit_Try(self, node: ast.Try) -> ast.AST:
+    def visit_Try(self, node: ast.Try | ast.TryStar) -> ast.AST:
         construct = self.count()
         node.body = self.rewrite_block(node.body, "try", construct)
         for handler in node.handlers:
@@ -159,7 +159,8 @@ class Rewriter(ast.NodeTransformer):
             ):
                 theirs = tuple(self.depends(one) for one in given)
                 if any(theirs) and not all(theirs):
-                    node.func, node.args = ast.Name("_zip", ast.Load()), [ast.Constant(theirs), *given]
+                    constant = ast.Constant(theirs)  # pyright: ignore[reportArgumentType]
+                    node.func, node.args = ast.Name("_zip", ast.Load()), [constant, *given]
         self.generic_visit(node)
         return node
 
@@ -174,7 +175,7 @@ class Rewriter(ast.NodeTransformer):
         flat = [one for each in found for one in (each if isinstance(each, list) else [each])]
         return [ast.copy_location(call("_mark", block.number), body[0]), *flat]
 
-    def add_site(self, node: ast.AST) -> int:
+    def add_site(self, node: ast.stmt | ast.expr) -> int:
         number = self.count()
         self.sites[number] = Site(node.lineno, tuple(self.stack))
         return number

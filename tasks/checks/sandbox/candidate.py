@@ -13,7 +13,7 @@ import sys
 import types
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from tasks.checks.sandbox.extraction import extract_program
 from tasks.checks.sandbox.raising import describe_exception
@@ -67,7 +67,7 @@ class Program:
         otherwise (two_sum, twoSum), or the only one that there is, is meant."""
         if not name.isidentifier() or name in self.space:
             return
-        solution = self.space.get("Solution")
+        solution = cast(Any, self.space.get("Solution"))
         methods = {
             key: lambda *given, key=key, **named: getattr(solution(), key)(*given, **named) for key in dir(solution)
         }

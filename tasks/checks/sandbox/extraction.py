@@ -19,7 +19,9 @@ def extract_program(text: str, entry_point: str) -> str:
     blocks = find_blocks(text)
     if not blocks:
         return text
-    name = re.match(r"\w*", entry_point).group()
+    found = re.match(r"\w*", entry_point)
+    assert found is not None  # an empty text matches too
+    name = found.group()
     defined = [find_definitions(code) for code in blocks]
     defining = [place for place, names in enumerate(defined) if name in names or (not name and names)]
     methods = [

@@ -26,14 +26,16 @@ def prepare(readable: list[str]) -> None:
     states = {path: os.stat(path) for path in find_modules(readable)}
     for path, state in states.items():
         if stat.S_ISDIR(state.st_mode):
-            pkgutil.get_importer(path).find_spec("nothing")  # it reads the folder and keeps what it has read
+            importer = pkgutil.get_importer(path)
+            assert importer is not None  # every folder has one
+            importer.find_spec("nothing")  # it reads the folder and keeps what it has read
 
     def find_state(path: str) -> os.stat_result:
         if path not in states:
             raise FileNotFoundError(path)
         return states[path]
 
-    importlib._bootstrap_external._path_stat = find_state
+    importlib._bootstrap_external._path_stat = find_state  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def find_modules(readable: list[str]) -> Iterator[str]:

@@ -71,7 +71,7 @@ class Sandbox:
         self.line, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.server = subprocess.Popen(
             [*(bubblewrap_command(packages) if means == "bubblewrap" else ()), *command],
-            stdin=inside,
+            stdin=inside.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",

@@ -2,10 +2,9 @@
 
 import builtins
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard, cast
 
-from tasks.checks.sandbox.wire import encode_value
+from tasks.checks.sandbox.wire import Keep, encode_value
 
 MOST_CLASSES = 20
 NEVER = (
@@ -14,7 +13,7 @@ NEVER = (
 )  # they end iterations: `all(map(…))` over answers would be true after the first
 
 
-def describe_exception(problem: BaseException, keep: Callable[[Any], int]) -> dict:
+def describe_exception(problem: BaseException, keep: Keep) -> dict:
     """Its classes, the nearest first, as [module, name]."""
     classes = [[kind.__module__, kind.__name__] for kind in type(problem).__mro__[:MOST_CLASSES]]
     try:
@@ -38,7 +37,7 @@ class Exceptions:
             base, message = RuntimeError, f"{names[0][1]}: {message}"
         for module, name in reversed(names):
             if not find_class((module, name)) and module == "candidate":
-                base = self.theirs[name] = type(name, (base,), {})
+                base = self.theirs[name] = cast("type[Exception]", type(name, (base,), {}))
         kind = type(base.__name__, (base,), {"__str__": lambda _: message, "__init__": lambda *_: None})
         problem = kind.__new__(kind)
         problem.args = tuple(arguments)
@@ -59,7 +58,7 @@ def find_class(name: tuple[str, str]) -> type[Exception] | None:
     return found if isinstance(found, type) and issubclass(found, Exception) else None
 
 
-def is_list_of_names(classes: Any) -> bool:
+def is_list_of_names(classes: Any) -> TypeGuard[list[list[str]]]:
     """[module, name] of each class."""
     pair = lambda one: isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one)
     return isinstance(classes, list) and bool(classes) and all(map(pair, classes))

@@ -17,7 +17,7 @@ def play_script(order: dict, text: int, says: int) -> None:
     """Standard input is the case, standard output is what is compared; why the script did not end well goes to `says`."""
     builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
     threading.Thread.start = threading.Thread.run  # scripts take a thread for its larger stack; none is allowed here
-    threading.Thread.join = lambda *_: None
+    threading.Thread.join = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
     sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
     sys.modules["__main__"] = module = types.ModuleType("__main__")
     sys.argv = ["script"]

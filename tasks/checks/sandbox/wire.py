@@ -85,7 +85,7 @@ def encode_mapping(value: dict, inner: Callable) -> dict:
             return {"counter": pairs}
         case OrderedDict():
             return {"ordered": pairs}
-        case defaultdict() if (factory := value.default_factory) in FACTORIES.values():
+        case defaultdict() if (factory := value.default_factory) is not None and factory in FACTORIES.values():
             return {"default": [factory.__name__, pairs]}
     return {"dict": pairs}
 
