@@ -33,6 +33,7 @@ bench-orchestration: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check flows tasks infra tests
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/basedpyright --level error
 
 # A quarter of an hour: kills of everything, failing storage, races; prints its seed, CHAOS_SEED=… repeats it.
 chaos: $(VENV)/.installed-test

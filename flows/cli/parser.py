@@ -41,7 +41,12 @@ def add_recipe_commands(commands) -> None:
             ARTIFACT,
             "read all stored files of a recipe, or of an artifact and its inputs; list the damaged ones",
         ),
-        ("export", "recipes:export_records", RECIPE, "write a recipe's training records for TRL, LLaMA-Factory or a hub"),
+        (
+            "export",
+            "recipes:export_records",
+            RECIPE,
+            "write a recipe's training records for TRL, LLaMA-Factory or a hub",
+        ),
     ):
         command = add_command(commands, name, function, text)
         command.add_argument("recipe", metavar="ARTIFACT|RECIPE" if subject is ARTIFACT else "RECIPE", help=subject)

@@ -26,24 +26,24 @@ class Checking(What):
     """How responses are checked, and what a check may take; who takes longer is not correct."""
 
     kind: Literal["by-gold", "exact"] = Field(
-        "by-gold",
+        default="by-gold",
         description="by-gold: tests are run, any other gold is compared as mathematics; exact: a response is correct if "
         "it is the gold's text, apart from white space around it",
     )
-    seconds: float = Field(10.0, gt=0, le=600, description="for all tests of one response")
-    memory_megabytes: int = Field(1024, ge=64, description="for the program of a response")
+    seconds: float = Field(default=10.0, gt=0, le=600, description="for all tests of one response")
+    memory_megabytes: int = Field(default=1024, ge=64, description="for the program of a response")
     packages: tuple[str, ...] = Field(
-        (), description="that programs and their tests may import, such as numpy; installed where checks run"
+        default=(), description="that programs and their tests may import, such as numpy; installed where checks run"
     )
     answer_seconds: float = Field(
-        5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"
+        default=5.0, gt=0, description="for the comparison of one answer; beyond it neither right nor wrong"
     )
 
 
 class CheckingHow(How):
-    batch_size: int = Field(256, gt=0, description="responses between two commits: what a kill may cost")
+    batch_size: int = Field(default=256, gt=0, description="responses between two commits: what a kill may cost")
     sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
-        ("bubblewrap", "namespaces", "landlock"),
+        default=("bubblewrap", "namespaces", "landlock"),
         min_length=1,
         description="the first that holds on the machine is taken",
     )

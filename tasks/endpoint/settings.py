@@ -37,10 +37,10 @@ Addresses = Annotated[tuple[str, ...], AfterValidator(check_addresses)]
 class Asking(How):
     """Of every room that asks a server; a room may expect more of its servers than these."""
 
-    concurrency: int = Field(32, gt=0, description="requests at once to each server")
-    timeout: float = Field(120.0, gt=0, description="seconds to wait for one answer")
-    attempts: int = Field(6, gt=0, description="per request")
-    first_wait: float = Field(0.5, ge=0, description="seconds before the second attempt; doubles")
+    concurrency: int = Field(default=32, gt=0, description="requests at once to each server")
+    timeout: float = Field(default=120.0, gt=0, description="seconds to wait for one answer")
+    attempts: int = Field(default=6, gt=0, description="per request")
+    first_wait: float = Field(default=0.5, ge=0, description="seconds before the second attempt; doubles")
 
 
 def asking_settings(how: dict) -> dict:

@@ -26,8 +26,10 @@ class Evaluation(What):
         description="names of the evaluated models, from the weakest claim to the strongest"
     )
     opponents: tuple[str, ...] = Field(description="names of the sources")
-    collectives: tuple[str, ...] = Field((), description="names of baselines that are made of the sources' answers")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    collectives: tuple[str, ...] = Field(
+        default=(), description="names of baselines that are made of the sources' answers"
+    )
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
 
 

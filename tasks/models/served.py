@@ -40,7 +40,7 @@ class ScoringFile(Exact):
     kind: Literal["program"]
     path: str
     command: tuple[str, ...] = Field(
-        ("python3", "{program}"), min_length=1, description="the command; {program} stands for the file"
+        default=("python3", "{program}"), min_length=1, description="the command; {program} stands for the file"
     )
 
     def resolve(self, field: str) -> dict:

@@ -25,11 +25,11 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 class Tiny(What):
     """Settings of the demo's models: small Llamas, made from a seed in seconds."""
 
-    hidden: int = Field(128, gt=0, le=8192, multiple_of=8)
-    layers: int = Field(2, gt=0, le=64)
+    hidden: int = Field(default=128, gt=0, le=8192, multiple_of=8)
+    layers: int = Field(default=2, gt=0, le=64)
     steps: int = Field(gt=0)
-    batch_size: int = Field(128, gt=0, le=65_536)
-    learning_rate: float = Field(3e-3, gt=0)
+    batch_size: int = Field(default=128, gt=0, le=65_536)
+    learning_rate: float = Field(default=3e-3, gt=0)
     seed: Seed
 
     @property
@@ -47,7 +47,7 @@ class TinyGenerator(Tiny):
     skills: dict[Literal["copy", "flip", "sort", "next", "back", "roll"], Annotated[float, Field(ge=0)]] = Field(
         min_length=1, description="relative frequency of each skill in its training; 0 or absent: never"
     )
-    noise: float = Field(0.0, ge=0, le=1, description="share of training examples with another skill's answer")
+    noise: float = Field(default=0.0, ge=0, le=1, description="share of training examples with another skill's answer")
 
 
 class TinyReward(Tiny):

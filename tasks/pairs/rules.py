@@ -33,12 +33,12 @@ class ScoreGap(What):
         return self
 
 
-MARGIN = Field(0.0, ge=0, allow_inf_nan=False, description="chosen must score above rejected by more than this")
+MARGIN = Field(default=0.0, ge=0, allow_inf_nan=False, description="chosen must score above rejected by more than this")
 
 
 Cut = Literal["dropped", "learned"]  # the treatment of a response that max_new_tokens cut off
 CUT_REJECTED: Cut = Field(
-    "learned",
+    default="learned",
     description="responses that max_new_tokens cut off, as rejected ones. learned: allowed, trained without an end token "
     "(with it, the model would learn that ending is bad); dropped: never chosen as the rejected one",
 )
@@ -66,16 +66,16 @@ class Rule(What):
 class ChoosingRule(Rule):
     """A rule that chooses among responses by their scores."""
 
-    min_tokens: int = Field(0, ge=0, description="shorter responses are ignored")
+    min_tokens: int = Field(default=0, ge=0, description="shorter responses are ignored")
     cut_chosen: Cut = Field(
-        "dropped",
+        default="dropped",
         description="responses that max_new_tokens cut off, as chosen ones. dropped: never chosen as the best one; learned: "
         "allowed, trained without an end token",
     )
 
 
 class FromSources(ChoosingRule):
-    sources: tuple[str, ...] = Field((), description="use only responses of these sources; empty: all sources")
+    sources: tuple[str, ...] = Field(default=(), description="use only responses of these sources; empty: all sources")
 
     def uses(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if not self.sources or name in self.sources)
@@ -88,8 +88,8 @@ class Wrpo(FromSources):
 
     reads_own: ClassVar[bool] = True
     kind: Literal["wrpo"]
-    rank: Literal[1, 2] = Field(1, description="y_ws is the best response of all sources, or the second best")
-    source_worst: bool = Field(False, description="also y_ls, the worst response of all sources")
+    rank: Literal[1, 2] = Field(default=1, description="y_ws is the best response of all sources, or the second best")
+    source_worst: bool = Field(default=False, description="also y_ls, the worst response of all sources")
     margin: float = MARGIN
     cut_rejected: Cut = CUT_REJECTED
 
@@ -146,7 +146,9 @@ class Code(FromSources):
     reads_checks: ClassVar[bool] = True
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["code"]
-    same_source: bool = Field(False, description="both of the same source, as for math; otherwise over all sources")
+    same_source: bool = Field(
+        default=False, description="both of the same source, as for math; otherwise over all sources"
+    )
     gap: ScoreGap | None = None
     cut_rejected: Cut = CUT_REJECTED
 

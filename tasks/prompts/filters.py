@@ -13,8 +13,8 @@ class Length(What):
     """Limits the length: the characters (code points) of all turns together."""
 
     kind: Literal["length"]
-    minimum: int = Field(0, ge=0)
-    maximum: int | None = Field(None, gt=0)
+    minimum: int = Field(default=0, ge=0)
+    maximum: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def ordered(self) -> "Length":

@@ -54,7 +54,7 @@ class NearDuplicates(What):
     """Keeps only the first of prompts with similar sets of three-word shingles (Jaccard similarity)."""
 
     similarity: float = Field(
-        0.7, ge=0.5, le=1, description="at least 0.5: below it, MinHash's bands would miss some pairs"
+        default=0.7, ge=0.5, le=1, description="at least 0.5: below it, MinHash's bands would miss some pairs"
     )
 
 
@@ -69,8 +69,10 @@ class Deciding(What):
     """When a prompt counts as contaminated by a benchmark's item, and what to do with it."""
 
     action: Literal["drop", "report"] = "drop"
-    containment: float = Field(0.3, gt=0, le=1, description="share of the item's 8-grams that the prompt contains")
-    similarity: float = Field(0.5, ge=0.5, le=1, description="Jaccard similarity of three-word shingles")
+    containment: float = Field(
+        default=0.3, gt=0, le=1, description="share of the item's 8-grams that the prompt contains"
+    )
+    similarity: float = Field(default=0.5, ge=0.5, le=1, description="Jaccard similarity of three-word shingles")
 
 
 class DecontaminationIdentity(Deciding):

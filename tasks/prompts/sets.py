@@ -30,7 +30,9 @@ class PromptSet(SetChoice):
     """One of several sets: its source and the choice of prompts from it."""
 
     source: Annotated[PromptFile | HubSet, Field(discriminator="kind")]
-    licence: str = Field("", description="licence of the set, as its source states it; the card of an export shows it")
+    licence: str = Field(
+        default="", description="licence of the set, as its source states it; the card of an export shows it"
+    )
 
     def resolve(self, field: str) -> SetIdentity:
         kept = {name: getattr(self, name) for name in SetChoice.model_fields}
@@ -43,7 +45,7 @@ class BenchmarkItems(Exact):
     name: str = Field(pattern=NAME)
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or a pattern")
     text: str = Field(description="the column with the item's text, or with its turns")
-    id: str = Field("", description="the column with its id; default: its row number")
+    id: str = Field(default="", description="the column with its id; default: its row number")
 
     def resolve(self, field: str) -> BenchmarkIdentity:
         files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
@@ -96,8 +98,8 @@ class ReadySelection(Exact):
 
     kind: Literal["selection"]
     name: str
-    revisions: dict[str, str] = Field({}, description="set -> commit of its data set")
-    only: tuple[str, ...] = Field((), description="use only these sets; empty: all sets")
+    revisions: dict[str, str] = Field(default={}, description="set -> commit of its data set")
+    only: tuple[str, ...] = Field(default=(), description="use only these sets; empty: all sets")
     near_duplicates: NearDuplicates | None = None
     decontamination: Decontamination | None = None
 

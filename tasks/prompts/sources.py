@@ -39,10 +39,10 @@ class PromptFile(Exact):
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or s3://bucket/*.parquet")
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = Field(
-        "refuse", description="drop: drops, counts and lists rows that are not prompts"
+        default="refuse", description="drop: drops, counts and lists rows that are not prompts"
     )
     sha256: str = Field(
-        "", pattern="^([0-9a-f]{64})?$", description="expected digest of the content; default: no check"
+        default="", pattern="^([0-9a-f]{64})?$", description="expected digest of the content; default: no check"
     )
 
     def resolve(self, field: str) -> dict:
@@ -64,11 +64,11 @@ class HubSet(Exact):
 
     kind: Literal["hub"]
     id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
-    revision: str = Field("", description="the commit, 40 hexadecimal digits, not a branch")
+    revision: str = Field(default="", description="the commit, 40 hexadecimal digits, not a branch")
     config: str = ""
     split: str = "train"
     files: tuple[str, ...] = Field(
-        (), description="use only these files of the repository, e.g. data/train_1M-*.parquet"
+        default=(), description="use only these files of the repository, e.g. data/train_1M-*.parquet"
     )
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = "refuse"

@@ -15,8 +15,8 @@ Manifests = tuple[Manifest, ...]
 
 class Report(What):
     sources: tuple[str, ...] = Field(description="the sources' names")
-    jury: tuple[str, ...] = Field((), description="names of the additional reward models")
-    suites: tuple[str, ...] = Field((), description="names of the suites on which the models were evaluated")
+    jury: tuple[str, ...] = Field(default=(), description="names of the additional reward models")
+    suites: tuple[str, ...] = Field(default=(), description="names of the suites on which the models were evaluated")
     recipe: dict = Field(description="the recipe's values that can change a result")
 
 

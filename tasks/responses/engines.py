@@ -12,20 +12,22 @@ from tasks.stage import How
 
 
 class Engine(How):
-    part_seconds: float = Field(45.0, ge=0, description="rows are committed at least so often: what a kill may cost")
-    restarts: int = Field(2, ge=0, description="how often an engine that dies is started again")
+    part_seconds: float = Field(
+        default=45.0, ge=0, description="rows are committed at least so often: what a kill may cost"
+    )
+    restarts: int = Field(default=2, ge=0, description="how often an engine that dies is started again")
 
 
 class Local(Engine):
     """An engine that holds the weights."""
 
     workers: int = Field(
-        1,
+        default=1,
         gt=0,
         description="programs that share the rows, each with GPUs of its own; as many run at once as have them",
     )
     shares: int = Field(
-        1,
+        default=1,
         gt=0,
         le=64,
         description="flow runs of the work pool that take this model's rows at once, each its own share",
@@ -50,8 +52,10 @@ class Transformers(Local):
     """transformers, in the application's own environment: anything that loads runs, if slowly."""
 
     kind: Literal["transformers"] = "transformers"
-    batch_size: int = Field(64, gt=0, le=65_536, description="responses generated at once")
-    batches_per_part: int = Field(8, gt=0, description="batches between two commits, where part_seconds are not over")
+    batch_size: int = Field(default=64, gt=0, le=65_536, description="responses generated at once")
+    batches_per_part: int = Field(
+        default=8, gt=0, description="batches between two commits, where part_seconds are not over"
+    )
 
     @property
     def gpus(self) -> int:
@@ -62,15 +66,15 @@ class Vllm(Local):
     """vLLM, in an environment of its own (`make vllm`): continuous batching, weights split over GPUs."""
 
     kind: Literal["vllm"]
-    tensor_parallel: int = Field(1, gt=0, description="GPUs that one copy of the weights is spread over")
-    in_flight: int = Field(256, gt=0, description="responses in flight")
-    memory: float = Field(0.92, gt=0, le=1, description="share of a GPU's memory")
+    tensor_parallel: int = Field(default=1, gt=0, description="GPUs that one copy of the weights is spread over")
+    in_flight: int = Field(default=256, gt=0, description="responses in flight")
+    memory: float = Field(default=0.92, gt=0, le=1, description="share of a GPU's memory")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: as the weights are kept"
+        default="auto", description="auto: as the weights are kept"
     )
-    eager: bool = Field(False, description="no graphs: a slower engine that starts sooner")
+    eager: bool = Field(default=False, description="no graphs: a slower engine that starts sooner")
     server: bool = Field(
-        False, description="as a server of its own that is asked, where the engine offline does not do"
+        default=False, description="as a server of its own that is asked, where the engine offline does not do"
     )
 
     @property
@@ -84,19 +88,23 @@ class EndpointEngine(Engine, Asking):
     kind: Literal["endpoint"]
     urls: Addresses = Field(description="up to and with /v1; of several each answers its share")
     model: str = Field(min_length=1, description="as the server calls it")
-    key: str = Field("", description="the environment variable with the key, never the key itself; none: no key")
+    key: str = Field(
+        default="", description="the environment variable with the key, never the key itself; none: no key"
+    )
     speaks: Literal["chat", "tokens"] = Field(
-        "chat",
+        default="chat",
         description="tokens: the server takes token ids and vLLM's sampling fields, so no template but ours is used",
     )
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    concurrency: int = Field(64, gt=0, description="requests at once to each server")
-    timeout: float = Field(600.0, gt=0, description="seconds to wait for one answer")
-    attempts: int = Field(8, gt=0, description="per request; then the source has failed, and its finished rows stay")
-    requests_per_minute: float = Field(0, ge=0, description="to each server; 0: no limit")
-    tokens_per_minute: float = Field(0, ge=0, description="prompt and response together; 0: no limit")
-    price_in: float = Field(0, ge=0, description="dollars per million prompt tokens")
-    price_out: float = Field(0, ge=0, description="dollars per million response tokens")
+    concurrency: int = Field(default=64, gt=0, description="requests at once to each server")
+    timeout: float = Field(default=600.0, gt=0, description="seconds to wait for one answer")
+    attempts: int = Field(
+        default=8, gt=0, description="per request; then the source has failed, and its finished rows stay"
+    )
+    requests_per_minute: float = Field(default=0, ge=0, description="to each server; 0: no limit")
+    tokens_per_minute: float = Field(default=0, ge=0, description="prompt and response together; 0: no limit")
+    price_in: float = Field(default=0, ge=0, description="dollars per million prompt tokens")
+    price_out: float = Field(default=0, ge=0, description="dollars per million response tokens")
 
     @property
     def programs(self) -> int:

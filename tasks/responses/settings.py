@@ -8,15 +8,21 @@ from tasks.stage import Seed, What
 class Sampling(What):
     """How a model is sampled. Everything but who is asked how often is the identity of the rows: n may grow, rows stay."""
 
-    n: int = Field(5, gt=0, le=10_000, description="responses per prompt")
-    temperature: float = Field(0.8, ge=0, description="0 is greedy decoding")
-    top_p: float = Field(0.95, gt=0, le=1)
-    max_new_tokens: int = Field(4096, gt=0, le=2**20)
+    n: int = Field(default=5, gt=0, le=10_000, description="responses per prompt")
+    temperature: float = Field(default=0.8, ge=0, description="0 is greedy decoding")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_new_tokens: int = Field(default=4096, gt=0, le=2**20)
     seed: Seed
-    parts: tuple[str, ...] = Field((), description="only prompts of these parts of the split; empty: all prompts")
-    top_k: int = Field(0, ge=0, description="0: of all tokens")
-    repetition_penalty: float = Field(1.0, gt=0, description="divides the scores of tokens that stand there already")
-    by_category: dict[str, int] = Field({}, description="n of prompts of these categories; 0: they are not asked")
+    parts: tuple[str, ...] = Field(
+        default=(), description="only prompts of these parts of the split; empty: all prompts"
+    )
+    top_k: int = Field(default=0, ge=0, description="0: of all tokens")
+    repetition_penalty: float = Field(
+        default=1.0, gt=0, description="divides the scores of tokens that stand there already"
+    )
+    by_category: dict[str, int] = Field(
+        default={}, description="n of prompts of these categories; 0: they are not asked"
+    )
 
     def on(self, *parts: str, **changes: float) -> "Sampling":
         """The same, on some parts of the prompts; with an n of its own for all of them, if one is given."""

@@ -16,7 +16,7 @@ POLL = 1.0
 
 @contextmanager
 def take_turn(
-    blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], None], pause: Callable[[float], None]
+    blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], object], pause: Callable[[float], None]
 ) -> Iterator[Lease]:
     """Alone in the pool, or beside the other shares of as many: whoever else is at work in it has rows in common with us.
 
@@ -45,7 +45,7 @@ def at_work(blobs: Blobs, whole: str) -> list[Share]:
     return [Share(number=int(number), of=int(of)) for number, of in cuts]
 
 
-def wait_while(busy: Callable[[], object], on_wait: Callable[[str], None], pause: Callable[[float], None]) -> None:
+def wait_while(busy: Callable[[], object], on_wait: Callable[[str], object], pause: Callable[[float], None]) -> None:
     told = False
     while busy():
         if not told:

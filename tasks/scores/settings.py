@@ -11,9 +11,10 @@ from tasks.stage import What
 class Reading(What):
     """Prompt and response in the model's own chat template, read here."""
 
-    max_length: int = Field(4096, gt=0, description="tokens of prompt and response")
+    max_length: int = Field(default=4096, gt=0, description="tokens of prompt and response")
     too_long: Literal["flag", "skip"] = Field(
-        "flag", description="a longer text: cut at its end and its row says truncated, or no score and its row says why"
+        default="flag",
+        description="a longer text: cut at its end and its row says truncated, or no score and its row says why",
     )
 
 
@@ -54,19 +55,26 @@ READS = {"endpoint": "served", "program": "program"}  # the kind of model that a
 
 
 class ScoringHow(Asking):
-    batch_size: int = Field(64, gt=0, le=65_536, description="responses at once, at most")
+    batch_size: int = Field(default=64, gt=0, le=65_536, description="responses at once, at most")
     batch_tokens: int = Field(
-        65_536, gt=0, description="tokens at once, at most, padding included; a response is never cut"
+        default=65_536, gt=0, description="tokens at once, at most, padding included; a response is never cut"
     )
-    batches_per_part: int = Field(8, gt=0)
+    batches_per_part: int = Field(default=8, gt=0)
     layout: Literal["shared-prompt", "padded"] = Field(
-        "shared-prompt", description="a prompt computed once for its responses, or with each of them; the scores agree"
+        default="shared-prompt",
+        description="a prompt computed once for its responses, or with each of them; the scores agree",
     )
-    urls: dict[str, str] = Field({}, description="of each served model, by its id: the endpoint, without a path")
-    timeout: float = Field(120.0, gt=0, description="seconds for a reply of an endpoint, or for a batch of a program")
-    workers: int = Field(1, gt=0, description="programs that share the rows, each with a GPU of its own")
-    shares: int = Field(1, gt=0, le=64, description="flow runs of the work pool that take a step's rows at once")
-    restarts: int = Field(2, ge=0, description="how often a program that dies is started again")
+    urls: dict[str, str] = Field(
+        default={}, description="of each served model, by its id: the endpoint, without a path"
+    )
+    timeout: float = Field(
+        default=120.0, gt=0, description="seconds for a reply of an endpoint, or for a batch of a program"
+    )
+    workers: int = Field(default=1, gt=0, description="programs that share the rows, each with a GPU of its own")
+    shares: int = Field(
+        default=1, gt=0, le=64, description="flow runs of the work pool that take a step's rows at once"
+    )
+    restarts: int = Field(default=2, ge=0, description="how often a program that dies is started again")
 
     @model_validator(mode="after")
     def shared_on_a_pool(self) -> "ScoringHow":

@@ -15,10 +15,13 @@ class BestOfTwo(What):
     """The training's end is compared with a moment before it, and the better of the two is kept."""
 
     every: int = Field(
-        100, gt=0, description="optimizer steps: that moment is the last multiple of them before the end"
+        default=100, gt=0, description="optimizer steps: that moment is the last multiple of them before the end"
     )
     held_out: float = Field(
-        0.02, gt=0, lt=0.5, description="share of the records that no step sees; the loss on their responses decides"
+        default=0.02,
+        gt=0,
+        lt=0.5,
+        description="share of the records that no step sees; the loss on their responses decides",
     )
 
 
@@ -26,12 +29,12 @@ class SFT(Training):
     """Cross-entropy on the best source responses."""
 
     form: Literal["completion", "packed", "none"] = Field(
-        "completion",
+        default="completion",
         description="completion: a row is a record, the loss is on its response; packed: as WRPO was published, a row is a "
         "block of max_length tokens of records in a chain, the loss is on all of them; none: no SFT, the target itself is "
         "optimised",
     )
-    best_of_two: BestOfTwo | None = Field(None, description="none: the last weights are kept")
+    best_of_two: BestOfTwo | None = Field(default=None, description="none: the last weights are kept")
 
 
 @stage("SFT", version="3")

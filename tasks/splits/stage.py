@@ -57,10 +57,11 @@ class ByCategory(What):
     )
     sft: float = Field(ge=0, le=1, description="share for SFT, of the prompts not held out; FuseChat-3.0 has 0.4")
     shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
-        {}, description="SFT shares of single categories: category -> share"
+        default={}, description="SFT shares of single categories: category -> share"
     )
     pairable: tuple[str, ...] = Field(
-        (), description="in these categories, only prompts whose source responses make a pair are counted and used"
+        default=(),
+        description="in these categories, only prompts whose source responses make a pair are counted and used",
     )
     seed: int
 

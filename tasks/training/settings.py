@@ -12,26 +12,28 @@ class Lora(What):
 
     rank: int = Field(gt=0)
     alpha: float = Field(gt=0, allow_inf_nan=False, description="the adapters' output is scaled by alpha / rank")
-    targets: tuple[str, ...] = Field((), description="names of linear layers, e.g. q_proj; none: all but the LM head")
+    targets: tuple[str, ...] = Field(
+        default=(), description="names of linear layers, e.g. q_proj; none: all but the LM head"
+    )
     base: Literal["full", "nf4"] = Field(
-        "full",
+        default="full",
         description="nf4: QLoRA, adapters on linear layers rounded to 4 bits; what is left is adapters and rounded weights",
     )
 
 
 class Training(What):
     learning_rate: float = Field(gt=0)
-    epochs: int = Field(1, gt=0)
-    batch_size: int = Field(128, gt=0, description="rows per optimizer step, over all devices")
+    epochs: int = Field(default=1, gt=0)
+    batch_size: int = Field(default=128, gt=0, description="rows per optimizer step, over all devices")
     max_length: int = Field(
-        2048, gt=0, description="tokens of prompt and response; a longer response is cut and counted"
+        default=2048, gt=0, description="tokens of prompt and response; a longer response is cut and counted"
     )
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    max_steps: int | None = Field(None, gt=0, description="ends the training early; none: all epochs")
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    max_steps: int | None = Field(default=None, gt=0, description="ends the training early; none: all epochs")
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: arithmetic in bf16, and the result is kept so"
+        default="fp32", description="bf16: arithmetic in bf16, and the result is kept so"
     )
-    lora: Lora | None = Field(None, description="none: all weights are trained")
+    lora: Lora | None = Field(default=None, description="none: all weights are trained")
     seed: Seed
 
 
@@ -39,23 +41,25 @@ class DeepSpeed(How):
     """ZeRO: what a training holds in memory beside its activations is shared out among the processes."""
 
     zero: Literal[2, 3] = Field(description="2: gradients and the optimizer's states; 3: the weights too")
-    offload: bool = Field(False, description="the optimizer's states, at 3 the weights too, wait in the CPU's memory")
+    offload: bool = Field(
+        default=False, description="the optimizer's states, at 3 the weights too, wait in the CPU's memory"
+    )
 
 
 class TrainingHow(How):
-    processes: int = Field(1, gt=0, description="on this machine, one for each GPU; they share every batch")
-    deepspeed: DeepSpeed | None = Field(None, description="none: every process holds the whole training")
+    processes: int = Field(default=1, gt=0, description="on this machine, one for each GPU; they share every batch")
+    deepspeed: DeepSpeed | None = Field(default=None, description="none: every process holds the whole training")
     device_batch_size: int = Field(
-        8, gt=0, description="rows at once on a device; times processes it divides the batch"
+        default=8, gt=0, description="rows at once on a device; times processes it divides the batch"
     )
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(
-        100, ge=0, description="optimizer steps between two checkpoints; 0: the last step alone leaves one"
+        default=100, ge=0, description="optimizer steps between two checkpoints; 0: the last step alone leaves one"
     )
 
-    restarts: int = Field(2, ge=0, description="how often a program that dies goes on from its checkpoint")
+    restarts: int = Field(default=2, ge=0, description="how often a program that dies goes on from its checkpoint")
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
-        (), description="where the log goes too; TensorBoard's to the workspace's runs/"
+        default=(), description="where the log goes too; TensorBoard's to the workspace's runs/"
     )
 
     @property

@@ -34,15 +34,19 @@ class GapSchedule(What):
     """alpha min(1, exp(-gap / scale)): the closer the policy finds the source's response to its own, the more it weighs."""
 
     kind: Literal["gap"]
-    scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="nats per token at which the weight is alpha / e")
-    window: int = Field(10, gt=0, description="optimizer steps over which the measured gap is averaged")
+    scale: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="nats per token at which the weight is alpha / e"
+    )
+    window: int = Field(default=10, gt=0, description="optimizer steps over which the measured gap is averaged")
 
 
 Schedule = Annotated[Linear | Static | Cosine | GapSchedule, Field(discriminator="kind")]
 LogProbs = Literal["sum", "mean"]
-ALPHA = Field(0.1, ge=0, le=1, description="weight of the source's response, at its largest; `schedule` says when")
-BETA = Field(0.01, gt=0, allow_inf_nan=False)
-TAU = Field(0.01, gt=0, allow_inf_nan=False)
+ALPHA = Field(
+    default=0.1, ge=0, le=1, description="weight of the source's response, at its largest; `schedule` says when"
+)
+BETA = Field(default=0.01, gt=0, allow_inf_nan=False)
+TAU = Field(default=0.01, gt=0, allow_inf_nan=False)
 
 
 TRIPLE = ("source_best", "own_best", "own_worst")
@@ -59,7 +63,8 @@ class Weighted(Training):
 
     schedule: Schedule = Linear(kind="linear")
     source_worst: bool = Field(
-        False, description="alpha r(y_ls) + (1 - alpha) r(y_l) on the rejected side (Table 10); needs pairs with y_ls"
+        default=False,
+        description="alpha r(y_ls) + (1 - alpha) r(y_l) on the rejected side (Table 10); needs pairs with y_ls",
     )
 
     @property
@@ -81,9 +86,9 @@ class WRPOSimPO(Weighted):
     """WRPO in its SimPO form: of mean log-probabilities, without reference model."""
 
     objective: Literal["wrpo-simpo"]
-    beta: float = Field(10.0, gt=0, allow_inf_nan=False)
-    gamma: float = Field(0.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
-    alpha: float = Field(0.5, ge=0, le=1)
+    beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    gamma: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    alpha: float = Field(default=0.5, ge=0, le=1)
     log_probs: LogProbs = "mean"
 
 
@@ -101,7 +106,7 @@ class PairwiseObjective(Training):
     """One preferred response and one rejected."""
 
     pair: Literal["own", "hybrid", "sources"] = Field(
-        "own",
+        default="own",
         description="own: y_wt over y_l (WRPO at alpha 0); hybrid: y_ws over y_l (at alpha 1); sources: y_ws over y_ls",
     )
 
@@ -131,8 +136,8 @@ class SimPO(PairwiseObjective):
     """SimPO: of mean log-probabilities, without reference model."""
 
     objective: Literal["simpo"]
-    beta: float = Field(10.0, gt=0, allow_inf_nan=False)
-    gamma: float = Field(1.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
     log_probs: LogProbs = "mean"
 
 

@@ -24,7 +24,8 @@ Manifests = tuple[Manifest, ...]
 
 class WRPOHow(TrainingHow):
     layout: Literal["shared-prompt", "padded"] = Field(
-        "shared-prompt", description="a prompt computed once for its responses, or with each of them; the results agree"
+        default="shared-prompt",
+        description="a prompt computed once for its responses, or with each of them; the results agree",
     )
 
 

@@ -15,7 +15,7 @@ from tasks.stage import Seed, What
 class ItemResults(What):
     suite: str
     models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
 
 

@@ -45,7 +45,7 @@ class LiveBench(Exact):
     suite: Literal["livebench"]
     path: str = Field(description="the folder data/live_bench of a checkout: <category>/<task>/question.jsonl")
     release: str = Field(
-        "2024-08-31",
+        default="2024-08-31",
         pattern=r"^\d{4}-\d\d-\d\d$",
         description="use questions released until this date and not removed by then",
     )

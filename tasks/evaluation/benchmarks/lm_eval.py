@@ -51,12 +51,12 @@ PRESETS = {
 class LmEvalIdentity(What):
     tasks: tuple[LmEvalTask, ...]
     files: dict[str, str]  # name -> sha256, of the task files and their data
-    chat: bool = Field(False, description="questions in the model's chat template")
+    chat: bool = Field(default=False, description="questions in the model's chat template")
 
 
 class LmEvalHow(How):
     path: str = ""
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(default=8, gt=0)
 
     @property
     def gpus(self) -> int:
@@ -71,7 +71,7 @@ class LmEvalBenchmark(Exact):
     preset: Literal["", "open-llm-leaderboard-v1", "mmlu-pro", "mmlu-redux", "gpqa-diamond"] = ""
     tasks: tuple[LmEvalTask, ...] = ()
     chat: bool = False
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(default=8, gt=0)
 
     def resolve(self, field: str) -> dict:
         folder, wanted = Path(self.path), (*PRESETS.get(self.preset, ()), *self.tasks)

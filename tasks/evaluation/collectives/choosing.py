@@ -18,7 +18,7 @@ Manifests = tuple[Manifest, ...]
 
 
 class PerplexityHow(How):
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(default=8, gt=0)
 
     @property
     def gpus(self) -> int:

@@ -39,7 +39,7 @@ class Comparing(What):
     members: tuple[str, ...] = Field(min_length=2)
     model: str = Field(min_length=1, description="the judge's name at its endpoint")
     revision: str = ""
-    unanswered: float = Field(0.01, ge=0, le=1, description="largest allowed share of games without reply")
+    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without reply")
 
 
 def make_comparison_pool_key(what: Comparing, inputs: Mapping[str, Sequence[Addressed]]) -> dict:

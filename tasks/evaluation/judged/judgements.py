@@ -31,20 +31,20 @@ class Judging(What):
 
     suite: str
     model: str = Field(min_length=1, description="the judge's name at its endpoint; shown beside each number")
-    revision: str = Field("", description="a snapshot or commit that pins the judge")
-    both_orders: bool = Field(False, description="ask in both orders where the suite asks in one")
-    unanswered: float = Field(0.01, ge=0, le=1, description="largest allowed share of games without reply")
+    revision: str = Field(default="", description="a snapshot or commit that pins the judge")
+    both_orders: bool = Field(default=False, description="ask in both orders where the suite asks in one")
+    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without reply")
 
 
 class JudgingHow(Asking):
     """The judge's endpoint, its rate limits and the budget."""
 
-    url: Address = Field("http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
-    price_in: float = Field(0.0, ge=0, description="dollars per million prompt tokens")
-    price_out: float = Field(0.0, ge=0, description="dollars per million reply tokens")
-    limit: float = Field(10.0, ge=0, description="budget in dollars for one suite and one model")
-    tokenizer: str = Field("", description="the judge's tokenizer.json, for the projected cost")
-    replay: bool = Field(False, description="send no requests: use stored replies, fail if one is missing")
+    url: Address = Field(default="http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
+    price_in: float = Field(default=0.0, ge=0, description="dollars per million prompt tokens")
+    price_out: float = Field(default=0.0, ge=0, description="dollars per million reply tokens")
+    limit: float = Field(default=10.0, ge=0, description="budget in dollars for one suite and one model")
+    tokenizer: str = Field(default="", description="the judge's tokenizer.json, for the projected cost")
+    replay: bool = Field(default=False, description="send no requests: use stored replies, fail if one is missing")
 
 
 def make_judgement_pool_key(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:

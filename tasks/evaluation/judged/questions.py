@@ -36,18 +36,20 @@ class SuiteFolder(How):
     path: str
     id: str = ""
     revision: str = ""
-    hub: dict[str, str] = Field({})  # name -> the file's path in the data set's repository
+    hub: dict[str, str] = Field(default={})  # name -> the file's path in the data set's repository
 
 
 class PublishedSuite(Exact):
     """A judged benchmark with its published files, in a folder or in a data set on a hub."""
 
     suite: SuiteName
-    path: str = Field("", description="the folder of the files that are not on a hub")
-    sha256: dict[str, str] = Field({}, description="expected digests by file name; a missing entry accepts any content")
-    id: str = Field("", description="a data set on a hub")
-    revision: str = Field("", pattern="^([0-9a-f]{40})?$", description="commit of the data set, not a branch")
-    hub: dict[str, str] = Field({}, description="file name -> path in the data set; each needs a sha256")
+    path: str = Field(default="", description="the folder of the files that are not on a hub")
+    sha256: dict[str, str] = Field(
+        default={}, description="expected digests by file name; a missing entry accepts any content"
+    )
+    id: str = Field(default="", description="a data set on a hub")
+    revision: str = Field(default="", pattern="^([0-9a-f]{40})?$", description="commit of the data set, not a branch")
+    hub: dict[str, str] = Field(default={}, description="file name -> path in the data set; each needs a sha256")
 
     @model_validator(mode="after")
     def pinned(self) -> "PublishedSuite":

@@ -18,8 +18,8 @@ class Measuring(What):
     suite: SuiteName
     judge: str = Field(description="the judge's name, shown beside the numbers")
     models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
-    published: tuple[str, ...] = Field((), description="models whose answers came with published preferences")
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    published: tuple[str, ...] = Field(default=(), description="models whose answers came with published preferences")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
 
 
