@@ -234,7 +234,7 @@ def test_dropout_is_off(start, tmp_path):
 def test_the_output_is_a_model_folder_that_loads_and_one_row_per_step(start, tmp_path):
     summary, steps = trained(start, tmp_path)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "along", "model", "progress.json", "speed.parquet", "steps.parquet"
+        "along", "checkpoints", "model", "progress.json", "speed.parquet", "steps.parquet"
     ]  # fmt: skip
     kept = json.loads((tmp_path / "out/model/generation_config.json").read_text())
     assert kept == json.loads((start / "generation_config.json").read_text())
