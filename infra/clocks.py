@@ -24,4 +24,6 @@ def name_difference(blobs: Blobs) -> str | None:
 
 def require_same_clock(blobs: Blobs) -> None:
     if problem := name_difference(blobs):
-        raise BadInput(f"{problem}; at most {APART:.0f} s are allowed, else what is in use looks abandoned")
+        raise BadInput(
+            f"{problem}; at most {APART:.0f} s are allowed, since otherwise files in use could look abandoned"
+        )

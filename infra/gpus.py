@@ -62,6 +62,6 @@ def require_gpus(asked: int = 0) -> None:
     worker or a later time may have them."""
     found = len(find_gpus())
     if found < (wanted := settings().gpus):
-        raise Unavailable(f"FUSE_GPUS: {wanted} wanted, this machine shows {found}")
+        raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work goes back to its pool")
     if 0 < found < asked:
         raise Unavailable(f"one program asks for {asked} GPUs, this machine shows {found}")

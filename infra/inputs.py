@@ -44,7 +44,7 @@ def list_files(field: str, path: str) -> list[Path]:
     found = sorted(glob(f"{escape(str(Path(path)))}/*" if folder else path, recursive=True))
     found = [one for one in found if not (folder and is_note(one))]
     if broken := [one for one in found if Path(one).is_symlink() and not is_there(Path(one), Path.exists)]:
-        raise BadInput(f"{field}: {broken[0]!r} is a link to what is not there")
+        raise BadInput(f"{field}: {broken[0]!r} is a broken link: its target does not exist")
     return [Path(one).absolute() for one in found if is_there(Path(one), Path.is_file)]
 
 

@@ -168,7 +168,7 @@ class Launcher:
         if process.poll() is None:
             self._let_save(process, watch)
             if process.returncode != 0:
-                raise ProgramFailed(f"{module} was ended: the run is interrupted, or has failed beyond mending")
+                raise ProgramFailed(f"{module} was stopped: the run was interrupted, or another step failed for good")
         watch()
 
     def _let_save(self, process: AnyProgram, watch: Callable[[], None]) -> None:

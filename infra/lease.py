@@ -193,7 +193,7 @@ def _wait(
         if holder and holder.owner != announced:
             announced = holder.owner
             if on_wait:
-                on_wait(f"waiting for process {holder.pid} on {holder.host}, which makes it")
+                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making it")
             continue  # `done` is asked at once, not a poll later
         pause(poll)
 

@@ -30,13 +30,14 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=1024,
-        description="programs at once in a run, at most; 0: as many as have GPUs, and one per core, up to two, that need none",
+        description="largest number of programs at the same time; 0: one for each free GPU, and at most two that need no GPU",
     )
     threads: int = Field(
         default=0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly"
     )
     warm: bool = Field(
-        default=True, description="programs fork from one that has loaded their libraries; 0: each loads them"
+        default=True,
+        description="true: programs start quickly, from a process that has loaded their libraries; false: each loads them",
     )
     reward_key: SecretStr = Field(
         default=SecretStr(""), description="the key of the endpoints that serve reward models"
@@ -76,7 +77,7 @@ class Settings(BaseSettings):
         default=20,
         ge=0,
         le=86_400,
-        description="an interrupted program is killed that has not said after so many seconds that it saves",
+        description="after an interruption, seconds that a program has to report that it saves; otherwise it is killed",
     )
     vllm: Path = Field(default=Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
 

@@ -35,8 +35,8 @@ Work = Callable[[dict, Path, Progress], dict | None]
 
 
 def run_program(work: Work) -> None:
-    """Entry point of a program: `run(main)`, where `main(job, out, progress)` returns the numbers for the manifest; of
-    several processes only the first does."""
+    """The entry point of every program. `work(job, out, progress)` returns the numbers for the manifest; in a group of processes
+    only the first one returns them."""
     tie_to_parent()
     job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)

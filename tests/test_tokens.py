@@ -88,7 +88,7 @@ def test_a_prompt_without_room_fits_nothing_and_all_such_are_an_error():
     assert fit_responses([7] * 12, [[8] * 40], max_length=20) == ([[8] * 8], 1)
     assert fit_responses([7] * 13, [[8] * 40], max_length=20) is None
     refuse_none(1, 5, max_length=20)
-    with pytest.raises(BadInput, match=r"what.max_length: 20: the prompts of all 5 records"):
+    with pytest.raises(BadInput, match=r"max_length: 20 is too short: the prompts of all 5 records"):
         refuse_none(0, 5, max_length=20)
 
 

@@ -39,8 +39,8 @@ MARGIN = Field(default=0.0, ge=0, allow_inf_nan=False, description="chosen must 
 Cut = Literal["dropped", "learned"]  # the treatment of a response that max_new_tokens cut off
 CUT_REJECTED: Cut = Field(
     default="learned",
-    description="responses that max_new_tokens cut off, as rejected ones. learned: allowed, trained without an end token "
-    "(with it, the model would learn that ending is bad); dropped: never chosen as the rejected one",
+    description="rejected responses that max_new_tokens cut off. learned: they may be chosen and are trained without an end "
+    "token (with it, the model would learn that ending is bad); dropped: they are never chosen",
 )
 
 

@@ -74,7 +74,8 @@ class Vllm(Local):
     )
     eager: bool = Field(default=False, description="no graphs: a slower engine that starts sooner")
     server: bool = Field(
-        default=False, description="as a server of its own that is asked, where the engine offline does not do"
+        default=False,
+        description="run vLLM as a local server and send it requests, for models that its offline engine cannot serve",
     )
 
     @property

@@ -50,7 +50,7 @@ async def ask_server(
     form.engine = f"vllm {version} {job['how']['dtype']} server"
     work, death = (
         asyncio.create_task(write_answers(where, form, job, parts, progress)),
-        asyncio.create_task(raise_died(server)),
+        asyncio.create_task(wait_for_death(server)),
     )
     await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
     if not death.done():
@@ -61,7 +61,7 @@ async def ask_server(
     return None
 
 
-async def raise_died(server: subprocess.Popen) -> None:
+async def wait_for_death(server: subprocess.Popen) -> None:
     while server.poll() is None:
         await asyncio.sleep(0.2)
 

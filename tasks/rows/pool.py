@@ -30,7 +30,7 @@ def fill_pool(
     """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. Of a share of the rows no more is
-    made, and what is returned is empty. `crew` is what a Crew has beside its module.
+    made, and what is returned is empty. `crew`: the other fields of `Workers` (workers, restarts, …).
     """
     make_missing(run, wanted, key, Workers(module, **crew), job)
     if run.share:

@@ -49,6 +49,6 @@ def wait_while(busy: Callable[[], object], on_wait: Callable[[str], object], pau
     told = False
     while busy():
         if not told:
-            on_wait("waiting for others that fill the same pool of rows")
+            on_wait("waiting: another step is making rows of the same pool")
             told = True
         pause(POLL)

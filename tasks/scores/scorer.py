@@ -25,7 +25,13 @@ class Scorer:
     def __init__(self, folder: str, what: dict, batch_size: int, batch_tokens: int):
         self.tokenizer = load_tokenizer(folder)
         self.conversations = Conversations(self.tokenizer)
-        self.model = ArmoRMHeads(folder, self.tokenizer) if what["kind"] == "armorm" else OneLogit(folder)
+        match what["kind"]:
+            case "armorm":
+                self.model: ArmoRMHeads | OneLogit = ArmoRMHeads(folder, self.tokenizer)
+            case "sequence-classifier":
+                self.model = OneLogit(folder)
+            case kind:
+                raise ValueError(f"no reader for a reward model of kind {kind!r}")
         alone = reading.length_dependent(self.model.backbone)  # then a score would depend on its batch
         self.max_length, self.too_long, self.batch_size = (
             what["max_length"],

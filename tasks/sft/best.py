@@ -24,7 +24,10 @@ def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]
     place = lambda sample: int(hashlib.sha256(f"held out {sample['name']}".encode()).hexdigest()[:12], 16) / 16**12
     out = [sample for sample in samples if place(sample) < share]
     if not out or len(out) == len(samples):
-        raise BadInput(f"what.best_of_two.held_out: {share:g} of {len(samples)} records are {len(out)}")
+        raise BadInput(
+            f"sft.best_of_two.held_out: a share of {share:g} holds out {len(out)} of {len(samples)} records; it must hold out"
+            " at least one, and not all"
+        )
     return [sample for sample in samples if place(sample) >= share], out
 
 

@@ -83,7 +83,7 @@ def accumulation_steps(batch_size: int, device_batch_size: int, world: int) -> i
     """Micro-batches per optimizer step, so that the global batch is what was asked for."""
     if batch_size % (device_batch_size * world):
         raise BadInput(
-            f"what.batch_size {batch_size} is not a multiple of"
+            f"batch_size {batch_size} is not a multiple of"
             f" how.device_batch_size {device_batch_size} times {world} processes"
         )
     return batch_size // (device_batch_size * world)

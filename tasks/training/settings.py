@@ -8,7 +8,7 @@ from tasks.stage import How, Seed, What
 
 
 class Lora(What):
-    """Low-rank adapters are trained, the model's own weights stay; what is left is the whole model, adapters merged."""
+    """Trains low-rank adapters instead of the model's own weights; the saved model is whole, with the adapters merged."""
 
     rank: int = Field(gt=0)
     alpha: float = Field(gt=0, allow_inf_nan=False, description="the adapters' output is scaled by alpha / rank")
@@ -17,7 +17,7 @@ class Lora(What):
     )
     base: Literal["full", "nf4"] = Field(
         default="full",
-        description="nf4: QLoRA, adapters on linear layers rounded to 4 bits; what is left is adapters and rounded weights",
+        description="nf4: QLoRA; linear layers are rounded to 4 bits, only adapters are trained, and both are saved as one model",
     )
 
 

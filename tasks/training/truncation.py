@@ -27,6 +27,6 @@ def refuse_none(kept: int, records: int, max_length: int | None) -> None:
     if max_length is None:
         raise BadInput(f"the model's chat template refuses the turns of all {records} records")
     raise BadInput(
-        f"what.max_length: {max_length}: the prompts of all {records} records leave less than {MIN_RESPONSE} tokens"
-        " for a response, or the model's chat template refuses their turns"
+        f"max_length: {max_length} is too short: the prompts of all {records} records leave fewer than {MIN_RESPONSE} tokens for"
+        " a response, or the model's chat template refuses them"
     )

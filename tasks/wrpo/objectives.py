@@ -30,7 +30,7 @@ def compute_ipo_loss(chosen: Tensor, rejected: Tensor, tau: float) -> Tensor:
     return (chosen - rejected - 1 / (2 * tau)) ** 2
 
 
-def wrpo_dpo(
+def compute_wrpo_dpo_loss(
     source_best: Tensor,
     own_best: Tensor,
     own_worst: Tensor,
@@ -44,7 +44,7 @@ def wrpo_dpo(
     )
 
 
-def wrpo_simpo(
+def compute_wrpo_simpo_loss(
     source_best: Tensor,
     own_best: Tensor,
     own_worst: Tensor,
@@ -59,7 +59,7 @@ def wrpo_simpo(
     )
 
 
-def wrpo_ipo(
+def compute_wrpo_ipo_loss(
     source_best: Tensor,
     own_best: Tensor,
     own_worst: Tensor,

@@ -14,10 +14,10 @@ from tasks.wrpo.objectives import (
     compute_dpo_loss,
     compute_ipo_loss,
     compute_simpo_loss,
+    compute_wrpo_dpo_loss,
+    compute_wrpo_ipo_loss,
+    compute_wrpo_simpo_loss,
     reward_metrics,
-    wrpo_dpo,
-    wrpo_ipo,
-    wrpo_simpo,
 )
 from tasks.wrpo.schedules import cosine_alpha, gap_alpha, linear_alpha
 from tasks.wrpo.settings import (
@@ -44,7 +44,7 @@ def from_job(what: dict, seed: int) -> "Preference":
     fields = dict(what["objective"])
     kind = fields.pop("kind")
     if kind not in objective_names():
-        raise BadInput(f"what.objective.kind: {kind!r} is not one of: {', '.join(map(repr, objective_names()))}")
+        raise BadInput(f"objective: {kind!r} is not one of: {', '.join(map(repr, objective_names()))}")
     settings = {**what, **fields, "objective": kind, "seed": seed}
     return Preference(TypeAdapter(Objective).validate_python(settings))
 
@@ -68,11 +68,11 @@ class Preference:
         weight = cast(float, alpha)  # None only where no loss reads it
         match self.settings:
             case WRPO(beta=beta):
-                return wrpo_dpo(**values, alpha=weight, beta=beta)
+                return compute_wrpo_dpo_loss(**values, alpha=weight, beta=beta)
             case WRPOSimPO(beta=beta, gamma=gamma):
-                return wrpo_simpo(**values, alpha=weight, beta=beta, gamma=gamma)
+                return compute_wrpo_simpo_loss(**values, alpha=weight, beta=beta, gamma=gamma)
             case WRPOIPO(tau=tau):
-                return wrpo_ipo(**values, alpha=weight, tau=tau)
+                return compute_wrpo_ipo_loss(**values, alpha=weight, tau=tau)
             case DPO(beta=beta):
                 return compute_dpo_loss(*values.values(), beta=beta)
             case IPO(tau=tau):

@@ -96,7 +96,7 @@ def compare_differences(found: Iterator[Difference], rounding: float) -> None:
         if not abs(before - now) <= rounding * math.sqrt(tokens):
             raise BadInput(
                 f"reference: prompt {prompt}: log pi_ref of {role} is stored as {before:.6f} and computed as"
-                f" {now:.6f}, more than {rounding:g} apart times the root of its {tokens} tokens"
+                f" {now:.6f}; rounding allows a difference of {rounding * math.sqrt(tokens):g} for {tokens} tokens"
             )
         total, sum_of_all = total + tokens, sum_of_all + before - now
     if abs(sum_of_all) > rounding * math.sqrt(total):

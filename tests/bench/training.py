@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
 from tasks.wrpo.batches import RESPONSES, collate_rows, make_ready, pad_triples, response_log_probs
-from tasks.wrpo.objectives import wrpo_dpo
+from tasks.wrpo.objectives import compute_wrpo_dpo_loss
 from tests import tiny
 
 BETA, ALPHA = 0.1, 0.5
@@ -132,7 +132,7 @@ def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: 
             with torch.no_grad():
                 before = log_probs(reference, batch)
             now = log_probs(policy, batch)
-            wrpo_dpo(*(now - before), alpha=ALPHA, beta=BETA).mean().backward()
+            compute_wrpo_dpo_loss(*(now - before), alpha=ALPHA, beta=BETA).mean().backward()
         return now.detach()
 
     return step
@@ -153,7 +153,7 @@ def our_step(policy: LlamaForCausalLM, rows: list[dict], on: Conditions) -> Call
         batch = place({name: value for name, value in batch.items() if name != "prompt_ids"})
         with on.autocast():
             now = response_log_probs(policy, batch)
-            wrpo_dpo(*(now - batch["reference"]), alpha=ALPHA, beta=BETA).mean().backward()
+            compute_wrpo_dpo_loss(*(now - batch["reference"]), alpha=ALPHA, beta=BETA).mean().backward()
         return now.detach()
 
     return step

@@ -67,7 +67,7 @@ def test_fewer_than_promised_are_unavailable(driver, monkeypatch):
     driver(listed(1))
     monkeypatch.setenv("FUSE_GPUS", "2")
     settings.cache_clear()
-    with pytest.raises(Unavailable, match="2 wanted, this machine shows 1"):
+    with pytest.raises(Unavailable, match="FUSE_GPUS is 2, but this machine has 1 GPUs"):
         require_gpus()
     driver(listed(2))
     require_gpus(2)

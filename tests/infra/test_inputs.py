@@ -95,5 +95,5 @@ def test_a_link_to_nothing_is_no_file_that_a_set_could_do_without(tmp_path):
     (tmp_path / "a.jsonl").touch()
     (tmp_path / "b.jsonl").symlink_to(tmp_path / "gone")
     for location in (tmp_path, tmp_path / "*.jsonl"):
-        with pytest.raises(BadInput, match=r"^prompts.path: '.*b.jsonl' is a link to what is not there$"):
+        with pytest.raises(BadInput, match=r"^prompts.path: '.*b.jsonl' is a broken link: its target does not exist$"):
             local_files("prompts.path", str(location))

@@ -170,7 +170,7 @@ def test_records_that_the_template_refuses_are_counted():
 
 
 def test_a_global_batch_that_cannot_be_split_names_both_fields(start, tmp_path):
-    with pytest.raises(BadInput, match=r"what.batch_size 3 .* how.device_batch_size 2"):
+    with pytest.raises(BadInput, match=r"batch_size 3 .* how.device_batch_size 2"):
         trained(start, tmp_path, batch_size=3)
 
 

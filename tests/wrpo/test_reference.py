@@ -166,9 +166,7 @@ def test_a_reference_of_other_weights_is_refused_with_its_row(start, tmp_path, m
     def shift(table):
         table["log_prob"] -= table["tokens"] * 3e-4
 
-    message = (
-        r"reference: prompt 000\d: log pi_ref of \w+_best is stored as -\d+\.\d{6} and computed as -\d+\.\d{6}, more"
-    )
+    message = r"reference: prompt 000\d: log pi_ref of \w+_best is stored as -\d+\.\d{6} and computed as -\d+\.\d{6}; rounding"
     with pytest.raises(BadInput, match=message):
         run(start, tmp_path, monkeypatch, shift)
     assert not (tmp_path / "out/model").exists()
@@ -319,7 +317,7 @@ def test_responses_to_too_long_prompts_are_counted_without_number(workplace):
         what=ReferenceSettings(max_length=length, precision="fp32"), how=WRPOHow(device_batch_size=2))  # fmt: skip
     table, counts = workplace.table(made(23), "reference.parquet"), workplace.made(made(23)).counts
     assert counts["left_out"] == (table["tokens"] == 0).sum() == table["log_prob"].isna().sum() > 0
-    with pytest.raises(BadInput, match=r"what.max_length: 9: the prompts of all"):
+    with pytest.raises(BadInput, match=r"max_length: 9 is too short: the prompts of all"):
         workplace.made(made(9))
 
 

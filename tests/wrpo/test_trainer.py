@@ -17,7 +17,7 @@ from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD
 from tasks.training.qlora import base_of
 from tasks.wrpo.batches import RESPONSES, collate_rows, encode_pairs, reference_log_probs, response_log_probs
-from tasks.wrpo.objectives import wrpo_dpo
+from tasks.wrpo.objectives import compute_wrpo_dpo_loss
 from tasks.wrpo.settings import ROLES, objective_names
 from tasks.wrpo.train import main
 from tests import tiny
@@ -54,7 +54,9 @@ def gradient(model) -> torch.Tensor:
 def wrpo(alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
     policy, batch = tiny.llama(seed=0), collate_rows(rows(), pad_id=0)
     tiny.fuse(policy)
-    loss = wrpo_dpo(*(response_log_probs(policy, batch) - batch["reference"]), alpha=alpha, beta=BETA).mean()
+    loss = compute_wrpo_dpo_loss(
+        *(response_log_probs(policy, batch) - batch["reference"]), alpha=alpha, beta=BETA
+    ).mean()
     loss.backward()
     return loss.detach(), gradient(policy)
 
@@ -286,8 +288,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 3}, "what.batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
-        ({"objective": {"kind": "kto"}}, "what.objective.kind: 'kto'"),
+        ({"batch_size": 3}, "batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
+        ({"objective": {"kind": "kto"}}, "objective: 'kto'"),
         ({"records": []}, "pairs: no rows"),
         ({"max_length": 16}, "what.max_length: 16: the prompts of all"),
     ],

@@ -1,7 +1,7 @@
 """The sandbox from inside: a process that gives up its rights once, and for every part to be played starts a child that
 gives up the rest. Plain Python, no packages. It reads nothing of what its children are given, so they inherit nothing.
 
-Started by `sandbox.py` with a JSON argument {means, folders, hidden, readable, house, starter} and a socket as standard input.
+Started by `outside.py` with a JSON argument {means, folders, hidden, readable, house, starter} and a socket as standard input.
 """
 
 import ctypes
