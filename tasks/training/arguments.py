@@ -1,6 +1,6 @@
-"""What the training programs share: their rows, the settings of a `transformers` trainer, and their numbers.
+"""Code that the training programs share: reading rows, arguments of a `transformers` trainer, and numbers for the manifest.
 
-The global batch is a matter of What: the programs' arithmetic here keeps it the same on any number of devices.
+The global batch size is part of What: the number of accumulation steps keeps it the same on any number of devices.
 """
 
 import math
@@ -33,7 +33,7 @@ ArgumentsKind = TypeVar("ArgumentsKind", bound=TrainingArguments)
 
 
 def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Path, **more) -> ArgumentsKind:
-    """AdamW without weight decay, cosine with warm-up, gradients clipped at 1, nothing saved or sent anywhere."""
+    """AdamW without weight decay, cosine schedule with warm-up, gradients clipped at 1; Trainer itself saves no model."""
     what, how = job["what"], job["how"]
     processes = how.get("processes", 1)
     args = kind(
@@ -43,7 +43,7 @@ def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Pat
         max_steps=total_steps(what, rows),
         learning_rate=what["learning_rate"],
         lr_scheduler_type="cosine",
-        warmup_steps=what["warmup_ratio"],  # below 1 it is a share of all steps
+        warmup_steps=what["warmup_ratio"],  # transformers reads a value below 1 as a share of all steps
         optim="adamw_torch",
         adam_beta1=0.9,
         adam_beta2=0.999,
@@ -58,7 +58,7 @@ def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Pat
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
-        report_to="none",  # trackers are callbacks of ours
+        report_to="none",  # make_trackers adds the trackers as callbacks
         run_name=tracker_run_name(job),
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
@@ -74,13 +74,13 @@ def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Pat
 
 
 def total_steps(what: dict, rows: int) -> int:
-    """All epochs, the last batch of each as small as it comes; or fewer, where `max_steps` ends the training early."""
+    """Optimizer steps of all epochs, at most `max_steps`. The last batch of an epoch may be smaller."""
     steps = what["epochs"] * math.ceil(rows / what["batch_size"])
     return min(steps, what["max_steps"] or steps)
 
 
 def accumulation_steps(batch_size: int, device_batch_size: int, world: int) -> int:
-    """Micro-batches per optimizer step, so that the global batch is what was asked for."""
+    """Micro-batches per optimizer step that give a global batch of `batch_size` rows."""
     if batch_size % (device_batch_size * world):
         raise BadInput(
             f"batch_size {batch_size} is not a multiple of"
@@ -91,7 +91,7 @@ def accumulation_steps(batch_size: int, device_batch_size: int, world: int) -> i
 
 @contextmanager
 def enough_memory(job: dict, room: str) -> Iterator[None]:
-    """Out of memory is for the user to mend: says by which settings of the recipe."""
+    """Turns an out-of-memory error into OutOfMemory, which names the recipe's settings that save memory."""
     what, how = job["what"], job["how"]
     try:
         yield
@@ -112,7 +112,7 @@ def enough_memory(job: dict, room: str) -> Iterator[None]:
 
 
 class StepCount(TrainerCallback):
-    """Tells how far the training is."""
+    """Reports the progress of the training."""
 
     def __init__(self, progress: Progress):
         self.progress = progress
@@ -126,13 +126,13 @@ SPEED = pa.schema([("step", pa.int32()), ("tokens", pa.int64()), ("tokens_per_se
 
 
 def write_speed(steps: list[dict], file: Path) -> None:
-    """Tokens of all processes together by the clock, checkpoints not counted; apart from the other numbers, which are the
-    same however fast they were made."""
+    """Writes tokens per second over all processes, without the time for checkpoints. A separate file, because the other
+    numbers do not depend on speed."""
     pq.write_table(pa.Table.from_pylist(steps, schema=SPEED), file)
 
 
 def summarise_training(steps: list[dict], rows: int, **counts: int) -> dict:
-    """The numbers of a training for its manifest."""
+    """The training's numbers for the manifest."""
     return {
         "steps": len(steps),
         "rows": rows,

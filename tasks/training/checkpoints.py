@@ -1,9 +1,10 @@
-"""Checkpoints from which a training goes on bit for bit, and the callback that writes them. No pickle anywhere.
+"""Checkpoints from which a training resumes bit for bit, and the callback that writes them. Uses no pickle.
 
-A checkpoint is a folder `checkpoints/<step>`, written beside and renamed: whole or absent. It holds what Trainer reads
-itself on resume (`model.safetensors`, `trainer_state.json`: step, log, steps of the whole run) and what this callback
-restores: the optimizer's tensors, the schedule, and the random states of every process. Tensors are whole and by name:
-another number of processes, or DeepSpeed where there was none, goes on from it too.
+A checkpoint is a folder `checkpoints/<step>`. It is written as a draft and then renamed, thus it is complete or absent.
+It holds the files that Trainer reads on resume (`model.safetensors`, `trainer_state.json`: step, log, steps of the whole
+run) and the state that this callback restores: the optimizer's tensors, the schedule, and the random states of every
+process. Each tensor is stored whole, under its name: a training can resume with another number of processes, or with
+DeepSpeed after a start without it.
 """
 
 import json
@@ -24,14 +25,14 @@ from tasks.training.processes import any_process
 from tasks.training.random_states import put_random_states, random_states
 
 FOLDER, KEPT = "checkpoints", 2
-ALONG = "along"  # what lies in this folder of a program goes with every checkpoint, and comes back with it
+ALONG = "along"  # a program's files in this folder are saved in every checkpoint and restored from it
 STOPPED = 128 + signal.SIGTERM
-# Of a schedule. The rest are lists over parameter groups, of which DeepSpeed drops empty ones.
+# The saved fields of a schedule. Its other fields are lists over parameter groups, and DeepSpeed drops empty groups.
 PLACE = ("last_epoch", "_step_count")
 
 
 def newest_checkpoint(job: dict, out: Path) -> Path | None:
-    """Where the training goes on: the last whole checkpoint that this program left, or the one it was given."""
+    """The checkpoint to resume from: this program's last complete one, otherwise the job's `resume`."""
     own = finished_checkpoints(out)
     return own[-1] if own else Path(job["resume"]) if job.get("resume") else None
 
@@ -41,8 +42,8 @@ def finished_checkpoints(out: Path) -> list[Path]:
 
 
 class CheckpointCallback(TrainerCallback):
-    """Writes one every `every` optimizer steps (0: none between), at the last step and on SIGTERM, and restores one. Stands
-    last among callbacks: a step that another one stops for its loss is never kept."""
+    """Writes a checkpoint every `every` optimizer steps (0: never), at the last step and on SIGTERM; restores `resume`. It must
+    be the last callback: if another callback raises at a step, that step is not saved."""
 
     def __init__(self, out: Path, every: int, resume: Path | None):
         self.out, self.every, self.resume = out, every, resume
@@ -50,12 +51,12 @@ class CheckpointCallback(TrainerCallback):
         self.terminated = False
 
     def terminate(self, *_) -> None:
-        """The step is finished first. Whoever told us waits for it, and for the checkpoint, from here on."""
+        """Handles SIGTERM: the training finishes its step and writes a checkpoint. The SAVING file asks the launcher to wait."""
         self.terminated = True
         (self.out / SAVING).touch()
 
     def on_train_begin(self, args, state, control, **parts):
-        """Trainer has put back the weights and the step by now, and knows where in the data it is."""
+        """Restores the rest of the checkpoint; Trainer has restored the weights, the step and the position in the data."""
         signal.signal(signal.SIGTERM, self.terminate)
         self.parts = {name: parts[name] for name in ("model", "optimizer", "lr_scheduler")}
         if args.deepspeed:
@@ -66,13 +67,13 @@ class CheckpointCallback(TrainerCallback):
                 shutil.copytree(self.resume / ALONG, self.out / ALONG, dirs_exist_ok=True)
 
     def on_step_begin(self, args, state, control, **parts):
-        """Once more at the first step inside an epoch: skipping its batches may have drawn random numbers."""
+        """Restores the random states again if the training resumes inside an epoch: skipping batches may draw random numbers."""
         if self.resume and state.epoch % 1:
             put_random_states(self.resume, args.process_index)
         self.resume = None
 
     def on_log(self, args, state, control, *, logs, **parts):
-        """After the step's row is in the log. The last step leaves one too, as the model is not written yet."""
+        """Writes a checkpoint after the step's row is in the log. The last step writes one too: the model is not saved yet."""
         if "loss" not in logs:
             return
         due = state.global_step == state.max_steps or (self.every and state.global_step % self.every == 0)
@@ -84,7 +85,7 @@ class CheckpointCallback(TrainerCallback):
 
 
 def write_checkpoint(out: Path, parts: dict, args, state) -> None:
-    """All processes write their random states, the first one the rest; then it is renamed, and older ones go."""
+    """All processes write their random states, the first process writes the rest, renames the draft and deletes old ones."""
     target = out / FOLDER / f"{state.global_step:09d}"
     draft = target.with_name(f"draft-{target.name}")
     draft.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ def wait_for_processes(args) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """After a power cut a checkpoint's name must not outlive its bytes."""
+    """Flushes all files to the disk: after a power cut a renamed checkpoint must not have missing bytes."""
     for path in (*folder.rglob("*"), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:

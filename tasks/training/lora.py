@@ -1,4 +1,4 @@
-"""Low-rank adapters: the one file that knows peft. The model without its adapter is the reference of a preference objective."""
+"""Low-rank adapters; only this file imports peft. The model without its adapter is a preference objective's reference."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias, cast
@@ -14,11 +14,11 @@ TrainableModel: TypeAlias = PreTrainedModel | PeftModel
 
 
 def add_adapter(model: PreTrainedModel, lora: dict | None, seed: int) -> TrainableModel:
-    """The model with an adapter that changes nothing yet; without `lora` the model itself."""
+    """Adds an adapter that does not change the model's output yet; returns the model unchanged if `lora` is None."""
     if lora is None:
         return model
     refuse_unknown(model, lora["targets"])
-    set_seed(seed)  # the adapter's first half is drawn here, before a trainer sows its own
+    set_seed(seed)  # get_peft_model draws random weights below, before the trainer sets the seed
     config = LoraConfig(
         r=lora["rank"],
         lora_alpha=lora["alpha"],
@@ -28,12 +28,12 @@ def add_adapter(model: PreTrainedModel, lora: dict | None, seed: int) -> Trainab
     )
     begun = get_peft_model(model, config)
     if is_quantised(model):
-        del model.is_loaded_in_4bit  # peft has seen it; TRL would round the adapter itself to bf16
+        del model.is_loaded_in_4bit  # peft no longer needs it; TRL would cast the adapter to bf16
     return begun
 
 
 def refuse_unknown(model: PreTrainedModel, targets: list[str]) -> None:
-    """peft passes over a wrong name beside a right one."""
+    """Raises BadInput for an unknown layer name; peft ignores it if another name matches."""
     layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):
@@ -46,7 +46,7 @@ def has_adapter(model: torch.nn.Module) -> bool:
 
 
 def without_adapter(model: torch.nn.Module) -> PreTrainedModel:
-    """The model inside; adapters stand in its layers all the same."""
+    """The model without peft's wrapper; its layers still contain the adapters."""
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
 
 
@@ -55,8 +55,8 @@ def adapter_off(model: torch.nn.Module) -> AbstractContextManager:
 
 
 def merge_adapter(model: torch.nn.Module) -> PreTrainedModel:
-    """A model of the kind it was made from, adapter and all. A quantised one is merged into the weights that the adapter was
-    trained on: into the full ones that they were rounded from it would be another model."""
+    """Merges the adapter into the model's weights. A quantised model is dequantised first, not replaced by the original full
+    weights: the adapter was trained on the rounded weights."""
     if not isinstance(model, PeftModel):
         return cast(PreTrainedModel, model)
     if is_quantised(cast(PreTrainedModel, model.get_base_model())):

@@ -1,6 +1,6 @@
-"""A training's weights and its optimizer's state by the names of the parameters, whole, however many processes share them.
+"""A training's weights and its optimizer's state: whole tensors by parameter name, for any number of processes.
 
-So a checkpoint says nothing about how it was made: it goes on in one process, in several, or under ZeRO.
+A checkpoint therefore does not depend on the processes that wrote it: one process, several, or ZeRO can resume from it.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from tasks.training import zero
 
 
 def trained_tensors(model: torch.nn.Module, args: TrainingArguments) -> dict[str, Tensor]:
-    """What training changes: the parameters that learn (each once, however often they are tied), and the buffers.
-    All processes must ask; under DeepSpeed the first alone gets them."""
+    """The tensors that training changes: trainable parameters (tied ones once) and buffers. All processes must call it; under
+    DeepSpeed only the first process gets the parameters."""
     model = getattr(model, "module", model)
     stored = model.state_dict()
     kept = {name: value.detach() for name, value in model.named_buffers() if name in stored}
@@ -43,7 +43,7 @@ def put_state(
     rate: float,
     args: TrainingArguments,
 ) -> None:
-    """The reverse, into a training that has not made a step yet; Trainer put back the weights, but for DeepSpeed's own."""
+    """Restores the optimizer's state before the first step. Trainer has restored the weights, except DeepSpeed's fp32 copy."""
     model = getattr(model, "module", model)
     if args.deepspeed:
         zero.put_state(model, optimizer, weights, state, rate)
@@ -57,6 +57,6 @@ def put_state(
 
 
 def parameter_order(model: torch.nn.Module, optimizer: Any) -> list[str]:
-    """The parameters' names as the optimizer counts them."""
+    """The parameters' names in the optimizer's order."""
     names = {id(value): name for name, value in model.named_parameters()}
     return [names[id(value)] for group in optimizer.param_groups for value in group["params"]]

@@ -1,6 +1,6 @@
-"""Trainings in a group of processes: they see the rows that one process alone would see, step by step.
+"""Trainings in a group of processes: every optimizer step uses the same rows as a training in one process.
 
-Rows that weigh nothing fill up an epoch's last batches, where Trainer would repeat rows of its beginning.
+Filler rows of weight 0 complete an epoch's last batches; Trainer would repeat the epoch's first rows instead.
 """
 
 import math
@@ -16,19 +16,19 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 
 def count_fillers(rows: int, args: TrainingArguments) -> int:
-    """How many rows of no weight must follow so that every process has as many batches of one size."""
+    """The number of filler rows that gives every process the same number of full batches."""
     return 0 if args.world_size == 1 else -rows % (args.per_device_train_batch_size * args.world_size)
 
 
 def leave_process_group() -> None:
-    """At the end all wait for the first, which writes: a group that just falls apart ends in an abort."""
+    """Waits for rank 0 to finish saving, then destroys the group; otherwise torch aborts."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 
 def any_process(flag: bool, args: TrainingArguments) -> bool:
-    """Whether it is up in any process: all must stop at the same step."""
+    """True if `flag` is true in any process; with it all processes stop at the same step."""
     if args.world_size == 1:
         return flag
     seen = torch.tensor(float(flag), device=args.device)
@@ -37,7 +37,7 @@ def any_process(flag: bool, args: TrainingArguments) -> bool:
 
 
 def from_all(values: list, args: TrainingArguments) -> list:
-    """The lists of all processes as one. All must ask."""
+    """Joins the lists of all processes. All processes must call it."""
     if args.world_size == 1:
         return values
     found: list = [None] * args.world_size
@@ -46,7 +46,7 @@ def from_all(values: list, args: TrainingArguments) -> list:
 
 
 class SharedOrder(Sampler):
-    """The order in which one process alone draws `rows` rows in an epoch, and then those that follow them."""
+    """An epoch's order of `rows` rows as a single process draws it, followed by the filler rows."""
 
     def __init__(self, rows: int, fillers: int, seed: int):
         self.rows, self.fillers, self.seed, self.epoch = rows, fillers, seed, 0
@@ -64,7 +64,7 @@ class SharedOrder(Sampler):
 
 
 class EpochTeller(TrainerCallback):
-    """Where a resumed epoch skips batches, accelerate does not pass the epoch on to the order of a group."""
+    """Gives the epoch's number to SharedOrder: accelerate does not do it if a resumed epoch skips batches."""
 
     def __init__(self, order: SharedOrder):
         self.order = order
@@ -78,22 +78,22 @@ TrainerMethods = Trainer if TYPE_CHECKING else object
 
 
 class InGroup(TrainerMethods):
-    """For a Trainer, before it in the order of its bases; the one place that overrides private methods of Trainer."""
+    """Mixin placed before Trainer among the base classes. Only this class overrides private methods of Trainer."""
 
-    fillers = 0  # rows of no weight at the end of the training data
-    began = 0.0  # when the step's first batch was asked for
+    fillers = 0  # number of filler rows at the end of the training data
+    began = 0.0  # time at which the step requested its first batch
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         self.began = time.monotonic()
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _run_epoch(self, *arguments: Any, **parts: Any) -> None:
-        """What was interrupted after its last step has none left, where that lies inside an epoch too."""
+        """Skips the epoch if the training was interrupted after its last step; Trainer would train further inside an epoch."""
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*arguments, **parts)
 
     def refuse_unless_finite(self, name: str, values: list[float], prompts: list[str]) -> None:
-        """A number that is none stops all processes at the same step, each with the prompts of those that met it."""
+        """Stops all processes at the same step if a value is NaN or infinite; the error names the prompts of that batch."""
         bad = not all(map(math.isfinite, values))
         if any_process(bad, self.args):
             found, ids = (from_all(some if bad else [], self.args) for some in (values, prompts))
@@ -108,7 +108,7 @@ class InGroup(TrainerMethods):
         return order
 
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
-        """DeepSpeed would look for a checkpoint of its own kind: ours is in the model before it is wrapped."""
+        """Under DeepSpeed, loads the weights before the model is wrapped: DeepSpeed expects another checkpoint format."""
         if resume_from_checkpoint and self.is_deepspeed_enabled:
             assert self.model is not None
             self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / "model.safetensors"), strict=False)

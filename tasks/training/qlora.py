@@ -1,4 +1,4 @@
-"""QLoRA's base: linear layers in 4-bit NormalFloat, their scales quantised too. The one file that knows bitsandbytes."""
+"""QLoRA's base: linear layers in 4-bit NormalFloat with quantised scales. Only this file imports bitsandbytes."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ BLOCK = 64  # weights that share a scale; bitsandbytes' own default, as in the p
 
 
 def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
-    """The model that a training starts from: in fp32, with `nf4` its linear layers but the head in 4 bits, on its device."""
+    """Loads the model to train in fp32; with `nf4` all linear layers except the head are in 4 bits, on the training device."""
     if base == "full":
         model = load_model(AutoModelForCausalLM, folder, torch.float32)
         refuse_quantised(folder, already=getattr(model, "hf_quantizer", None) is not None)
@@ -35,13 +35,13 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
     refuse_quantised(folder, already=cast(Any, model.hf_quantizer).pre_quantized)
     for name, layer in linear_layers(model):
         refuse_odd(name, layer)
-        # Some CPUs would compute in bf16 whatever was asked for, without gradients, once a model was evaluated.
+        # Without this, bitsandbytes computes in bf16 and without gradients on some CPUs after an evaluation.
         cast(Any, layer).support_avx512bf16_for_cpu = False
     return model
 
 
 def refuse_quantised(folder: str | Path, already: bool) -> None:
-    """Its adapter would learn on rounded weights, whatever the recipe says of them."""
+    """Raises BadInput for a quantised model: the adapter would learn on rounded weights, against the recipe's `base`."""
     if already:
         raise BadInput(f"model: {folder} is quantised already: train it from its full weights")
 
@@ -49,14 +49,14 @@ def refuse_quantised(folder: str | Path, already: bool) -> None:
 def refuse_odd(name: str, layer: torch.nn.Linear) -> None:
     if layer.source_cls is not torch.nn.Linear:
         raise BadInput(f"lora.base: nf4 is for linear layers, and {name} is a {layer.source_cls.__name__}")
-    if layer.in_features % BLOCK:  # on a CPU bitsandbytes gives such rows the scales of other ones
+    if layer.in_features % BLOCK:  # on a CPU bitsandbytes uses wrong scales for such rows
         raise BadInput(
             f"lora.base: nf4 rounds blocks of {BLOCK} weights, and {name} has rows of {layer.in_features}, no multiple"
         )
 
 
 def base_of(what: dict) -> str:
-    """In which form a training holds the weights that it does not train."""
+    """The form of the weights that are not trained: "full" or "nf4"."""
     return (what.get("lora") or {}).get("base", "full")
 
 
@@ -71,8 +71,8 @@ def linear_layers(model: torch.nn.Module) -> list[tuple[str, torch.nn.Linear]]:
 
 
 def dequantise_model(model: PreTrainedModel) -> PreTrainedModel:
-    """An ordinary model of the very weights that the quantised one computes with, in fp32. Layer by layer to the CPU: a GPU
-    that holds it in 4 bits may not hold it whole."""
+    """Replaces the 4-bit layers by fp32 layers with the same values. Works layer by layer on the CPU: the GPU may have no
+    memory for the whole fp32 model."""
     from bitsandbytes.functional import dequantize_4bit
 
     for name, layer in linear_layers(model):

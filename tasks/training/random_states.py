@@ -11,7 +11,6 @@ from torch import Tensor
 
 
 def random_states() -> dict[str, Tensor]:
-    """Of Python, numpy, torch and every GPU, as tensors; doubles by their bits."""
     version, words, gauss = random.getstate()
     numpy = cast(tuple[str, np.ndarray, int, int, float], np.random.get_state())
     bits = lambda value: torch.tensor([np.nan if value is None else value], dtype=torch.float64)
@@ -30,7 +29,7 @@ def random_states() -> dict[str, Tensor]:
 def put_random_states(folder: Path, process: int) -> None:
     file = folder / f"random-{process}.safetensors"
     if not file.is_file():
-        return  # more processes than before: each has the state that its seed gives
+        return  # more processes than before: the new ones keep the state from their seed
     states = load_file(file)
     version, *words = states["python"].tolist()
     gauss = states["python_gauss"].item()

@@ -1,7 +1,7 @@
-"""Trainings that survive a kill: what a program leaves in `checkpoints/` goes to the store, and comes back from it.
+"""Trainings that survive a kill: copies a program's checkpoints to the store, and restores them from there.
 
-The program renames each folder into place when it is whole; here the newest is taken away, committed, and older ones
-dropped, while the program goes on.
+The program renames a checkpoint's folder when it is complete. While the program runs, this module moves the newest
+checkpoint away, commits it to the store and drops older ones.
 """
 
 import os
@@ -18,8 +18,8 @@ KEPT = 2
 
 
 def train_resumably(run: Run, module: str, job: dict, group: int, restarts: int = 0) -> Path:
-    """Runs a training program, from the newest complete checkpoint of this step where there is one. A program that is killed
-    goes on from its own newest, so many times."""
+    """Runs a training program from the newest complete checkpoint of this step, if there is one. Restarts a killed program
+    at most `restarts` times."""
     name = f"{run.step.stage.name}-{run.step.fingerprint[:8]}"
     job = {**job, "report": str(settings().workspace.absolute() / "runs" / name)}
     deaths = 0
@@ -37,7 +37,7 @@ def train_resumably(run: Run, module: str, job: dict, group: int, restarts: int 
 
 def train_once(run: Run, module: str, job: dict, group: int) -> Path:
     stored, out = StoredCheckpoints(run.store.blobs, run.step.address), run.scratch / "program"
-    shutil.rmtree(out, ignore_errors=True)  # what a killed program left has been committed, or is not whole
+    shutil.rmtree(out, ignore_errors=True)  # a killed program's checkpoints are committed already or incomplete
     if folder := newest_stored(run, stored):
         job = {**job, "resume": str(folder)}
         run.count(resumed_at=int(folder.name))
@@ -45,8 +45,8 @@ def train_once(run: Run, module: str, job: dict, group: int) -> Path:
 
 
 def newest_stored(run: Run, stored: StoredCheckpoints) -> Path | None:
-    """The newest checkpoint that is whole. One may lack something where two held the lease, and one dropped the other's.
-    Damaged ones are passed over for an older one, and said; where no other is left, a person decides."""
+    """Fetches the newest complete checkpoint. Skips one with missing files: two runs may have held the lease, and one dropped
+    files of the other. Reports and skips a damaged one; raises if only damaged ones are left."""
     damaged: dict[str, CorruptArtifact] = {}
     shutil.rmtree(run.scratch / "resume", ignore_errors=True)
     for name in reversed(stored.names()):
@@ -66,7 +66,7 @@ def newest_stored(run: Run, stored: StoredCheckpoints) -> Path | None:
 
 
 def pass_over(run: Run, stored: StoredCheckpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
-    """The damaged ones are dropped with their bytes, as the training will write the same files again."""
+    """Deletes the damaged checkpoints and their bytes, because the training will write the same files again."""
     for one, problem in damaged.items():
         run.observe(run.step, f"{problem}; the training goes on from the older checkpoint {name}", 0, 0, "")
         stored.discard(one)
@@ -75,8 +75,8 @@ def pass_over(run: Run, stored: StoredCheckpoints, damaged: dict[str, CorruptArt
 
 
 def commit_checkpoint(stored: StoredCheckpoints, out: Path, place: Path) -> None:
-    """The newest whole checkpoint of the program, moved out of its reach first, since it deletes old ones itself. Of a
-    program that is done none is needed: its model is there."""
+    """Commits the program's newest complete checkpoint. Moves it away first, because the program deletes old ones. Does
+    nothing if the program has finished: then its model exists."""
     whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))
     if not whole or (out / "summary.json").exists():
         return

@@ -1,4 +1,4 @@
-"""The model that a training leaves: whole, in the precision it was trained for, with the tokenizer it came with."""
+"""Saves the trained model: adapters merged, in the training precision, with its tokenizer."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.training.optimizer_state import trained_tensors
 
 
 def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
-    """The trained model as it is kept: adapters merged in fp32, weights in the precision it was trained for."""
+    """Merges adapters in fp32, then converts the weights to the training precision."""
     whole = merge_adapter(model)
     return whole.to(torch.bfloat16) if precision == "bf16" else whole  # pyright: ignore[reportArgumentType]
 
@@ -22,8 +22,8 @@ def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
 def keep_model(
     trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
 ) -> None:
-    """The first process writes the model, with the weights of the file `instead` if there is one; where weights are shared
-    out, all processes give theirs."""
+    """The first process writes the model, with the weights of the file `instead` if given. All processes must call it: under
+    DeepSpeed each holds a part of the weights."""
     what, shared, model = job["what"], trainer.is_deepspeed_enabled, trainer.model
     assert model is not None
     weights = trained_tensors(model, trainer.args) if shared else {}
@@ -39,10 +39,10 @@ def keep_model(
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:
-    """The weights and tokenizer; the generation config stays what it was, since training decides nothing about it."""
+    """Saves weights and tokenizer; copies the source's generation config, which training does not change."""
     kept = source / "generation_config.json"
     if kept.is_file():
-        model.generation_config = GenerationConfig()  # not all that are published pass the check on saving
+        model.generation_config = GenerationConfig()  # some published configs fail transformers' check on saving
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if kept.is_file():

@@ -1,4 +1,4 @@
-"""What every training of ours has: the settings that change its result, and those that change only speed and place."""
+"""Settings of every training: those that change its result (What), and those that change only speed and place (How)."""
 
 from typing import Literal
 
@@ -38,7 +38,7 @@ class Training(What):
 
 
 class DeepSpeed(How):
-    """ZeRO: what a training holds in memory beside its activations is shared out among the processes."""
+    """ZeRO: splits gradients, optimizer states and optionally weights among the processes."""
 
     zero: Literal[2, 3] = Field(description="2: gradients and the optimizer's states; 3: the weights too")
     offload: bool = Field(
@@ -68,5 +68,5 @@ class TrainingHow(How):
 
     @property
     def group(self) -> int:
-        """Processes that a launcher has to bring together; 0: there is no group."""
+        """The number of processes that the launcher starts as a group; 0: no group."""
         return self.processes if self.processes > 1 or self.deepspeed else 0

@@ -1,4 +1,4 @@
-"""Where a training's log goes beside its own Parquet file: trackers, each through transformers' own callback."""
+"""Trackers that receive a training's log in addition to its Parquet file, through transformers' callbacks."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +12,8 @@ PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",),
 
 
 def make_trackers(job: dict) -> list[TrainerCallback]:
-    """Those that `how.report_to` names. TensorBoard's files lie in job["report"]; the others are told where by their own
-    environment variables."""
+    """The trackers that `how.report_to` names. TensorBoard writes to job["report"]; the others read their own environment
+    variables."""
     wanted = job["how"].get("report_to", ())
     for name in wanted:
         if not any(find_spec(package) for package in PACKAGES[name]):
@@ -28,7 +28,7 @@ def make_trackers(job: dict) -> list[TrainerCallback]:
 
 def make_tensorboard(job: dict) -> TrainerCallback:
     callback = TensorBoardCallback()
-    callback.logging_dir = job["report"]  # made when the training begins, by the first process alone
+    callback.logging_dir = job["report"]  # the first process creates it when the training begins
     return callback
 
 

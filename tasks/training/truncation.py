@@ -1,17 +1,17 @@
-"""What of a record fits into a training's `max_length`: the written rule for texts that are too long."""
+"""Cuts responses to a training's `max_length`."""
 
 from infra.errors import BadInput
 
-MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; with fewer there is nothing to learn from
+MIN_RESPONSE = 8  # tokens that a prompt must leave for a response; fewer teach nothing
 
 
 def fit_responses(
     prompt: list[int], responses: list[list[int]], max_length: int, min_response: int = MIN_RESPONSE
 ) -> tuple[list[list[int]], int] | None:
-    """Each response cut to what the prompt leaves of `max_length`, on its own; and how many were cut. None where the prompt
-    leaves less than a response needs: such a record is left out of the training, and counted.
+    """Cuts each response to the tokens that the prompt leaves of `max_length`; returns responses and the number cut. Returns
+    None if the prompt leaves fewer than `min_response` tokens: the caller then leaves the record out and counts it.
 
-    A cut response keeps no end token: it did not end there. The prompt is never cut.
+    A cut response has no end token, because it did not end there. The prompt is never cut.
     """
     budget = max_length - len(prompt)
     if budget < min_response:
@@ -20,8 +20,8 @@ def fit_responses(
 
 
 def refuse_none(kept: int, records: int, max_length: int | None) -> None:
-    """A prompt that is too long, or that the template refuses, is left out; all of them are a mistake. Without a length
-    none is too long."""
+    """Raises BadInput if every record was left out. With `max_length` None no prompt is too long, thus the template refused
+    them."""
     if kept:
         return
     if max_length is None:

@@ -1,6 +1,6 @@
-"""DeepSpeed's ZeRO: its configuration, and what it shares out among processes as whole tensors by name, out and in again.
+"""DeepSpeed's ZeRO: its configuration; gathers the tensors that it splits among processes, and writes them back.
 
-The one file that knows DeepSpeed. No op of its own is compiled: the optimizer stays torch's AdamW, offloaded or not.
+Only this file imports DeepSpeed. It compiles no DeepSpeed op: the optimizer is torch's AdamW, with or without offload.
 """
 
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
-    """As `TrainingArguments(deepspeed=…)` takes it; what reads "auto" it fills in itself."""
+    """The configuration for `TrainingArguments(deepspeed=…)`, which replaces each "auto"."""
     if deepspeed is None:
         return None
     if find_spec("deepspeed") is None:
@@ -35,8 +35,8 @@ def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
     )
     return {
         "zero_optimization": sharing,
-        # As without DeepSpeed: weights in fp32, arithmetic by autocast. Its own bf16 rounds the weights too, and with them
-        # every log-probability, by up to a nat: the policy would begin away from its own reference.
+        # As without DeepSpeed: weights in fp32, arithmetic by autocast. DeepSpeed's bf16 mode also rounds the weights. This
+        # changes log-probabilities by up to a nat: the policy would differ from its reference before the first step.
         "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         "zero_force_ds_cpu_optimizer": False,
         **dict.fromkeys(automatic, "auto"),
@@ -44,19 +44,19 @@ def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
 
 
 def without_own_communication() -> None:
-    """Between processes on CPUs it would compile a communication op of its own first, for minutes: gloo serves."""
+    """Disables DeepSpeed's communication op for CPUs, whose compilation takes minutes; gloo is used instead."""
     from deepspeed.ops import __compatible_ops__
 
     __compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def load_whole_again() -> None:
-    """From here on models load whole again."""
+    """Clears transformers' DeepSpeed state: later models load unsplit."""
     unset_hf_deepspeed_config()
 
 
 def gather_weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
-    """The trained parameters in fp32. All processes must ask; those that `keep` nothing get nothing."""
+    """The trained parameters in fp32. All processes must call it; the result is empty without `keep`."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     found = {}
@@ -69,7 +69,7 @@ def gather_weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
 
 
 def gather_moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Tensor]:
-    """AdamW's state as one process would have it: "<parameter>.<name>"."""
+    """AdamW's state as whole tensors, named "<parameter>.<name>"."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
     steps = next(iter(unwrap_optimizer(optimizer).optimizer.state.values()))["step"]
@@ -85,7 +85,7 @@ def gather_moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[s
 
 
 def begin_optimizer(optimizer: Any) -> None:
-    """The state that AdamW would make at its first step. Made then, ZeRO 2 loses sight of all parameter groups but one."""
+    """Creates AdamW's state before the first step. If AdamW creates it itself, ZeRO 2 finds only one parameter group."""
     zero = unwrap_optimizer(optimizer)
     three = hasattr(zero, "fp32_partitioned_groups_flat")
     for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
@@ -97,8 +97,8 @@ def begin_optimizer(optimizer: Any) -> None:
 def put_state(
     model: torch.nn.Module, optimizer: Any, saved: dict[str, Tensor], state: dict[str, Tensor], rate: float
 ) -> None:
-    """The reverse of both, into a training that has begun and not made a step yet. The model has its weights already, but
-    where it is in bf16 only rounded."""
+    """Writes gathered weights and AdamW's state back after the training begins, before its first step. The weights too: the
+    model holds only rounded ones if it is in bf16."""
     zero = unwrap_optimizer(optimizer)
     steps = next(value for name, value in state.items() if name.endswith(".step"))
     for values in zero.optimizer.state.values():
@@ -112,7 +112,7 @@ def put_state(
 
 
 def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = None) -> None:
-    """This process's share of a whole tensor."""
+    """Writes this process's share of a whole tensor."""
     from deepspeed.utils import (
         safe_set_full_fp32_param,
         safe_set_full_optimizer_state,
@@ -124,7 +124,9 @@ def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None
     if not hasattr(parameter, "ds_id"):
         (safe_set_full_optimizer_state if moment else safe_set_full_fp32_param)(parameter, value, *more)
         return
-    size = cast(Any, parameter).partition_numel()  # at the end padded, which the setters of whole tensors do not know
+    size = cast(
+        Any, parameter
+    ).partition_numel()  # the last share is padded, which DeepSpeed's setters of whole tensors ignore
     start = torch.distributed.get_rank() * size
     share = torch.zeros(size)
     share[: max(0, value.numel() - start)] = value.flatten()[start : start + size]
@@ -140,5 +142,5 @@ def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
 
 
 def unwrap_optimizer(optimizer: Any) -> Any:
-    """ZeRO's optimizer out of accelerate's wrapper; torch's own is in it."""
+    """ZeRO's optimizer from accelerate's wrapper; it contains torch's optimizer."""
     return getattr(optimizer, "optimizer", optimizer)
