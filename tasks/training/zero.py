@@ -124,9 +124,8 @@ def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None
     if not hasattr(parameter, "ds_id"):
         (safe_set_full_optimizer_state if moment else safe_set_full_fp32_param)(parameter, value, *more)
         return
-    size = cast(
-        Any, parameter
-    ).partition_numel()  # the last share is padded, which DeepSpeed's setters of whole tensors ignore
+    # Under ZeRO 3 the last share is padded, but DeepSpeed's setters of whole tensors ignore this.
+    size = cast(Any, parameter).partition_numel()
     start = torch.distributed.get_rank() * size
     share = torch.zeros(size)
     share[: max(0, value.numel() - start)] = value.flatten()[start : start + size]
