@@ -1,4 +1,4 @@
-"""From records to log-probabilities: token rows, batches in either layout, and the model made ready to read them.
+"""From records to log-probabilities: token rows, batches in either layout, and preparation of the model.
 
 TRL's fused LM head gives the log-probability of each response token without holding the log-softmax over the vocabulary.
 """
@@ -26,9 +26,9 @@ from tasks.wrpo.settings import TRIPLE as RESPONSES
 def encode_pairs(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int, roles: tuple[str, ...] = RESPONSES
 ) -> tuple[list[dict], dict[str, int]]:
-    """Rows of token tensors, each with its record; how many responses `max_length` cut, how many had been cut off when they
-    were sampled, and how many records are no row: their prompt is too long or has no place in the template, or a response
-    has no token."""
+    """Rows of token tensors, each with its record, and counts: `truncated` responses were cut to `max_length`, `cut_off` ones
+    were cut when sampled, `left_out` records have a prompt that is too long or refused by the template, or a response
+    without tokens."""
     rows, truncated, cut_offs = [], 0, 0
     for record in records:
         try:
@@ -51,9 +51,8 @@ def encode_pairs(
 
 
 def pad_triples(rows: list[dict], pad_id: int) -> dict:
-    """3B sequences, right-padded: all y_ws, all y_wt, all y_l. The last token of each is predicted but never fed.
-
-    Other objectives' rows hold other responses.
+    """3B right-padded sequences: all y_ws, all y_wt, all y_l (another objective: its own responses). The last token of each
+    is predicted, but not an input.
     """
     names = roles_of(rows[0])
     pairs = [(row["prompt"], row[name]) for name in names for row in rows]
@@ -73,7 +72,7 @@ def roles_of(row: dict) -> tuple[str, ...]:
 
 
 def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
-    """The rows as the model reads them; `lengths` (responses, B) are the responses' tokens."""
+    """The model's inputs for the rows; `lengths` (responses, B) are the responses' numbers of tokens."""
     names = roles_of(rows[0])
     lengths = torch.tensor([[len(row[name]) for row in rows] for name in names])
     laid = shared_prompt.pack_rows(rows, names) if layout == shared_prompt.NAME else pad_triples(rows, pad_id)
@@ -81,8 +80,8 @@ def lay_out(rows: list[dict], pad_id: int, layout: str) -> dict:
 
 
 def collate_rows(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
-    """A training batch: the responses laid out, their stored reference if there is one, what each row weighs (a filler
-    nothing), how many tokens, whom to blame."""
+    """A training batch: model inputs, stored reference log-probabilities if any, row weights (0 for filler rows), token count,
+    prompt ids for error messages."""
     known = {"reference": torch.stack([row["reference"] for row in rows], dim=1)} if "reference" in rows[0] else {}
     real = [row for row in rows if row.get("weight", 1.0)]
     tokens = sum(len(row["prompt"]) + len(row[name]) - 1 for row in real for name in roles_of(row))
@@ -92,7 +91,7 @@ def collate_rows(rows: list[dict], pad_id: int, layout: str = "padded") -> dict:
 
 
 def response_log_probs(model: torch.nn.Module, batch: Mapping) -> Tensor:
-    """log pi(y|x) of the three responses, summed over their tokens, the end token included: (3, B)."""
+    """log pi(y|x) of each response, summed over its tokens including the end token: (responses, B)."""
     if "layout" in batch:
         return shared_prompt.log_probs(model, batch).view(-1, len(batch["lengths"])).T
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "shift_labels")}
@@ -102,7 +101,7 @@ def response_log_probs(model: torch.nn.Module, batch: Mapping) -> Tensor:
 def reference_log_probs(
     model: torch.nn.Module, rows: list[dict], size: int, pad_id: int, layout: str = "padded"
 ) -> Iterator[tuple[int, Tensor]]:
-    """(place, log pi (responses,)) of every row, `size` rows of like length and as many responses at a time."""
+    """Yields (index, log pi (responses,)) for every row. A batch has `size` rows of similar length with the same roles."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda place: (roles_of(rows[place]), row_tokens(rows[place])))
     for _, alike in groupby(order, key=lambda place: roles_of(rows[place])):
@@ -115,12 +114,12 @@ def reference_log_probs(
 
 
 def row_tokens(row: dict) -> int:
-    """Tokens of all of the row's sequences, the prompt once."""
+    """Number of tokens of the row's prompt and all its responses."""
     return sum(len(row[name]) for name in ("prompt", *roles_of(row)))
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
-    """In modules of its own and where a layer keeps the rate as a number, as Llama's attention does."""
+    """Disables dropout modules, and sets rates that a layer stores as a float to 0, for example in Llama's attention."""
     disable_dropout_in_model(model)
     for module in model.modules():
         for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
@@ -128,8 +127,8 @@ def disable_dropout(model: PreTrainedModel) -> None:
 
 
 def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
-    """Prepares a model, before anything wraps it, for log-probabilities in the layout asked for, or in the plain one where
-    that does not fit the model; returns the layout's name."""
+    """Prepares an unwrapped model for log-probabilities in `layout`, or in the padded layout if the model does not support it;
+    returns the layout used."""
     refuse_longer_rows(model.config, max(map(row_length, rows)), "wrpo")
     disable_dropout(model)
     add_fused_lm_head(model)
@@ -149,5 +148,5 @@ def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: st
 
 
 def row_length(row: dict) -> int:
-    """Tokens of the longest of the row's sequences."""
+    """Number of tokens of the prompt with the longest response."""
     return len(row["prompt"]) + max(len(row[name]) for name in roles_of(row))

@@ -1,8 +1,8 @@
 """Preference objectives as functions of tensors: WRPO (arXiv 2412.03187, section 3 and Table 5) and what it grew from.
 
-Every response enters as one number per example, and what that number is, is the caller's choice: the log-ratio
-h(y) = log pi(y|x) - log pi_ref(y|x) for the DPO and IPO forms, log pi(y|x) for SimPO; summed over the response's tokens or
-their mean. All tensors have the shape (B,); nothing here knows of a model, a trainer or a config.
+Every response enters as one number per example, which the caller computes: the log-ratio
+h(y) = log pi(y|x) - log pi_ref(y|x) for the DPO and IPO forms, log pi(y|x) for SimPO; the sum or the mean over the
+response's tokens. All tensors have the shape (B,). This module needs no model, trainer or config.
 """
 
 from typing import cast
@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 
 def compute_dpo_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
-    """-log sigma(beta (h(y_w) - h(y_l))), arXiv 2305.18290; of means over tokens it is FuseChat-3.0's LN-DPO."""
+    """-log sigma(beta (h(y_w) - h(y_l))), arXiv 2305.18290; with means over tokens it is FuseChat-3.0's LN-DPO."""
     return -logsigmoid(beta * (chosen - rejected))
 
 
@@ -74,9 +74,9 @@ def compute_wrpo_ipo_loss(
 
 
 def weigh_preferred(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
-    """alpha h(source's) + (1 - alpha) h(own): one side of a comparison; where only one of the two stands there, that one.
+    """alpha h(source's) + (1 - alpha) h(own): one side of a comparison; if one of the two is None, the other alone.
 
-    On the rejected side this is Table 10's variant with y_ls: its formula is not published, this is the symmetric one.
+    On the rejected side this is Table 10's variant with y_ls. Its formula is not published; this is the symmetric form.
     """
     if source is None or own is None:
         return cast(Tensor, own if source is None else source)
@@ -91,7 +91,7 @@ def reward_metrics(
     beta: float = 1.0,
     source_worst: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Implicit rewards r(y) = beta h(y) of the responses that are there, their margin, and who beats y_l; each (B,).
+    """Implicit rewards r(y) = beta h(y) of the given responses, their margin, and accuracies against y_l; each (B,).
 
     `accuracy_source` is the paper's hybrid-policy reward accuracy, `accuracy_own` its on-policy counterpart.
     """

@@ -1,6 +1,6 @@
-"""What an objective asks of a trainer: which responses, whether a reference, the losses, alpha, and what to log.
+"""Connects an objective's settings (`settings.py`) with its mathematics (`objectives.py`, `schedules.py`).
 
-Between the settings (`settings.py`) and the mathematics (`objectives.py`, `schedules.py`); knows no trainer.
+A trainer gets from it the roles, the need for a reference, the losses, alpha, and the metrics to log.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ WeightedObjective: TypeAlias = WRPO | WRPOSimPO | WRPOIPO
 
 
 def from_job(what: dict, seed: int) -> "Preference":
-    """Of a job's `what`, whose `objective` holds `kind` and that objective's own fields."""
+    """Builds a Preference from a job's `what`; its `objective` holds `kind` and the objective's own fields."""
     fields = dict(what["objective"])
     kind = fields.pop("kind")
     if kind not in objective_names():
@@ -50,7 +50,7 @@ def from_job(what: dict, seed: int) -> "Preference":
 
 
 class Preference:
-    """An objective in use. `values` below are its responses' log-ratios (or log-probabilities) by role, each (B,)."""
+    """An objective in use. `values` are its responses' log-ratios (or log-probabilities) by role, each (B,)."""
 
     def __init__(self, settings: Objective):
         self.settings = settings
@@ -60,12 +60,12 @@ class Preference:
         self.scale = settings.tau if isinstance(settings, IPO | WRPOIPO) else settings.beta
 
     def values(self, log_probs: Tensor, lengths: Tensor, reference: Tensor | None) -> dict[str, Tensor]:
-        """From (roles, B) sums of log pi and numbers of tokens; the reference's sums where the objective has one."""
+        """Computes `values` from sums of log pi, numbers of tokens and, if needed, the reference's sums; each (roles, B)."""
         ratios = log_probs - cast(Tensor, reference) if self.needs_reference else log_probs
         return dict(zip(self.roles, ratios / lengths if self.settings.log_probs == "mean" else ratios, strict=True))
 
     def losses(self, values: dict[str, Tensor], alpha: float | None) -> Tensor:
-        weight = cast(float, alpha)  # None only where no loss reads it
+        weight = cast(float, alpha)  # alpha is None only for losses that do not use it
         match self.settings:
             case WRPO(beta=beta):
                 return compute_wrpo_dpo_loss(**values, alpha=weight, beta=beta)
@@ -82,7 +82,7 @@ class Preference:
         raise TypeError(f"{type(self.settings).__name__} has no loss")
 
     def alpha(self, step: int, steps: int, history: Sequence[dict]) -> float | None:
-        """Of the optimizer step that follows `step` completed ones, whose logs are `history`; none where nothing weighs."""
+        """alpha for the optimizer step after `step` completed ones, whose logs are `history`; None for unweighted objectives."""
         if not self.weighs:
             return None
         settings = cast(WeightedObjective, self.settings)
@@ -99,7 +99,7 @@ class Preference:
         raise TypeError(f"{type(settings.schedule).__name__} is no schedule")
 
     def metrics(self, values: dict[str, Tensor], log_probs: Tensor, lengths: Tensor, alpha: float | None) -> dict:
-        """What is logged of a batch, each (B,): rewards, margin, accuracies, sums of log pi, and the gap of `gap_alpha`."""
+        """A batch's metrics for the log, each (B,): rewards, margin, accuracies, sums of log pi, and the gap for `gap_alpha`."""
         found = reward_metrics(**values, alpha=alpha or 0.0, beta=self.scale)
         found |= {f"log_prob_{name}": sums for name, sums in zip(self.roles, log_probs, strict=True)}
         if self.weighs:

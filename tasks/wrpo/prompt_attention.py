@@ -1,7 +1,7 @@
-"""Attention of responses to a prompt that they share and to themselves, in tensors (rows, places, heads, size).
+"""Attention of responses to their shared prompt and to themselves, in tensors (rows, positions, heads, size).
 
-On CPUs it is two flash attentions merged by their log-sum-exp: no key is copied, no masked score is computed. That needs
-two operators that PyTorch keeps behind `scaled_dot_product_attention`; elsewhere one masked call does it.
+On CPUs it merges two flash attentions by their log-sum-exp: it copies no key and computes no masked score. This needs two
+internal operators of PyTorch's `scaled_dot_product_attention`. On other devices it is one masked call.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-LOWEST = -1e30  # not -inf: a prompt without any real key then weighs exactly 0 in the merge, where -inf gives NaN
+LOWEST = -1e30  # a prompt without any real key gets weight exactly 0 in the merge; -inf would give NaN
 
 
 def attend_to_both(
@@ -22,7 +22,8 @@ def attend_to_both(
     real: Tensor,
     scale: float | None,
 ) -> Tensor:
-    """The responses' outputs: query, key and value of (B x n) responses, keys and values of B prompts, their real places."""
+    """The responses' outputs, from query, key and value of (B x n) responses, keys and values of B prompts, and `real`, the
+    mask of prompt positions that are not padding."""
     if query.device.type == "cpu":
         bias = None if real.all() else torch.where(real, 0.0, LOWEST)[:, None, None].to(query.dtype)
         return Merged.apply(query, key, value, prompt_key, prompt_value, bias, scale)
@@ -30,7 +31,7 @@ def attend_to_both(
 
 
 def attend_masked(query, key, value, prompt_key, prompt_value, real, scale) -> Tensor:
-    """One call over [prompt; response], the prompt repeated for each response and what must not be seen masked."""
+    """One masked call over [prompt; response]; the prompt is repeated for each response."""
     (count, width), copies = query.shape[:2], len(query) // len(prompt_key)
     causal = torch.ones(width, width, dtype=torch.bool, device=query.device).tril()
     before = real.repeat_interleave(copies, 0)[:, None].expand(-1, width, -1)
@@ -46,9 +47,9 @@ def attend_masked(query, key, value, prompt_key, prompt_value, real, scale) -> T
 
 
 class Merged(torch.autograd.Function):
-    """softmax over two sets of keys = the two softmaxes, weighted by exp(their log-sum-exp - that of both).
+    """softmax over two sets of keys = the two softmaxes, each weighted by exp(its log-sum-exp - log-sum-exp of both).
 
-    In the backward each part is given the merged output and log-sum-exp: then its probabilities are those of the whole.
+    In the backward pass each part gets the merged output and log-sum-exp, thus its probabilities are those over both sets.
     """
 
     @staticmethod
@@ -81,7 +82,7 @@ class Merged(torch.autograd.Function):
 
 
 def attention_parts(query, key, value, prompt_key, prompt_value, bias) -> list[tuple]:
-    """(query, key, value, mask, causal) of each flash attention: all of a row's responses on its prompt, each on itself."""
+    """(query, key, value, mask, causal) of both flash attentions: a row's responses to its prompt, each response to itself."""
     rows = len(prompt_key)
     mask = None
     if bias is not None:
@@ -92,5 +93,5 @@ def attention_parts(query, key, value, prompt_key, prompt_value, bias) -> list[t
 
 
 def heads_first(places: Tensor, rows: int) -> Tensor:
-    """(responses, places, heads, …) as (rows, heads, places, …): a row's responses one after another."""
+    """(responses, positions, heads, …) as (rows, heads, positions, …), with a row's responses one after another."""
     return places.reshape(rows, -1, *places.shape[2:]).transpose(1, 2)

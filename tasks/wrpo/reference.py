@@ -1,7 +1,8 @@
-"""Program: log pi(y|x) of responses under a model: the reference of an objective. `python -m tasks.wrpo.reference JOB OUT`.
+"""Program: computes an objective's reference, log pi(y|x) of responses. `python -m tasks.wrpo.reference JOB OUT`.
 
-Reads a model folder and a Parquet file of responses with their prompts' messages; leaves `part-*.parquet` of LOG_PROB as
-it goes. Several processes share the prompts. The arithmetic is that of training: weights in fp32 or quantised, autocast to bf16.
+Reads a model folder and a Parquet file of responses with their prompts' messages; writes `part-*.parquet` of LOG_PROB one
+after another. Several processes share the prompts. The precision is that of training: weights in fp32 or quantised, with
+`bf16` arithmetic by autocast.
 """
 
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from tasks.training.qlora import load_base
 from tasks.wrpo.batches import encode_pairs, make_ready, reference_log_probs, roles_of, row_tokens
 from tasks.wrpo.settings import ROLES
 
-PART = 1024  # prompts whose log-probabilities a kill may cost
+PART = 1024  # rows per part; a kill loses at most one part per process
 
 
 def main(job: dict, out: Path, progress: Progress) -> dict | None:
@@ -46,7 +47,7 @@ def measure_reference(job: dict, out: Path, progress: Progress) -> dict | None:
 
 
 def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
-    """Writes parts of this process's share; returns the layout."""
+    """Computes and writes this process's share of the rows; returns the layout used."""
     what, how, device = job["what"], job["how"], state.device
     assert device is not None
     total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
@@ -67,8 +68,8 @@ def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, 
 def encode_by_prompt(
     responses: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> tuple[list[dict], list[dict], int]:
-    """Token rows of a prompt and up to four of its responses, short ones first; of responses of no token, and of prompts too
-    long to train on, rows that say so, without a number and of no token; and how many responses were cut."""
+    """Returns token rows (a prompt and up to four responses each, short rows first), LOG_PROB rows without a number for
+    responses without tokens or with a prompt that is too long, and the number of responses that were cut."""
     is_empty = lambda one: one["finish_reason"] == CUT_OFF and not response_ids(tokenizer, one["text"], cut_off=True)
     empty = {one["content_id"] for one in responses if is_empty(one)}
     rows, truncated = [], 0

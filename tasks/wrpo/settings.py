@@ -1,7 +1,7 @@
-"""The objectives as settings: a union on `objective`, each with its own fields, and the schedules of alpha.
+"""Settings of the objectives, a union discriminated by `objective`, and of the schedules of alpha.
 
-Defaults are those that WRPO's Table 6 chose (whose tau column was lost: IPO's tau stands under alpha, WRPO-IPO's under
-gamma). What the objectives compute stands in `objectives.py`; which response plays which role, in `preference.py`.
+The defaults are the values chosen in WRPO's Table 6. (The table has no tau column: IPO's tau is under alpha, WRPO-IPO's
+under gamma.) The formulas are in `objectives.py`.
 """
 
 from typing import Annotated, Literal, get_args
@@ -13,13 +13,13 @@ from tasks.training.settings import Training
 
 
 class Linear(What):
-    """alpha s / N: from 0, as both the paper and its code have it."""
+    """alpha s / N: starts at 0, as in the paper and its code."""
 
     kind: Literal["linear"]
 
 
 class Static(What):
-    """alpha throughout: the paper's Figure 6."""
+    """Constant alpha: the paper's Figure 6."""
 
     kind: Literal["static"]
 
@@ -31,7 +31,7 @@ class Cosine(What):
 
 
 class GapSchedule(What):
-    """alpha min(1, exp(-gap / scale)): the closer the policy finds the source's response to its own, the more it weighs."""
+    """alpha min(1, exp(-gap / scale)): the source's response gets more weight as the policy finds it as likely as its own."""
 
     kind: Literal["gap"]
     scale: float = Field(
@@ -59,7 +59,7 @@ PAIRS = {
 
 
 class Weighted(Training):
-    """A source's response and the model's own share the preferred side, alpha to 1 - alpha."""
+    """The preferred side combines a source's response (weight alpha) and the model's own (weight 1 - alpha)."""
 
     schedule: Schedule = Linear(kind="linear")
     source_worst: bool = Field(
@@ -83,7 +83,7 @@ class WRPO(Weighted):
 
 
 class WRPOSimPO(Weighted):
-    """WRPO in its SimPO form: of mean log-probabilities, without reference model."""
+    """WRPO in its SimPO form: uses mean log-probabilities and no reference model."""
 
     objective: Literal["wrpo-simpo"]
     beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
@@ -93,8 +93,8 @@ class WRPOSimPO(Weighted):
 
 
 class WRPOIPO(Weighted):
-    """WRPO in its IPO form. Sums by default: Table 5 divides by no length, and at tau .01 the margin asked for is 50 nats,
-    within reach of whole responses and out of reach per token. TRL divides: `log_probs = "mean"`."""
+    """WRPO in its IPO form. The default is sums: Table 5 does not divide by length, and at tau .01 the target margin is 50
+    nats, which whole responses can reach and means per token cannot. TRL divides by length: `log_probs = "mean"`."""
 
     objective: Literal["wrpo-ipo"]
     tau: float = TAU
@@ -125,7 +125,7 @@ class DPO(PairwiseObjective):
 
 
 class IPO(PairwiseObjective):
-    """IPO; sums or means as with WRPO-IPO."""
+    """IPO; `log_probs` as in WRPO-IPO."""
 
     objective: Literal["ipo"]
     tau: float = TAU
@@ -133,7 +133,7 @@ class IPO(PairwiseObjective):
 
 
 class SimPO(PairwiseObjective):
-    """SimPO: of mean log-probabilities, without reference model."""
+    """SimPO: uses mean log-probabilities and no reference model."""
 
     objective: Literal["simpo"]
     beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
@@ -146,8 +146,9 @@ Objective = Annotated[WRPO | WRPOSimPO | WRPOIPO | DPO | IPO | SimPO, Field(disc
 
 
 class ReferenceSettings(What):
-    """What log pi_ref depends on beside the weights and the responses. Neither objective nor beta nor alpha is among it:
-    the same reference serves them all, and an adapter too, which starts from the very weights, or as they were rounded."""
+    """The settings on which log pi_ref depends, in addition to weights and responses. Objectives, beta and alpha are not among
+    them, thus trainings share one reference. Trainings with an adapter share it too: without the adapter the model has the
+    same weights."""
 
     max_length: int = Field(gt=0)
     precision: Literal["fp32", "bf16"]
@@ -155,7 +156,7 @@ class ReferenceSettings(What):
 
 
 def reference_settings(what: Training) -> ReferenceSettings | None:
-    """Of which reference an objective asks; SimPO of none."""
+    """The settings of the objective's reference; None for the SimPO forms, which need no reference."""
     if isinstance(what, SimPO | WRPOSimPO):
         return None
     return ReferenceSettings(
@@ -164,10 +165,10 @@ def reference_settings(what: Training) -> ReferenceSettings | None:
 
 
 def objective_names() -> tuple[str, ...]:
-    """What `objective` may be."""
+    """All values of `objective`."""
     return tuple(get_args(variant.model_fields["objective"].annotation)[0] for variant in VARIANTS)
 
 
 def objective_terms(what: Training) -> dict:
-    """Of an objective's settings those that are not every training's."""
+    """An objective's settings without the settings common to all trainings."""
     return what.model_dump(mode="json", exclude={*Training.model_fields, "objective"})

@@ -1,8 +1,8 @@
-"""The layout that computes each prompt once for all its responses: packed tokens, and the attention that fits them.
+"""The shared-prompt layout, which computes each prompt once for all its responses: packing of tokens, and its attention.
 
-All prompts of a batch stand first, without padding, then all responses; a response attends to its prompt and to itself.
-It is an attention function of transformers (`AttentionInterface`) under one ordinary forward: no cache, so that it goes
-together with gradient checkpointing, and the LM head sees response positions alone.
+A packed line holds all prompts of a batch without padding, then all responses. A response attends to its prompt and to
+itself. The attention is registered with transformers (`AttentionInterface`), and one normal forward pass computes all. It
+uses no cache, because gradient checkpointing allows none. The LM head computes response positions only.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from transformers import AttentionInterface, PreTrainedModel
 from tasks.wrpo.prompt_attention import attend_to_both
 
 NAME = "shared-prompt"
-TOLERANCE = 1e-3  # relative, of a response's log-probability; weights in bf16 come to 1e-3 on a few tokens
+TOLERANCE = 1e-3  # relative error of a response's log-probability; bf16 weights reach 1e-3 on a few tokens
 
 
 def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
-    """The rows' tokens as one line, and where each belongs.
+    """Packs the rows' tokens into one line, with their positions and the layout's indices.
 
-    A prompt's last token stands at the head of each of its responses, whose first token it predicts; a response's last
-    token is predicted but never fed. So every response position has a label and no prompt position has one.
+    A prompt's last token is moved to the start of each of its responses, because it predicts their first token. A
+    response's last token is predicted, but not an input. Thus exactly the response positions have labels.
     """
     prompts = [row["prompt"][:-1] for row in rows]
     fed = [torch.cat([row["prompt"][-1:], row[name][:-1]]) for row in rows for name in names]
@@ -40,7 +40,7 @@ def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
 
 
 def make_grid(kind: str, parts: list[Tensor]) -> dict[str, Tensor]:
-    """Where the packed parts stand in a padded grid: `at`, the token of each place; `back`, the place of each token."""
+    """Maps packed parts to a padded grid: `at` is each cell's token index, `back` each token's cell, `real` marks tokens."""
     lengths = torch.tensor([len(part) for part in parts])
     width = max(int(lengths.max()), 1)
     real = torch.arange(width) < lengths[:, None]
@@ -49,7 +49,7 @@ def make_grid(kind: str, parts: list[Tensor]) -> dict[str, Tensor]:
 
 
 class Pad(torch.autograd.Function):
-    """Packed tokens (N, heads, size) into a grid (rows, width, heads, size). Padding holds some token, never read."""
+    """Copies packed tokens (N, heads, size) to a grid (rows, width, heads, size). Padding cells hold any token; it is unused."""
 
     @staticmethod
     def forward(ctx, tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Pad(torch.autograd.Function):
 
 
 def pad_to_grid(tokens: Tensor, at: Tensor, back: Tensor) -> Tensor:
-    if at.numel() == len(back):  # every row fills its line: nothing to move
+    if at.numel() == len(back):  # all parts have the same length: no padding needed
         return tokens.reshape(*at.shape, *tokens.shape[1:])
     return Pad.apply(tokens, at, back)
 
@@ -110,14 +110,14 @@ AttentionInterface.register(NAME, attend_packed)
 def install_attention(
     model: PreTrainedModel, longest: int, plain: Callable[[], Tensor], shared: Callable[[], Tensor]
 ) -> str | None:
-    """Makes the model read packed lines only, and give its last hidden states at response positions alone.
+    """Sets the packed attention, and makes the model return last hidden states of response positions only.
 
-    Tried on the caller's rows both ways first: where the two disagree the model stays as it was, and why is returned.
+    Compares `plain` and `shared` on the caller's rows first. If they differ, restores the model and returns the reason.
     """
     if problem := find_layout_objection(model, longest):
         return problem
     before = model.config._attn_implementation
-    assert before is not None  # find_layout_objection refused any but two
+    assert before is not None  # find_layout_objection allows only "sdpa" and "eager"
     with torch.no_grad():
         expected = plain()
         model.set_attn_implementation(NAME)
@@ -126,7 +126,7 @@ def install_attention(
         hook = model.base_model.register_forward_hook(responses_alone, with_kwargs=True)
         try:
             apart = ((shared() - expected).abs() / expected.abs().clamp(min=1)).max().item()
-        except (TypeError, ValueError) as error:  # the model's attention was called with too little, or too much
+        except (TypeError, ValueError) as error:  # the model passes other arguments to its attention
             problem = f"a {model.config.model_type} model cannot be called so: {error}"
         else:
             problem = None if apart < TOLERANCE else f"log-probabilities would differ by {apart:.1e} (relative)"
@@ -137,7 +137,7 @@ def install_attention(
 
 
 def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
-    """What is known in advance to attend otherwise, and on short rows would not show."""
+    """Names a feature of the model that the packed attention lacks; the comparison on short rows may not detect it."""
     config = model.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     if windowed and windowed < longest:
@@ -155,7 +155,7 @@ def responses_alone(module, arguments, keywords, output):
 
 
 def log_probs(model: torch.nn.Module, batch: Mapping) -> Tensor:
-    """log pi(y|x) of every response, summed over its tokens: (rows x responses,), in the order of `pack`."""
+    """log pi(y|x) of every response, summed over its tokens: (rows x responses,), in the order of `pack_rows`."""
     inputs = {name: batch[name] for name in ("input_ids", "position_ids", "shift_labels", "layout")}
     found = model(**inputs, use_cache=False, fused_lm_head=True).log_probs[0]
     responses = len(batch["layout"]["response_at"])

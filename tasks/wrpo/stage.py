@@ -1,5 +1,7 @@
-"""WRPO: leaves `model/`, the SFT model optimised on the triples, `steps.parquet`, its reward dynamics, and `speed.parquet`;
-before it `reference.parquet`, the SFT model's own log-probability of every response, which every objective on these pairs shares.
+"""The stages "reference log-probs" and "WRPO".
+
+The first writes `reference.parquet`, the SFT model's log-probability of every response; all objectives on these pairs share
+it. The second trains the SFT model on the pairs; it writes `model/`, `steps.parquet` (reward dynamics) and `speed.parquet`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +32,7 @@ class WRPOHow(TrainingHow):
 
 
 def reference_pool(what: ReferenceSettings, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """A response keeps its log-probability under a model, whatever pairs it stands in."""
+    """The pool's key. It does not contain the pairs, because a response's log-probability does not depend on them."""
     return {"model": inputs["model"][0].fingerprint, "read": what}
 
 
@@ -56,7 +58,7 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
 
 
 def distinct_responses(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Every distinct response of the pairs, in any role; those of a prompt stand together."""
+    """Every distinct response of the pairs, in any role, grouped by prompt."""
     prompts = pairs[["prompt_id", "messages"]]
     said = pd.concat(
         [prompts.assign(text=pairs[role], finish_reason=pairs[f"{role}_finish_reason"]) for role in ROLES]

@@ -1,6 +1,7 @@
 """Program: preference optimisation of one model on triples (WRPO). `python -m tasks.wrpo.train JOB OUT`.
 
-Reads a model folder, Parquet files of PREFERENCE_RECORD and the reference's LOG_PROBs; leaves `model/` and `steps.parquet`.
+Reads a model folder, Parquet files of PREFERENCE_RECORD and the reference's LOG_PROB; writes `model/`, `steps.parquet` and
+`speed.parquet`.
 """
 
 from pathlib import Path
@@ -51,8 +52,8 @@ def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
     refuse_none(len(rows), len(records), what["max_length"])
     if preference.needs_reference:
         join_reference(rows, job["reference"], preference.roles)
-    pad_id = cast(int, tokenizer.pad_token_id or 0)  # masked: never attended to, never a label
-    layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before the arguments, which bring up DeepSpeed
+    pad_id = cast(int, tokenizer.pad_token_id or 0)  # any id will do: padding is masked and has no label
+    layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before training_arguments, which starts DeepSpeed
     trainer = WrpoTrainer(
         model=add_adapter(model, what.get("lora"), job["seed"]),
         args=training_arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False),

@@ -1,6 +1,6 @@
-"""WRPO on transformers.Trainer: batches become losses against stored reference log-probabilities, and a row of the log.
+"""WRPO on transformers.Trainer: computes losses from stored reference log-probabilities, and logs a row per step.
 
-The mathematics is in objectives.py, what a batch holds in batches.py.
+The mathematics is in objectives.py, the batches are built in batches.py.
 """
 
 import time
@@ -31,8 +31,8 @@ STEP = pa.schema(
     [
         ("step", pa.int32()),  # optimizer steps done, this one included
         ("loss", pa.float64()),
-        ("alpha", pa.float64()),  # null where the objective weighs nothing
-        *[(name, pa.float64()) for name in MEANS],  # null where the objective has no such response
+        ("alpha", pa.float64()),  # null for unweighted objectives
+        *[(name, pa.float64()) for name in MEANS],  # null if the objective has no such response
         ("grad_norm", pa.float64()),  # before clipping
         ("learning_rate", pa.float64()),
         ("examples", pa.int64()),
@@ -42,8 +42,8 @@ STEP = pa.schema(
 
 
 class WrpoTrainer(InGroup, Trainer):
-    """Trains a model that was made ready for a layout, on rows of token tensors: prompt_id, prompt, and the objective's
-    roles (source_best, own_best, own_worst)."""
+    """Trains a model prepared by `make_ready`, on rows with prompt_id and token tensors: prompt, and one per role of the
+    objective."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
 
@@ -66,19 +66,19 @@ class WrpoTrainer(InGroup, Trainer):
         self.window_prompts: list[str] = []
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """One accumulation window and its number of examples over all processes: every example weighs the same."""
+        """One accumulation window, and its number of examples over all processes, which gives each example the same weight."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         examples = torch.tensor(sum(len(batch["prompt_ids"]) for batch in batches), device=device)  # without fillers
         return batches, cast(int, cast(Tensor, self.accelerator.reduce(examples)).item())
 
     def compute_loss(self, model, inputs: dict[str, Any], return_outputs=False, num_items_in_batch=None):
-        """The batch's share of the window's mean loss; what it saw is kept for the log."""
+        """The batch's share of the window's mean loss; stores the batch's metrics for the log."""
         log_probs = response_log_probs(model, inputs)
         values = self.preference.values(log_probs, inputs["lengths"], inputs.get("reference"))
         losses = self.preference.losses(values, self.alpha(self.state.global_step))
         self.refuse_unless_finite("loss", losses.tolist(), inputs["prompt_ids"])
         self.remember({role: value.detach() for role, value in values.items()}, log_probs.detach(), inputs)
-        # Processes average their gradients, while `num_items_in_batch` counts the examples of all of them.
+        # `num_items_in_batch` counts the examples of all processes, and gradients are averaged over processes: hence world_size.
         loss = (losses * inputs["weights"]).sum() * self.args.world_size / cast(int, num_items_in_batch)
         return (loss, {"log_probs": log_probs}) if return_outputs else loss
 
@@ -93,12 +93,12 @@ class WrpoTrainer(InGroup, Trainer):
         self.window_prompts += inputs["prompt_ids"]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the window's means over all processes to what Trainer logs of an optimizer step."""
+        """Adds the window's means over all processes to Trainer's log of an optimizer step."""
         if "loss" in logs:
             totals = cast(Tensor, self.accelerator.reduce(torch.stack(self.window).double().sum(dim=0)))
             *sums, tokens, examples = totals.tolist()
             logs |= {name: value / examples for name, value in zip(self.means, sums, strict=True)}
-            # Trainer logs after the step: alpha belongs to the step before.
+            # Trainer logs after it has counted the step; alpha was computed before.
             alpha = self.alpha(self.state.global_step - 1)
             more: dict[str, Any] = {"alpha": alpha, "tokens": int(tokens), "examples": int(examples)}
             logs |= more
@@ -109,8 +109,7 @@ class WrpoTrainer(InGroup, Trainer):
 
 
 def write_wrpo_steps(trainer: Trainer, file: Path) -> list[dict]:
-    """One row per optimizer step, from what the trainer logged. The columns of y_ls stand only where the objective reads
-    it."""
+    """Writes the trainer's log, one row per optimizer step. Columns of y_ls are written only if the objective reads it."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     columns = [column for column in STEP if column.name in steps[0] or "source_worst" not in column.name]
     pq.write_table(pa.Table.from_pylist(steps, schema=pa.schema(columns)), file)

@@ -1,4 +1,4 @@
-"""The stored reference in a training: joined to its rows, and held against the model before it is believed."""
+"""Joins the stored reference to a training's rows, and compares it with the model before the training uses it."""
 
 import hashlib
 import json
@@ -21,17 +21,17 @@ from tasks.wrpo.batches import reference_log_probs
 from tasks.wrpo.trainer import WrpoTrainer
 
 SAMPLE = 8  # rows
-# Nats, of one token. Layouts, batches and kernels round the same weights otherwise, each token by itself: of n tokens the
-# errors add up like a random walk's steps, to sigma sqrt(n), while other weights are off by so much per token, n times it.
-# So what is let pass is ROUNDING sqrt(n) of one response, and of all N tokens looked at together, where the allowed mean,
-# ROUNDING / sqrt(N), goes to 0. Between the two layouts sigma was 0.074 in bf16 with a real model (SmolLM2-135M; logits of 8
-# to 32 are stored 1/16 to 1/8 apart) and 0.012 with a random one, in fp32 1.5e-5 with both. Allowed are five of them; in fp32
-# more, since a sum of some hundred nats is stored 3e-5 apart.
+# Allowed rounding error in nats per token. Layouts, batches and kernels round differently, independently for each token: the
+# error of n tokens grows like a random walk, sigma sqrt(n). A model with other weights has an error proportional to n.
+# Therefore the limit is ROUNDING sqrt(n), for each response and for all N checked tokens together; the allowed mean,
+# ROUNDING / sqrt(N), goes to 0. Between the two layouts sigma was 0.074 in bf16 with a real model (SmolLM2-135M; logits from 8
+# to 32 are stored in steps of 1/16 to 1/8) and 0.012 with a random one; in fp32 it was 1.5e-5 with both. The limit is about
+# five sigma; in fp32 it is higher, because a sum of some hundred nats is stored in steps of 3e-5.
 ROUNDING = {"fp32": 5e-4, "bf16": 0.4}
 
 
 def join_reference(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
-    """The log-probabilities of each row's responses become its column `reference`, in the order of the roles."""
+    """Adds `reference` to each row: the stored log-probabilities of its responses, in the order of the roles."""
     if not files:
         raise BadInput("reference: the objective compares with a reference, and the job names none")
     table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
@@ -53,9 +53,9 @@ def id_of(row: dict, role: str) -> str:
 
 
 class VerifyReference(TrainerCallback):
-    """Before the first step the policy is the reference, and without its adapter it always is: a few rows must say so.
-    A policy whose own weights were trained can no longer say it; its checkpoint holds the sha256 of what it was trained
-    against, and the rows must have that."""
+    """Recomputes the reference of a few rows, and raises BadInput if it differs. Before the first step the policy is the
+    reference; with an adapter, the model without it always is. A resumed training must also find in its checkpoint the
+    sha256 of the reference it used; without an adapter this is the only check."""
 
     def __init__(self, trainer: WrpoTrainer, precision: str, seed: int, out: Path, resume: Path | None):
         self.trainer, self.rounding, self.seed = trainer, ROUNDING[precision], seed
