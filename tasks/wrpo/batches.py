@@ -134,6 +134,7 @@ def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: st
     add_fused_lm_head(model)
     if layout != shared_prompt.NAME:
         return layout
+    # The layouts are compared on up to three short rows: they need the same roles to form one batch.
     by_length = sorted(rows, key=row_length)
     few = [row for row in by_length if roles_of(row) == roles_of(by_length[0])][:3]
 
