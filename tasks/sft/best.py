@@ -1,7 +1,7 @@
-"""The better of a training's last two checkpoints, by the loss on records that no step has seen.
+"""Keeps the better of a training's last two checkpoints: the one with the lower loss on held-out records.
 
-FuseChat-3.0 saves every 100 steps and keeps "the best from the last two checkpoints" without saying by what; here it is
-neither a test nor a benchmark that decides.
+FuseChat-3.0 saves every 100 steps and keeps "the best from the last two checkpoints", but does not name the criterion.
+Here it is the held-out loss, not a test set or a benchmark.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from tasks.training.optimizer_state import trained_tensors
 
 
 def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]:
-    """Those to learn from, and those held out: a sample's place follows from its prompt alone, which is its name."""
+    """Splits samples into training and held-out ones. The split depends only on a sample's name, its prompt id."""
     place = lambda sample: int(hashlib.sha256(f"held out {sample['name']}".encode()).hexdigest()[:12], 16) / 16**12
     out = [sample for sample in samples if place(sample) < share]
     if not out or len(out) == len(samples):
@@ -32,7 +32,7 @@ def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]
 
 
 class BestOfTwoCallback(TrainerCallback):
-    """Keeps the weights of the last multiple of `every` steps before the end, and what they lose on held-out rows."""
+    """Saves the weights and their held-out loss at the last multiple of `every` steps before the end."""
 
     def __init__(self, trainer: SftTrainer, rows: list[dict], every: int, out: Path):
         self.trainer, self.rows, self.every, self.place = trainer, rows, every, out / ALONG
@@ -48,7 +48,7 @@ class BestOfTwoCallback(TrainerCallback):
             (self.place / "candidate.json").write_text(json.dumps({"step": state.global_step, "loss": loss}))
 
     def loss(self) -> float:
-        """Mean over the held-out tokens. Every process reads them all: under ZeRO none could do it alone."""
+        """Mean loss over the held-out tokens. Every process computes all rows: under ZeRO a forward pass needs all processes."""
         trainer, total, tokens = self.trainer, 0.0, 0
         size = trainer.args.per_device_train_batch_size
         model, wrapped = trainer.model, trainer.model_wrapped
@@ -61,13 +61,14 @@ class BestOfTwoCallback(TrainerCallback):
                 found = wrapped(**batch, use_cache=False, fused_lm_head=True)
             total -= found.log_probs.double().sum().item()
             tokens += int(found.label_mask.sum())
-        model.train()  # TRL logs a step otherwise while the model does not train
+        model.train()  # in evaluation mode TRL would log the next step as an evaluation
         return total / tokens
 
     def better(self) -> tuple[Path | None, dict]:
-        """The candidate's weights where they lose less than the last ones, and the numbers for the manifest."""
+        """The candidate's weights if their loss is lower than the final loss, otherwise None; and numbers for the manifest."""
         last, steps = self.loss(), self.trainer.state.max_steps
         file = self.place / "candidate.json"
+        # A training of at most `every` steps has no candidate.
         candidate = json.loads(file.read_text()) if file.exists() else {"step": steps, "loss": last}
         losses = {"held_out": len(self.rows), "held_out_loss_last": last, "held_out_loss_before": candidate["loss"]}
         if candidate["loss"] < last:

@@ -1,8 +1,8 @@
-"""The papers' packed form of SFT data: samples in a chain, cut into blocks of one length. Knows tokens only, no text.
+"""The papers' packed form of SFT data: tokens of all samples in a chain, cut into blocks of one length.
 
-As published (TRL 0.9.6's ConstantLengthDataset): a sample may begin in one block and end in the next, attention reaches
-across samples, loss falls on every token, a batch counts blocks, the last partial block is dropped. Not as published: one
-BOS and one end token per sample instead of two and a further EOS; one chain, so one partial block and not one per buffer;
+As published (TRL 0.9.6's ConstantLengthDataset): a sample may begin in one block and end in the next, attention crosses
+samples, every token has a loss, the batch size counts blocks, the last partial block is dropped. Not as published: one BOS
+and one end token per sample, instead of two and a further EOS; one chain and one partial block, instead of one per buffer;
 another order.
 """
 
@@ -10,9 +10,9 @@ import random
 
 
 def pack_samples(samples: list[list[int]], length: int, seed: int) -> tuple[list[list[int]], int]:
-    """Blocks of `length` tokens in an order drawn from the seed, and how many tokens were left over at the end.
+    """Shuffles samples by the seed and cuts them into blocks of `length` tokens; returns blocks and the number of tokens left.
 
-    Data that fill no block at all are one shorter block.
+    If all samples together are shorter than one block, they become one shorter block.
     """
     order = random.Random(seed).sample(samples, len(samples))
     chain = [token for sample in order for token in sample]

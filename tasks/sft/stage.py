@@ -1,4 +1,4 @@
-"""SFT: leaves `model/`, the target fine-tuned on the best source responses, `steps.parquet` and `speed.parquet`."""
+"""SFT: fine-tunes the target on the best source responses; writes `model/`, `steps.parquet` and `speed.parquet`."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from tasks.training.settings import Training, TrainingHow
 
 
 class BestOfTwo(What):
-    """The training's end is compared with a moment before it, and the better of the two is kept."""
+    """Compares the final weights with those of an earlier step, and keeps the better ones."""
 
     every: int = Field(
         default=100, gt=0, description="optimizer steps: that moment is the last multiple of them before the end"

@@ -1,7 +1,7 @@
 """Program: supervised fine-tuning on chosen responses. `python -m tasks.sft.train JOB OUT`.
 
-Reads a model folder and Parquet files of SFT_RECORD; leaves `model/` and `steps.parquet`. The trainer is given token ids,
-not text, so it sees the very same tokens as sampling and WRPO do.
+Reads a model folder and Parquet files of SFT_RECORD; writes `model/`, `steps.parquet` and `speed.parquet`. The trainer gets
+token ids, not text, because it must use the same tokens as sampling and WRPO.
 """
 
 from pathlib import Path
@@ -52,11 +52,10 @@ def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
     rows, left_over = in_form(samples)
     refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
     config = model.config.get_text_config()
-    routing = {
-        name: value for name, value in vars(config).items() if "router" in name
-    }  # TRL changes it for the training
+    # TRL changes these settings for the training; they are restored below.
+    routing = {name: value for name, value in vars(config).items() if "router" in name}
     plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
-    plain |= {"router_aux_loss_coef": 0.0}  # a mixture of experts would depend on the batch of a device
+    plain |= {"router_aux_loss_coef": 0.0}  # the load-balancing loss would depend on device_batch_size
     trainer = SftTrainer(
         model=add_adapter(model, what.get("lora"), job["seed"]),
         args=training_arguments(SFTConfig, job, len(rows), out, **plain),
@@ -85,9 +84,9 @@ def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
 def encode_records(
     records: list[dict], tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> tuple[list[dict], dict[str, int]]:
-    """Token ids, labels on the response and its end token alone; how many responses `max_length` cut, how many had been cut
-    off when they were sampled, and how many records have nothing to learn from: a prompt that is too long or has no place
-    in the template, a response of no token. Without a length nothing is too long."""
+    """Token ids, with labels only on the response and its end token, and counts: `truncated` responses were cut to
+    `max_length`, `cut_off` ones were cut when sampled, `left_out` records have a prompt that is too long or refused by the
+    template, or a response without tokens. `max_length` None: no limit."""
     samples, truncated, cut_offs = [], 0, 0
     for record in records:
         try:
@@ -110,7 +109,7 @@ def encode_records(
 
 
 def pack_blocks(samples: list[dict], max_length: int, seed: int) -> tuple[list[dict], dict[str, int]]:
-    """The published form: blocks of whole samples in a chain, without masks, and what was left over."""
+    """The published form: blocks from a chain of samples, prompts included, with a label on every token; and counts."""
     packed, left_over = pack_samples([sample["input_ids"] for sample in samples], max_length, seed)
     rows = [{"input_ids": block, "labels": block, "name": f"block {place}"} for place, block in enumerate(packed)]
     return rows, {"packed_records": len(samples), "left_over_tokens": left_over}

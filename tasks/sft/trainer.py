@@ -1,4 +1,4 @@
-"""SFT on TRL's SFTTrainer: it is given token ids and labels, and stops at a batch whose loss is no number."""
+"""SFT on TRL's SFTTrainer, from token ids and labels; stops if a loss is NaN or infinite."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportPrivateImportUsag
 from tasks.training.lora import TrainableModel
 from tasks.training.processes import InGroup, count_fillers
 
-IGNORED = -100  # as a label
+IGNORED = -100  # label of tokens without loss
 STEP = pa.schema(
     [
         ("step", pa.int32()),  # optimizer steps done, this one included
@@ -25,7 +25,7 @@ STEP = pa.schema(
 
 
 class SftTrainer(InGroup, SFTTrainer):
-    """Trains on rows of `input_ids`, `labels` and `name`, by which a bad batch is reported."""
+    """Trains on rows of `input_ids`, `labels` and `name`; error messages contain the names."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class SftTrainer(InGroup, SFTTrainer):
 
 
 class StepTokens(TrainerCallback):
-    """TRL counts tokens from the start of the program; the log gets the step's own, and how many they were per second."""
+    """Logs each step's tokens and tokens per second; TRL logs only the tokens since the start of the program."""
 
     def __init__(self, trainer: "SftTrainer"):
         self.trainer, self.before = trainer, 0
@@ -73,7 +73,7 @@ class StepTokens(TrainerCallback):
 
 
 def write_sft_steps(trainer: SFTTrainer, file: Path) -> list[dict]:
-    """One row per optimizer step, those before a resume among them."""
+    """Writes one row per optimizer step, including steps before a resume."""
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
     pq.write_table(pa.Table.from_pylist(steps, schema=STEP), file)
     return steps
