@@ -1,7 +1,8 @@
-"""ArmoRM (RLHFlow/ArmoRM-Llama3-8B-v0.1, arXiv 2406.12845): many objectives under a gate, over transformers' own Llama.
+"""ArmoRM (RLHFlow/ArmoRM-Llama3-8B-v0.1, arXiv 2406.12845): many objectives under a gate, on transformers' Llama.
 
-The last token's state gives a reward per objective; the state where the user's turn ends and the assistant's opens gives
-their weights; a matrix takes out of each reward what verbosity put there. Nothing of the model's own code is run.
+The last token's state gives a reward per objective. The state at the end of the user's turn, where the assistant's turn
+opens, gives the objectives' weights. A matrix removes the effect of verbosity from each reward. The code published with
+the model is not run.
 """
 
 import itertools
@@ -22,7 +23,7 @@ DEFAULTS = {"num_objectives": 19, "gating_temperature": 10, "gating_hidden_dim":
 
 
 class ArmoRMHeads:
-    """The backbone, and its heads in fp32."""
+    """The backbone and its heads; the heads are in fp32."""
 
     def __init__(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase):
         config = {**DEFAULTS, **json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))}
@@ -35,7 +36,7 @@ class ArmoRMHeads:
         self.opening = opening_ids(tokenizer, folder)
 
     def place(self, text: Text) -> int | None:
-        """Where the last assistant's turn opens: the start of its header, the end of the turn before included."""
+        """The index at which OPENING starts for the last assistant turn; None if the text has no such turn."""
         width = len(self.opening)
         places = range(len(text.ids) - width, -1, -1)
         return next((place for place in places if text.ids[place : place + width] == self.opening), None)
@@ -60,7 +61,7 @@ class ArmoRMHeads:
 
 
 def head_shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    """The published layout of what stands on the backbone."""
+    """Names and shapes of the published model's heads."""
     objectives, width = config["num_objectives"], config["gating_hidden_dim"]
     widths = [config["hidden_size"], *[width] * config["gating_n_hidden"], objectives]
     shapes = {
@@ -74,7 +75,7 @@ def head_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 def check_names(folder: str | Path, backbone: PreTrainedModel, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Every tensor that it needs, and no other."""
+    """Raises BadInput if the folder's files lack a tensor or have an additional one."""
     needed = {f"model.{name}" for name in backbone.state_dict()} | set(shapes)
     found = {name for file in weight_files(folder) for name in tensor_names(file)}
     for what, names in (("lacks", needed - found), ("has beside what ArmoRM has", found - needed)):
@@ -103,7 +104,7 @@ def read_heads(folder: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[s
 
 
 def opening_ids(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> list[int]:
-    """The ids that the gate looks for: 128009 128006 78191 128007 271 in the published tokenizer."""
+    """The token ids of OPENING: 128009 128006 78191 128007 271 in the published tokenizer."""
     ids = tokenizer("".join(OPENING), add_special_tokens=False)["input_ids"]
     if len(ids) != len(OPENING) or tokenizer.unk_token_id in ids:
         raise BadInput(f"reward.model: the tokenizer in {folder} has no tokens {' '.join(map(repr, OPENING))}")

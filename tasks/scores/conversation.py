@@ -1,4 +1,4 @@
-"""What a reward model reads: prompt and response in its own chat template, as token ids, and where the prompt ends in them."""
+"""A reward model's input: prompt and response in its chat template, as token ids, with the prompt's length."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -7,12 +7,12 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.tokens import around_answer, special_pattern, with_one_bos
 
-MARK = "\ue000the response\ue001"  # stands in no template and in no text
+MARK = "\ue000the response\ue001"  # no template and no text contains it
 
 
 @dataclass(frozen=True)
 class Text:
-    """One conversation. Its first `prompt` ids are those of every conversation with this prompt, where `shared` says so."""
+    """One conversation. If `shared`, every conversation with this prompt starts with the same first `prompt` ids."""
 
     ids: list[int]
     prompt: int
@@ -31,7 +31,7 @@ class Text:
 
 
 class Conversations:
-    """Turns rows into texts; remembers the frame of the last prompt, since the rows of a prompt stand together."""
+    """Turns rows into texts. Keeps the rendered template of the last prompt, because rows are grouped by prompt."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
@@ -43,7 +43,7 @@ class Conversations:
         whole = self.rendered(messages, text)
         framed = whole.startswith(self.before) and whole.endswith(self.after)
         said = whole[len(self.before) : len(whole) - len(self.after)] if framed else ""
-        if special_pattern(self.tokenizer).search(said):  # words that spell a special token stay words
+        if special_pattern(self.tokenizer).search(said):  # text that spells a special token must not become one
             ids = around_answer(self.tokenizer, self.before, said, self.after)
         else:
             ids = self.ids(whole)
@@ -51,13 +51,13 @@ class Conversations:
         return Text(ids, len(self.prompt), framed and ids[: len(self.prompt)] == self.prompt)
 
     def frame(self, messages: list[dict]) -> None:
-        """What the template writes around a response to this prompt."""
+        """Stores the template's text before and after a response to this prompt."""
         self.before, _, self.after = self.rendered(messages, MARK).rpartition(MARK)
         self.prompt = with_one_bos(self.tokenizer, self.ids(self.before))
         self.messages = messages
 
     def rendered(self, messages: list[dict], text: str) -> str:
-        """As the template writes it: some trim a response."""
+        """The whole conversation as the template renders it; some templates trim the response."""
         turns = [*messages, {"role": "assistant", "content": text}]
         return cast(str, self.tokenizer.apply_chat_template(turns, tokenize=False))
 

@@ -1,7 +1,7 @@
-"""Program: scores of a reward model that somebody serves, by vLLM's pooling API (`/classify` or `/pooling`).
+"""Program: scores from a served reward model, through vLLM's pooling API (`/classify` or `/pooling`).
 
-JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet. A conversation that the endpoint refuses has no score; one
-that it cannot answer now ends the program, so that a later run asks again.
+JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet. A conversation that the endpoint refuses gets no score. If
+the endpoint does not answer, the program fails and a later run asks again.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def score_batch(endpoint: EndpointClient, model: str, rows: Rows) -> Rows:
 
 
 def request_body(model: str, row: dict) -> dict:
-    """The server's own template makes a text of it; the score comes as it is, not through a sigmoid."""
+    """The server applies its own chat template; it returns the raw score, without a sigmoid."""
     turns = [*row["messages"], {"role": "assistant", "content": row["text"]}]
     return {"model": model, "messages": turns, "add_generation_prompt": False, "use_activation": False}
 
@@ -64,7 +64,7 @@ def score_row(content: str, reply: dict | Unanswered, url: str) -> dict:
 
 
 def read_number(reply: dict) -> float:
-    """The one number of a reply: `probs` of a classifier, `data` of a pooler."""
+    """The reply's only number: in `probs` for a classifier, in `data` for a pooler."""
     (one,) = reply["data"]
     (value,) = one["probs"] if "probs" in one else one["data"]
     if isinstance(value, bool) or not isinstance(value, int | float):

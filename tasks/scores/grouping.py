@@ -1,4 +1,4 @@
-"""Which texts are read together: in batches of about one length, and with those that share their prompt."""
+"""Groups texts into batches: by similar length, or by shared prompt."""
 
 import math
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.scores.conversation import Text
 
-PROMPTS = 4  # a pass over prompts holds a quarter as many as a batch of responses: their keys and values stay in memory
+PROMPTS = 4  # a batch of prompts is this many times smaller than one of responses: its keys and values stay in memory
 
 
 def by_length(texts: Sequence[Text], indices: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
@@ -16,7 +16,8 @@ def by_length(texts: Sequence[Text], indices: Sequence[int], size: int, tokens: 
 
 
 def group_by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list[int], Iterator[list[int]]]:
-    """The texts whose prompt no other one has, and of the others all that belong to a few prompts of about one length."""
+    """Returns the texts whose prompt no other text shares, and batches of the other texts: all texts of a few prompts of
+    similar length."""
     times = Counter(text.prompt_ids for text in texts if text.shareable)
     alone, of = [], {}
     for index, text in enumerate(texts):
@@ -33,7 +34,7 @@ def group_by_prompt(texts: Sequence[Text], size: int, tokens: int) -> tuple[list
 
 
 def narrow(items: list, lengths: Sequence[int], tokens: int) -> Iterator[list]:
-    """The same in order, in lists that have at most so many tokens when they are padded to their longest."""
+    """Splits items in their order into lists of at most `tokens` tokens, padding to the longest item included."""
     some: list = []
     longest = 0
     for item, length in zip(items, lengths, strict=True):
@@ -47,7 +48,7 @@ def narrow(items: list, lengths: Sequence[int], tokens: int) -> Iterator[list]:
 
 
 def even_lists(items: list, size: int) -> Iterator[list]:
-    """Lists of at most `size` items, of about one size."""
+    """Splits items into lists of about equal size, at most `size` items each."""
     step = math.ceil(len(items) / max(1, math.ceil(len(items) / size))) or 1
     for start in range(0, len(items), step):
         yield items[start : start + step]

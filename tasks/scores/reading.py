@@ -1,7 +1,7 @@
-"""Hidden states of a causal backbone at the last token of each text and at one place more, read in two ways that agree.
+"""Hidden states of a causal backbone at each text's last token and at one more position, computed in two equivalent ways.
 
-`whole` feeds every text as it is. `after_prompts` feeds each prompt once and lets all its responses go on from its keys
-and values: of N responses to a prompt it computes one prompt instead of N.
+`read_whole` computes every text completely. `after_prompts` computes each prompt once, and continues all its responses
+from the prompt's keys and values: for N responses it computes the prompt once instead of N times.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from tasks.loading import pad_rows
 from tasks.scores.conversation import Text
 from tasks.scores.grouping import even_lists
 
-TOLERANCE = {torch.float32: 1e-4}  # relative, of a hidden state; computed in halves two ways differ by rounding alone
-ROUNDING = 0.05
+TOLERANCE = {torch.float32: 1e-4}  # allowed relative difference of hidden states
+ROUNDING = 0.05  # the same for other precisions, where rounding alone makes the two ways differ more
 
-States = tuple[Tensor, Tensor]  # at the last tokens, at the places: (texts, hidden size) each
+States = tuple[Tensor, Tensor]  # at the last tokens, at `places`; each (texts, hidden size)
 
 
 def read_whole(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> States:
@@ -29,7 +29,7 @@ def read_whole(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequenc
 
 
 def after_prompts(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int], size: int) -> States:
-    """`places` lie within the prompts. A forward holds at most `size` responses, sorted by length."""
+    """`places` must be inside the prompts. A forward pass has at most `size` responses, sorted by length."""
     prompts = list(dict.fromkeys(text.prompt_ids for text in texts))
     number = {prompt: index for index, prompt in enumerate(prompts)}
     which = torch.tensor([number[text.prompt_ids] for text in texts], device=backbone.device)
@@ -49,8 +49,8 @@ def after_prompts(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequ
 
 
 def go_on(backbone: PreTrainedModel, layers: list, mask: Tensor, which: Tensor, rest: list[list[int]]) -> Tensor:
-    """The states at the end of each rest, which follows prompt number `which`. Padding between the two is masked, and no
-    position is counted for it."""
+    """The state at the end of each `rest`, which continues prompt number `which`. Padding between the two is masked and does
+    not count in the positions."""
     batch = {name: each.to(mask.device) for name, each in pad_rows(rest, None, "right").items()}
     before = mask[which]
     positions = before.sum(1, keepdim=True) + torch.arange(batch["input_ids"].shape[1], device=mask.device)
@@ -69,7 +69,7 @@ def states_at(hidden: Tensor, places: Sequence[int]) -> Tensor:
 
 
 def find_cache_objection(backbone: PreTrainedModel, longest: int) -> str | None:
-    """Why a model may read otherwise after a prompt than in one go, and a few short texts would not show it."""
+    """Names a feature of the model that may make the two ways differ; find_disagreement on short texts may not detect it."""
     config = backbone.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     if kinds := length_dependent(backbone):
@@ -82,18 +82,18 @@ def find_cache_objection(backbone: PreTrainedModel, longest: int) -> str | None:
 
 
 def length_dependent(backbone: PreTrainedModel) -> list[str]:
-    """Kinds of rotary positions whose frequencies change for a whole batch once one text in it is long."""
+    """The model's kinds of rotary positions whose frequencies change for a whole batch if one text in it is long."""
     asked = getattr(backbone.config.get_text_config(), "rope_parameters", None) or {}
     kinds = {asked.get("rope_type")} | {one.get("rope_type") for one in asked.values() if isinstance(one, dict)}
     return sorted({"dynamic", "longrope"} & kinds)
 
 
 def find_disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: Sequence[int]) -> str | None:
-    """Whether the two ways give the same states on these texts, tried."""
+    """Computes the states of these texts in both ways; returns the reason if they differ, otherwise None."""
     expected = torch.cat(read_whole(backbone, texts, places))
     try:
         found = torch.cat(after_prompts(backbone, texts, places, len(texts)))
-    except (TypeError, ValueError, AttributeError) as error:  # no cache, or another kind of it
+    except (TypeError, ValueError, AttributeError) as error:  # the model has no cache, or another kind of cache
         return f"a {backbone.config.model_type} model cannot go on from a prompt: {error}"
     apart = ((found - expected).float().norm(dim=1) / expected.float().norm(dim=1).clamp(min=1e-6)).max().item()
     allowed = TOLERANCE.get(backbone.dtype, ROUNDING)

@@ -1,4 +1,4 @@
-"""A reward model, and how it reads rows: what fits, in which layout, in which batches; and the reason where it gives no score."""
+"""Scores rows with a reward model: limits their length, chooses the layout and the batches, gives a reason for no score."""
 
 import logging
 import math
@@ -16,11 +16,11 @@ from tasks.scores.conversation import Conversations, Text
 from tasks.scores.grouping import by_length, group_by_prompt
 from tasks.scores.sequence_classifier import OneLogit
 
-TRIED = 6  # texts on which a layout is tried before it is used
+TRIED = 6  # number of texts on which a layout is tested before use
 
 
 class Scorer:
-    """`layout` is how it reads: shared-prompt, padded, or whole where the model pools in a way of its own."""
+    """`layout` is shared-prompt, padded, or whole (for a model with its own pooling)."""
 
     def __init__(self, folder: str, what: dict, batch_size: int, batch_tokens: int):
         self.tokenizer = load_tokenizer(folder)
@@ -32,7 +32,8 @@ class Scorer:
                 self.model = OneLogit(folder)
             case kind:
                 raise ValueError(f"no reader for a reward model of kind {kind!r}")
-        alone = reading.length_dependent(self.model.backbone)  # then a score would depend on its batch
+        # With such positions a batch has one text: a score must not depend on its batch.
+        alone = reading.length_dependent(self.model.backbone)
         self.max_length, self.too_long, self.batch_size = (
             what["max_length"],
             what["too_long"],
@@ -43,7 +44,7 @@ class Scorer:
 
     @torch.inference_mode()
     def choose_layout(self, rows: list[dict], wanted: str) -> None:
-        """Tried on the first rows: a model that reads otherwise than asked is read in its own way, and the log says why."""
+        """Tests the wanted layout on the first rows; if the model does not support it, uses another and logs the reason."""
         sample = [text for row in rows[: 4 * TRIED] if (text := self.fitting(row)[0])][:TRIED]
         if sample and isinstance(self.model, OneLogit) and not self.model.reads_last(sample[0]):
             self.layout = "whole"
@@ -62,7 +63,7 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, rows: list[dict]) -> list[dict]:
-        """In the order of `rows`, each with its score or with the reason why it has none."""
+        """The rows of SCORE in the order of `rows`, each with a score or the reason why it has none."""
         read = [self.fitting(row) for row in rows]
         found = iter(self.columns([text for text, *_ in read if text]))
         scored = [
@@ -74,7 +75,7 @@ class Scorer:
         return scored
 
     def fitting(self, row: dict) -> tuple[Text | None, int, bool, str | None]:
-        """The row's text as it is read, how many tokens that is, whether it was cut; or why it is not read."""
+        """Returns the row's text, its number of tokens, whether it was cut, and None; or no text and the reason."""
         try:
             text, cut = self.conversations(row["messages"], row["text"]), False
         except TemplateError as problem:
@@ -90,7 +91,7 @@ class Scorer:
         return text, len(text.ids), cut, None
 
     def columns(self, texts: list[Text]) -> list[dict]:
-        """What the model says of each text, in their order."""
+        """The model's output columns for each text, in the texts' order."""
         found: list[dict] = [{}] * len(texts)
         alone, groups = range(len(texts)), iter(())
         if self.layout == "shared-prompt":
@@ -105,10 +106,10 @@ class Scorer:
         return found
 
     def in_halves(self, way: Callable[[list[Text]], list[dict]], texts: list[Text]) -> list[dict]:
-        """A batch that memory does not hold is read in halves, and those that follow have no more rows than these."""
+        """Splits a batch in halves if it runs out of memory, and limits later batches to the size of a half."""
         try:
             return way(texts)
-        except Exception as problem:  # torch has no one kind for it
+        except Exception as problem:  # torch raises different types for out of memory
             if not out_of_memory(problem):
                 raise
             if len(texts) == 1:
@@ -116,6 +117,7 @@ class Scorer:
                     f"out of memory with one response: lower the reward's scoring.max_length ({self.max_length}), or score"
                     f" on a GPU with more memory; {str(problem).partition(chr(10))[0]}"
                 ) from problem
+        # Outside of the except block: the exception keeps the failed batch's tensors in memory.
         logging.warning("out of memory with %d responses at once: read in halves from here on", len(texts))
         torch.cuda.empty_cache()
         self.halved += 1
@@ -136,7 +138,7 @@ class Scorer:
         return self.model.columns(*states)
 
     def places(self, texts: list[Text]) -> list[int]:
-        return [cast(int, self.model.place(text)) for text in texts]  # `fitting` leaves out a text without a place
+        return [cast(int, self.model.place(text)) for text in texts]  # `fitting` leaves out texts without a place
 
 
 def refuse_bad_values(rows: list[dict]) -> None:

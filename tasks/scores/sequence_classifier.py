@@ -1,4 +1,4 @@
-"""Any sequence classifier with one logit as a reward model: its head, in fp32, and where its head reads."""
+"""Any sequence classifier with one logit as a reward model; its head computes in fp32."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from infra.errors import BadInput
 from tasks.loading import load_model, pad_rows
 from tasks.scores.conversation import Text
 
-SAME = 1e-2  # relative: the model's own logit may come from a head in halves
+SAME = 1e-2  # relative tolerance: the model may compute its own logit in half precision
 
 
 class OneLogit:
-    """Llama and its kin read the last token's state; encoders pool in ways of their own, and are asked whole."""
+    """Models like Llama apply the head to the last token's state. Encoders pool differently: `ask` runs their own forward."""
 
     def __init__(self, folder: str | Path):
         self.model = load_model(AutoModelForSequenceClassification, folder)
@@ -33,17 +33,18 @@ class OneLogit:
         return cast(PreTrainedModel, self.model.base_model)
 
     def place(self, text: Text) -> int:
-        """It reads nothing beside the last token."""
+        """Any position: the head uses only the last token."""
         return 0
 
     def columns(self, last: Tensor, at_places: Tensor) -> list[dict]:
         return [{"score": value} for value in self.head(last).squeeze(-1).tolist()]
 
     def reads_last(self, text: Text) -> bool:
-        """Whether its own forward gives what its head makes of the last token: tried, not believed."""
+        """Tests whether the model's own forward equals its head applied to the last token's state."""
         ids = torch.tensor([text.ids], device=self.model.device)
         config = self.model.config.get_text_config()
-        padding, config.pad_token_id = config.pad_token_id, None  # a text may end with what it pads with
+        # Without a padding token the forward does not skip a last token that equals it.
+        padding, config.pad_token_id = config.pad_token_id, None
         own = self.model(input_ids=ids).logits.item()
         config.pad_token_id = padding
         state = self.backbone(input_ids=ids).last_hidden_state[:, -1]
@@ -52,14 +53,14 @@ class OneLogit:
         return abs(self.head(state).item() - own) <= SAME * max(1.0, abs(own))
 
     def ask(self, texts: Sequence[Text], padding: int | None) -> list[dict]:
-        """Its own forward over whole texts."""
+        """Scores whole texts with the model's own forward."""
         batch = pad_rows([text.ids for text in texts], padding, "right")
         logits = self.model(**{name: each.to(self.model.device) for name, each in batch.items()}).logits
         return [{"score": value} for value in logits.squeeze(-1).tolist()]
 
 
 def head_of(model: PreTrainedModel, folder: str | Path) -> nn.Linear:
-    """The one layer outside of the backbone that leaves one number: `score` in Llama, `classifier` in DeBERTa."""
+    """The only linear layer outside the backbone with one output: `score` in Llama, `classifier` in DeBERTa."""
     inside = set(model.base_model.modules())
     outside = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in inside]
     heads = [module for module in outside if module.out_features == 1]

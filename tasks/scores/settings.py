@@ -1,4 +1,4 @@
-"""How a reward model reads: a kind each, and what each may be told. The programs beside say how it is done."""
+"""Settings of each kind of scoring; PROGRAMS names the program of each kind."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from tasks.stage import What
 
 
 class Reading(What):
-    """Prompt and response in the model's own chat template, read here."""
+    """Scores prompt and response in the model's chat template, with a model loaded on this machine."""
 
     max_length: int = Field(default=4096, gt=0, description="tokens of prompt and response")
     too_long: Literal["flag", "skip"] = Field(
@@ -25,20 +25,20 @@ class SequenceClassifier(Reading):
 
 
 class ArmoRMScoring(Reading):
-    """RLHFlow's ArmoRM: many objectives under a gate. Rows keep the objectives and the gate beside the score."""
+    """RLHFlow's ArmoRM: many objectives under a gate. Rows contain the objectives, the gate and the score."""
 
     kind: Literal["armorm"]
 
 
 class EndpointScoring(What):
-    """A reward model that somebody serves (vLLM's pooling API). How it reads a text that is too long is its own business;
-    what it refuses has no score and its row says why."""
+    """A served reward model (vLLM's pooling API). The server decides about a text that is too long; a text that it refuses
+    has no score, and its row contains the reason."""
 
     kind: Literal["endpoint"]
 
 
 class ProgramScoring(What):
-    """A program of your own: it reads a line of JSON per row (prompt, response, answer) and writes a score per line."""
+    """The user's own program: it reads a line of JSON per row (prompt, response, answer) and writes a score per line."""
 
     kind: Literal["program"]
 
@@ -51,7 +51,8 @@ PROGRAMS = {
     "endpoint": "tasks.scores.endpoint_program",
     "program": "tasks.scores.user_program",
 }
-READS = {"endpoint": "served", "program": "program"}  # the kind of model that a kind of scoring asks for; else weights
+# The kind of model that a kind of scoring needs; all others need weights.
+READS = {"endpoint": "served", "program": "program"}
 
 
 class ScoringHow(Asking):

@@ -1,6 +1,6 @@
-"""Reward annotation: leaves `scores.parquet`, the reward model's score of every distinct response, sorted by content id.
+"""Reward annotation: writes `scores.parquet`, the reward model's score of every distinct response, sorted by content id.
 
-What has no score stands there too, with the reason.
+A response without a score has a row too, with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,14 @@ Manifests = tuple[Manifest, ...]
 
 
 def score_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """Rows of one sampled model stand apart, so that several can be scored at once; those of many models together."""
+    """The pool's key. Each sampled model has a separate pool, because several are scored at once; inputs of many models share
+    one."""
     alone = [item.fingerprint for item in inputs.get("model", ())]
     return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
 
 
 def count_gpus(what: Scoring, how: ScoringHow) -> int:
-    """A program of the user's own may need one too."""
+    """1 except for endpoints; a user's program may need a GPU too."""
     return 0 if what.kind == "endpoint" else 1
 
 
@@ -67,8 +68,8 @@ def annotate_rewards(
 
 
 def order_by_length(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
-    """By length, and where a prompt is computed once, its responses together. The prompt's id comes first: by it rows are
-    dealt out to several programs."""
+    """Sorts rows by length. With the shared-prompt layout, a prompt's responses stay together. `prompt_id` must be the
+    first column: fill_pool uses it to assign rows to programs."""
     length = wanted["text"].str.len()
     prompt = wanted["messages"].map(lambda turns: sum(len(turn["content"]) for turn in cast("list[dict]", turns)))
     by = [prompt, wanted["prompt_id"], length] if layout == "shared-prompt" else [prompt + length]
@@ -76,7 +77,7 @@ def order_by_length(wanted: pd.DataFrame, layout: str) -> pd.DataFrame:
 
 
 def refuse_bad_scores(rows: pd.DataFrame) -> None:
-    """A score is a number, or there is a reason why it is none."""
+    """Raises BadInput for a score that is not finite and has no reason, or if no row has a score."""
     bad = rows[~np.isfinite(rows["score"].astype(float)) & rows["reason"].isna()]
     if len(bad):
         raise BadInput(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")

@@ -1,4 +1,4 @@
-"""Program: scores of a reward model through transformers, batched by length, padded on the right.
+"""Program: scores from a reward model loaded with transformers, in batches by length, padded on the right.
 
 JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet.
 """
@@ -14,7 +14,7 @@ from tasks.records import SCORE
 from tasks.rows.parts import write_in_parts
 from tasks.scores.scorer import Scorer
 
-SORTED = 4  # batches whose rows are sorted by length together
+SORTED = 4  # number of batches that are sorted by length together
 
 
 def score_all(job: dict, out: Path, progress: Progress) -> dict:

@@ -1,6 +1,6 @@
-"""Program: scores that a program of the user's own gives. It gets a line of JSON per row on its standard input, `prompt` (the
-last user turn), `messages`, `response` and `answer` (the prompt's gold, or null), and writes a line for each in their order:
-a number, or `{"score": number}`, or `{"reason": "why there is none"}`.
+"""Program: scores from the user's own program. For each row the user's program gets a line of JSON on standard input:
+`prompt` (the last user turn), `messages`, `response` and `answer` (the prompt's gold, or null). For each line, in the same
+order, it writes a number, `{"score": number}` or `{"reason": "why there is none"}`.
 
 JOB {model, rows, what, how, threads}; writes OUT/part-*.parquet.
 """
@@ -31,7 +31,7 @@ def score_by_program(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def run_user_program(command: list[str], name: str, rows: Rows, patience: float) -> Rows:
-    """One call of the program for a batch of rows."""
+    """Runs the user's program once for a batch of rows."""
     lines = "".join(json.dumps(row_question(row), ensure_ascii=False) + "\n" for row in rows)
     try:
         ended = subprocess.run(
@@ -78,7 +78,7 @@ def check_score(content: str, answer: str, name: str) -> dict:
 
 
 def is_number(value: object) -> bool:
-    """JSON knows integers that no float can hold."""
+    """True for a JSON number that fits in a float; JSON integers can be larger."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
