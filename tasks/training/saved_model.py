@@ -28,7 +28,7 @@ def keep_model(
     assert model is not None
     weights = trained_tensors(model, trainer.args) if shared else {}
     if trainer.is_world_process_zero():
-        # The wrapped model has only a part of the weights: load the whole model again and fill it.
+        # ZeRO splits the trained weights among the processes: load the source model again and fill it.
         if shared:
             zero.load_whole_again()
             whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
