@@ -17,7 +17,7 @@ from tasks.checks.packages import copy_packages
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.sandbox.outside import Sandbox
 from tasks.checks.scripts import judge_script
-from tasks.checks.verdicts import Limits, TestSuite, Verdict, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, Verdict, judge_response
 from tasks.checks.worker import Worker
 from tasks.program import Progress, run_program
 from tasks.records import CHECK
@@ -33,7 +33,7 @@ def check_rows(job: dict, out: Path, progress: Progress) -> dict:
     kinds = {gold: read(gold) for gold in {row["gold"] for row in rows}}
     with ExitStack() as stack:
         box, versions = None, {}
-        if any(isinstance(kind, TestSuite | Cases) for kind in kinds.values()):
+        if any(isinstance(kind, ProgramTests | Cases) for kind in kinds.values()):
             offered = out / "packages" if what["packages"] else None
             versions = copy_packages(what["packages"], offered) if offered else {}
             box = stack.enter_context(sandbox.find_sandbox(job["how"]["sandboxes"], offered))
@@ -49,7 +49,7 @@ def check_rows(job: dict, out: Path, progress: Progress) -> dict:
             found = pool.map(lambda row: check_row(row, kinds[row["gold"]], box, limits, workers), batch)
             write_part(list(found), CHECK, out / f"part-{start:09d}.parquet")
             progress(min(start + size, len(rows)), len(rows))
-    ran = sum(isinstance(kinds[row["gold"]], TestSuite | Cases) for row in rows)
+    ran = sum(isinstance(kinds[row["gold"]], ProgramTests | Cases) for row in rows)
     return {f"ran_in_{box.means}": ran, **{f"version_of_{name}": one for name, one in versions.items()}} if box else {}
 
 
@@ -60,7 +60,7 @@ class Exactly:
     text: str
 
 
-Kind = TestSuite | Cases | str | Verdict | Exactly
+Kind = ProgramTests | Cases | str | Verdict | Exactly
 
 
 def read_gold(gold: str) -> Kind:
@@ -73,7 +73,7 @@ def read_gold(gold: str) -> Kind:
 
 def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
     """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
-    if not isinstance(kind, TestSuite) or not kind.solution:
+    if not isinstance(kind, ProgramTests) or not kind.solution:
         return kind
     assert box is not None  # there is one where a gold is tests
     found = judge_response(box, kind.solution, kind, limits)
@@ -87,7 +87,7 @@ def check_row(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, worker
         case Exactly(text):
             same = row["text"].strip() == text.strip()
             verdict = Verdict("passed" if same else "failed", int(same), 1)
-        case TestSuite():
+        case ProgramTests():
             assert box is not None
             verdict = judge_response(box, row["text"], kind, limits)
         case Cases():

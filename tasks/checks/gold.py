@@ -12,10 +12,10 @@ import re
 import zlib
 
 from tasks.checks.cases import Cases, read_cases
-from tasks.checks.verdicts import TestSuite
+from tasks.checks.verdicts import ProgramTests
 
 
-def find_suite(gold: str) -> TestSuite | Cases | None:
+def find_suite(gold: str) -> ProgramTests | Cases | None:
     """ValueError where the gold is meant as tests and cannot be read as such."""
     found = parse_json(gold)
     try:
@@ -25,23 +25,23 @@ def find_suite(gold: str) -> TestSuite | Cases | None:
     if isinstance(cases, str):
         function = re.search(r"as_lists\(([^\s(]+)\(\*", cases)
         assert function is not None  # every such assert calls it
-        return TestSuite(cases, function[1])
+        return ProgramTests(cases, function[1])
     if cases:
         return cases
     if isinstance(found, list) and found and all(isinstance(one, str) and has_asserts(one) for one in found):
-        return TestSuite("\n".join(found))
+        return ProgramTests("\n".join(found))
     if isinstance(found, list) and any(isinstance(one, str) and has_asserts(one) for one in found):
         raise ValueError("gold: a list in which some entries are asserts and others are not")
     if isinstance(found, dict):
         return of_fields(found)
     if has_asserts(gold):
-        return TestSuite(gold)
+        return ProgramTests(gold)
     if defines_check(gold):
         raise ValueError("gold: a program without an assert")
     return None
 
 
-def of_fields(fields: dict) -> TestSuite:
+def of_fields(fields: dict) -> ProgramTests:
     if "tests" not in fields:
         raise ValueError(f"gold: an object without tests (it has {', '.join(sorted(fields))})")
     if unknown := fields.keys() - {"tests", "entry_point", "setup", "solution"}:
@@ -50,7 +50,7 @@ def of_fields(fields: dict) -> TestSuite:
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}
     if wrong := [name for name, value in whole.items() if not isinstance(value, str)]:
         raise ValueError(f"gold.{wrong[0]}: is no text")
-    return TestSuite(**whole)
+    return ProgramTests(**whole)
 
 
 def parse_json(text: str) -> object:

@@ -30,7 +30,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class TestSuite:
+class ProgramTests:
     """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
     there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
     `Solution().add`. `solution`: a program that passes, where the set brings one; tests that it fails are not used."""
@@ -41,7 +41,7 @@ class TestSuite:
     solution: str = ""
 
 
-def judge_response(sandbox: Sandbox, text: str, tests: TestSuite, limits: Limits) -> Verdict:
+def judge_response(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Limits) -> Verdict:
     """The verdict on a response. This process does not look into its text: the sandbox finds the program in it."""
     job = os.memfd_create("job")
     os.write(job, json.dumps({"text": text, **asdict(tests)}).encode())

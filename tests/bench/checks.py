@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from infra.settings import count_cores
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.verdicts import Limits, TestSuite, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, judge_response
 
-SUITE = TestSuite("assert f(1) == 2\nassert f(2) == 3\nassert f(3) == 4")
+SUITE = ProgramTests("assert f(1) == 2\nassert f(2) == 3\nassert f(3) == 4")
 CODE, TIMES = "def f(x):\n    return x + 1\n", 200
 
 

@@ -108,7 +108,7 @@ HOGS = {
     "a regular expression that never ends": tries("import re\nre.match('(a+)+$', 'a' * 60 + 'b')"),
     "colliding hashes": "def f(x): return {k * (2**61 - 1) for k in range(200_000)}",
     "colliding hashes for the tests to build": "import sys\nheld = sys.modules['tasks.checks.sandbox.candidate']\n"
-    "held.encode = lambda *_: {'set': [{'int': hex(k * (2**61 - 1))} for k in range(80_000)]}\ndef f(x): return x",
+    "held.encode_value = lambda *_: {'set': [{'int': hex(k * (2**61 - 1))} for k in range(80_000)]}\ndef f(x): return x",
     "threads that never end": tries(
         "import threading as t\nfor _ in range(3): t.Thread(target=exec, args=('while 1: 1',)).start()\nwhile 1: 1"
     ),

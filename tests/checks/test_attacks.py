@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.verdicts import Limits, TestSuite, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, judge_response
 from tests.checks.attacks import ESCAPES, FAKES, HOGS, RIGHT, TESTS
 from tests.checks.entry import check_texts
 from tests.checks.poisoned import EXTRACTION
@@ -82,8 +82,8 @@ def test_the_sandbox_holds_after_them(means):
     with sandbox.Sandbox(means) as box:
         assert box.weakness() == ""
         alone = len(processes_under(box.server.pid))
-        assert judge_response(box, "while 1: pass", TestSuite(TESTS), Limits(0.1)).verdict == "timeout"
-        assert judge_response(box, RIGHT, TestSuite(TESTS), Limits(STILL)).verdict == "passed"
+        assert judge_response(box, "while 1: pass", ProgramTests(TESTS), Limits(0.1)).verdict == "timeout"
+        assert judge_response(box, RIGHT, ProgramTests(TESTS), Limits(STILL)).verdict == "passed"
         assert len(processes_under(box.server.pid)) == alone and box.weakness() == ""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.checks.gold import find_suite
 from tasks.checks.sandbox.extraction import extract_program
-from tasks.checks.verdicts import TestSuite
+from tasks.checks.verdicts import ProgramTests
 
 HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_point": "f", "setup": "import math"}
 
@@ -22,10 +22,10 @@ HUMAN_EVAL = {"tests": "def check(candidate):\n    assert candidate(1)", "entry_
         ("x == 1", None),
         ("-" * 100_000 + "1", None),
         ("[" * 100_000, None),
-        ("assert f(1) == 1", TestSuite("assert f(1) == 1")),
-        (json.dumps(["assert f(1) == 1", "assert f(2)"]), TestSuite("assert f(1) == 1\nassert f(2)")),
-        (json.dumps(HUMAN_EVAL), TestSuite(**HUMAN_EVAL)),
-        (json.dumps({"tests": ["assert 1", "assert 2"]}), TestSuite("assert 1\nassert 2")),
+        ("assert f(1) == 1", ProgramTests("assert f(1) == 1")),
+        (json.dumps(["assert f(1) == 1", "assert f(2)"]), ProgramTests("assert f(1) == 1\nassert f(2)")),
+        (json.dumps(HUMAN_EVAL), ProgramTests(**HUMAN_EVAL)),
+        (json.dumps({"tests": ["assert 1", "assert 2"]}), ProgramTests("assert 1\nassert 2")),
     ],
 )
 def test_a_gold_is_tests_or_an_answer(gold, suite):

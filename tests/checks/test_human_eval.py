@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.checks.verdicts import Limits, TestSuite, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, judge_response
 
 LITTLE_WRONG = """
 def _wrong(value):
@@ -38,7 +38,7 @@ def verdicts(box, tasks: list[dict], ending: str) -> dict[str, list[str]]:
     def judged(task: dict) -> str:
         code = task["prompt"] + task["canonical_solution"] + ending.format(**task)
         return judge_response(
-            box, code, TestSuite(task["test"], task["entry_point"], task["prompt"]), Limits(seconds=60)
+            box, code, ProgramTests(task["test"], task["entry_point"], task["prompt"]), Limits(seconds=60)
         ).verdict
 
     started = time.monotonic()

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.checks import verdicts as judge_module
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.verdicts import Limits, TestSuite, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, judge_response
 from tests.checks.attacks import HOGS
 from tests.patience import STILL
 
@@ -15,10 +15,10 @@ STACK = "class Stack:\n    def __init__(self): self.all = []\n    def push(self,
     "    def pop(self): return self.all.pop()"
 )
 CASES = {  # program, tests, verdict, assertions that held, all of them, a word of the reason
-    "all hold": ("def f(x): return x", TestSuite("assert f(1) == 1\nassert f(2) == 2"), "passed", 2, 2, ""),
+    "all hold": ("def f(x): return x", ProgramTests("assert f(1) == 1\nassert f(2) == 2"), "passed", 2, 2, ""),
     "one does not": (
         "def f(x): return 1",
-        TestSuite("assert f(1) == 1\nassert f(2) == 2"),
+        ProgramTests("assert f(1) == 1\nassert f(2) == 2"),
         "failed",
         1,
         2,
@@ -26,7 +26,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "one is broken": (
         "def f(x): return 1 // x",
-        TestSuite("assert f(0) == 1\nassert f(1) == 1"),
+        ProgramTests("assert f(0) == 1\nassert f(1) == 1"),
         "failed",
         1,
         2,
@@ -34,7 +34,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a loop counts each time": (
         "def f(x): return x",
-        TestSuite("for n in range(5):\n    assert f(n) == n"),
+        ProgramTests("for n in range(5):\n    assert f(n) == n"),
         "passed",
         5,
         5,
@@ -42,7 +42,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "check is called": (
         ADD,
-        TestSuite("def check(candidate):\n    assert candidate(a=1, b=2) == 3", "Solution().add"),
+        ProgramTests("def check(candidate):\n    assert candidate(a=1, b=2) == 3", "Solution().add"),
         "passed",
         1,
         1,
@@ -50,7 +50,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a module that the tests forgot is not the response's": (
         "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef area(r): return 0",
-        TestSuite("assert math.isclose(area(3), 28.27, rel_tol=0.001)"),
+        ProgramTests("assert math.isclose(area(3), 28.27, rel_tol=0.001)"),
         "failed",
         0,
         1,
@@ -58,7 +58,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "nor is any second name": (
         "def same(a, b): return True\ndef f(x): return 0",
-        TestSuite("assert same(f(1), 5)"),
+        ProgramTests("assert same(f(1), 5)"),
         "unchecked",
         0,
         0,
@@ -66,7 +66,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an answer that leads past every assertion": (
         "def f(x): return []",
-        TestSuite("for a, b in zip(f(1), [1, 2]):\n    assert a == b"),
+        ProgramTests("for a, b in zip(f(1), [1, 2]):\n    assert a == b"),
         "failed",
         0,
         1,
@@ -74,7 +74,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an answer that leads past the only assertion": (
         "def f(x): return []",
-        TestSuite("for a in f(1):\n    assert a == 1"),
+        ProgramTests("for a in f(1):\n    assert a == 1"),
         "failed",
         0,
         0,
@@ -82,7 +82,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an answer that ends before what it is compared with": (
         "def f(x): return [1][:x]",
-        TestSuite("assert f(0) == []\nfor a, b in zip(f(5), [1, 2, 3]):\n    assert a == b"),
+        ProgramTests("assert f(0) == []\nfor a, b in zip(f(5), [1, 2, 3]):\n    assert a == b"),
         "failed",
         2,
         3,
@@ -90,7 +90,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "also in one assertion": (
         "def f(x): return []",
-        TestSuite("assert f(0) == []\nassert all(a == b for a, b in zip(sorted(f(5)), [1, 2, 3]))"),
+        ProgramTests("assert f(0) == []\nassert all(a == b for a, b in zip(sorted(f(5)), [1, 2, 3]))"),
         "failed",
         2,
         3,
@@ -98,7 +98,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a loop over an empty answer": (
         "def f(x): return []",
-        TestSuite("assert f(0) == []\nfor one in f(9):\n    assert one % 2 == 0"),
+        ProgramTests("assert f(0) == []\nfor one in f(9):\n    assert one % 2 == 0"),
         "unchecked",
         1,
         1,
@@ -106,7 +106,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "all of an empty answer": (
         "def f(x): return []",
-        TestSuite("assert f(0) == []\nfound = f(9)\nassert all(one % 2 == 0 for one in found)"),
+        ProgramTests("assert f(0) == []\nfound = f(9)\nassert all(one % 2 == 0 for one in found)"),
         "unchecked",
         2,
         2,
@@ -114,7 +114,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a loop that would call a function that asserts": (
         "def f(x): return []",
-        TestSuite("def even(one):\n    assert one % 2 == 0\nassert f(0) == []\nfor one in f(9):\n    even(one)"),
+        ProgramTests("def even(one):\n    assert one % 2 == 0\nassert f(0) == []\nfor one in f(9):\n    even(one)"),
         "unchecked",
         1,
         1,
@@ -122,7 +122,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a condition that an answer does not meet": (
         "def f(x): return 'x'",
-        TestSuite("assert f(0)\nif isinstance(f(1), int):\n    assert f(1) == 2"),
+        ProgramTests("assert f(0)\nif isinstance(f(1), int):\n    assert f(1) == 2"),
         "unchecked",
         1,
         1,
@@ -130,7 +130,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an error that hides an assertion": (
         "def f(x): return 0 // x + 1 - x // x",
-        TestSuite(
+        ProgramTests(
             "try:\n    found = f(0)\nexcept Exception:\n    pass\nelse:\n    assert found == 7\nassert f(1) == 0"
         ),
         "unchecked",
@@ -140,7 +140,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a right answer may lead past what tests guard": (
         "def f(x):\n    if x < 0: raise ValueError(x)\n    return list(range(x))",
-        TestSuite(
+        ProgramTests(
             "import sys\nif sys.version_info < (3,):\n    assert f(0) == 'old'\nif f(1) != [0]:\n    assert False, 'wrong'\n"
             "if f(2):\n    assert f(2)[1] == 1\nelse:\n    assert f(2) == [0, 1]\n"
             "try:\n    f(-1)\n    assert False\nexcept ValueError:\n    assert True\n"
@@ -156,7 +156,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "a data class with annotations as text": (
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
         "def f(x): return P(x).x",
-        TestSuite("assert f(3) == 3"),
+        ProgramTests("assert f(3) == 3"),
         "passed",
         1,
         1,
@@ -165,7 +165,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "iterators, ranges and fractions are values": (
         "from fractions import Fraction\nfrom collections import deque\ndef f(k):\n    return {'g': (x for x in [1]),"
         " 'm': map(abs, [-1]), 'r': range(2), 'd': deque([1]), 'v': {1: 2}.values(), 'q': Fraction(1, 2)}[k]",
-        TestSuite(
+        ProgramTests(
             "assert list(f('g')) == [1]\nassert list(f('m')) == [1]\nassert f('r') == range(2)\n"
             "assert list(f('d')) == [1]\nassert sorted(f('v')) == [2]\nassert f('q') == 0.5"
         ),
@@ -176,7 +176,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a text that is an Enum's": (
         "from enum import Enum\nclass E(str, Enum):\n    A = 'a'\ndef f(x): return E.A",
-        TestSuite("assert f(1) == 'a'"),
+        ProgramTests("assert f(1) == 'a'"),
         "passed",
         1,
         1,
@@ -184,16 +184,16 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an iterator without end": (
         "from itertools import count\ndef f(x): return count()",
-        TestSuite("assert f(1) == 1"),
+        ProgramTests("assert f(1) == 1"),
         "failed",
         0,
         1,
         "more than 100,000",
     ),
-    "objects are called": (STACK, TestSuite("s = Stack()\ns.push(3)\nassert s.pop() == 3"), "passed", 1, 1, ""),
+    "objects are called": (STACK, ProgramTests("s = Stack()\ns.push(3)\nassert s.pop() == 3"), "passed", 1, 1, ""),
     "an error is expected": (
         "def f(x): raise KeyError(x)",
-        TestSuite("try:\n    f(1)\n    assert False\nexcept KeyError:\n    assert True"),
+        ProgramTests("try:\n    f(1)\n    assert False\nexcept KeyError:\n    assert True"),
         "passed",
         1,
         1,
@@ -201,7 +201,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "values cross as they are": (
         "def f(x): return x",
-        TestSuite(
+        ProgramTests(
             "for v in (None, True, 2**99, -0.5, 'ü', b'\\0', 1j, (1, [2]), {3: {4}}, frozenset('a'), float('inf')):\n"
             "    assert f(v) == v and type(f(v)) is type(v)"
         ),
@@ -212,7 +212,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "what is expected is not the response's": (
         "def f(x): return x\ndef right(x): return x",
-        TestSuite("assert f(1) == right(1)", "f"),
+        ProgramTests("assert f(1) == right(1)", "f"),
         "failed",
         0,
         1,
@@ -220,7 +220,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "no number is not equal": (
         "def f(x): return float('nan')",
-        TestSuite("assert f(1) == float('nan')"),
+        ProgramTests("assert f(1) == float('nan')"),
         "failed",
         0,
         1,
@@ -228,7 +228,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "setup serves both": (
         "def f(x: List[int]): return sum(x)",
-        TestSuite("assert f([n]) == n", setup="from typing import *\nn = 3"),
+        ProgramTests("assert f([n]) == n", setup="from typing import *\nn = 3"),
         "passed",
         1,
         1,
@@ -236,7 +236,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a name without setup": (
         "def f(x: List[int]): return sum(x)",
-        TestSuite("assert f([1]) == 1"),
+        ProgramTests("assert f([1]) == 1"),
         "error",
         0,
         0,
@@ -244,16 +244,16 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a name that is not there on a path that is never run": (
         "def f(x):\n    return x if x else nowhere",
-        TestSuite("assert f(1) == 1"),
+        ProgramTests("assert f(1) == 1"),
         "passed",
         1,
         1,
         "",
     ),
-    "no syntax": ("def f(x) return", TestSuite("assert f(1)"), "error", 0, 0, "SyntaxError"),
+    "no syntax": ("def f(x) return", ProgramTests("assert f(1)"), "error", 0, 0, "SyntaxError"),
     "raises when loaded": (
         "raise OSError('nowhere')\ndef f(x): return 1",
-        TestSuite("assert f(1)"),
+        ProgramTests("assert f(1)"),
         "error",
         0,
         0,
@@ -261,7 +261,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a package that is not offered": (
         "import nowhere.part\ndef f(x): return 1",
-        TestSuite("assert f(1)"),
+        ProgramTests("assert f(1)"),
         "unchecked",
         0,
         0,
@@ -269,7 +269,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "the same when it is called": (
         "def f(x):\n    from nowhere import part",
-        TestSuite("assert f(1)"),
+        ProgramTests("assert f(1)"),
         "unchecked",
         0,
         0,
@@ -277,7 +277,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a module that Python does not have": (
         "import json.nowhere\ndef f(x): return 1",
-        TestSuite("assert f(1)"),
+        ProgramTests("assert f(1)"),
         "error",
         0,
         0,
@@ -286,7 +286,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "threads": (
         "from concurrent.futures import ThreadPoolExecutor\ndef f(x):\n    with ThreadPoolExecutor(2) as pool:\n"
         "        return list(pool.map(abs, x))",
-        TestSuite("assert f([-1]) == [1]"),
+        ProgramTests("assert f([-1]) == [1]"),
         "unchecked",
         0,
         0,
@@ -294,7 +294,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a file of its own": (
         "import tempfile\ndef f(x):\n    with tempfile.TemporaryFile() as file: file.write(x)\n    return x",
-        TestSuite("assert f(b'a') == b'a'"),
+        ProgramTests("assert f(b'a') == b'a'"),
         "unchecked",
         0,
         0,
@@ -302,7 +302,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "exit": (
         "def f(x):\n    return x\nif f(1) == 2:\n    exit(1)\nif f(1) == 3: quit()",
-        TestSuite("assert f(1) == 1"),
+        ProgramTests("assert f(1) == 1"),
         "passed",
         1,
         1,
@@ -313,7 +313,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "    def __iter__(self): return iter(self.one)\n    def __repr__(self): return f'Bag({self.one})'\n"
         "    def __getitem__(self, at): return self.one[at]\n"
         "def f(x): return re.match('a', x) if isinstance(x, str) else Bag(x)",
-        TestSuite(
+        ProgramTests(
             "def check(f):\n    assert f('a')\n    assert not f('b')\n    assert f('b') is None\n"
             "    assert f('a').group() == 'a'\n"
             "    bag = f([1, 2])\n    assert len(bag) == 2 and list(bag) == [1, 2] and 2 in bag and 3 not in bag\n"
@@ -328,7 +328,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "errors of the library, and of their families": (
         "import json\ndef f(kind):\n    if kind == 'json': json.loads('x')\n    if kind == 'text': b'\\xff'.decode()\n"
         "    if kind == 'key': {}['k']\n    if kind == 'file': open('nowhere')\n    if kind == 'args': raise ValueError(1, [2])",
-        TestSuite(
+        ProgramTests(
             "import json\n"
             "for kind, expected in [('json', json.JSONDecodeError), ('json', ValueError), ('text', UnicodeDecodeError),\n"
             "                       ('text', ValueError), ('key', KeyError), ('key', LookupError), ('file', OSError)]:\n"
@@ -343,7 +343,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "errors of its own": (
         "class Wrong(ValueError): pass\nclass Worse(Wrong): pass\ndef f(x): raise Worse('no', x)",
-        TestSuite(
+        ProgramTests(
             "for _ in range(2):\n    try:\n        f(1)\n        assert False\n    except ValueError as problem:\n"
             "        assert problem.args == ('no', 1) and type(problem).__name__ == 'Worse'"
         ),
@@ -354,7 +354,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "errors of its own, by their names": (
         "class Wrong(ValueError): pass\nclass Worse(Wrong): pass\ndef f(x): raise Worse('no')",
-        TestSuite(
+        ProgramTests(
             "for _ in range(2):\n    try:\n        f(1)\n        assert False\n    except Other:\n        assert False\n"
             "    except (KeyError, Wrong):\n        assert True"
         ),
@@ -368,7 +368,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "P = namedtuple('P', 'x y')\ndef f(k):\n    return {'p': P(1, 2), 'c': Counter('aab'), 'd': defaultdict(int, a=1),\n"
         "    'o': OrderedDict(a=1), 'q': deque([1, 2], 3), 'day': d.date(2024, 2, 29), 'b': bytearray(b'x'),\n"
         "    't': d.datetime(2024, 2, 29, 12, 30), 'h': d.time(1, 2), 's': d.timedelta(days=1, seconds=5)}[k]",
-        TestSuite(
+        ProgramTests(
             "from collections import Counter, deque, OrderedDict\nimport datetime as d\n"
             "assert f('p').x == 1 and f('p') == (1, 2)\nassert f('c')['z'] == 0 and f('c') == Counter('aab')\n"
             "assert f('d')['z'] == 0\nassert list(f('o')) == ['a'] and f('o') == OrderedDict(a=1)\n"
@@ -383,7 +383,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "tests that print what the response gave": (
         "def f(x): return 'x' * 100_000",
-        TestSuite("print(f(1))\nimport os, sys\nsys.stdout.flush()\nassert len(f(1)) == 100_000"),
+        ProgramTests("print(f(1))\nimport os, sys\nsys.stdout.flush()\nassert len(f(1)) == 100_000"),
         "passed",
         1,
         1,
@@ -391,7 +391,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "types": (
         "def f(values, kind): return [one for one in values if type(one) is not kind] or kind",
-        TestSuite("assert f([4, 7.7], int) == [7.7]\nassert f([4], int) is int"),
+        ProgramTests("assert f([4, 7.7], int) == [7.7]\nassert f([4], int) is int"),
         "passed",
         2,
         2,
@@ -399,7 +399,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an async function": (
         "import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    if x < 0: raise ValueError(x)\n    return x + 1",
-        TestSuite(
+        ProgramTests(
             "import asyncio\nassert asyncio.run(f(1)) == 2\nasync def main():\n    assert await f(2) == 3\n"
             "asyncio.run(main())\ntry:\n    asyncio.run(f(-1))\n    assert False\nexcept ValueError:\n    assert True"
         ),
@@ -411,7 +411,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "a class that the tests define": (
         "def turn(head: Node) -> Node:\n    before = None\n    while head:\n"
         "        head.next, before, head = before, head, head.next\n    return before",
-        TestSuite(
+        ProgramTests(
             "class Node:\n    def __init__(self, val, next=None):\n        self.val, self.next = val, next\n"
             "def values(node):\n    return [node.val, *values(node.next)] if node else []\n"
             "assert values(turn(Node(1, Node(2, Node(3))))) == [3, 2, 1]\n"
@@ -424,7 +424,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "a function with the name of a built-in one": (
         "def sum(a, b): return a + b",
-        TestSuite("assert sum(1, 2) == 3\nassert sum(2, 2) == 4"),
+        ProgramTests("assert sum(1, 2) == 3\nassert sum(2, 2) == 4"),
         "passed",
         2,
         2,
@@ -432,7 +432,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "tests that use a built-in function": (
         "def sum(x): return 0\ndef f(x): return x",
-        TestSuite("assert sum(f([1, 2])) == 3"),
+        ProgramTests("assert sum(f([1, 2])) == 3"),
         "passed",
         1,
         1,
@@ -440,18 +440,18 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "objects that only the response could compare": (
         "class P:\n    def __eq__(self, other): return True\ndef f(x): return P()",
-        TestSuite("def check(f):\n    assert f(1) == f(2)", "f"),
+        ProgramTests("def check(f):\n    assert f(1) == f(2)", "f"),
         "unchecked",
         0,
         0,
         "two objects of the response",
     ),
-    "is not there": ("def g(x): return 1", TestSuite("assert f(1) == 1"), "failed", 0, 1, "NameError"),
-    "prints": ("print('hello')\ndef f(x): print(x); return x", TestSuite("assert f(1) == 1"), "passed", 1, 1, ""),
-    "reads what nobody types": ("def f(x): return input()", TestSuite("assert f(1) == 1"), "failed", 0, 1, "EOF"),
+    "is not there": ("def g(x): return 1", ProgramTests("assert f(1) == 1"), "failed", 0, 1, "NameError"),
+    "prints": ("print('hello')\ndef f(x): print(x); return x", ProgramTests("assert f(1) == 1"), "passed", 1, 1, ""),
+    "reads what nobody types": ("def f(x): return input()", ProgramTests("assert f(1) == 1"), "failed", 0, 1, "EOF"),
     "ends in the middle": (
         "import os\ndef f(x): return x or os._exit(0)",
-        TestSuite("assert f(1)\nassert f(0) == 0"),
+        ProgramTests("assert f(1)\nassert f(0) == 0"),
         "error",
         1,
         1,
@@ -459,17 +459,17 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "does not end": (
         "def f(x):\n    while x: pass\n    return 0",
-        TestSuite("assert f(0) == 0\nassert f(1) == 0"),
+        ProgramTests("assert f(0) == 0\nassert f(1) == 0"),
         "timeout",
         1,
         1,
         "time",
     ),
-    "tests that call nothing": ("def f(x): return x", TestSuite("assert 1"), "unchecked", 1, 1, "nothing"),
-    "tests that assert nothing": ("def f(x): return x", TestSuite("f(1)"), "unchecked", 0, 0, "nothing"),
+    "tests that call nothing": ("def f(x): return x", ProgramTests("assert 1"), "unchecked", 1, 1, "nothing"),
+    "tests that assert nothing": ("def f(x): return x", ProgramTests("f(1)"), "unchecked", 0, 0, "nothing"),
     "tests that are no program": (
         "def f(x): return x",
-        TestSuite("assert f(1) =="),
+        ProgramTests("assert f(1) =="),
         "unchecked",
         0,
         0,
@@ -477,7 +477,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "tests that need what is not there": (
         "def f(x): return x",
-        TestSuite("import nowhere\nassert f(1)"),
+        ProgramTests("import nowhere\nassert f(1)"),
         "unchecked",
         0,
         0,
@@ -485,7 +485,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "an argument that is changed in place": (
         "class Solution:\n    def rotate(self, matrix) -> None:\n        matrix[:] = [list(row)[::-1] for row in zip(*matrix)]",
-        TestSuite(
+        ProgramTests(
             "def check(f):\n    m = [[1, 2], [3, 4]]\n    assert f(matrix=m) is None\n    assert m == [[3, 1], [4, 2]]",
             "Solution().rotate",
         ),
@@ -496,7 +496,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "dictionaries and sets too, and only those that were changed": (
         "def f(a, b, c, *, d): a['k'] = 2; b.clear(); d[0].append(3)",
-        TestSuite(
+        ProgramTests(
             "a, b, c, d = {}, {1}, [5], [[1]]\nf(a, b, c, d=d)\nassert (a, b, c, d) == ({'k': 2}, set(), [5], [[1, 3]])"
         ),
         "passed",
@@ -506,7 +506,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "one that is changed wrongly": (
         "def f(x): x.reverse()",
-        TestSuite("x = [3, 1, 2]\nf(x)\nassert x == [1, 2, 3]"),
+        ProgramTests("x = [3, 1, 2]\nf(x)\nassert x == [1, 2, 3]"),
         "failed",
         0,
         1,
@@ -514,7 +514,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "who answers something changes nothing": (
         "def f(x):\n    x.clear()\n    return []",
-        TestSuite("x = [3, 1]\nassert f(x) == sorted(x)"),
+        ProgramTests("x = [3, 1]\nassert f(x) == sorted(x)"),
         "failed",
         0,
         1,
@@ -523,7 +523,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     "nor who only says to have changed it": (
         "import json\nplain = json.dumps\nleft = [{'tuple': [[]]}, {'dict': []}]\n"
         "json.dumps = lambda said: plain({**said, 'left': left} if 'value' in said else said)\ndef f(x): return []",
-        TestSuite("x = [3, 1]\nassert f(x) == sorted(x)"),
+        ProgramTests("x = [3, 1]\nassert f(x) == sorted(x)"),
         "failed",
         0,
         1,
@@ -531,7 +531,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "nor who answers nothing where an answer is compared": (
         "def f(x): x.clear()",
-        TestSuite(
+        ProgramTests(
             "def largest(x): return max(x) if x else None\n"
             "def same(one, other): assert one == other\n"
             "x = [3, 1]\nassert f(x) == largest(x)\nsame(f(x), largest(x))\nsaid = f(x)\nassert said == largest(x)"
@@ -543,7 +543,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "of an object's method too": (
         "class Box:\n    def sort(self, x): x.sort()",
-        TestSuite("box, x = Box(), [3, 1]\nassert box.sort(x) == None\nassert x == [1, 3]", "Box"),
+        ProgramTests("box, x = Box(), [3, 1]\nassert box.sort(x) == None\nassert x == [1, 3]", "Box"),
         "passed",
         2,
         2,
@@ -551,7 +551,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
     ),
     "tests that give functions": (
         "def f(g): return g(1)",
-        TestSuite("assert f(abs) == 1"),
+        ProgramTests("assert f(abs) == 1"),
         "unchecked",
         0,
         0,
@@ -571,18 +571,18 @@ def test_a_candidate_sees_neither_the_tests_nor_another_candidate(box):
     """Each begins where every other one began: what one leaves in its interpreter the next does not find."""
     spoil = "import builtins, sys\nbuiltins.kept = sys.modules['kept'] = 1\ndef f(x): return 'kept' in dir(builtins)"
     look = "import builtins, sys\ndef f(x): return 'kept' in dir(builtins) or 'kept' in sys.modules"
-    assert judge_response(box, spoil, TestSuite("assert f(1) is True"), Limits(STILL)).verdict == "passed"
-    assert judge_response(box, look, TestSuite("assert f(1) is False"), Limits(STILL)).verdict == "passed"
+    assert judge_response(box, spoil, ProgramTests("assert f(1) is True"), Limits(STILL)).verdict == "passed"
+    assert judge_response(box, look, ProgramTests("assert f(1) is False"), Limits(STILL)).verdict == "passed"
 
 
 def test_the_same_program_has_the_same_verdict_every_time(box):
     """Neither the order of a set of texts nor random numbers are another's in the next process."""
     code = "import random\ndef f(x): return [''.join({'ab', 'cd', 'ef', 'gh'}), random.random()]"
     said = judge_response(
-        box, code, TestSuite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+        box, code, ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
     )
     again = judge_response(
-        box, code, TestSuite("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+        box, code, ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
     )
     assert said.verdict == "error" and said == again
 
@@ -592,7 +592,7 @@ def test_the_deadline_holds_where_the_tests_read_an_answer(box, monkeypatch):
     monkeypatch.setattr(judge_module, "GRACE", 2 * STILL)
     code = HOGS["colliding hashes for the tests to build"]
     started = time.monotonic()
-    assert judge_response(box, code, TestSuite("assert f(1) == 1"), Limits(seconds=1)).verdict == "timeout"
+    assert judge_response(box, code, ProgramTests("assert f(1) == 1"), Limits(seconds=1)).verdict == "timeout"
     assert time.monotonic() - started < STILL
 
 
@@ -607,6 +607,6 @@ def test_modules_can_be_imported_under_every_sandbox(means):
     )
     with sandbox.Sandbox(means) as own:
         found = judge_response(
-            own, code, TestSuite("assert f(0) == 'ZeroDivisionError: division by zero'"), Limits(seconds=30)
+            own, code, ProgramTests("assert f(0) == 'ZeroDivisionError: division by zero'"), Limits(seconds=30)
         )
     assert found.verdict == "passed", found

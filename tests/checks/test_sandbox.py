@@ -8,17 +8,17 @@ import pytest
 
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
-from tasks.checks.verdicts import Limits, TestSuite, judge_response
+from tasks.checks.verdicts import Limits, ProgramTests, judge_response
 from tests.patience import STILL
 
 ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
-    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict(", "    dict(", "starts a process"),
+    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict_calls(", "    dict(", "starts a process"),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
     "files by Landlock": (
         "landlock",
         "inside.py",
-        "        landlock.restrict(given[",
+        "        landlock.restrict_paths(given[",
         "        str(given[",
         "reads /etc/passwd",
     ),
@@ -42,7 +42,7 @@ WALLS = {  # means; file, what stands there, what stands there instead; what is 
         "landlock",
         "seccomp.py",
         "allowed_without(THIRD, O_PATH)",
-        "[line(RETURN, ALLOW)]",
+        "[filter_line(RETURN, ALLOW)]",
         "a path alone",
     ),
     "signals": ("landlock", "seccomp.py", '"socketpair": 53,', '"socketpair": 53, "kill": 62,', "signals"),
@@ -104,5 +104,5 @@ def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
     spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
     with sandbox.Sandbox("landlock") as box:
         assert (
-            judge_response(box, "def f(x): return x", TestSuite("assert f(1) == 1"), Limits(STILL)).verdict == "passed"
+            judge_response(box, "def f(x): return x", ProgramTests("assert f(1) == 1"), Limits(STILL)).verdict == "passed"
         )

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.checks.cases import Cases
 from tasks.checks.gold import find_suite
-from tasks.checks.verdicts import TestSuite
+from tasks.checks.verdicts import ProgramTests
 from tests.checks.attacks import ESCAPES
 from tests.checks.canary import Canary
 from tests.checks.entry import check_texts
@@ -172,7 +172,7 @@ def test_a_pickle_that_holds_more_than_a_text_is_refused():
     ("gold", "kind"),
     [
         ({"inputs": ["1"], "outputs": ["1"]}, Cases),
-        ({"inputs": [[1]], "outputs": [1], "fn_name": "f"}, TestSuite),
+        ({"inputs": [[1]], "outputs": [1], "fn_name": "f"}, ProgramTests),
     ],
 )
 def test_layouts_are_told_apart(gold, kind):
@@ -182,4 +182,4 @@ def test_layouts_are_told_apart(gold, kind):
 @pytest.mark.parametrize("name", ["two_sum", "größe", "℘"])
 def test_a_function_may_have_any_name_that_python_allows(name):
     suite = find_suite(json.dumps({"inputs": [[1]], "outputs": [1], "fn_name": name}))
-    assert isinstance(suite, TestSuite) and suite.entry_point == name
+    assert isinstance(suite, ProgramTests) and suite.entry_point == name
