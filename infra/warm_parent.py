@@ -3,7 +3,7 @@
 `python -m infra.warm_parent SOCKET`. Each byte on the socket brings descriptors: an order (`words` of the command line,
 `environment`), the program's standard input, its log, a pipe for its process id and exit code (one line each), and locks
 that the program keeps open. The parent reports nothing if it may not fork: it has threads, has begun to use a GPU, or
-could not import the module (the program then starts normally and reports the error). It never runs the modules' code.
+could not import the module (the program then starts normally and reports the error). It only imports these modules.
 """
 
 import ctypes
