@@ -44,4 +44,4 @@ class SourceFailed(ProgramFailed):
     """One of several models cannot be sampled, and no retry helps; steps that do not need its responses continue."""
 
 
-TRANSIENT = (Unavailable, StoreUnreachable)  # tried again after a pause, several times
+TRANSIENT = (Unavailable, StoreUnreachable)  # steps retry after these errors

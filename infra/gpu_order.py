@@ -26,6 +26,7 @@ def choose_gpus(waiting: Waiting, ahead: Sequence[Waiting], ends: dict[str, floa
     for one in (*ahead, waiting):
         chosen = find_fitting(one, ends.keys())
         after = ends | dict.fromkeys(chosen, math.inf if one.at_most is None else one.at_most)
+        # A program may not take GPUs if that would delay a blocked program before it.
         if chosen and any(earliest_begin(other, after) > earliest_begin(other, ends) for other in blocked.values()):
             chosen = ()
         if not chosen:

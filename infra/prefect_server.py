@@ -118,7 +118,7 @@ def wait_alone(users, server: subprocess.Popen, address: str) -> None:
     """Returns with an exclusive users' lock once the history is saved, or when the server has died."""
     while server.poll() is None:
         if is_unused(users):
-            fcntl.flock(users, fcntl.LOCK_UN)
+            fcntl.flock(users, fcntl.LOCK_UN)  # a new run may use the server while it saves its history
             drain_server(address)
             if is_unused(users):
                 return

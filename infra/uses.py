@@ -17,7 +17,7 @@ from infra.lease import drop_lease, has_ended, hold_lease
 from infra.settings import settings
 
 HOUSEKEEPING = "housekeeping"
-MARGIN = 6 * 3600  # seconds for which a silent flow is still believed to need what it has declared
+MARGIN = 6 * 3600  # seconds for which the record of a silent flow stays valid
 
 
 @contextmanager
@@ -26,6 +26,7 @@ def in_use(blobs: Blobs, steps: Iterable) -> Iterator[None]:
     name = uuid.uuid4().hex
     needed = sorted({step.address for step in steps} | {f"pools/{step.pool}" for step in steps if step.pool})
     with hold_lease(blobs, f"uses/{name}", ttl=settings().lease_seconds):
+        # Waits while `fuse gc` deletes, so that the record exists before its next decision.
         with hold_lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
             blobs.create(f"_uses/{name}.json", json.dumps(needed).encode())
         yield
