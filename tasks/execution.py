@@ -176,7 +176,7 @@ def ensure_artifact(
         done=lambda: find() is not None,
         pause=launcher.pause,
     ) as held:
-        if found := find():
+        if found := find():  # another process made it during the wait
             observe(step, "found", 0, 0, "")
             return found
         if held is None:

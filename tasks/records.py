@@ -13,8 +13,8 @@ PROMPT = pa.schema(
         ("messages", MESSAGES),  # ends with a user turn
         ("category", pa.string()),
         ("gold", pa.string()),  # the right answer, or tests, for checking responses; may be null
-        ("part", pa.string()),  # the part of the split that the prompts file names; may be null
-        ("response", pa.string()),  # the response that the prompts file holds; may be null
+        ("part", pa.string()),  # the part of the split that the prompt's source names; may be null
+        ("response", pa.string()),  # the response that came with the prompt; may be null
     ]
 )
 

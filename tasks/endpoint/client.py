@@ -84,7 +84,7 @@ async def ask_all(
                 for name, body in waiting:
                     await done.put((name, await answer_or_why(client, endpoint, body)))
                 await done.put(None)
-            except Exception as problem:  # not handled here: raised where the answers are read
+            except Exception as problem:  # the loop below raises it again
                 await done.put(problem)
 
         workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]

@@ -59,7 +59,7 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, 
     mine = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
     with mine if alone and len(missing) else nullcontext() as ours:
         run = replace(run, store=run.store.fenced(ours)) if ours else run
-        missing = left(missing, known) if alone else missing
+        missing = left(missing, known) if alone else missing  # reads only the parts that came during the wait
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
