@@ -1,7 +1,7 @@
-"""Named bytes under one address: a folder, or a bucket with S3's conditional writes. Nothing here knows what they mean.
+"""Stores named bytes in a folder, or in a bucket with S3's conditional writes.
 
-Writes are atomic: a reader sees the old bytes or the new, never a part. `create` and `compare_and_swap` are
-exclusive as well, which fsspec alone does not promise. BadInput: a person must act. StoreUnreachable: later may work.
+Writes are atomic: a reader sees the old bytes or the new bytes, never a part. `create` and `compare_and_swap` are also
+exclusive, which fsspec alone does not promise. Errors: BadInput if a person must act, StoreUnreachable if a retry may work.
 """
 
 import copy
@@ -18,13 +18,13 @@ from infra.names import is_name
 
 
 class Fence(Protocol):
-    """A lease, as what is written under it knows it: raises LeaseLost once another holder has it."""
+    """A lease that protects writes: both methods raise LeaseLost once another process holds it."""
 
     def check(self) -> None:
-        """Before a write. May renew the lease."""
+        """Called before a write. May renew the lease."""
 
     def confirm(self) -> None:
-        """Within a folder's write, while no other process can take the lease over. Only reads."""
+        """Called during a write to a folder, while no other process can take the lease. Only reads."""
 
 
 class Blobs:
@@ -42,7 +42,7 @@ class Blobs:
             self._place: FolderBlobs | S3Blobs = FolderBlobs(root)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
             self._place = S3Blobs(self.url, options or {})
-        else:  # the address is not repeated: someone may have written a password into it
+        else:  # the message does not repeat the address: it may contain a password
             raise BadInput(
                 "a store is <folder>, file://<folder> or s3://<bucket>/<prefix>; credentials come from AWS_*"
             )
@@ -51,26 +51,26 @@ class Blobs:
         return self._place.read(self._checked(path))
 
     def digest(self, path: str) -> tuple[int, str]:
-        """(size, sha256) of the stored bytes, streamed."""
+        """Returns (size, sha256) of the stored bytes, which are read as a stream."""
         return self._place.digest(self._checked(path))
 
     def local(self, path: str) -> Path | None:
-        """Where the bytes lie on this machine; None for a bucket."""
+        """The path of the bytes on this machine; None for a bucket."""
         return self._place.local(self._checked(path))
 
     def fenced(self, fence: Fence) -> "Blobs":
-        """The same blobs for a holder of a lease: they are created, put and deleted only while `fence` allows it."""
+        """The same blobs for the holder of a lease: each create, put and delete first checks `fence`."""
         fenced = copy.copy(self)
         fenced._fences = (*self._fences, fence)
         return fenced
 
     def create(self, path: str, data: bytes) -> bool:
-        """True: ours is the stored value. False: another one was first."""
+        """True: the store holds our value. False: another process wrote first."""
         self._check()
         return self._place.create(self._checked(path), data, self._confirm())
 
     def put_file(self, local: Path, path: str) -> None:
-        """For names that hold their content's hash: an object of the same size is taken for the same object."""
+        """Uploads a file whose name holds its hash; skipped if an object of the same size is already there."""
         self._check()
         self._place.put_file(local, self._checked(path), self._confirm())
 
@@ -82,15 +82,15 @@ class Blobs:
         return {path: size for path, (size, _) in self.entries(prefix).items()}
 
     def entries(self, prefix: str) -> dict[str, tuple[int, float]]:
-        """The same with the time of the last change, in seconds since 1970 by the store's clock."""
+        """Like `list`, as (size, time of the last change in seconds since 1970 by the store's clock)."""
         return self._place.entries(self._checked(prefix) if prefix else "")
 
     def age(self, path: str) -> float:
-        """Seconds since the last change, at least, by the store's clock alone."""
+        """A lower bound of the seconds since the last change, by the store's clock."""
         return self._place.age(self._checked(path))
 
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
-        """True: `new` is the stored value. `old` and `new` must be unique in the life of the path."""
+        """Replaces `old` by `new`. True: the store holds `new`. A path must never hold the same value twice."""
         return self._place.compare_and_swap(self._checked(path), old, new)
 
     def delete(self, path: str) -> None:
@@ -106,7 +106,7 @@ class Blobs:
         return (lambda: [fence.confirm() for fence in fences]) if fences else None
 
     def clock(self) -> float:
-        """The store's time, in seconds since 1970: that of an object which is written now."""
+        """The store's time in seconds since 1970, read from a newly written object."""
         path = f"_probe/{uuid4().hex}"
         self.create(path, b"clock")
         _, written = self.entries("_probe")[path]
@@ -114,19 +114,19 @@ class Blobs:
         return written
 
     def drop_uploads(self, older: float = 86_400) -> None:
-        """Removes what writes that a kill has interrupted left behind; those of the last day may still be under way."""
+        """Removes the remains of interrupted writes that are more than `older` seconds old; younger ones may be active."""
         try:
             self._place.drop_uploads(older)
         except (
             BadInput
-        ):  # the right to list uploads is one of its own, and a life-cycle rule of the bucket does the same
+        ):  # listing uploads needs an extra permission; a life-cycle rule of the bucket can do this instead
             return
 
     def probe(self) -> None:
-        """Raise BadInput unless this store can be written and really refuses a second writer."""
+        """Raises BadInput unless this store accepts writes and refuses a second writer."""
         path = f"_probe/{uuid4().hex}"
         try:
-            self.list("_probe")  # before any write: some servers make a missing bucket on the first one
+            self.list("_probe")  # before any write: some servers create a missing bucket at the first write
             first, second = self.create(path, b"first"), self.create(path, b"second")
             if not first or second or self.read(path) != b"first":
                 raise BadInput(f"{self.url}: this store ignores If-None-Match, so two runs could overwrite each other")

@@ -1,4 +1,4 @@
-"""Blobs as objects of an S3 bucket, by conditional writes. The one file that knows s3fs and botocore."""
+"""Stores blobs as objects of an S3 bucket, by conditional writes. Only this file uses s3fs and botocore."""
 
 import errno
 import os
@@ -18,9 +18,9 @@ PART = 32 * BLOCK
 
 
 class S3Blobs:
-    """Blobs as S3 objects. Endpoint and credentials: s3fs's `options`, else what botocore reads from AWS_*.
+    """Blobs as S3 objects. Endpoint and credentials come from s3fs's `options`, otherwise from the AWS_* variables.
 
-    `confirm` is not called: S3 cannot hold anyone off while it is asked, and the check before a write is as good."""
+    `confirm` is not called: S3 has no lock, so it would be no safer than the check before each write."""
 
     def __init__(self, url: str, options: dict):
         import fsspec
@@ -45,7 +45,7 @@ class S3Blobs:
         from fsspec.asyn import sync
 
         def whole() -> bytes:
-            """One GET, so that ranges of two versions never mix; cat_file would repeat its own repeats for minutes."""
+            """One GET request never mixes two versions; `cat_file` would also retry for minutes."""
             answer = self.files.call_s3("get_object", Bucket=self.bucket, Key=self._key(path))
             return cast("bytes", sync(self.files.loop, _body, answer["Body"]))
 
@@ -63,9 +63,9 @@ class S3Blobs:
             if self._put(path, data, mode="create"):
                 return True
             try:
-                return self.read(path) == data  # equal: an earlier try of ours whose answer was lost
+                return self.read(path) == data  # equal: an earlier attempt wrote it, but its answer was lost
             except FileNotFoundError:
-                continue  # whoever was first has deleted it since
+                continue  # the other writer has deleted its object
         return False
 
     def put_file(self, local: Path, path: str, confirm: Confirm) -> None:
@@ -100,11 +100,11 @@ class S3Blobs:
     def age(self, path: str) -> float:
         answer = self._head(path)
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return (now - answer["LastModified"]).total_seconds() - 1  # both are cut to whole seconds
+        return (now - answer["LastModified"]).total_seconds() - 1  # S3 cuts both times to whole seconds
 
     def compare_and_swap(self, path: str, old: bytes, new: bytes) -> bool:
         try:
-            tag = self._head(path)["ETag"]  # before the body: a change in between fails the precondition
+            tag = self._head(path)["ETag"]  # read before the body: a later change then fails the condition
             current = self.read(path)
             return current == new or (current == old and (self._put(path, new, IfMatch=tag) or self.read(path) == new))
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class S3Blobs:
         self._call(path, "call_s3", "delete_object", Bucket=self.bucket, Key=self._key(path))
 
     def drop_uploads(self, older: float) -> None:
-        """Parts of uploads that a kill left unfinished: no listing shows them, and they are paid for."""
+        """Aborts unfinished uploads: a listing does not show their parts, but the provider charges for them."""
         before = datetime.now(UTC) - timedelta(seconds=older)
         prefix = f"{self.folder}/" if self.folder else ""
         found = self._call("", "call_s3", "list_multipart_uploads", Bucket=self.bucket, Prefix=prefix)
@@ -124,7 +124,7 @@ class S3Blobs:
                 self._call("", "call_s3", "abort_multipart_upload", Bucket=self.bucket, **named)
 
     def probe(self, path: str) -> None:
-        """`compare_and_swap` itself would notice a wrong `old` without the server's help; this does not."""
+        """Tests If-Match alone, since `compare_and_swap` also compares the bytes itself."""
         if self._put(path, b"overwritten", IfMatch='"00000000000000000000000000000000"'):
             raise BadInput(f"{self.url}: this store ignores If-Match, so two runs could overwrite each other")
 
@@ -138,7 +138,7 @@ class S3Blobs:
         return self._call(path, "call_s3", "head_object", Bucket=self.bucket, Key=self._key(path))
 
     def _put(self, path: str, data: bytes, **condition: str) -> bool:
-        """False when the condition did not hold. A 409 means that another write was in flight: ask again."""
+        """False if the condition did not hold. Retries after a 409, which means that another write was active."""
         pauses = [1.6, 0.8, 0.4, 0.2, 0.1]
         while True:
             try:
@@ -152,7 +152,7 @@ class S3Blobs:
                 time.sleep(pauses.pop())
 
     def _call(self, path: str, operation: str | Callable, *arguments: Any, **keywords: Any) -> Any:
-        """One operation, its failures sorted. Retries are s3fs's and botocore's; only damaged transfers repeat here."""
+        """Runs one operation and translates its errors. Retries only damaged transfers: s3fs and botocore retry the rest."""
         from aiohttp import ClientPayloadError
         from botocore.exceptions import BotoCoreError
 
@@ -171,7 +171,7 @@ class S3Blobs:
 
 
 def is_damaged(error: Exception) -> bool:
-    """Bytes were lost or changed on their way."""
+    """True if bytes were lost or changed during the transfer."""
     from aiohttp import ClientPayloadError
     from botocore.exceptions import FlexibleChecksumError
 
@@ -179,7 +179,7 @@ def is_damaged(error: Exception) -> bool:
 
 
 def translate_error(where: str, error: Exception) -> Exception | None:
-    """The failure in one line that says which object it was; none for what callers know how to read, and for bugs."""
+    """The error as one line that names the object; None for errors that callers handle, and for bugs."""
     from botocore import exceptions as boto
     from fsspec.exceptions import FSTimeoutError
 
@@ -204,11 +204,11 @@ def translate_error(where: str, error: Exception) -> Exception | None:
         or error.errno in (errno.EBUSY, errno.EREMOTEIO)
     ):
         return StoreUnreachable(f"{said} ({code})")
-    return BadInput(f"{said} ({code})") if status else None  # no answer of a server's: a local disk, perhaps
+    return BadInput(f"{said} ({code})") if status else None  # without a status it may be an error of the local disk
 
 
 async def _body(stream: Any) -> bytes:
-    """Let go of, too, where it ends before its time."""
+    """Reads the whole stream and closes it, also after an error."""
     async with stream:
         return await stream.read()
 
@@ -218,7 +218,7 @@ _REFUSED = ("PreconditionFailed", "412")
 
 
 def _answer(error: Exception) -> dict:
-    """S3's own words for a failure, which s3fs keeps only in the cause."""
+    """S3's error response; s3fs keeps it only in the exception's cause."""
     return getattr(error.__cause__, "response", None) or {}
 
 
@@ -230,12 +230,12 @@ def _status(error: Exception) -> int:
     return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
-@cache  # the first client of a session reads megabytes of service descriptions
+@cache  # since the first client of a session reads megabytes of service descriptions
 def _session(profile: str | None) -> Any:
     from aiobotocore.session import AioSession
 
     session = AioSession(profile=profile)
-    # botocore announces PUT bodies with Expect: 100-continue, and aiohttp waits for the answer without a limit.
+    # botocore sends `Expect: 100-continue` before a PUT body, and aiohttp waits for the answer without a time limit.
     session.register("before-sign.s3", _no_expect)
     return session
 

@@ -1,7 +1,7 @@
-"""Checkpoints of work that is not finished, in the store under its address: files under content names, a marker last.
+"""Stores checkpoints of unfinished work under its address: files named by their hash first, then a marker.
 
-No marker: it did not happen. Only the holder of the work's lease writes here; the newest two are kept, and none once
-the artifact stands.
+A checkpoint without a marker does not count. Only the holder of the work's lease writes here. The newest two are kept;
+all are deleted once the artifact exists.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ class File(BaseModel, frozen=True, extra="forbid"):
 
 
 class Marker(BaseModel, frozen=True, extra="forbid"):
-    """What a checkpoint is made of, by its files' names in it."""
+    """The files of a checkpoint, by their names inside it."""
 
     files: dict[Name, File]
 
     def render(self) -> bytes:
-        """JSON that carries the sha256 of itself without it."""
+        """JSON of the fields plus a `digest`: the sha256 of these fields."""
         body = self.model_dump()
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         return json.dumps(body | {"digest": digest}, sort_keys=True, indent=1).encode()
 
     @classmethod
     def parse(cls, raw: bytes) -> "Marker":
-        """ValueError unless `raw` is, byte for byte, what `render` gives."""
+        """Raises ValueError unless `raw` equals the output of `render`, byte for byte."""
         found = cls(files=json.loads(raw)["files"])
         if found.render() != raw:
             raise ValueError("does not fit its own digest")
@@ -48,7 +48,7 @@ class StoredCheckpoints:
         self.blobs, self.root = blobs, f"_checkpoints/{address}"
 
     def keep(self, folder: Path, name: str) -> None:
-        """Bytes first, marker last; `name` orders checkpoints by age."""
+        """Writes the files first and the marker last; `name` orders checkpoints by age."""
         files = {}
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             with file.open("rb") as stream:
@@ -59,12 +59,12 @@ class StoredCheckpoints:
         self.blobs.create(f"{self.root}/{name}.json", Marker(files=files).render())
 
     def names(self) -> list[str]:
-        """The complete ones, oldest first."""
+        """The names of the complete checkpoints, oldest first."""
         found = (path.removeprefix(f"{self.root}/") for path in self.blobs.list(self.root))
         return sorted(name.removesuffix(".json") for name in found if name.endswith(".json") and "/" not in name)
 
     def fetch(self, name: str, folder: Path) -> None:
-        """All its files, their sha256 checked."""
+        """Copies all files of a checkpoint into `folder` and checks their sha256."""
         for inside, entry in self._files(name).items():
             target = folder / inside
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class StoredCheckpoints:
                     raise CorruptArtifact(f"{self.blobs.url}/{entry.path}: damaged")
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with one as it is stored, every byte read again."""
+        """Reads every stored byte of a checkpoint again; returns an error message or None."""
         try:
             for entry in self._files(name).values():
                 if self.blobs.digest(entry.path) != (entry.size, entry.sha256):
@@ -89,11 +89,11 @@ class StoredCheckpoints:
         return None
 
     def discard(self, name: str) -> None:
-        """From now on it did not happen; what it alone was made of goes with the next that is dropped."""
+        """Deletes a checkpoint's marker; the next `drop` deletes its files."""
         self.blobs.delete(f"{self.root}/{name}.json")
 
     def drop(self, keep: int = 0) -> None:
-        """All but the newest `keep`: markers first, then whatever no marker names."""
+        """Deletes all but the newest `keep` checkpoints: markers first, then the files that no marker names."""
         names = self.names()
         for name in names[: len(names) - keep] if keep else names:
             self.discard(name)
@@ -104,7 +104,7 @@ class StoredCheckpoints:
                 self.blobs.delete(path)
 
     def _kept(self, name: str) -> dict[str, File]:
-        """Nothing where a second holder of the lease has dropped it since, or where it is past reading."""
+        """The files of a checkpoint; empty if another holder of the lease has deleted it, or if it is corrupt."""
         try:
             return self._files(name)
         except (FileNotFoundError, CorruptArtifact):
@@ -120,7 +120,7 @@ class StoredCheckpoints:
 
 
 def checkpoints_of(blobs: Blobs, addresses: set[str]) -> Iterator[tuple[str, str]]:
-    """The complete ones of these addresses, each as its address and its name, by a single listing."""
+    """The (address, name) of each complete checkpoint of these addresses, by a single listing."""
     for path in blobs.list("_checkpoints"):
         address, _, name = path.removeprefix("_checkpoints/").rpartition("/")
         if address in addresses and name.endswith(".json"):

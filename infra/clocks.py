@@ -1,21 +1,21 @@
-"""This machine's clock, held against the store's: leases and ages are times that one machine writes and another one reads."""
+"""Compares this machine's clock with the store's: one machine writes the times of leases and files, another reads them."""
 
 import time
 
 from infra.blobs import Blobs
 from infra.errors import BadInput
 
-APART = 30.0  # seconds: S3 tells whole seconds, a lease of 90 s is renewed every 30
+APART = 30.0  # seconds: S3 gives whole seconds, and a lease of 90 s is renewed every 30 s
 
 
 def clock_difference(blobs: Blobs) -> float:
-    """Seconds by which the store's clock is ahead of this machine's; negative: behind; 0 within the time of one write."""
+    """Seconds by which the store's clock is ahead of this machine's (negative: behind); 0 if within the time of one write."""
     before, there, after = time.time(), blobs.clock(), time.time()
     return min(there - before, 0.0) or max(there - after, 0.0)
 
 
 def name_difference(blobs: Blobs) -> str | None:
-    """What is wrong, in one line, where the two clocks are too far apart."""
+    """An error message of one line if the two clocks differ too much, otherwise None."""
     if abs(apart := clock_difference(blobs)) <= APART:
         return None
     which = "ahead of" if apart > 0 else "behind"

@@ -1,47 +1,47 @@
-"""The kinds of failure that are not bugs of ours; everything else keeps its traceback."""
+"""Exceptions for failures that are not bugs in this project; every other exception keeps its traceback."""
 
 import errno
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: with more room the same will do
-REFUSED = (  # of an OSError: a place that a person has to choose anew, or make usable
+FULL = (errno.ENOSPC, errno.EDQUOT)  # OSError: no space left; the same call works once there is room
+REFUSED = (  # OSError: the path is unusable; a person must change it or its permissions
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
 )
 
 
 class BadInput(Exception):
-    """Something the user gave is wrong. One line that names the file, the field and the value; exit code 2, no retry."""
+    """Wrong user input. The message is one line that names the file, the field and the value. Exit code 2, no retry."""
 
 
 class CorruptArtifact(BadInput):
-    """Stored bytes no longer fit their sha256, or a manifest no longer fits its own digest."""
+    """Stored bytes do not match their sha256, or a manifest does not match its own digest."""
 
 
 class ProgramFailed(RuntimeError):
-    """A program ended badly for a reason that is not the user's input; the message holds the last lines of its log."""
+    """A program failed, and not because of user input; the message holds the last lines of its log."""
 
 
 class ProgramKilled(ProgramFailed):
-    """A signal ended it, its own input and code may be in order: it may be started again."""
+    """A signal ended the program. A restart may help, since its input and code may be correct."""
 
 
 class OutOfMemory(ProgramFailed):
-    """A step needs more memory than there is, by settings that its user can change: it fails, other steps go on."""
+    """A step needs more memory than there is; the user can change its settings. The step fails, other steps continue."""
 
 
 class Unavailable(RuntimeError):
-    """Something outside is missing for now: a worker, a GPU, an endpoint's quota. Later may work."""
+    """An external resource is missing for now: a worker, a GPU, an endpoint's quota. A later try may work."""
 
 
 class LeaseLost(Unavailable):
-    """This process was silent for longer than its lease, or another one has taken it: nothing more is written or deleted."""
+    """This process lost its lease by silence or to another process; it writes and deletes nothing more."""
 
 
 class StoreUnreachable(ConnectionError):
-    """The store did not answer, or was too busy, for longer than its client's own retries last."""
+    """The store did not answer or was too busy, also after all retries of its client."""
 
 
 class SourceFailed(ProgramFailed):
-    """One model of several cannot be sampled, and no retry mends it; what does not need its responses goes on."""
+    """One of several models cannot be sampled, and no retry helps; steps that do not need its responses continue."""
 
 
-TRANSIENT = (Unavailable, StoreUnreachable)  # tried again after a pause, several times
+TRANSIENT = (Unavailable, StoreUnreachable)  # steps retry after these errors

@@ -1,4 +1,4 @@
-"""Blobs as files of a local folder: written beside, flushed, then linked or renamed into place."""
+"""Stores blobs as files of a local folder: each is written to a draft, flushed, then linked or renamed into place."""
 
 import contextlib
 import fcntl
@@ -15,12 +15,12 @@ from uuid import uuid4
 from infra.errors import FULL, BadInput
 from infra.names import DRAFT, measure_stream
 
-Confirm = Callable[[], object] | None  # raises where a lease that is needed for the write is another's
+Confirm = Callable[[], object] | None  # raises LeaseLost if another process holds the lease that the write needs
 
 
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
-    """A name beside `target` for bytes that are not complete yet; gone afterwards, whatever happens."""
+    """A path beside `target` for incomplete bytes; the draft is always deleted afterwards."""
     draft = target.parent / f"{DRAFT}{uuid4().hex}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -28,13 +28,13 @@ def draft_of(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error  # a write knows no name
+        raise OSError(error.errno, os.strerror(error.errno), str(target)) from error  # an error of a write has no path
     finally:
         draft.unlink(missing_ok=True)
 
 
 def seal_file(draft: Path) -> None:
-    """Flush to disk and take write permission away: programs read these files through links."""
+    """Flushes a file to disk and makes it read-only, since programs read it through links."""
     descriptor = os.open(draft, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -44,13 +44,13 @@ def seal_file(draft: Path) -> None:
 
 
 class FolderBlobs:
-    """Blobs as files. Data is flushed too: after a power cut a manifest must not outlive the bytes it vouches for."""
+    """Blobs as files. Data is flushed as well: after a power cut a manifest must not exist without its files."""
 
     def __init__(self, root: Path):
         self.root = root
 
     def local(self, path: str) -> Path:
-        """Never a folder, a pipe or a device: whoever reads one fails, or waits for ever."""
+        """The path of a blob; refuses folders, pipes and devices, since reading one fails or never ends."""
         file = self._inside(path)
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(file.stat().st_mode):
@@ -58,7 +58,7 @@ class FolderBlobs:
         return file
 
     def _inside(self, path: str) -> Path:
-        """Whoever may write into the folder could put a link there; what lies behind one is not the store's."""
+        """The path under the root; refuses links that lead out of the store, since other users may have made them."""
         file = self.root / path
         if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
             raise BadInput(f"{file}: leads out of the store")
@@ -78,7 +78,7 @@ class FolderBlobs:
             seal_file(draft)
             try:
                 with self._confirmed(confirm):
-                    os.link(draft, target)  # whole and exclusive at once, which neither rename nor open(…, "x") is
+                    os.link(draft, target)  # atomic and exclusive; rename and open(…, "x") are each only one of these
             except FileExistsError:
                 return self.read(path) == data
         self._keep_names(target)
@@ -113,7 +113,7 @@ class FolderBlobs:
         return found
 
     def age(self, path: str) -> float:
-        """By the clock of the file system, which need not be this machine's: against a file that is written now."""
+        """Compares with a file that is written now, since the file system's clock may differ from this machine's."""
         changed = self.local(path).stat().st_mtime
         with draft_of(self.root / "now") as draft:
             draft.touch()
@@ -136,7 +136,7 @@ class FolderBlobs:
             self.local(path).unlink(missing_ok=True)
 
     def drop_uploads(self, older: float) -> None:
-        """What a kill left of a copy: drafts, which no listing shows."""
+        """Deletes drafts that killed processes left; listings do not show them."""
         before = time.time() - older
         for folder, _, names in os.walk(self.root):
             for draft in (
@@ -147,7 +147,7 @@ class FolderBlobs:
                         draft.unlink()
 
     def probe(self, path: str) -> None:
-        """Nothing of its own: the trial writes in `Blobs.probe` say it all."""
+        """Tests nothing more: the trial writes in `Blobs.probe` are enough for a folder."""
 
     def _replace(self, target: Path, data: bytes) -> None:
         with draft_of(target) as draft:
@@ -157,7 +157,7 @@ class FolderBlobs:
         self._keep_names(target)
 
     def _keep_names(self, target: Path) -> None:
-        """Flush the folders from `target` up to the root, so that its name survives a power cut."""
+        """Flushes the folders from `target` up to the root, so that its name survives a power cut."""
         for folder in target.parents:
             descriptor = os.open(folder, os.O_RDONLY)
             try:
@@ -169,7 +169,7 @@ class FolderBlobs:
 
     @contextmanager
     def _confirmed(self, confirm: Confirm) -> Iterator[None]:
-        """Nobody takes over a lease, which is a swap, between the confirmation and the end."""
+        """Confirms the lease under the folder's lock, so that no other process can take it during the block."""
         if confirm is None:
             yield
             return

@@ -1,6 +1,6 @@
-"""Which waiting program takes which GPUs next: in order, and later ones only where they delay none before them.
+"""Chooses which waiting program takes which GPUs: in order, unless a later program delays no earlier one.
 
-What is not known is read against the later program: what runs may end now, what waits may run for ever.
+Unknown times count against the later program: a running program may end now, a waiting one may run for ever.
 """
 
 import math
@@ -14,30 +14,31 @@ class Waiting:
 
     gpus: int
     usable: tuple[str, ...]
-    at_least: float | None = None  # seconds that it will run; None: not known
+    at_least: float | None = None  # minimum and maximum run time in seconds; None: not known
     at_most: float | None = None
 
 
 def choose_gpus(waiting: Waiting, ahead: Sequence[Waiting], ends: dict[str, float | None]) -> tuple[str, ...]:
-    """The GPUs that it may take now, none where it has to wait. `ends` says of each GPU that is taken for how many
-    seconds at least it will be; None: not known. `ahead` are those that wait before it."""
-    blocked: dict[tuple, Waiting] = {}  # of those that want the same one stands for all
+    """The GPUs that `waiting` may take now; empty if it must wait. `ends` maps each taken GPU to the minimum seconds
+    until it is free (None: not known). `ahead` are the programs that wait before it."""
+    blocked: dict[tuple, Waiting] = {}  # one entry for all programs with the same request
     chosen: tuple[str, ...] = ()
     for one in (*ahead, waiting):
         chosen = find_fitting(one, ends.keys())
         after = ends | dict.fromkeys(chosen, math.inf if one.at_most is None else one.at_most)
+        # A program may not take GPUs if that would delay a blocked program before it.
         if chosen and any(earliest_begin(other, after) > earliest_begin(other, ends) for other in blocked.values()):
             chosen = ()
         if not chosen:
             blocked[one.gpus, one.usable] = one
-        ends = ends | dict.fromkeys(chosen, one.at_least)  # each takes them as soon as it looks
+        ends = ends | dict.fromkeys(chosen, one.at_least)  # a program ahead will take these GPUs at its next look
         if not find_fitting(waiting, ends.keys()) and one is not waiting:
             return ()
     return chosen
 
 
 def find_fitting(waiting: Waiting, taken: Collection[str]) -> tuple[str, ...]:
-    """As many free GPUs as it asks for, side by side where there is a choice; none where there are too few."""
+    """As many free GPUs as the program asks for, adjacent ones if possible; empty if too few are free."""
     usable, number = waiting.usable, waiting.gpus
     for start in range(0, len(usable) - number + 1, number):
         if not any(name in taken for name in usable[start : start + number]):
@@ -47,5 +48,5 @@ def find_fitting(waiting: Waiting, taken: Collection[str]) -> tuple[str, ...]:
 
 
 def earliest_begin(waiting: Waiting, ends: dict[str, float | None]) -> float:
-    """In how many seconds it can begin at the earliest."""
+    """The minimum number of seconds until the program can begin."""
     return sorted(ends.get(name, 0.0) or 0.0 for name in waiting.usable)[waiting.gpus - 1]

@@ -1,4 +1,4 @@
-"""The GPUs that this process may use, as the driver and CUDA_VISIBLE_DEVICES name them. Loads nothing heavy."""
+"""Lists the GPUs that this process may use, from the driver and CUDA_VISIBLE_DEVICES. Loads no heavy library."""
 
 import re
 import shutil
@@ -17,21 +17,21 @@ NAMED = re.compile(r"\d+|GPU-[\w-]+|MIG-[\w/-]+")
 class Gpu:
     """A GPU, or a MIG instance of one."""
 
-    name: str  # for CUDA_VISIBLE_DEVICES: an index where there is one, as vLLM cannot read the UUID of a GPU
+    name: str  # for CUDA_VISIBLE_DEVICES: the index if there is one, since vLLM cannot read the UUID of a GPU
     uuid: str  # the same in every process and container
 
 
 def find_gpus() -> list[Gpu]:
-    """What a scheduler has given to this process (CUDA_VISIBLE_DEVICES), else all that the driver lists."""
+    """The GPUs that a scheduler gave to this process (CUDA_VISIBLE_DEVICES), otherwise all that the driver lists."""
     given, listed = visible_gpus(), list_gpus()
     if given is None:
         return listed
-    chosen = takewhile(NAMED.fullmatch, given)  # CUDA reads no further than to a name that is none, such as -1
+    chosen = takewhile(NAMED.fullmatch, given)  # CUDA stops reading at the first invalid name, such as -1
     return [find_gpu(name, listed) for name in dict.fromkeys(chosen)]
 
 
 def find_gpu(name: str, listed: list[Gpu]) -> Gpu:
-    """By its index, its UUID or the beginning of its UUID."""
+    """The GPU with this index, this UUID or a UUID that begins so."""
     for gpu in listed:
         if name == gpu.name or (not name.isdigit() and gpu.uuid.startswith(name)):
             return gpu
@@ -39,7 +39,7 @@ def find_gpu(name: str, listed: list[Gpu]) -> Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """Those of the driver, in the order of their places on the bus; a GPU that is cut into MIG instances is its instances."""
+    """The driver's GPUs, in bus order; a GPU that is divided into MIG instances is replaced by its instances."""
     if (driver := shutil.which("nvidia-smi")) is None:
         return []
     answer = subprocess.run([driver, "--list-gpus"], capture_output=True, text=True, timeout=60)
@@ -58,8 +58,8 @@ def list_gpus() -> list[Gpu]:
 
 
 def require_gpus(asked: int = 0) -> None:
-    """Unavailable where FUSE_GPUS are not there, or some and fewer than a program asks for: the work goes back, and another
-    worker or a later time may have them."""
+    """Raises Unavailable if there are fewer GPUs than FUSE_GPUS, or some but fewer than a program asks for: the work is
+    put back, and another worker or a later try may have enough."""
     found = len(find_gpus())
     if found < (wanted := settings().gpus):
         raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work goes back to its pool")

@@ -1,4 +1,4 @@
-"""Models and data sets that live on a hub: the one file that knows its libraries. Nothing comes without a pinned revision."""
+"""Downloads models and data sets from the hub, only at a pinned revision. Only this file uses the hub's libraries."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -16,8 +16,8 @@ FILES = [
 
 
 def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
-    """The model's folder in the hub's own cache, or all of it but the weights; downloads what is not there yet."""
-    from huggingface_hub import errors, snapshot_download  # 1 s of import that a plan must not pay
+    """The model's folder in the hub's cache, without the weights if asked; downloads missing files."""
+    from huggingface_hub import errors, snapshot_download  # here, since this import takes 1 s and a plan must be fast
 
     what = f"model {repository!r} at {revision[:12]}"
     try:
@@ -33,7 +33,7 @@ def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
 def data_set(
     id: str, revision: str, config: str, split: str, files: Collection[str], columns: Collection[str], target: Path
 ) -> None:
-    """One split of a data set as a Parquet file, of its columns those wanted; downloads what the hub's cache has not."""
+    """Writes the wanted columns of one split of a data set to a Parquet file; downloads missing files."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -50,12 +50,12 @@ def data_set(
     ) as problem:
         said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
         raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
-    rows = cast("datasets.Dataset", found)  # of one split, and not streamed
+    rows = cast("datasets.Dataset", found)  # load_dataset returns this type for one split that is not streamed
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)
 
 
 def data_file(id: str, revision: str, name: str) -> Path:
-    """One file of a data set's repository, in the hub's own cache; downloads it unless it is there."""
+    """The path in the hub's cache of one file of a data set's repository; downloads it if missing."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

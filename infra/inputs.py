@@ -1,4 +1,4 @@
-"""Files that a user names by path or by URL: as files on this machine, fetched again only when the object has changed."""
+"""Gives local files for a path or URL that a user names; downloads an object again only when it has changed."""
 
 import hashlib
 import os
@@ -10,14 +10,14 @@ from infra.errors import BadInput
 from infra.folder import draft_of
 from infra.settings import settings
 
-# What fsspec knows beside them are mounts, mirrors and archives.
+# fsspec's other schemes are mounts, mirrors and archives.
 SCHEMES = ("s3", "https", "http", "gs", "gcs", "abfs", "az")
-UNLISTED = ("https", "http")  # they list nothing, and a ? begins a query
-OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as the store does: servers of one's own
+UNLISTED = ("https", "http")  # these cannot list a folder, and a ? in their URLs begins a query
+OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as in the store: other S3 servers need it
 
 
 def local_files(field: str, location: str) -> list[Path]:
-    """The file, the files of a folder, or those that a pattern names, in the order of their names; copies of objects."""
+    """A file, the files of a folder or the files that match a pattern, sorted by name; remote objects are copied."""
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower() if separator else scheme
     local = not separator or scheme == "file"
@@ -35,7 +35,7 @@ def local_files(field: str, location: str) -> list[Path]:
 
 
 def list_files(field: str, path: str) -> list[Path]:
-    """A name that is there is itself, whatever characters are in it."""
+    """Local files at `path`. The name of an existing file is never read as a pattern."""
     if not path or "\0" in path:
         return []
     if is_there(Path(path), Path.is_file):
@@ -49,23 +49,23 @@ def list_files(field: str, path: str) -> list[Path]:
 
 
 def is_note(path: str) -> bool:
-    """What tools leave beside their data, such as `_SUCCESS`."""
+    """True for files that tools leave beside their data, such as `_SUCCESS`."""
     return Path(path).name.startswith((".", "_"))
 
 
 def is_there(file: Path, ask) -> bool:
     try:
         return ask(file)
-    except OSError:  # a name too long, a folder that may not be looked into
+    except OSError:  # the name is too long, or the folder may not be read
         return False
 
 
 def copy_remote_files(field: str, location: str, scheme: str, rest: str) -> list[Path]:
-    if re.match("[^/]*:[^/]*@", rest):  # not repeated; and what a recipe says is kept with what it made
+    if re.match("[^/]*:[^/]*@", rest):  # a password; artifacts keep their recipe, and the message must not repeat it
         raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
     if scheme not in SCHEMES:
         raise BadInput(f"{field}: {location!r:.200} cannot be read: neither a file nor one of {', '.join(SCHEMES)}")
-    import fsspec  # with its file system, tenths of a second that a local file need not pay
+    import fsspec  # here, since this import takes tenths of a second and local files do not need it
 
     try:
         files, path = fsspec.url_to_fs(location, **OPTIONS.get(scheme, {}))
@@ -87,7 +87,7 @@ def list_objects(files, path: str) -> list[str]:
 
 
 def copy_of(files, path: str) -> Path:
-    state = files.ukey(path)  # of the object's entity tag or date: another one, another copy
+    state = files.ukey(path)  # made from the object's entity tag or date: a changed object gets a new copy
     name = hashlib.sha256(f"{files.unstrip_protocol(path)}\0{state}".encode()).hexdigest()[:40]
     copy = settings().workspace.absolute() / "cache" / "inputs" / name / Path(path).name
     if not copy.is_file():
@@ -98,7 +98,7 @@ def copy_of(files, path: str) -> Path:
 
 
 def connection_errors(scheme: str) -> tuple[type[Exception], ...]:
-    """What s3fs lets through of its client's complaints: no credentials, no server."""
+    """Exceptions of botocore that s3fs does not translate, such as missing credentials or an unreachable server."""
     if scheme != "s3":
         return ()
     from botocore.exceptions import BotoCoreError

@@ -1,4 +1,4 @@
-"""When SIGINT and SIGTERM count: a second one within a second belongs to the first."""
+"""Counts SIGINT and SIGTERM at most once per second: a second signal within a second belongs to the first."""
 
 import contextlib
 import math
@@ -12,8 +12,8 @@ QUIET = 1.0  # seconds
 
 @contextlib.contextmanager
 def one_a_second(last: float = -math.inf) -> Iterator[None]:
-    """Inside, a signal counts only if the last one that counted came at least a second before; `last` is when that was, on
-    the monotonic clock. GNU timeout signals a program and then the program's group, so one interruption is two signals.
+    """Ignores a signal that comes less than a second after the last counted one; `last` is the time of that one, on the
+    monotonic clock. GNU timeout signals a program and then its group, so one interruption sends two signals.
 
     Only handlers written in Python are changed, and only the main thread may do so.
     """

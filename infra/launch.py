@@ -1,4 +1,4 @@
-"""Runs a program in a process of its own, tied to this one: it ends when we end, however we end."""
+"""Runs a program in a separate process that ends when this process ends, even by a kill."""
 
 import json
 import signal
@@ -30,7 +30,7 @@ class Environment:
 
     python: str = sys.executable
     variables: dict[str, str] = field(default_factory=dict)
-    closed: bool = False  # it handles what models wrote: it inherits no variable that may hold a secret
+    closed: bool = False  # the program handles text from models, so it inherits no variable that may hold a secret
 
 
 HERE = Environment()
@@ -42,15 +42,15 @@ def other_environment(python: str) -> Environment:
 
 
 class Launcher:
-    """This machine's programs, each with its share of the cores: as many at once as have GPUs, and on cores, or where
-    somebody has limited all of them, as many as there are slots."""
+    """Starts programs on this machine and divides the cores among them. GPUs limit the programs that need GPUs; slots
+    limit the others, or all programs if `slots` or FUSE_PROGRAMS is set."""
 
     def __init__(self, slots: int | None = None, threads: int | None = None):
         self.slots = threading.BoundedSemaphore(slots or settings().slots)
         self.limited, self.given_threads = bool(slots or settings().programs), threads
         self.stopped = threading.Event()
-        self.patience = 0.0  # until when, on the monotonic clock, a program that is told to end may say that it saves
-        self.running: dict[int, Path] = {}  # where each program says that it saves
+        self.patience = 0.0  # deadline, on the monotonic clock, for a signalled program to report that it saves
+        self.running: dict[int, Path] = {}  # per process id the file by which the program reports that it saves
         self.untold: dict[int, AnyProgram] = {}
 
     @cached_property
@@ -62,21 +62,21 @@ class Launcher:
         return self.given_threads or settings().threads_beside(len(self.ledger.gpus))
 
     def leave(self) -> None:
-        """We are interrupted: our programs end, and may save first, for as long as that takes. A second interruption, one
+        """Called on an interruption: tells all programs to end and waits while they save. A second interruption, one
         second or more after the first, ends the wait."""
         with one_a_second(last=time.monotonic()):
             self.patience = time.monotonic() + settings().save_seconds
             self.stopped.set()
             try:
                 for process in list(self.untold.values()):
-                    self._tell(process)  # at once: who watches it may be busy
+                    self._tell(process)  # here, since the thread that watches the program may be busy
                 while self.running and self._waits_for(*self.running.values()):
                     time.sleep(0.1)
             finally:
                 self.patience = 0.0
 
     def pause(self, seconds: float) -> None:
-        """For whoever waits for others, however long they take: it ends, by an error, as soon as the run does."""
+        """Sleeps between two looks at a lease or a GPU; raises ProgramFailed as soon as the run is ending."""
         if self.stopped.wait(seconds):
             raise ProgramFailed("the run is ending: nobody is waited for any more")
 
@@ -91,9 +91,9 @@ class Launcher:
         request: Request = Request(),  # noqa: B008
         on_wait: Callable[[str], None] = lambda text: None,
     ) -> dict:
-        """Runs `python -m MODULE JOB OUT` to its end, or a `group` of such processes that know of each other; `watch` is
-        called while it runs and once after, `on_wait` while it waits for the GPUs of its request. Returns its summary,
-        with the seconds it took, waiting for its turn not counted."""
+        """Runs `python -m MODULE JOB OUT`, or a `group` of such processes under torchrun, to its end. Calls `watch` while
+        the program runs and once after, and `on_wait` while it waits for GPUs. Returns the program's summary with its run
+        time in seconds, without the wait."""
         out.mkdir(parents=True, exist_ok=True)
         (out / SAVING).unlink(missing_ok=True)
         job_file, log = out / "job.json", out / "log.txt"
@@ -109,8 +109,8 @@ class Launcher:
 
     @contextmanager
     def _room(self, request: Request, on_wait: Callable[[str], None]) -> Iterator[Grant | None]:
-        """GPUs come first: a program that waits for them takes no slot from those that need none. On a machine without GPUs
-        everything needs a slot, and nothing is granted."""
+        """Takes the GPUs first, since a program that waits for GPUs must not occupy a slot. On a machine without GPUs every
+        program needs a slot, and the grant is None."""
         taken = self.ledger.taken(request, self.pause, on_wait) if self.ledger.gpus else nullcontext()
         with taken as granted, self.slots if self.limited or not (granted and granted.gpus) else nullcontext():
             yield granted
@@ -138,7 +138,7 @@ class Launcher:
         variables = program_environment(self.threads, environment.closed) | environment.variables
         variables |= granted.variables if granted else {}
         locks = granted.locks if granted else ()
-        may_fork = settings().warm and environment == HERE and len(words) == 4  # and no group
+        may_fork = settings().warm and environment == HERE and len(words) == 4  # 4 words: not a group
         if may_fork and (process := warm.start(words, variables, output, locks, self.stopped)):
             return process
         if self.stopped.is_set():
@@ -154,13 +154,13 @@ class Launcher:
         )
 
     def _attend(self, process: AnyProgram, module: str, watch: Callable[[], None]) -> None:
-        """Returns when the program has ended by itself."""
+        """Returns once the program has ended; raises ProgramFailed if it was stopped."""
         try:
             while process.poll() is None and not self.stopped.is_set():
                 watch()
                 time.sleep(0.2)
         except BaseException as problem:
-            if not isinstance(problem, Exception):  # an interruption, which the main thread alone hears
+            if not isinstance(problem, Exception):  # an interruption; only the main thread receives it
                 with one_a_second(last=time.monotonic()):
                     self.patience = time.monotonic() + settings().save_seconds
                     self._let_save(process, watch)
@@ -172,8 +172,8 @@ class Launcher:
         watch()
 
     def _let_save(self, process: AnyProgram, watch: Callable[[], None]) -> None:
-        """A training finishes its step and writes a checkpoint when it is told to end, and `watch` takes it to the store.
-        What that takes depends on the model: the program that says so is waited for."""
+        """Tells the program to end and waits while it reports that it saves: a training finishes its step and writes a
+        checkpoint, which `watch` copies to the store. The model's size decides how long this takes."""
         heard = self.running[process.pid]
         if not self._waits_for(heard):
             return
@@ -184,7 +184,7 @@ class Launcher:
         watch()
 
     def _tell(self, process: AnyProgram) -> None:
-        """Once: a second signal would end torchrun's waiting for its workers."""
+        """Sends SIGTERM only once: after a second signal torchrun would not wait for its workers."""
         if self.untold.pop(process.pid, None):
             send_signal(process, signal.SIGTERM)
 
@@ -193,8 +193,8 @@ class Launcher:
 
 
 def as_group(processes: int) -> list[str]:
-    """torchrun on this machine alone. Its workers inherit our end of the tether, so they too end when we do. Of itself it
-    gives them half a minute to save; here it is we who lose patience."""
+    """The words that start torchrun on this machine. Its workers inherit the standard input, so they also end when this
+    process ends. torchrun's default of 30 s for saving is raised, since the launcher decides how long to wait."""
     if not processes:
         return []
     patience = "--shutdown-timeout=86400"

@@ -1,7 +1,7 @@
-"""A lease on a piece of work. Two may be at work (machines sleep), but only the last holder writes.
+"""Leases on pieces of work. Two processes may work at once (a machine may sleep), but only the last holder writes.
 
-What a holder writes goes through `Blobs.fenced`, which asks the store whose the lease is before each write. In a folder
-that is exact; a bucket may take one write that was on its way, so what must be exclusive is written with `Blobs.create`.
+A holder writes through `Blobs.fenced`, which checks the lease in the store before each write. In a folder this is exact.
+A bucket may still accept one write that was under way, so exclusive values are written with `Blobs.create`.
 """
 
 import os
@@ -20,22 +20,22 @@ from infra.processes import boot_identity, process_start
 
 
 def now() -> float:
-    """Seconds on a clock that nobody sets, and that goes on while a process is stopped or a laptop sleeps."""
+    """Seconds on a monotonic clock that also advances while a process is stopped or a laptop sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Holder(BaseModel, frozen=True):
     owner: str
     host: str
-    boot: str  # which boot of the host, and which process namespace on it: only there does a process id mean anything
+    boot: str  # boot of the host and process namespace: a process id is valid only inside them
     pid: int
     started: str
-    expires: float  # 0: released. Otherwise for people: the clocks of two hosts may differ
+    expires: float  # 0: released. Other values only inform people, since the clocks of two hosts may differ
     ttl: float = Field(default=90, gt=0, le=86_400)  # seconds after the last renewal, by the store's clock
     epoch: int
 
     def ended(self) -> bool:
-        """Whether its process ran on this very host, and runs no more."""
+        """True if its process ran on this host and has ended."""
         here = self.boot != "" and (self.host, self.boot) == (socket.gethostname(), boot_identity())
         return here and process_start(self.pid) != self.started
 
@@ -46,7 +46,7 @@ class Holder(BaseModel, frozen=True):
 class Lease:
     def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
         self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
-        self.epoch = mine.epoch  # grows from holder to holder
+        self.epoch = mine.epoch  # increases with each holder
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -57,7 +57,7 @@ class Lease:
         return not self._ended.is_set() and now() < self._until
 
     def check(self) -> None:
-        """Raises LeaseLost once another has it. Where none has, and its time is over, it is renewed."""
+        """Raises LeaseLost if another process holds the lease. Renews an expired lease that no other process took."""
         if self.held():
             self.confirm()
         elif self._ended.is_set() or not self._extend():
@@ -82,9 +82,9 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         try:
-            self._expire(0.0)  # expired rather than deleted: a delete could hit a successor's lease
+            self._expire(0.0)  # not deleted: a delete could remove the next holder's lease
         except (OSError, BadInput):
-            return  # it will expire by itself, and the work's own result or error is what counts
+            return  # the lease expires later anyway, and this error must not hide the work's result or error
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ttl / 3):
@@ -93,20 +93,20 @@ class Lease:
                     self._ended.set()
                     return
             except OSError:
-                continue  # the next third may do; `held` watches the deadline
+                continue  # the next attempt may succeed; `held` checks the deadline
             except BadInput:
-                self._ended.set()  # no longer welcome; whoever writes next to the store reports why
+                self._ended.set()  # the store refuses us; the next write reports the reason
                 return
 
     def _extend(self) -> bool:
-        with self._renewing:  # two at once would take each other for another holder
+        with self._renewing:  # two renewals at once would each mistake the other for another holder
             began = now()
             extended = self._expire(time.time() + self._ttl)
             self._until = began + self._ttl if extended else self._until
             return extended
 
     def _expire(self, when: float) -> bool:
-        """Move the end of the lease; False when it is another's. Reads first: an earlier answer may have been lost."""
+        """Sets the end of the lease; False if another process holds it. Reads it first: an earlier answer may be lost."""
         try:
             stored = self._blobs.read(self._path)
         except FileNotFoundError:
@@ -126,8 +126,8 @@ def hold_lease(
     done: Callable[[], bool] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lease | None]:
-    """Hold `name` to the end of the block, after any live holder; None when `done()` turned true while waiting. What `pause`
-    raises ends the waiting."""
+    """Waits for the live holder to finish, then holds `name` during the block. Yields None if `done()` became true during
+    the wait. An exception from `pause` ends the wait."""
     taken = _wait(blobs, name, ttl, poll, on_wait, done, pause)
     if taken is None:
         yield None
@@ -140,7 +140,7 @@ def hold_lease(
 
 
 def is_live(blobs: Blobs, name: str) -> bool:
-    """Whether somebody holds `name` now."""
+    """True if a process holds `name` now."""
     path = f"_leases/{name}.json"
     try:
         return not _is_free(blobs, path, _parse(blobs, path, blobs.read(path)))
@@ -149,12 +149,12 @@ def is_live(blobs: Blobs, name: str) -> bool:
 
 
 def _is_free(blobs: Blobs, path: str, holder: Holder) -> bool:
-    """Released, or not renewed for its time; or its process ran on this very host and has ended."""
+    """True if the lease is released or expired, or if its process ran on this host and has ended."""
     return holder.expires == 0 or holder.ended() or blobs.age(path) > holder.ttl
 
 
 def has_ended(blobs: Blobs, name: str) -> bool:
-    """Whether the process that holds `name` is known to have ended, as it ran on this host."""
+    """True if the process that holds `name` ran on this host and has ended."""
     path = f"_leases/{name}.json"
     try:
         return _parse(blobs, path, blobs.read(path)).ended()
@@ -163,12 +163,12 @@ def has_ended(blobs: Blobs, name: str) -> bool:
 
 
 def leases_below(blobs: Blobs, name: str) -> list[str]:
-    """The leases that lie under `name` as files under a folder, held or not."""
+    """The names of all leases below `name`, held or not."""
     return [path.removeprefix("_leases/").removesuffix(".json") for path in blobs.list(f"_leases/{name}")]
 
 
 def drop_lease(blobs: Blobs, name: str) -> None:
-    """Whoever held `name` holds it no more, and will see that."""
+    """Deletes the lease on `name`; its holder notices at its next check."""
     blobs.delete(f"_leases/{name}.json")
 
 
@@ -194,12 +194,12 @@ def _wait(
             announced = holder.owner
             if on_wait:
                 on_wait(f"waiting: process {holder.pid} on {holder.host} is already making it")
-            continue  # `done` is asked at once, not a poll later
+            continue  # asks `done` now instead of after a pause
         pause(poll)
 
 
 def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | None]:
-    """One try: (the lease, None), or (None, who has it), or (None, None) when someone was quicker just now."""
+    """One attempt: returns (lease, None), (None, holder), or (None, None) if another process was faster just now."""
     try:
         raw = blobs.read(path)
         before = _parse(blobs, path, raw)

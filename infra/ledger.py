@@ -1,8 +1,8 @@
-"""Which program has which GPUs of this machine: one ledger for all processes of a user, whatever started them.
+"""Records which program uses which GPUs of this machine: one ledger for all processes of a user.
 
-A GPU is taken as long as a process lives that holds the lock on its file, and a program inherits the locks of the launcher
-that started it: no death leaves a GPU taken, and none frees one too soon. Programs wait in the order of their tickets;
-`infra/gpu_order.py` says who may pass.
+A GPU is taken as long as a living process holds the lock on its file. A program inherits the locks from its launcher, so
+a killed launcher or program never leaves a GPU taken or frees it too early. Programs wait in the order of their tickets;
+`infra/gpu_order.py` decides which program may go first.
 """
 
 import os
@@ -19,37 +19,37 @@ from infra.gpus import Gpu
 from infra.ledger_folder import LedgerFolder, Ticket, write_note
 
 LOOK_AGAIN = (0.05, 0.5)  # seconds: for the first in the queue, and for those far behind
-TELL_AGAIN = 30.0  # seconds, at least, between two words on who has what
+TELL_AGAIN = 30.0  # minimum seconds between two messages about a wait
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a program asks for."""
+    """The GPUs that a program asks for, and its place in the queue."""
 
     gpus: int = 0
-    what: str = "a program"  # as others who wait are told
-    urgency: int = 0  # how many steps of its run follow on it, one after the other
-    since: float = 0.0  # when it first asked; a program that is started again keeps its place. 0: now
-    rows: int = 0  # that it makes; 0: not known
-    kind: str = ""  # programs of one kind take equally long for a row
-    progress: str = ""  # the file in which it says how far it is
+    what: str = "a program"  # its name in messages to other waiting programs
+    urgency: int = 0  # length of the longest chain of steps that depend on it
+    since: float = 0.0  # time of its first request; a restarted program keeps its place. 0: now
+    rows: int = 0  # number of rows that it makes; 0: not known
+    kind: str = ""  # programs of one kind need the same time per row
+    progress: str = ""  # path of its progress file
 
 
 @dataclass(frozen=True)
 class Grant:
-    """GPUs that are taken, and the locks that a program on them inherits."""
+    """GPUs that are taken for a program, and the locks that the program inherits."""
 
     gpus: tuple[Gpu, ...] = ()
     locks: tuple[int, ...] = ()
 
     @property
     def variables(self) -> dict[str, str]:
-        """The program sees these GPUs alone, numbered as the driver does."""
+        """Variables that show the program only these GPUs, in the driver's order."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(gpu.name for gpu in self.gpus), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 class Ledger:
-    """This process's view of it: the GPUs that it may use."""
+    """The ledger, seen from one process: it hands out only the GPUs that this process may use."""
 
     def __init__(self, gpus: list[Gpu], place: Path):
         self.gpus, self.folder = {gpu.uuid: gpu for gpu in gpus}, LedgerFolder(place)
@@ -60,7 +60,7 @@ class Ledger:
     def taken(
         self, request: Request, pause: Callable[[float], None] = time.sleep, on_wait: Callable[[str], None] = print
     ) -> Iterator[Grant]:
-        """GPUs for a program, in its turn; what `pause` raises ends the waiting."""
+        """Waits for the program's turn and takes its GPUs during the block. An exception from `pause` ends the wait."""
         if request.gpus > len(self.gpus):
             raise BadInput(f"how: {request.what} asks for {request.gpus} GPUs, this machine has {len(self.gpus)}")
         granted = self._wait(request, pause, on_wait) if request.gpus else Grant()
@@ -68,10 +68,10 @@ class Ledger:
             yield granted
         finally:
             for lock in granted.locks:
-                os.close(lock)  # without unlocking: what the program left behind may still hold the GPU
+                os.close(lock)  # no explicit unlock: a process that the program left behind may still use the GPU
 
     def learn(self, request: Request, seconds: float) -> None:
-        """What a program of this kind has taken."""
+        """Records the run time of a program of this kind."""
         if self.gpus and request.gpus and request.rows:
             with self.folder.gate():
                 self.folder.learn(request.kind, request.rows, seconds)
@@ -96,7 +96,7 @@ class Ledger:
             ticket.drop()
 
     def _try(self, request: Request, waiting: Waiting, ticket: Ticket) -> Grant | None:
-        """All that it needs or nothing. What is free is locked until we have chosen."""
+        """Takes all the GPUs that the program needs, or none. Free GPUs stay locked until the choice is made."""
         locks = self._free(waiting.usable)
         try:
             if len(locks) < waiting.gpus:
@@ -122,7 +122,7 @@ class Ledger:
         return {uuid: lock for uuid in uuids if (lock := self.folder.lock(uuid)) is not None}
 
     def _waits_for(self, waiting: Waiting, before: int) -> str:
-        """What a person is told who waits."""
+        """The message for a person who waits: which programs have the GPUs, and how many wait before this one."""
         holders: Counter[str] = Counter()
         for uuid in waiting.usable:
             if (lock := self.folder.lock(uuid)) is None:

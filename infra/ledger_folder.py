@@ -1,7 +1,7 @@
-"""The ledger's folder: small files, and the kernel's locks on them, which no death leaves behind.
+"""The ledger's folder: small files with kernel locks, which the kernel releases when a process dies.
 
-`gate` is held for the milliseconds of a look; `gpu-UUID` by the program that has the GPU; `tickets/…` by who waits;
-`runs.json` says how long programs of a kind have run, for how many rows. Everything is read and written behind the gate.
+A process locks `gate` for the milliseconds of each access. The program that has a GPU locks `gpu-UUID`; a waiting
+process locks its file in `tickets/`. `runs.json` holds the run time and rows of past programs by kind.
 """
 
 import fcntl
@@ -18,16 +18,16 @@ from infra.errors import BadInput
 from infra.gpu_order import Waiting
 
 HOUR = 3600.0
-SILENT = 15.0  # seconds without a look after which a process that waits is passed over: somebody has suspended it
-LIVES = 1.0  # seconds after which we look again whether somebody still waits
-KINDS = 500  # of programs, whose runs are remembered
-FEW = 10  # times as many rows: of those a short run says too little, which is mostly loading
+SILENT = 15.0  # seconds without an access after which a waiting process counts as suspended and is skipped
+LIVES = 1.0  # seconds for which a ticket that was read is not read again
+KINDS = 500  # kinds of programs whose run times are kept
+FEW = 10  # a run predicts at most so many times its rows: a short run consists mostly of loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A place in the queue, held for as long as its lock is."""
+    """A place in the queue, valid as long as its lock is held."""
 
     path: Path
     lock: int
@@ -40,11 +40,11 @@ class Ticket:
 class LedgerFolder:
     def __init__(self, place: Path):
         self.place, self.tickets = place, place / "tickets"
-        self.seen: dict[str, tuple[float, int]] = {}  # of a file of progress, when it first said how much was done
-        self.alive: dict[str, tuple[float, Waiting | None]] = {}  # of a ticket, when we looked; None: it is passed over
+        self.seen: dict[str, tuple[float, int]] = {}  # per progress file: time and rows done at our first look
+        self.alive: dict[str, tuple[float, Waiting | None]] = {}  # per ticket: time of our last look; None: skipped
 
     def make(self) -> None:
-        """For this user alone: others could take our GPUs there, or leave us links to our own files."""
+        """Creates the folder with access only for this user, since others could lock GPUs or plant links in it."""
         self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
         there = self.place.lstat()
         if self.place.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o077:
@@ -62,7 +62,7 @@ class LedgerFolder:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     def draw(self, waiting: Waiting, since: float, urgency: int) -> Ticket:
-        """A place in the queue. A step that waits for this program is worth an hour of waiting."""
+        """Draws a place in the queue. Each step that depends on this program counts as one hour of waiting."""
         path = self.tickets / f"{since - urgency * HOUR:020.6f}-{uuid4().hex}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try_lock(lock)
@@ -70,12 +70,12 @@ class LedgerFolder:
         return Ticket(path, lock)
 
     def before(self, ticket: Ticket) -> list[Path]:
-        """The tickets before this one, whose own look this is."""
+        """The tickets before this one. Also marks this ticket as active."""
         os.utime(ticket.path)
         return sorted(path for path in self.tickets.iterdir() if path.name < ticket.path.name)
 
     def ahead(self, ticket: Ticket) -> list[Waiting]:
-        """Who waits before this ticket. What was looked at a moment ago is not read again: many may wait and look."""
+        """The requests before this ticket. Reads each ticket at most once per second, since many processes may wait."""
         now, found = time.monotonic(), []
         for path in self.before(ticket):
             when, waiting = self.alive.get(path.name, (-LIVES, None))
@@ -86,7 +86,7 @@ class LedgerFolder:
         return found
 
     def _read(self, path: Path) -> Waiting | None:
-        """A ticket that is not locked is of a process that died; one that is gone has just had its turn."""
+        """Reads a ticket; None for one that is gone, suspended, or unlocked because its process died (it is deleted)."""
         with suppress(FileNotFoundError), open(path, "rb") as file:
             if try_lock(file.fileno()):
                 path.unlink()
@@ -96,7 +96,7 @@ class LedgerFolder:
         return None
 
     def lock(self, uuid: str) -> int | None:
-        """The lock of a GPU; None where somebody has it."""
+        """Locks a GPU; None if another process has it."""
         lock = os.open(self._file(uuid), os.O_CREAT | os.O_RDWR, 0o600)
         if try_lock(lock):
             return lock
@@ -104,7 +104,7 @@ class LedgerFolder:
         return None
 
     def keep(self) -> int:
-        """A lock that tells systemd-tmpfiles to let the folder be, however long a program runs."""
+        """A shared lock on the folder: while a program holds it, systemd-tmpfiles does not delete the folder."""
         lock = os.open(self.place, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_SH)
         return lock
@@ -113,8 +113,8 @@ class LedgerFolder:
         return UNKNOWN | (read_json(self._file(uuid)) or {})
 
     def seconds_left(self, uuid: str) -> float | None:
-        """That the program on a GPU still runs at least: by how fast its progress was since we first saw it, or by what its
-        kind has taken; None: not known."""
+        """The minimum seconds until the program on a GPU ends, from its progress since our first look, otherwise from past
+        runs of its kind; None: not known."""
         note = self.holder(uuid)
         if at := read_json(Path(note["progress"] or self.place / "none")):
             now = time.time()
@@ -124,8 +124,8 @@ class LedgerFolder:
         return None if note["seconds"] is None else max(note["seconds"] - (time.time() - note["since"]), 0.0)
 
     def expected(self, kind: str, rows: int) -> tuple[float | None, float | None]:
-        """How many seconds a program will run, at least and at most: by what its kind takes for a row, or at most by the
-        slowest kind that is known. Loading takes its time for few rows too: none is expected to be quicker than any was."""
+        """The minimum and maximum run time in seconds, from the time per row of its kind. For an unknown kind the maximum
+        comes from the slowest kind. Since loading takes time, no maximum is below the shortest run of any kind."""
         known = {name: run for name, run in (read_json(self.place / "runs.json") or {}).items() if run[0] * FEW >= rows}
         if not rows or not known:
             return None, None
@@ -136,7 +136,7 @@ class LedgerFolder:
         return None, max(rows * max(took / made for made, took in known.values()), quickest)
 
     def learn(self, kind: str, rows: int, seconds: float) -> None:
-        """A run of about the longest that its kind has had."""
+        """Records a run, unless it made less than half the rows of its kind's recorded run."""
         file = self.place / "runs.json"
         known = read_json(file) or {}
         if rows * 2 >= known.pop(kind, [0])[0]:
@@ -162,7 +162,7 @@ def write_note(lock: int, note: dict) -> None:
 
 
 def read_json(file: Path) -> dict | None:
-    """None where there is nothing whole to read: a writer that was killed leaves half of it."""
+    """The file's JSON; None if it is missing or incomplete, since a killed writer may leave half of it."""
     try:
         return json.loads(file.read_text())
     except (FileNotFoundError, ValueError):

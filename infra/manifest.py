@@ -1,4 +1,4 @@
-"""What an artifact is: its files by sha256, what it was made of, and the form in which this is written down."""
+"""Manifests: the files of an artifact by sha256, its inputs, and the stored form."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ from pydantic import BaseModel, field_validator
 
 from infra.names import Name, Sha256, Size
 
-FORMAT = 1  # of a manifest
-CLOCKED = "speed.parquet"  # by this name an artifact keeps what a clock said while it was made
+FORMAT = 1  # version of a manifest's form
+CLOCKED = "speed.parquet"  # the file in which an artifact keeps measured times
 
 
 class FileEntry(BaseModel, frozen=True, extra="forbid"):
     name: Name  # inside the artifact
-    path: Name  # under the root of the store; may lie in a pool
+    path: Name  # under the root of the store; may be in a pool
     sha256: Sha256
     size: Size
     rows: int | None = None
@@ -28,7 +28,7 @@ class ArtifactReference(BaseModel, frozen=True, extra="forbid"):
 
 
 class NewerManifest(ValueError):
-    """Whole, and of a form that only a later version of this project reads."""
+    """The manifest is complete, but only a later version of this project can read its form."""
 
 
 class Manifest(BaseModel, frozen=True, extra="forbid"):
@@ -49,7 +49,7 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
     @field_validator("files")
     @classmethod
     def distinct(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-        """No name stands twice, and none is a folder of another one."""
+        """Refuses a name that appears twice, or that is also a folder of another name."""
         names = {entry.name for entry in files}
         if len(names) < len(files):
             raise ValueError("a file's name stands twice")
@@ -59,22 +59,22 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def content(self) -> str:
-        """What was made; how fast it was made changes nothing about it."""
+        """The digest of all files but the measured times."""
         return content_of([entry for entry in self.files if entry.name != CLOCKED])
 
     @property
     def commit(self) -> str:
-        """Of the code that made it."""
+        """The commit of the code that made the artifact."""
         return str(self.provenance.get("commit", "unknown"))[:12]
 
     def render(self) -> bytes:
-        """The stored form: JSON that carries the sha256 of itself without it."""
+        """The stored form: JSON of the fields plus a `digest`, the sha256 of these fields."""
         body = self.model_dump(mode="json")
         return as_json(body | {"digest": hashlib.sha256(as_json(body)).hexdigest()})
 
     @classmethod
     def parse(cls, raw: bytes) -> "Manifest":
-        """ValueError unless `raw` is, byte for byte, what `render` gives for its fields."""
+        """Raises ValueError unless `raw` equals the output of `render`, byte for byte."""
         fields = json.loads(raw)
         if not isinstance(fields, dict):
             raise ValueError("not a JSON object")

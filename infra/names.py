@@ -1,4 +1,4 @@
-"""What may be the name of a stored thing, and the measure of its bytes."""
+"""Checks the names of stored files, and measures their size and sha256."""
 
 import hashlib
 from typing import Annotated, BinaryIO
@@ -10,7 +10,7 @@ DRAFT = ".draft-"
 
 
 def is_name(path: str) -> bool:
-    """Whether `path` is a relative name that stays under its root and cannot be taken for a draft."""
+    """True if `path` is a relative name that stays under its root and is not the name of a draft."""
     segments = path.split("/")
     bad = ("", ".", "..")
     return path.isprintable() and "\\" not in path and not any(s in bad or s.startswith(DRAFT) for s in segments)
@@ -28,7 +28,7 @@ Size = Annotated[int, Field(ge=0)]
 
 
 def measure_stream(stream: BinaryIO) -> tuple[int, str]:
-    """(size, sha256) of what a stream still holds."""
+    """Returns (size, sha256) of the rest of a stream."""
     size, digest = 0, hashlib.sha256()
     while block := stream.read(BLOCK):
         size += len(block)

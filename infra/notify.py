@@ -1,4 +1,4 @@
-"""A line to a webhook (Slack, Mattermost, anything that takes {"text": …}). Its address is a secret: no message holds it."""
+"""Posts a message to a webhook that accepts {"text": …}. The address is a secret, so no log line contains it."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import urllib.request
 
 
 def post_message(address: str, text: str) -> None:
-    """A message that cannot be delivered is no reason to fail: it is logged."""
+    """Posts a message; a failed delivery is only logged."""
     try:
         request = urllib.request.Request(
             address, json.dumps({"text": text}).encode(), {"Content-Type": "application/json"}

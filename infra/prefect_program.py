@@ -1,9 +1,9 @@
-"""Prefect's command line for its server: `python -m infra.prefect_program server start …`, with Python's garbage collector
-in a thread of its own.
+"""Runs Prefect's server command (`python -m infra.prefect_program server start …`) with Python's garbage collector in a
+separate thread.
 
-SQLite cursors end in reference cycles. A cursor that is collected in the event loop's thread waits for its connection; that
-connection's thread may wait for the database, which a transaction holds that can only go on in the event loop: for a
-minute nobody gets an answer, until SQLite gives up. A thread beside the loop may wait.
+SQLite cursors end in reference cycles. A cursor that is collected in the event loop's thread waits for its connection's
+thread. That thread may wait for a database lock, and the transaction that holds the lock can continue only in the event
+loop. The server would then not answer for a minute, until SQLite gives up. A separate thread may wait without harm.
 """
 
 import gc
@@ -11,7 +11,7 @@ import runpy
 import threading
 import time
 
-FULL = 60  # every so many seconds old objects are looked at as well, which holds everything up for some tenths
+FULL = 60  # seconds between two full collections, each of which stops the server for some tenths of a second
 
 
 def collect_cycles() -> None:
@@ -23,9 +23,9 @@ def collect_cycles() -> None:
 
 
 def begin_writing() -> None:
-    """Every transaction of the server takes SQLite's write lock at its beginning, where it waits for its turn. Prefect takes
-    the lock at the first write: if another has written since the transaction began to read, SQLite refuses at once, however
-    long the time-out, and a user reads 503 or finds a run that nobody follows."""
+    """Makes every transaction of the server take SQLite's write lock at its beginning, and wait for it there. Prefect takes
+    the lock at the first write. If another transaction has written since this one began to read, SQLite then refuses at
+    once, whatever the time-out is: a user gets a 503, or a run is never followed up."""
     from prefect.server.database.configurations import AioSqliteConfiguration
 
     deferred = AioSqliteConfiguration.begin_transaction

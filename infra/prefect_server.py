@@ -1,8 +1,8 @@
-"""A Prefect server of this workspace's own, for when nobody runs one: started when needed, shared by every run that needs
-it, stopped when the last one is gone, however it went. Its history stays in the workspace.
+"""Starts a local Prefect server for this workspace if no other server is given. All runs share it; it stops after the last
+run, also after a killed one. Its history stays in the workspace.
 
-Every user holds a shared lock on a file; the keeper (this module as a program) stops the server once it gets that lock
-for itself, which the kernel grants when all users have ended, killed ones too.
+Every run holds a shared lock on a file. The keeper (this module as a program) stops the server once it gets an exclusive
+lock on that file, which the kernel grants when all runs have ended.
 """
 
 import contextlib
@@ -22,12 +22,14 @@ from pathlib import Path
 from infra.settings import server_environment
 
 START_SECONDS = 300
-QUIET_CHECKS = 3  # finished task runs are written down with a delay: so often in a row must their number stand still
+QUIET_CHECKS = (
+    3  # number of equal counts in a row after which all finished task runs are saved, since saving is delayed
+)
 
 
 @contextlib.contextmanager
 def local_server(home: Path) -> Iterator[str]:
-    """The API address of this workspace's server, for as long as the block lasts."""
+    """Yields the API address of this workspace's server and keeps the server running during the block."""
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "users.lock", "a") as users:
@@ -76,7 +78,7 @@ def start_server(home: Path) -> str:
 
 
 def keep_server(home: Path) -> None:
-    """The keeper's life: start the server, wait until nobody uses it, let it write its history down, stop it."""
+    """The keeper's main function: starts the server, waits until it is unused and has saved its history, then stops it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,10 +115,10 @@ def keep_server(home: Path) -> None:
 
 
 def wait_alone(users, server: subprocess.Popen, address: str) -> None:
-    """Returns holding the users' lock alone, the history written down; or when the server has died."""
+    """Returns with an exclusive users' lock once the history is saved, or when the server has died."""
     while server.poll() is None:
         if is_unused(users):
-            fcntl.flock(users, fcntl.LOCK_UN)
+            fcntl.flock(users, fcntl.LOCK_UN)  # a new run may use the server while it saves its history
             drain_server(address)
             if is_unused(users):
                 return

@@ -1,11 +1,11 @@
-"""Which process somebody was: a number alone may have another owner by now, or one on another machine."""
+"""Identifies processes by boot, id and start time, since another process or machine may use the same id."""
 
 import os
 from pathlib import Path
 
 
 def boot_identity() -> str:
-    """Which boot of which host, and which process namespace on it; empty where there is no /proc."""
+    """Identifies the host's boot and the process namespace; empty if there is no /proc."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except FileNotFoundError:
@@ -13,7 +13,7 @@ def boot_identity() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a running process began, in clock ticks since boot; None for none, or one that only waits to be reaped."""
+    """The start time of a process in clock ticks since boot; None if it does not exist or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

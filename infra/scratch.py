@@ -1,4 +1,4 @@
-"""Folders for work in progress, each with its owner in its name: pid-start-boot-random. What the dead left is swept."""
+"""Scratch folders, named after their process (pid-start-boot-random). A sweep deletes folders of ended processes."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ def new_scratch(place: Path) -> Path:
 
 
 def sweep_scratch(place: Path) -> None:
-    """Removes what killed and failed runs on this machine left behind, but for the logs of the last day."""
+    """Removes the files of killed and failed runs on this machine, except for the logs of the last day."""
     for left in place.glob("[0-9]*-*-*-*"):
         if _in_use(left):
             continue
@@ -30,8 +30,9 @@ def sweep_scratch(place: Path) -> None:
 
 
 def _in_use(left: Path) -> bool:
-    """By its owner, if that is a process that can be seen from here, whatever the folder's date: a training may last for
-    weeks. Of another machine, container or boot only the files tell: nothing written for a week means nobody is there."""
+    """True if the folder's process still runs; the folder's date does not matter, since a training may last for weeks. The
+    processes of another machine, container or boot are not visible: their folders count as unused after a week
+    without a write."""
     pid, start, where, _ = left.name.split("-", 3)
     if where == _here() != _nowhere():
         return process_start(int(pid)) == start
@@ -44,5 +45,5 @@ def _here() -> str:
 
 
 def _nowhere() -> str:
-    """As `_here` where there is no /proc."""
+    """The value of `_here` if there is no /proc."""
     return hashlib.sha256(b"").hexdigest()[:12]

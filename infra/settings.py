@@ -1,4 +1,4 @@
-"""The environment, read once and here only; `.env.example` mirrors it field by field."""
+"""Reads environment variables once; no other module reads them. `.env.example` mirrors the fields."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Settings(BaseSettings):
-    """Where things are on this machine. Nothing here changes a result."""
+    """Paths and limits of this machine. No setting here changes a result."""
 
     model_config = SettingsConfigDict(env_prefix="FUSE_", extra="ignore", frozen=True)
 
@@ -84,14 +84,14 @@ class Settings(BaseSettings):
     @field_validator("workspace", "vllm", "ledger")
     @classmethod
     def named(cls, folder: Path) -> Path:
-        """A variable that is there and empty would be the folder that one happens to be in."""
+        """Refuses an empty variable, since it would mean the current folder."""
         if folder == Path() or not str(folder).isprintable():
             raise ValueError("should name a folder")
         return folder
 
     @property
     def store_url(self) -> str:
-        """Whole, so that it is the same one for whoever works elsewhere."""
+        """The store's address; a folder as an absolute path, so that it is valid from any working directory."""
         if "://" in self.store:
             return self.store
         return str((Path(self.store).expanduser() if self.store else self.workspace / "store").absolute())
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         return self.programs or min(2, count_cores())
 
     def threads_beside(self, gpus: int) -> int:
-        """Threads of a program, where as many run at once as there are GPUs or slots."""
+        """Threads per program if as many programs run at once as there are GPUs or slots."""
         return self.threads or max(1, count_cores() // max(self.slots, min(gpus, self.programs or gpus)))
 
 
@@ -111,7 +111,7 @@ def count_cores() -> int:
 
 @cache
 def settings() -> Settings:
-    """From the environment, to which `.env` adds what is not set; libraries find their own variables there too."""
+    """Reads the settings from the environment; `.env` adds unset variables, also those of libraries."""
     try:
         load_dotenv(".env")
         return Settings()
@@ -124,52 +124,53 @@ def settings() -> Settings:
 
 
 ALLOWED = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE"}
-ALLOWED |= {"PYTHONPATH", "VIRTUAL_ENV"}  # a program that is not ours may find its modules by them
+ALLOWED |= {"PYTHONPATH", "VIRTUAL_ENV"}  # an external program may need them to find its modules
 ALLOWED |= {"HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}
 ALLOWED |= {"HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "TOKENIZERS_PARALLELISM"}
 ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_")
 
 
 def allowed_environment() -> dict[str, str]:
-    """For a program that is not part of this project. A list of what is allowed: a variable that holds a key, a password or
-    an address may have any name."""
+    """The environment for a program outside this project. It lists allowed names, since a variable that holds a key, a
+    password or an address may have any name."""
     allowed = lambda name: name in ALLOWED or name.startswith(ALLOWED_PREFIXES)
     return {name: value for name, value in os.environ.items() if allowed(name)}
 
 
 def closed_environment() -> dict[str, str]:
-    """For a program that handles what models wrote: it finds our modules by path, and none in the folder where it works."""
+    """The environment for a program that handles text from models: it imports our modules by path, and none from its
+    working directory."""
     return {**allowed_environment(), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
 def program_environment(threads: int, closed: bool = False) -> dict[str, str]:
-    """What a program inherits: this environment, with thread counts set and every library kept from phoning home."""
+    """The environment of a program: ours, with thread counts, and without telemetry or downloads by libraries."""
     return {
         **(closed_environment() if closed else os.environ),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",  # models and rows come to a program as files
+        "HF_HUB_OFFLINE": "1",  # a program gets models and rows as local files
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
 
 
 def replace_environment(values: dict[str, str]) -> None:
-    """In a program that was forked: it has its own from here on."""
+    """Replaces the environment; called in a program that was forked."""
     os.environ.clear()
     os.environ.update(values)
     settings.cache_clear()
 
 
 def vllm_environment() -> dict[str, str]:
-    """The variables that vLLM reads beside these; a variable that is set already stays."""
+    """Additional variables for vLLM; variables that are already set keep their values."""
     return (
         {
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "WARNING",
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine is in the worker, and dies with it
-            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else a share of all memory
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else a core is kept free, where there may be two
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the worker's process and ends with it
+            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; by default vLLM takes a share of all memory
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # by default vLLM leaves one core unused, even if there are only two
         }
         | {name: value for name, value in os.environ.items() if name.startswith("VLLM_")}
         | other_python_environment()
@@ -177,41 +178,41 @@ def vllm_environment() -> dict[str, str]:
 
 
 def other_python_environment() -> dict[str, str]:
-    """Our code comes to another environment's Python by path, being installed elsewhere."""
+    """Adds this project to PYTHONPATH, since it is not installed in the other Python's environment."""
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def visible_gpus() -> list[str] | None:
-    """The GPUs that this process may use, where somebody has said so."""
+    """The GPUs in CUDA_VISIBLE_DEVICES; None if it is not set."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return None if given is None else [name.strip() for name in given.split(",")]
 
 
 def read_secret(name: str) -> str:
-    """A key out of the environment (or `.env`), by the name that a recipe gives; it goes nowhere but to its server."""
+    """Reads a key from the environment (or `.env`), by the name in the recipe; the key is sent only to its server."""
     settings()
-    if not (value := os.environ.get(name, "").strip()):  # a key out of a file has the file's last line break
+    if not (value := os.environ.get(name, "").strip()):  # a key that comes from a file may end with a line break
         raise BadInput(f"{name}: is not set; the recipe names it as the variable that holds a key")
     return value
 
 
 def server_environment(home: Path) -> dict[str, str]:
-    """What a Prefect server of this workspace's own starts with: its home, no UI, no reports to anyone."""
+    """The environment of the workspace's local Prefect server: its home, no UI, no telemetry."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {
         **kept,
         "PREFECT_HOME": str(home),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # whole seconds: less is 0, a busy loop
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # an integer; 0 would be a busy loop
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
     }
 
 
 def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
-    """What the processes of `fuse up` start with: this environment, `.env` included, and their own stack's places."""
+    """The environment of the processes of `fuse up`: ours, including `.env`, with the paths and settings of their stack."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {
         **kept,
@@ -219,7 +220,7 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # of what a cancelled run had started
+        "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "5",  # ends the children of cancelled runs
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
         "PREFECT_CLI_WRAP_LINES": "false",
@@ -229,7 +230,7 @@ def stack_environment(folder: Path, own: dict[str, str]) -> dict[str, str]:
 
 
 def quieten_prefect() -> None:
-    """Before Prefect is imported: its home is the workspace, its log lines make room for ours."""
+    """Puts Prefect's home into the workspace and hides its log lines; call it before Prefect is imported."""
     os.environ.setdefault("PREFECT_HOME", str(settings().workspace.absolute() / "prefect"))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
@@ -237,6 +238,6 @@ def quieten_prefect() -> None:
 
 
 def api_given() -> str | None:
-    """The address of a Prefect server that somebody runs for us."""
+    """The address of an existing Prefect server (PREFECT_API_URL); None if it is not set."""
     settings()
     return os.environ.get("PREFECT_API_URL")

@@ -1,14 +1,14 @@
-"""What it means that a signal ended a program, in a person's words; and what the kernel says of it, where it can be read."""
+"""Explains to a person how a signal ended a program, with the kernel's count of out-of-memory kills if it is readable."""
 
 import signal
 from pathlib import Path
 
-COUNTERS = Path("/proc/vmstat")  # of the whole machine, since its start; containers see it too
-OF_A_GROUP = "Signal 9 (SIGKILL)"  # as torchrun says it of a worker
+COUNTERS = Path("/proc/vmstat")  # counters of the whole machine since its boot; containers can read them too
+OF_A_GROUP = "Signal 9 (SIGKILL)"  # torchrun's text about a killed worker
 
 
 def killed_for_memory() -> int | None:
-    """How many processes the kernel has ended so far because memory was short; None where it does not say."""
+    """The number of processes that the kernel has killed for lack of memory; None if it is unknown."""
     try:
         lines = COUNTERS.read_text().splitlines()
     except OSError:  # there is no /proc, or it is hidden
@@ -17,7 +17,8 @@ def killed_for_memory() -> int | None:
 
 
 def describe(code: int, before: int | None) -> str:
-    """How a program ended: by which signal, and whether memory was short since `before` was counted."""
+    """Says how a program ended: its exit code or signal, and if the kernel's count of memory kills has risen since
+    `before`."""
     if code != -signal.SIGKILL:
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     now = killed_for_memory()

@@ -1,6 +1,7 @@
-"""Artifacts: files under content names, then one manifest, written last and once. No manifest: it did not happen.
+"""Stores artifacts: files named by their hash, then one manifest, written last and once. An artifact without a manifest
+does not count.
 
-Pools hold rows in parts that are each complete or absent: a part's name holds its sha256 and row count.
+Pools hold rows in parts. Each part is complete or absent: its name holds its sha256 and row count.
 """
 
 import copy
@@ -17,7 +18,7 @@ from infra.folder import draft_of, seal_file
 from infra.manifest import FileEntry, Manifest, NewerManifest, content_of
 from infra.names import measure_stream
 
-REQUESTS = 16  # at once, of many small ones
+REQUESTS = 16  # number of small requests at the same time
 PART = re.compile(r"([0-9a-f]{64})-([0-9]+)\.parquet")
 
 
@@ -28,7 +29,7 @@ class Store:
         self._verified: set[tuple] = set()
 
     def fenced(self, fence: Fence) -> "Store":
-        """The same store for the holder of a lease, who may write while it is his."""
+        """The same store for the holder of a lease: each write first checks `fence`."""
         fenced = copy.copy(self)
         fenced.blobs = self.blobs.fenced(fence)
         return fenced
@@ -55,8 +56,8 @@ class Store:
         return found
 
     def manifests(self, stage: str, beginning: str = "", newest: int | None = None) -> list[Manifest]:
-        """Those of a stage that can be read, whose fingerprint begins so; a corrupt one is reported by whoever needs it.
-        `newest`: at most so many, the youngest: a manifest is a request, and a bucket may hold thousands of them."""
+        """The readable manifests of a stage whose fingerprint starts with `beginning`. Skips corrupt ones; the step that
+        needs one reports it. `newest` limits their number, since each costs a request and a bucket may hold thousands."""
         held = {}
         for path, (_, written) in self.blobs.entries(_stage(stage)).items():
             if match := re.fullmatch(rf"{stage}/({beginning}[0-9a-f]*)/MANIFEST\.json", path):
@@ -72,8 +73,8 @@ class Store:
             return None
 
     def publish(self, folder: Path, draft: Manifest) -> Manifest:
-        """Bytes first, manifest last. When another manifest was first, that one counts and is returned."""
-        Manifest.parse(draft.render())  # a value that JSON cannot hold fails here, before anything is uploaded
+        """Writes the files first and the manifest last. If another process published first, returns its manifest."""
+        Manifest.parse(draft.render())  # a value that JSON cannot hold fails here, before any upload
         root = _artifact(draft.stage, draft.fingerprint)
         if found := self.manifest(draft.stage, draft.fingerprint):
             return found
@@ -88,13 +89,13 @@ class Store:
             entries[name] = FileEntry(name=name, path=path, sha256=sha256, size=size)
         complete = draft.model_copy(update={"files": tuple(entries[name] for name in sorted(entries))})
         self.blobs.create(f"{root}/MANIFEST.json", complete.render())
-        found = self.manifest(draft.stage, draft.fingerprint)  # ours, or the one that was first
+        found = self.manifest(draft.stage, draft.fingerprint)  # ours, or that of a faster process
         if found is None:
             raise RuntimeError(f"{self.blobs.url}/{root}/MANIFEST.json: deleted by someone as soon as it was written")
         return found
 
     def fetch(self, manifest: Manifest, names: Collection[str] | None = None) -> Path:
-        """A local folder with exactly these files, as links to verified bytes in the store or in the cache."""
+        """A local folder with exactly these files, as links to verified files in the store or in the cache."""
         entries = [entry for entry in manifest.files if names is None or entry.name in names]
         if missing := set(names or ()) - {entry.name for entry in entries}:
             raise KeyError(f"{manifest.stage}/{manifest.fingerprint} has no file {sorted(missing)}")
@@ -105,11 +106,11 @@ class Store:
         return folder
 
     def verify(self, manifest: Manifest) -> list[str]:
-        """What is wrong with the stored bytes, one line each; everything is read again."""
+        """Reads all stored bytes again; returns one error message per damaged or missing file."""
         return [problem for entry in manifest.files if (problem := self.problem(entry))]
 
     def problem(self, entry: FileEntry) -> str | None:
-        """What is wrong with one file's stored bytes, read again whatever was seen before."""
+        """Reads a file's stored bytes again, without the cache of verified files; returns an error message or None."""
         try:
             size, sha256 = self.blobs.digest(entry.path)
         except FileNotFoundError:
@@ -117,23 +118,23 @@ class Store:
         return self._problem(entry, size, sha256)
 
     def restore(self, entry: FileEntry) -> bool:
-        """Puts a damaged file back from this machine's cache, if that has it whole."""
+        """Replaces a damaged file by the copy in this machine's cache; False if there is no intact copy."""
         cached = self.cache / "objects" / entry.path
         if self._file_problem(cached, entry):
             return False
-        self.blobs.delete(entry.path)  # an object of the same size would be taken for the same object
+        self.blobs.delete(entry.path)  # `put_file` skips an object of the same size
         self.blobs.put_file(cached, entry.path)
         return self.problem(entry) is None
 
     def discard(self, stage: str, fingerprint: str) -> None:
-        """Manifest first: from then on it did not happen. The caller sees to it that nobody needs or makes it."""
+        """Deletes an artifact, its manifest first. The caller must ensure that no run needs or makes it."""
         root = _artifact(stage, fingerprint)
         self.blobs.delete(f"{root}/MANIFEST.json")
         for path in self.blobs.list(root):
             self.blobs.delete(path)
 
     def append(self, pool: str, file: Path, rows: int) -> FileEntry:
-        """Keep one finished part. No marker: a name that holds the content's hash is complete or absent."""
+        """Adds one finished part. It needs no marker, since its name holds its hash."""
         size, sha256 = _measure(file)
         if size == 0 or rows < 0:
             raise ValueError(f"{file}: {size} bytes with {rows} rows is not a part of a pool")
@@ -142,7 +143,7 @@ class Store:
         return entry
 
     def parts(self, pool: str) -> list[FileEntry]:
-        """Every complete part, from the listing alone."""
+        """All complete parts, read from the listing only."""
         root = _pool(pool)
         found = sorted(self.blobs.list(root).items())
         return [_part(path, size) for path, size in found if size and PART.fullmatch(path.removeprefix(f"{root}/"))]
@@ -151,18 +152,18 @@ class Store:
         return self._verified_file(entry)
 
     def fetch_parts(self, entries: Iterable[FileEntry]) -> Iterator[tuple[FileEntry, Path]]:
-        """The same of many, in their order: where they are small, the way to the store takes longer than their bytes."""
+        """Fetches many parts in their order, several at the same time, since small parts cost mostly latency."""
         ahead = iter(entries)
         with ThreadPoolExecutor(REQUESTS) as threads:
             while some := list(islice(ahead, 4 * REQUESTS)):
                 yield from zip(some, threads.map(self.fetch_part, some), strict=True)
 
     def _verified_file(self, entry: FileEntry) -> Path:
-        """Where the entry's bytes lie locally, their sha256 checked once per process and state of the file."""
+        """The local path of an entry's bytes. Checks their sha256 once per process and state of the file."""
         stored = self.blobs.local(entry.path)
         file = stored or self.cache / "objects" / entry.path
         problem = self._file_problem(file, entry)
-        for _ in range(2):  # one flip on the way is not yet a corrupt artifact
+        for _ in range(2):  # a second try, since damage during one download does not mean a corrupt artifact
             if not problem or stored:
                 break
             with draft_of(file) as draft:
@@ -183,7 +184,7 @@ class Store:
             state = file.stat()
         except FileNotFoundError:
             return self._problem(entry, None, "")
-        # A seal or a rename changes ctime; content cannot change without mtime.
+        # Compares mtime and not ctime: `seal_file` and a rename change ctime, and a change of content changes mtime.
         known = (entry.sha256, entry.size, state.st_ino, state.st_size, state.st_mtime_ns)
         if known in self._verified:
             return None
@@ -209,14 +210,14 @@ def _measure(file: Path) -> tuple[int, str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    walk = os.walk(folder, followlinks=True)  # a trainer may leave `last -> checkpoint-100`
+    walk = os.walk(folder, followlinks=True)  # a trainer may leave a link such as `last -> checkpoint-100`
     return sorted(Path(place, name) for place, _, names in walk for name in names)
 
 
 def _part(path: str, size: int) -> FileEntry:
     name = path.rpartition("/")[2]
     match = PART.fullmatch(name)
-    assert match is not None  # the callers have checked or made the name
+    assert match is not None  # the callers checked or made the name
     sha256, rows = match.groups()
     return FileEntry(name=name, path=path, sha256=sha256, size=size, rows=int(rows))
 

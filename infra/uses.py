@@ -1,7 +1,7 @@
-"""What running flows use, written into the store, so that housekeeping leaves it alone, for hours also if they are silent.
+"""Records in the store which artifacts and pools running flows need, so that `fuse gc` does not delete them.
 
-A flow writes down its steps before it asks the store what exists, and housekeeping decides and deletes under the same
-lease: nothing is deleted between a flow's finding it and its use.
+A flow records its steps under a lease before it asks the store which artifacts exist. `fuse gc` decides and deletes under
+the same lease, so it never deletes an artifact that a flow has found. The record of a silent flow stays valid for hours.
 """
 
 import json
@@ -17,25 +17,26 @@ from infra.lease import drop_lease, has_ended, hold_lease
 from infra.settings import settings
 
 HOUSEKEEPING = "housekeeping"
-MARGIN = 6 * 3600  # seconds for which a silent flow is still believed to need what it has declared
+MARGIN = 6 * 3600  # seconds for which the record of a silent flow stays valid
 
 
 @contextmanager
 def in_use(blobs: Blobs, steps: Iterable) -> Iterator[None]:
-    """These steps' artifacts and pools are needed until the block ends."""
+    """Records that the artifacts and pools of these steps are needed until the block ends."""
     name = uuid.uuid4().hex
     needed = sorted({step.address for step in steps} | {f"pools/{step.pool}" for step in steps if step.pool})
     with hold_lease(blobs, f"uses/{name}", ttl=settings().lease_seconds):
+        # Waits while `fuse gc` deletes, so that the record exists before its next decision.
         with hold_lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds):
             blobs.create(f"_uses/{name}.json", json.dumps(needed).encode())
         yield
-    with suppress(OSError):  # then housekeeping does it
+    with suppress(OSError):  # after an error `fuse gc` deletes the record
         forget_use(blobs, name)
 
 
 def list_used(blobs: Blobs, now: float) -> set[str]:
-    """Addresses and pools that flows need; under the housekeeping lease, `now` by the store's clock. Forgets flows that were
-    killed on this machine, and flows that were silent for hours: a silent one may be paused, or cut off from the store."""
+    """The addresses and pools that flows need. Call it under the housekeeping lease, with `now` by the store's clock. Forgets
+    flows that were killed on this machine. Other silent flows may be paused or offline: forgets them only after MARGIN."""
     found: set[str] = set()
     renewed = {path: changed for path, (_, changed) in blobs.entries("_leases/uses").items()}
     for path, (_, written) in blobs.entries("_uses").items():
@@ -49,7 +50,7 @@ def list_used(blobs: Blobs, now: float) -> set[str]:
 
 
 def needed_by(blobs: Blobs, path: str) -> list[str]:
-    """What nobody can read might be anything: then nothing is deleted."""
+    """Reads one record. An unreadable one raises BadInput, so that `fuse gc` deletes nothing."""
     try:
         return TypeAdapter(list[str]).validate_json(blobs.read(path))
     except ValidationError as problem:

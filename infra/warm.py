@@ -1,7 +1,7 @@
-"""Programs that start warm: one process loads their libraries, which takes longer than most programs, and forks for each.
+"""Starts programs quickly: one parent process loads their libraries once and forks for each program.
 
-It is started with the first program and ends with us. A program that cannot be forked safely is started as any other: see
-`infra.warm_parent`. `FUSE_WARM=0` starts all of them so.
+The parent starts with the first program and ends with this process. A program that cannot be forked safely starts as a
+new Python process; see `infra.warm_parent`. With `FUSE_WARM=0` all programs start so.
 """
 
 import atexit
@@ -17,15 +17,16 @@ from collections.abc import Mapping, Sequence
 from io import FileIO
 from typing import BinaryIO
 
-# Variables that libraries read when they are used, not when they are loaded: they may differ from program to program.
+# Libraries read these variables at use, not at import: programs with different values may share a parent.
 LATE = ("FUSE_", "AWS_", "PREFECT_", "PYTEST_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
-# What begins threads when it is loaded, numpy's products and the store of pyarrow's memory; torch's begin when it is used.
+# At import numpy's OpenBLAS and pyarrow's allocator would start threads; torch starts its threads at first use.
 THREADLESS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-TITLE = 4096  # bytes for a program's own command line, which a forked process shows in place of its parent's
+TITLE = 4096  # bytes reserved for a program's command line, which a forked process shows instead of its parent's
 
 
 class WarmProgram:
-    """What the launcher needs of a `subprocess.Popen`, of a program that is not our child: its code comes by `report`."""
+    """The part of `subprocess.Popen` that the launcher uses, for a program that is not our child: `report` gives its exit
+    code."""
 
     def __init__(self, stdin: FileIO, report: FileIO):
         self.pid, self.stdin, self.report = 0, stdin, report
@@ -38,11 +39,11 @@ class WarmProgram:
         if self.returncode is None:
             said = self.report.readline()
             self.report.close()
-            self.returncode = int(said) if said else -signal.SIGKILL  # who was to tell us was killed, too
+            self.returncode = int(said) if said else -signal.SIGKILL  # empty: the reporting process was killed, too
         return self.returncode
 
     def give_up(self) -> None:
-        """It was not started; or it ends by itself, as its standard input does."""
+        """Closes both pipes. If the program did start, it ends by itself, since its standard input closes."""
         self.stdin.close()
         self.report.close()
 
@@ -51,7 +52,7 @@ AnyProgram = subprocess.Popen[bytes] | WarmProgram
 
 
 class WarmParent:
-    """The process that has loaded the libraries, seen from here."""
+    """Our handle of the process that has loaded the libraries."""
 
     def __init__(self, environment: Mapping[str, str]):
         self.key = key(environment)
@@ -68,7 +69,7 @@ class WarmParent:
             )
 
     def start(self, request: dict, log: BinaryIO, locks: Sequence[int], stopped: threading.Event) -> WarmProgram | None:
-        """None where it cannot be forked, or the run is ending."""
+        """Starts a program in a fork; None if it cannot be forked or the run is ending."""
         stdin, tether = os.pipe()
         heard, report = os.pipe()
         order = os.memfd_create("order")
@@ -76,7 +77,7 @@ class WarmParent:
         program = WarmProgram(FileIO(tether, "w"), FileIO(heard))
         try:
             socket.send_fds(self.channel, [b"."], [order, stdin, log.fileno(), report, *locks])
-        except OSError:  # it was killed
+        except OSError:  # the parent was killed
             return program.give_up()
         finally:
             for descriptor in (order, stdin, report):
@@ -89,7 +90,7 @@ class WarmParent:
 
 
 LOCK = threading.Lock()
-CURRENT: list[WarmParent] = []  # one at most: it holds half a gigabyte
+CURRENT: list[WarmParent] = []  # at most one, since it uses half a gigabyte of memory
 
 
 def start(
@@ -99,7 +100,7 @@ def start(
     locks: Sequence[int],
     stopped: threading.Event,
 ) -> WarmProgram | None:
-    """Starts `python -m WORDS` in a fork that keeps the locks open; None where only a start from the beginning is safe."""
+    """Starts `python -m WORDS` in a fork that keeps the locks open; None if only a new Python process is safe."""
     if sys.platform != "linux" or stopped.is_set():
         return None
     with LOCK:
@@ -111,13 +112,13 @@ def start(
 
 
 def forget() -> None:
-    """Our parent ends once its last program has ended."""
+    """Closes the channel to the parent, which then ends after its last program."""
     while CURRENT:
         CURRENT.pop().channel.close()
 
 
 def end() -> None:
-    """At our own end: leaves nothing behind that still loads."""
+    """Ends the parent at exit, also if it is still loading libraries."""
     for parent in CURRENT:
         parent.channel.close()
         try:
@@ -128,11 +129,11 @@ def end() -> None:
 
 
 atexit.register(end)
-os.register_at_fork(after_in_child=forget)  # it is the child of the process that forked, and ends with that one
+os.register_at_fork(after_in_child=forget)  # in a forked process: the warm parent belongs to the original process
 
 
 def key(environment: Mapping[str, str]) -> tuple:
-    """Of programs that may have the same parent: what libraries read when they are loaded."""
+    """Programs with the same key may share a parent: working directory and the variables that libraries read at import."""
     return os.getcwd(), tuple(sorted(item for item in environment.items() if not item[0].startswith(LATE)))
 
 

@@ -1,9 +1,9 @@
-"""The parent of programs that start warm: loads what a program loads, and forks.
+"""The parent of programs that start warm: it imports a program's module and forks.
 
-`python -m infra.warm_parent SOCKET`: each byte brings descriptors: an order (`words` of the command line, `environment`), the
-program's standard input, its log, where to tell its process id and then its exit code, a line each, and locks that it keeps
-open. It tells nothing where it may not fork: it has threads, or has begun to use a GPU, or could not load the program, which
-then itself says why. It never uses what it loads.
+`python -m infra.warm_parent SOCKET`. Each byte on the socket brings descriptors: an order (`words` of the command line,
+`environment`), the program's standard input, its log, a pipe for its process id and exit code (one line each), and locks
+that the program keeps open. The parent reports nothing if it may not fork: it has threads, has begun to use a GPU, or
+could not import the module (the program then starts normally and reports the error). It only imports these modules.
 """
 
 import ctypes
@@ -19,11 +19,11 @@ from pathlib import Path
 from infra.settings import replace_environment
 
 MOST = 200  # descriptors of a program; the kernel sends no more than 253 at once
-DRIVERS = ("/dev/nvidia", "/dev/kfd", "/dev/dxg")  # NVIDIA's, AMD's, Windows' below Linux
+DRIVERS = ("/dev/nvidia", "/dev/kfd", "/dev/dxg")  # devices of NVIDIA, AMD and WSL
 
 
 def serve(channel: socket.socket) -> list[str]:
-    """Returns in a program, with the words of its command line; in the parent, once we are needed no more, none."""
+    """In a forked program: returns the words of its command line. In the parent: returns [] when the channel closes."""
     middle: list[int] = []
     while (message := socket.recv_fds(channel, 1, MOST))[0]:
         order, *descriptors = message[1]
@@ -46,20 +46,21 @@ def serve(channel: socket.socket) -> list[str]:
 def may_fork(module: str) -> bool:
     try:
         importlib.import_module(module)
-    except Exception:  # whatever it is, the program meets it again and writes it into its log
+    except Exception:  # the program will raise the same error and write it into its log
         return False
     gc.collect()
-    gc.freeze()  # or every collection in a program would copy what it shares with us
+    gc.freeze()  # otherwise each collection in a program would copy the memory that it shares with us
     return len(os.listdir("/proc/self/task")) == 1 and not uses_gpu()
 
 
 def uses_gpu() -> bool:
-    """A driver does not survive a fork, and keeps its devices open."""
+    """True if a GPU driver has open devices in this process, since a driver does not survive a fork."""
     return any(str(one.resolve()).startswith(DRIVERS) for one in Path("/proc/self/fd").iterdir())
 
 
 def attend(request: dict, stdin: int, log: int, report: int, *locks: int) -> None:
-    """Forks once more, and returns in the program. The process between waits for it, which its parent alone can do."""
+    """Forks again and returns in the program. The process in between waits for the program and reports its exit code, since
+    only a parent can wait for its child."""
     if program := os.fork():
         close([stdin, log, *locks])
         code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
@@ -80,16 +81,16 @@ def close(descriptors: list[int]) -> None:
 
 
 def show(words: list[str]) -> None:
-    """The program's command line where others look for it, in place of ours."""
+    """Shows the program's command line in process listings instead of ours."""
     start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
     text = "\0".join([sys.executable, "-m", *words]).encode()[: end - start - 1]
     ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
 def run(module: str, *words: str) -> None:
-    sys.modules.pop(module, None)  # it is run as the main module
+    sys.modules.pop(module, None)  # runpy loads it again as the main module
     if numpy := sys.modules.get("numpy"):
-        numpy.random.seed()  # or all programs would draw the same numbers
+        numpy.random.seed()  # otherwise all programs would draw the same numbers
     sys.argv[:] = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

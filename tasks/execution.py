@@ -1,4 +1,4 @@
-"""Brings a step to its manifest: found, or made under a lease by the stage's work and published, manifest last."""
+"""Finds a step's artifact in the store, or makes it under a lease and publishes it, manifest last."""
 
 import json
 import math
@@ -32,15 +32,15 @@ from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
 
-Observer = Callable[[Step, str, int, int, str], object]  # step, what it does, done, total, unit
+Observer = Callable[[Step, str, int, int, str], object]  # step, state, done, total, unit
 
 
 def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
-    """The observer of those who do not look."""
+    """An observer that does nothing."""
 
 
 class Share(BaseModel, frozen=True, extra="forbid"):
-    """One of so many: `number` counts from 1."""
+    """Share `number` of `of` equal shares of the rows; `number` counts from 1."""
 
     number: int = Field(gt=0)
     of: int = Field(gt=0)
@@ -50,18 +50,18 @@ class Share(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def name(self) -> str:
-        """As a part of a path."""
+        """The share's name in a path."""
         return f"{self.number}-of-{self.of}"
 
     def rows(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Those of this share, by their first column, a hash in hexadecimal: the samples of a prompt stay together."""
+        """The rows of this share, chosen by the hexadecimal hash in the first column: a prompt's samples stay together."""
         is_mine = lambda prompt: int(cast("str", prompt)[:8], 16) % self.of == self.number - 1
         return cast("pd.DataFrame", rows[rows.iloc[:, 0].map(is_mine).astype(bool)])
 
 
 @dataclass
 class Run:
-    """What the work of a stage may use: its inputs' files, a folder to fill, programs, and a place to count."""
+    """The interface for the work of a stage: files of the inputs, a folder for the artifact, programs, and counts."""
 
     step: Step
     store: Store
@@ -69,14 +69,14 @@ class Run:
     scratch: Path
     observe: Observer = watch_nothing
     counts: dict[str, float | int | str] = field(default_factory=dict)
-    share: Share | None = None  # of the rows; then they are all that is made, and no artifact
-    urgency: int = 0  # how many steps follow on it, one after the other
+    share: Share | None = None  # if set, the work makes only this share of the rows, and no artifact
+    urgency: int = 0  # length of the longest chain of steps that depend on this step
     began: float = field(default_factory=time.time)
-    told: float = -math.inf  # when an observer last heard what the step waits for
+    told: float = -math.inf  # monotonic time of the last message about a wait
 
     @property
     def folder(self) -> Path:
-        """Whatever lies here when the work returns is the artifact."""
+        """The artifact's folder: its files are published when the work returns."""
         folder = self.scratch / "artifact"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -94,7 +94,7 @@ class Run:
         return self.fetch(manifest) / "model"
 
     def tokenizer(self, manifest: Manifest) -> Path:
-        """A folder with the model's tokenizer and configuration; of a model on a hub, these files alone."""
+        """A folder with the model's tokenizer and configuration; for a model on a hub it lacks the weights."""
         if "hub.json" in {entry.name for entry in manifest.files}:
             return hub.local_copy(**json.loads(self.file(manifest, "hub.json").read_text()), weights=False)
         return self.model(manifest)
@@ -103,12 +103,12 @@ class Run:
         self.counts.update(numbers)
 
     def request(self, rows: int = 0) -> Request:
-        """What one of the step's programs asks for, `rows` being those that it makes. One that is started again is as old as
-        the step."""
+        """The GPU request of one of the step's programs, which makes `rows` rows. A restarted program keeps the step's
+        place in the queue."""
         return Request(self.step.gpus, self.step.label, self.urgency, self.began, rows)
 
     def waits(self, text: str) -> None:
-        """Several programs of a step wait together: what the first of them says is enough for a while."""
+        """Passes a message about a wait to the observer, at most every 30 s, since several programs may wait together."""
         if time.monotonic() - self.told >= TELL_AGAIN:
             self.told = time.monotonic()
             self.observe(self.step, text, 0, 0, "")
@@ -125,8 +125,8 @@ class Run:
         group: int = 0,
         environment: Environment = HERE,
     ) -> Path:
-        """Runs a program to its end and returns its folder; its progress becomes ours, `before` rows being done already.
-        A `group` of processes shares the threads; another `environment` has libraries that this one has not."""
+        """Runs a program to its end and returns its folder. Its progress plus `before` finished rows becomes the step's.
+        A `group` of processes divides the threads; `environment` may name a Python with other libraries."""
         out = self.scratch / "program"
         self.observe(self.step, "queued", 0, 0, "")
         started = False
@@ -159,7 +159,7 @@ class Run:
 def ensure_artifact(
     step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
 ) -> Manifest:
-    """The step's manifest: the one that stands in the store, or a new one. Inputs must be in the store."""
+    """Returns the step's manifest from the store, or makes the artifact. The inputs must be in the store."""
 
     def find() -> Manifest | None:
         return store.manifest(step.stage.name, step.fingerprint)
@@ -176,7 +176,7 @@ def ensure_artifact(
         done=lambda: find() is not None,
         pause=launcher.pause,
     ) as held:
-        if found := find():
+        if found := find():  # another process made it during the wait
             observe(step, "found", 0, 0, "")
             return found
         if held is None:
@@ -222,8 +222,8 @@ def make_artifact(
 def make_share(
     step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
 ) -> dict:
-    """The rows of a share come to the step's pool; returns what was counted. Whoever makes the step finds them there, and
-    makes what is not there."""
+    """Makes the rows of a share in the step's pool and returns the counts. The run that makes the step's artifact finds the
+    rows there and makes the missing ones."""
     if store.manifest(*step.address.split("/")):
         return {}
     run = Run(
@@ -244,7 +244,7 @@ def inputs_of(step: Step, store: Store) -> dict[str, tuple[Manifest, ...]]:
 
 @cache
 def find_provenance() -> dict:
-    """With what it was made: the commit of this code, the libraries, the machine."""
+    """The versions behind an artifact: the commit of this code, the libraries, the machine."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {
         "commit": find_commit(),
@@ -256,7 +256,7 @@ def find_provenance() -> dict:
 
 
 def find_commit() -> str:
-    """The commit of this code, `+changes` where the tree differs from it, `unknown` outside of a checkout."""
+    """The commit of this code, with `+changes` if the working tree differs; `unknown` outside a checkout."""
     here = Path(__file__).parent
     ask = lambda *words: subprocess.run(["git", "-C", here, *words], capture_output=True, text=True)
     if shutil.which("git") is None:

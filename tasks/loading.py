@@ -1,4 +1,4 @@
-"""Models out of a folder, for every program: complete or refused, never with weights made up at random."""
+"""Loads models and tokenizers from a folder. Refuses incomplete models: no weight is initialised at random."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,19 +10,19 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from infra.errors import BadInput
 
-# Unless told not to trust, transformers asks whoever sits at the terminal whether it may run a model's code.
-# Templates that write today's date would give other tokens on another day: to them it is always the date that Llama 3.1's
-# own template falls back to.
+# A template that writes today's date would give different tokens each day, so it always gets the default date of
+# Llama 3.1's template.
 TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+# Without trust_remote_code=False transformers asks at the terminal if it may run a model's code.
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto", **more: Any) -> PreTrainedModel:
-    """`kind` is one of transformers' Auto classes, which takes `more`. Only safetensors, only from the folder, no code of the
-    model's own."""
+    """Loads a model by `kind`, one of transformers' Auto classes, with the arguments `more`. Reads only safetensors in
+    the folder and runs no code from it."""
     if not (Path(folder) / "config.json").is_file():
         raise BadInput(f"model: {folder} holds no config.json")
-    if (Path(folder) / "adapter_config.json").exists():  # transformers would read the base from where this says
+    if (Path(folder) / "adapter_config.json").exists():  # transformers would load the base model that this file names
         raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
     with blame_on(f"model: {folder}"):
         model, found = kind.from_pretrained(
@@ -35,7 +35,7 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """With a chat template that is there and can be rendered: in a sandbox, as transformers does it."""
+    """Loads a tokenizer; refuses it if its chat template is missing or fails (transformers renders it in a sandbox)."""
     with blame_on(f"model: the tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     if not tokenizer.chat_template:
@@ -50,8 +50,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def blame_on(what: str) -> Iterator[None]:
-    """Foreign files make libraries raise anything at all, down to a bare Exception: whatever it is, it is about the file,
-    unless memory is out."""
+    """Turns every exception but out-of-memory into BadInput about `what`, since for a broken file libraries may raise any
+    exception."""
     try:
         yield
     except Exception as problem:
@@ -61,12 +61,12 @@ def blame_on(what: str) -> Iterator[None]:
 
 
 def out_of_memory(problem: Exception) -> bool:
-    """On a GPU torch has a kind of its own for it, on a CPU none."""
+    """True for an out-of-memory error. On a CPU torch has no special exception for it, so the message is checked."""
     return isinstance(problem, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(problem)
 
 
 def pad_rows(rows: list[list[int]], token: int | None, side: str) -> dict[str, torch.Tensor]:
-    """A batch of token ids with its mask. Padding is never attended to: a model without a pad token gets any id."""
+    """A batch of token ids with its mask. The mask hides padding, so a model without a pad token may get any id."""
     width = max(len(row) for row in rows)
     ids, mask = torch.full((len(rows), width), token or 0), torch.zeros((len(rows), width), dtype=torch.long)
     for line, row in enumerate(rows):

@@ -1,7 +1,7 @@
-"""Rotary positions that depend on the batch: with two kinds of them, the longest row of a batch changes the other rows.
+"""Finds models whose rotary positions depend on the batch: the longest row of a batch changes the other rows.
 
-transformers computes `dynamic` and `longrope` frequencies once per batch, from the longest row, as soon as that is longer
-than the model's original context.
+transformers computes `dynamic` and `longrope` frequencies once per batch, from the longest row, if that row is longer than
+the model's original context.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 class PositionLimit(NamedTuple):
     kind: str  # dynamic | longrope
-    tokens: int  # of the longest row up to which no row depends on another
+    tokens: int  # up to this row length no row depends on another
 
 
 def position_limit(config: PretrainedConfig) -> PositionLimit | None:
-    """None where no length changes the positions of other rows."""
+    """The row length up to which rows are independent; None if there is no limit."""
     config = config.get_text_config()
     whole = getattr(config, "rope_parameters", None) or {}
     limits = []
-    for one in (whole, *whole.values()):  # some models have parameters per kind of layer
+    for one in (whole, *whole.values()):  # some models have separate parameters per layer type
         kind = one.get("rope_type", "") if isinstance(one, dict) else ""
         if kind == "longrope":
             limits.append(PositionLimit(kind, one["original_max_position_embeddings"]))
@@ -34,7 +34,7 @@ def position_limit(config: PretrainedConfig) -> PositionLimit | None:
 
 
 def refuse_longer_rows(config: PretrainedConfig, longest: int, room: str) -> None:
-    """For trainings and their reference: raises BadInput where rows would depend on the batch they are in."""
+    """Raises BadInput if rows would depend on their batch. Used for training and for reference log-probs."""
     limit = position_limit(config)
     if limit and longest > limit.tokens:
         raise BadInput(

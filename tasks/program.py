@@ -1,8 +1,8 @@
-"""What every program shares: it reads a job file, writes a folder, tells how far it is, and dies with whoever started it.
+"""The frame of every program: it reads a job file, writes a folder, reports progress, and ends with its starter.
 
-`python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program leaves in OUT
-`progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` when its input or its
-settings are at fault (code 2) or something is missing that may come back (code 75, the EX_TEMPFAIL of sysexits.h).
+`python -m tasks.<room>.<program> JOB OUT [tethered]`. JOB is JSON. Beside its results a program writes into OUT:
+`progress.json` while it runs, `summary.json` (numbers for the manifest) at its end, and `failure.json` if its input or
+settings are wrong (exit code 2) or a resource is missing for now (exit code 75, the EX_TEMPFAIL of sysexits.h).
 """
 
 import json
@@ -18,7 +18,7 @@ from infra.errors import BadInput, OutOfMemory, Unavailable
 
 
 class Progress:
-    """How far the program is, for the person who waits: written at most every 0.3 s, always complete."""
+    """Writes the program's progress file, at most every 0.3 s and always as a complete file."""
 
     def __init__(self, folder: Path):
         self.file = folder / "progress.json"
@@ -35,8 +35,8 @@ Work = Callable[[dict, Path, Progress], dict | None]
 
 
 def run_program(work: Work) -> None:
-    """The entry point of every program. `work(job, out, progress)` returns the numbers for the manifest; in a group of processes
-    only the first one returns them."""
+    """The entry point of every program. `work(job, out, progress)` returns the numbers for the manifest; in a group of
+    processes only the first process returns them."""
     tie_to_parent()
     job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,16 @@ def run_program(work: Work) -> None:
 
 
 def tie_to_parent() -> None:
-    """The starter keeps the other end of our standard input open for as long as it lives: its end of file is our end.
+    """Ends this program when its starter ends: the starter holds the other end of our standard input, a pipe.
 
-    A pipe, not PR_SET_PDEATHSIG: that one fires when the starting *thread* ends, and knows only Linux.
+    PR_SET_PDEATHSIG would fire when the starting *thread* ends, and exists only on Linux.
     """
     if sys.argv[3:] == ["tethered"]:
         end_with_starter()
 
 
 def end_with_starter() -> None:
-    """Kills our process group once nobody holds the other end of our standard input."""
+    """Kills our process group once the other end of our standard input is closed."""
 
     def wait() -> None:
         while os.read(0, 4096):

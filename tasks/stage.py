@@ -1,7 +1,7 @@
-"""What it means for a stage to be done: its identity (What and inputs, hashed), and the step that a recipe makes of it.
+"""Stages and steps. A step is a stage with settings and inputs; the hash of its `What` and inputs is its fingerprint.
 
-Calling a stage runs nothing: it returns a Step, whose address is known at once. `flows/fusion.py` writes the chain down as
-such calls; `flows/plan.py` asks the store which addresses exist; `tasks/execution.py` brings a step to its manifest.
+Calling a stage runs nothing: it returns a Step, whose address is known at once. `flows/fusion.py` builds the chain of
+steps from such calls; `flows/plan.py` asks the store which addresses exist; `tasks/execution.py` makes the artifacts.
 """
 
 import hashlib
@@ -17,26 +17,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Exact(BaseModel):
-    """Values are taken as they are or refused: no text becomes a number, no unknown field is passed over."""
+    """Validates strictly: no text becomes a number, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def sequences(cls, values: Any) -> Any:
-        """TOML and JSON know lists only; a frozen value has tuples."""
+        """Converts lists to tuples, since TOML and JSON have only lists and frozen values need tuples."""
         if not isinstance(values, dict):
             return values
         return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 class What(Exact):
-    """Everything that changes the result. Hashed: fields at their defaults are left out, so that a new field with a
-    default keeps old fingerprints; therefore a default never changes its meaning (bump the stage's version instead)."""
+    """Settings that change the result. They are hashed without the fields that have their default value, so a new field
+    with a default keeps old fingerprints. Never change the meaning of a default; raise the stage's version instead."""
 
 
 class How(Exact):
-    """Everything that changes only speed or place. Never hashed."""
+    """Settings that change only speed or place. They are never hashed."""
 
     work_pool: str | None = Field(
         default=None, description="the pool whose workers do it; none: wherever the flow runs"
@@ -48,17 +48,17 @@ class How(Exact):
 
     @property
     def hosts(self) -> int:
-        """How many runs of the work pool make its rows at once."""
+        """The number of runs of the work pool that make the step's rows at the same time."""
         return 1
 
     @property
     def programs(self) -> int:
-        """How many programs share the work of such a run."""
+        """The number of programs that share the work of one such run."""
         return 1
 
     @property
     def gpus(self) -> int:
-        """How many GPUs each of these programs needs."""
+        """The number of GPUs that each of these programs needs."""
         return 0
 
 
@@ -66,14 +66,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Addressed(Protocol):
-    """A Step before it ran, or the Manifest after: both know their address."""
+    """A Step before its run, or its Manifest after the run: both have a fingerprint."""
 
     @property
     def fingerprint(self) -> str: ...
 
 
 def to_canonical(value: Any) -> Any:
-    """The one JSON form of a value that is hashed; raises for anything that has none."""
+    """The canonical JSON form of a value, for hashing; raises an error if the value has none."""
     match value:
         case None | bool() | str() | int():
             return value
@@ -102,16 +102,16 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the method: a title that users know, a version that its author bumps, and the work itself."""
+    """A stage of the method: a title for users, a version that its author raises, and the work function."""
 
     title: str
     version: str
     work: Callable[..., None]
     rows: Callable[[Any, Mapping[str, tuple[Addressed, ...]]], dict] | None = (
-        None  # what sets its rows apart, if it has rows
+        None  # the settings that identify its rows; None: a stage without rows
     )
-    rows_since: str = ""  # the version that first made its rows as they are still made; none: this one
-    gpus: Callable[[Any, Any], int] = lambda what, how: how.gpus  # that each of its programs needs
+    rows_since: str = ""  # the first version whose rows are still valid; empty: this version
+    gpus: Callable[[Any, Any], int] = lambda what, how: how.gpus  # number of GPUs for each of its programs
 
     @property
     def name(self) -> str:
@@ -132,7 +132,7 @@ def stage(
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One stage with its settings and inputs, not run yet. The part of the label before ` · ` is its name in the UI."""
+    """One stage with settings and inputs, before its run. The part of the label before ` · ` is the name in the UI."""
 
     stage: Stage
     label: str
@@ -155,12 +155,12 @@ class Step:
 
     @property
     def gpus(self) -> int:
-        """That one of its programs needs; of several, each."""
+        """The number of GPUs that each of its programs needs."""
         return self.stage.gpus(self.what, self.how)
 
     @property
     def machine(self) -> dict[str, int]:
-        """What a run of it asks of its work pool, by the names that templates of pools have for it."""
+        """The resources that a run of the step needs from its work pool, by the variable names of the pool's template."""
         asked = {
             "gpus": self.gpus * self.how.programs,
             "memory_gb": self.how.memory_gb,
@@ -170,7 +170,7 @@ class Step:
 
     @property
     def pool(self) -> str | None:
-        """Where the stage's rows live, shared by all steps whose rows are the same; none for a stage without rows."""
+        """The pool of the step's rows, shared by all steps with the same rows; None for a stage without rows."""
         if self.stage.rows is None:
             return None
         since = self.stage.rows_since or self.stage.version
@@ -180,7 +180,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Made:
-    """A step of which the address alone is known: enough to be an input."""
+    """An input of which only the address is known."""
 
     address: str
 
@@ -190,7 +190,7 @@ class Made:
 
 
 def lineage(step: Step) -> list[Step]:
-    """Every step that `step` needs, itself last, each once, inputs before their users."""
+    """All steps that `step` needs and `step` itself, each once, inputs first."""
     seen: dict[str, Step] = {}
 
     def visit(current: Step) -> Iterator[None]:

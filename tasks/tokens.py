@@ -1,6 +1,6 @@
-"""Token ids of prompts and responses, built apart and then joined: the prompt is a prefix of the whole by construction.
+"""Builds the token ids of prompts and responses separately, so that the prompt's ids are always a prefix of the whole.
 
-Sampling, SFT and WRPO all take their ids from here, so they see the very same tokens.
+Sampling, SFT and WRPO all use these functions, so they get identical tokens.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class TurnsRefused(BadInput):
-    """The model's chat template has no place for a prompt's turns, as Gemma's has none for a system's."""
+    """The model's chat template refuses a prompt's turns, for example Gemma's template a system turn."""
 
 
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], prompt_id: str | None = None
 ) -> list[int]:
-    """The messages and the opening of the assistant's turn, with one BOS where the model has one.
+    """The ids of the messages and of the start of the assistant's turn, with one BOS if the model uses BOS.
 
-    Words of a message that spell a special token stay words: a user who writes <|eot_id|> ends no turn.
+    Special-token text in a message is encoded as plain text: a user who writes <|eot_id|> does not end a turn.
     """
     try:
         if any(special_pattern(tokenizer).search(turn["content"]) for turn in messages):
@@ -46,14 +46,14 @@ def prompt_ids(
 
 @lru_cache(maxsize=4)
 def special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
-    """Finds what spells a special token, the longest first."""
+    """A pattern that finds the text of special tokens, the longest first."""
     words = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
 
 
 def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
-    """The same of messages that spell special tokens. While the template is rendered each of these words stands behind a
-    mark, which is no space, no letter and no tag: of the templates' filters none sees through it."""
+    """The ids of messages that contain special-token text. While the template renders, a private-use character replaces
+    each such text, so the template's filters cannot change it."""
     special, marks = special_pattern(tokenizer), marks_for(tokenizer, "".join(turn["content"] for turn in messages))
     hide = lambda turn: turn | {"content": special.sub(lambda word: marks[word[0]], turn["content"])}
     rendered = tokenizer.apply_chat_template([*map(hide, messages)], add_generation_prompt=True, tokenize=False)
@@ -61,14 +61,14 @@ def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, st
 
 
 def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, said: str, after: str) -> list[int]:
-    """Of a whole conversation as a template wrote it, where the words of its last turn alone stay words."""
+    """The ids of a rendered conversation `before + said + after`; special-token text in `said` is encoded as plain text."""
     marks = marks_for(tokenizer, said)
     hidden = special_pattern(tokenizer).sub(lambda word: marks[word[0]], said)
     return ids_around(tokenizer, before + hidden + after, marks)
 
 
 def marks_for(tokenizer: PreTrainedTokenizerBase, said: str) -> dict[str, str]:
-    """For each word in it that spells a special token a character for private use that is not in it."""
+    """Maps each special-token text in `said` to a private-use character that `said` does not contain."""
     return dict(
         zip(sorted(set(special_pattern(tokenizer).findall(said))), unused_characters(0xF0000, said), strict=False)
     )
@@ -79,9 +79,9 @@ def unused_characters(first: int, text: str) -> Iterator[str]:
 
 
 def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[str, str]) -> list[int]:
-    """What a template wrote around words that are hidden behind marks. What spells a special token in it is the template's
-    own: another character stands in for that, and the words come back. Then all is encoded at once, so that the words
-    merge with their neighbours as in any text, and the rest is what it is without them."""
+    """The ids of a rendered template in which `marks` replace special-token text of users. The remaining special tokens
+    come from the template: stand-in characters replace them, and the marks become their text again. Then one encoding of
+    the whole lets this text merge with its neighbours as any text does, and leaves the other ids unchanged."""
     places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
     stand_ins = dict(zip(places, unused_characters(0x100000, rendered), strict=False))
     stands = lambda word: stand_ins[cast(int, tokenizer.convert_tokens_to_ids(word[0]))]
@@ -95,8 +95,8 @@ def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[st
 def with_stand_ins(
     tokenizer: PreTrainedTokenizerBase, stand_ins: tuple[tuple[int, str], ...]
 ) -> tuple[PreTrainedTokenizerBase, dict[int, int]]:
-    """A tokenizer to which these characters are what the special tokens are to this one, the spaces that some of them
-    swallow among it; and which id each of theirs means. They are not special themselves: it reads specials as words."""
+    """A copy of the tokenizer in which the stand-in characters act like the special tokens (also by stripping spaces), and
+    the special id of each new id. The stand-ins are not special, since the copy encodes special tokens as plain text."""
     from transformers import AddedToken
 
     reader, added = copy.deepcopy(tokenizer), tokenizer.added_tokens_decoder
@@ -107,7 +107,7 @@ def with_stand_ins(
 
 
 def with_one_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
-    """Templates write BOS, tokenizers add BOS, some do both and some neither: one where either does, else none."""
+    """Leaves exactly one BOS if the template or the tokenizer adds one (some pairs add two), otherwise none."""
     bos = cast(int | None, tokenizer.bos_token_id)
     if bos is None:
         return ids
@@ -121,9 +121,9 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, cut_off: bool = False) -> list[int]:
-    """The text and one end token. Words that spell a special token stay words: no second end can hide in the text.
+    """The ids of the text and one end token. Special-token text is encoded as plain text, so it cannot end the response.
 
-    A response that was cut off did not end: it has no end token, and no replacement character for half of a letter.
+    A response that was cut off gets no end token and loses the replacement character of an incomplete last letter.
     """
     said = text.rstrip("\ufffd") if cut_off else text
     ids = tokenizer(said, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -132,9 +132,9 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, cut_off: bool = 
 
 @lru_cache(maxsize=4)
 def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that the chat template puts after an assistant's turn, where generation stops.
+    """The token that the chat template puts after an assistant's turn; generation stops there.
 
-    Not simply `eos_token`: Gemma ends turns with <end_of_turn> and Phi-3 with <|end|>, and neither is its eos.
+    It may differ from `eos_token`: Gemma ends turns with <end_of_turn> and Phi-3 with <|end|>, and neither is its eos.
     """
     mark = "the answer"
     turns = [{"role": "user", "content": "the question"}, {"role": "assistant", "content": mark}]
@@ -147,7 +147,7 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def generation_of(folder: str | Path) -> GenerationConfig:
-    """The model's generation config; one without the file has it in its configuration."""
+    """The model's generation config, from its file or otherwise from the model's configuration."""
     from transformers import AutoConfig, GenerationConfig
 
     if (Path(folder) / "generation_config.json").is_file():

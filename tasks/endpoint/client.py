@@ -1,7 +1,7 @@
-"""Asks an OpenAI-compatible endpoint, an API or a server of your own, many requests at once.
+"""Sends many requests at once to an OpenAI-compatible endpoint: a public API or a private server.
 
-What a server may do is told apart here, once: an answer; a refusal of this request; a fault that passes (busy, broken,
-silent, talking nonsense), which is tried again, ever later; a fault that no later try mends, which is the user's to mend.
+A server's reaction is one of four kinds: an answer; a refusal of this request; a temporary fault (busy, broken, silent,
+invalid reply), which is tried again with growing pauses; a permanent fault, which the user must fix.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import aiohttp
 from infra.errors import BadInput
 from tasks.endpoint.rate_limit import Pace
 
-PASSING = {408, 409, 425, 429, *range(500, 600)}  # proxies have numbers of their own: 524, one was silent for too long
+PASSING = {408, 409, 425, 429, *range(500, 600)}  # proxies add codes such as 524, a time-out
 BUSY = {429, 529}
 OURS = {
     401: "the key is not accepted",
@@ -29,42 +29,42 @@ OURS = {
     405: "the address takes no such request",
     410: "the model or address is gone",
 }
-WITHOUT_TEXT = {  # how an answer ends that has none, and would have none if it were asked for again
+WITHOUT_TEXT = {  # finish reasons of answers without text; another attempt would not give a text
     "content_filter": "filtered: the server withholds its answer",
     "length": "no text: the answer was cut before it began",
     "stop": "no text: the model does not answer",
 }
-LARGEST = 2**26  # bytes of a reply, unpacked; the longest response is far from it
-LONGEST_WAIT = 60.0  # of our own choice; a server may ask for more
-LONGEST_ASKED = 900.0
+LARGEST = 2**26  # bytes of a decompressed reply; the longest response is much shorter
+LONGEST_WAIT = 60.0  # seconds of our own pauses; a server may ask for a longer pause
+LONGEST_ASKED = 900.0  # longest pause in seconds that a server may ask for
 
 
 class Unanswered(Exception):
-    """This request has no answer: refused, or all attempts failed."""
+    """This request got no answer: the server refused it, or all attempts failed."""
 
 
 class Refused(Unanswered):
-    """The server will not answer this request, however often it is asked."""
+    """The server refuses this request for good."""
 
 
 def is_completion(reply: dict) -> bool:
-    """Whether a reply is a completion: a choice that holds text, or says why not, and that the server did not break off."""
+    """True if a reply has a choice with a text, or with a reason for no text, and the server did not abort it."""
     choice = reply["choices"][0]
     said, ended = choice_text(choice), choice.get("finish_reason")
-    whole = isinstance(said, str) and ended != "abort"  # vLLM answers so, with 200, when it is being stopped
+    whole = isinstance(said, str) and ended != "abort"  # vLLM sends "abort" with status 200 while it is shutting down
     return whole or (said is None and ended in WITHOUT_TEXT)
 
 
 @dataclass(frozen=True)
 class EndpointClient:
-    url: str  # up to and with /v1, or all of it where `path` is empty
+    url: str  # up to and including /v1, or the whole address if `path` is empty
     key: str = field(default="", repr=False)
     concurrency: int = 32
     timeout: float = 120.0
     attempts: int = 6
     first_wait: float = 0.5  # seconds before the second attempt; doubles
     path: str = "chat/completions"
-    is_reply: Callable[[dict], bool] = is_completion  # raises or says no where an answer is none
+    is_reply: Callable[[dict], bool] = is_completion  # False or an exception: the reply is invalid
     pace: Pace = field(default_factory=Pace)
     seen: Counter = field(default_factory=Counter)  # requests, retries, tokens
 
@@ -72,7 +72,7 @@ class EndpointClient:
 async def ask_all(
     endpoint: EndpointClient, bodies: Iterable[tuple[str, dict]]
 ) -> AsyncIterator[tuple[str, dict | Unanswered]]:
-    """Every request's name with its reply, or with why it has none, as they come. Few of `bodies` are held at once."""
+    """Yields each request's name with its reply or error, in order of arrival. Reads `bodies` only as needed."""
     waiting, done = iter(bodies), asyncio.Queue(2 * endpoint.concurrency)
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     limits = aiohttp.TCPConnector(limit=endpoint.concurrency)
@@ -84,7 +84,7 @@ async def ask_all(
                 for name, body in waiting:
                     await done.put((name, await answer_or_why(client, endpoint, body)))
                 await done.put(None)
-            except Exception as problem:  # not handled here: raised where the answers are read
+            except Exception as problem:  # the loop below raises it again
                 await done.put(problem)
 
         workers = [asyncio.create_task(work()) for _ in range(endpoint.concurrency)]
@@ -111,8 +111,8 @@ async def answer_or_why(client: aiohttp.ClientSession, endpoint: EndpointClient,
 
 
 async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, body: dict) -> dict:
-    """The reply to one request, after as many attempts as it may take. They count anew while a busy server answers others:
-    that is a queue, and no fault."""
+    """Returns the reply to one request, after several attempts if needed. While a busy server answers other requests, the
+    count of attempts starts again, since the request is only queued."""
     pause, fault, address = 0.0, "", f"{endpoint.url.rstrip('/')}/{endpoint.path}" if endpoint.path else endpoint.url
     failed, answered = 0, endpoint.seen["answers"]
     for attempt in itertools.count():
@@ -148,7 +148,7 @@ async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, 
 
 
 async def text_within(answer: aiohttp.ClientResponse) -> str:
-    """The whole reply; one that is too large, or has no end, is broken off."""
+    """Reads the whole reply; raises an error if it is too large."""
     read = bytearray()
     async for piece in answer.content.iter_any():
         read += piece
@@ -158,9 +158,9 @@ async def text_within(answer: aiohttp.ClientResponse) -> str:
 
 
 def judge_answer(endpoint: EndpointClient, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
-    """What was wrong, and how long the server asks to be left alone; raises what no other attempt mends."""
+    """Returns the fault and the pause that the server asks for; raises an error if another attempt cannot help."""
     said = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
-    if 300 <= answer.status < 400:  # not followed: it would be given the key, and the prompts
+    if 300 <= answer.status < 400:  # never followed: the new address would get the key and the prompts
         raise BadInput(
             f"{endpoint.url}: it sends us to {answer.headers.get('Location', 'nowhere')!r} ({answer.status})"
         )
@@ -174,7 +174,7 @@ def judge_answer(endpoint: EndpointClient, answer: aiohttp.ClientResponse, text:
 
 
 def asked_to_wait(text: str) -> float:
-    """Retry-After, in seconds or as a date."""
+    """The seconds of a Retry-After header, which holds seconds or a date."""
     try:
         seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
     except ValueError:
@@ -194,7 +194,7 @@ def choice_text(choice: dict) -> str | None:
 
 
 def read_reply(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
-    """The reply, if this is one."""
+    """Parses a reply; None if it is invalid."""
     try:
         reply = json.loads(text)
         return reply if is_reply(reply) else None
@@ -203,7 +203,7 @@ def read_reply(text: str, is_reply: Callable[[dict], bool]) -> dict | None:
 
 
 def count_tokens(reply: dict | None, kind: str = "total_tokens") -> int:
-    """As the server counts them; 0 where it does not say."""
+    """The server's count of tokens; 0 if it gives none."""
     usage = (reply or {}).get("usage")
     count = usage.get(kind) if isinstance(usage, dict) else 0
     return count if isinstance(count, int) and 0 <= count < 2**31 else 0

@@ -1,6 +1,6 @@
-"""How fast an endpoint may be asked: requests and tokens per minute, and the pauses that it asks for.
+"""Limits the requests and tokens per minute to an endpoint, and keeps the pauses that the endpoint asks for.
 
-What a request will cost is not known before its answer: the mean of those so far is reserved, and put right afterwards.
+The tokens of a request are unknown before its answer: the mean so far is reserved, and corrected after the answer.
 """
 
 import asyncio
@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-BURST = 1 / 30  # of a minute's allowance may be used at once
+BURST = 1 / 30  # share of a minute's limit that may be used at once
 
 
 @dataclass
 class TokenBucket:
-    """Fills at a rate per minute and may be overdrawn; until the debt is paid, one has to wait."""
+    """Fills at a rate per minute. Its level may become negative; callers then wait until it is zero again."""
 
     per_minute: float  # 0: no limit
     clock: Callable[[], float] = time.monotonic
@@ -28,7 +28,7 @@ class TokenBucket:
         return max(1.0, self.per_minute * BURST)
 
     def wait(self) -> float:
-        """Seconds until it owes nothing."""
+        """Seconds until the level is not negative."""
         if not self.per_minute:
             return 0.0
         now = self.clock()
@@ -41,11 +41,11 @@ class TokenBucket:
 
 @dataclass
 class Pace:
-    """One for all requests to one server."""
+    """The rate limit shared by all requests to one server."""
 
     requests_per_minute: float = 0
     tokens_per_minute: float = 0
-    expected: float = 1000.0  # tokens of a request, until answers say it better
+    expected: float = 1000.0  # tokens reserved per request before the first answer
     clock: Callable[[], float] = time.monotonic
     sleep: Callable = asyncio.sleep
     stopped_until: float = 0.0
@@ -59,7 +59,7 @@ class Pace:
         self.volume = TokenBucket(self.tokens_per_minute, self.clock)
 
     async def turn(self) -> float:
-        """Returns when one more request may go out, with the tokens that are reserved for it."""
+        """Waits until one more request may be sent; returns the tokens reserved for it."""
         while (pause := max(self.requests.wait(), self.volume.wait(), self.stopped_until - self.clock())) > 0:
             await self.sleep(pause + 0.001)
         reserved = self.tokens / self.answers if self.answers else self.expected
@@ -73,5 +73,5 @@ class Pace:
             self.answers, self.tokens = self.answers + 1, self.tokens + tokens
 
     def stop_until(self, moment: float) -> None:
-        """A server that is too busy for one request is too busy for all."""
+        """Pauses all requests until `moment`, since a busy server is busy for all of them."""
         self.stopped_until = max(self.stopped_until, moment)

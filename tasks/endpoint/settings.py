@@ -1,4 +1,4 @@
-"""How a server is asked, wherever one is: settings alone. `tasks/endpoint/client.py` does it."""
+"""Settings for requests to a server; `tasks/endpoint/client.py` sends them."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from tasks.stage import How
 
 
 def check_address(url: str) -> str:
-    """Of a server, as it is asked; a key is no part of it, and the error repeats none."""
+    """Checks a server's address. It must not contain a key, and the error does not repeat it."""
     parts = None
     try:
         parts = urlsplit(url)
@@ -35,7 +35,7 @@ Addresses = Annotated[tuple[str, ...], AfterValidator(check_addresses)]
 
 
 class Asking(How):
-    """Of every room that asks a server; a room may expect more of its servers than these."""
+    """Settings of every room that sends requests to a server; a room may add its own."""
 
     concurrency: int = Field(default=32, gt=0, description="requests at once to each server")
     timeout: float = Field(default=120.0, gt=0, description="seconds to wait for one answer")
@@ -44,5 +44,5 @@ class Asking(How):
 
 
 def asking_settings(how: dict) -> dict:
-    """The settings of a client, out of those of a room."""
+    """The client's settings, taken from a room's settings."""
     return {name: how[name] for name in Asking.model_fields if name not in How.model_fields}

@@ -1,4 +1,4 @@
-"""How a program leaves rows: in parts, each whole or absent, so that what is finished survives whatever comes next."""
+"""Writes a program's rows in parts, each complete or absent, so that finished rows survive a kill."""
 
 import os
 import time
@@ -13,11 +13,11 @@ from tasks.program import Progress
 Rows = list[dict]
 
 
-MANY = 10_000  # rows that are not held back for the clock
+MANY = 10_000  # rows after which a part is closed before its time
 
 
 class Parts:
-    """Rows as they come; a part is closed once it is so many seconds old, which is what a kill may cost, or large."""
+    """Collects rows and closes a part once it is large or `seconds` old; a kill loses at most the open part."""
 
     def __init__(self, schema: pa.Schema, out: Path, seconds: float, clock: Callable[[], float] = time.monotonic):
         self.schema, self.out, self.seconds, self.clock = schema, out, seconds, clock
@@ -31,7 +31,7 @@ class Parts:
             self.close()
 
     def close(self) -> None:
-        """The rows so far are a part; the next row opens another."""
+        """Writes the collected rows as a part and opens the next part."""
         if self.rows:
             write_part(self.rows, self.schema, self.out / f"part-{self.number:09d}.parquet")
         self.written, self.number, self.rows, self.opened = (
@@ -49,7 +49,7 @@ class Parts:
 def write_in_parts(
     rows: Rows, how: dict, schema: pa.Schema, out: Path, progress: Progress, work: Callable[[Rows], Rows]
 ) -> int:
-    """Runs `work` over the rows in batches and writes a part every few batches; returns the tokens made."""
+    """Runs `work` over the rows in batches and writes a part every few batches; returns the number of tokens made."""
     size, tokens, part = how["batch_size"], 0, []
     for number, start in enumerate(range(0, len(rows), size), 1):
         part += work(rows[start : start + size])
@@ -63,7 +63,7 @@ def write_in_parts(
 
 
 def write_part(rows: Rows, schema: pa.Schema, file: Path) -> None:
-    """Written beside, then renamed."""
+    """Writes a draft file, then renames it."""
     draft = file.with_name(f"draft-{file.name}")
     pq.write_table(pa.Table.from_pylist(rows, schema), draft, compression="zstd")
     os.replace(draft, file)

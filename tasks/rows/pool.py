@@ -1,7 +1,7 @@
-"""Rows as the grain of sampling and scoring: what a pool holds is never made again, what is missing is made in parts.
+"""Pools of rows for sampling and scoring: rows in a pool are never made again, missing rows are made in parts.
 
-A program writes `part-*.parquet` files into its folder as it goes; each is committed to the pool as soon as it is
-complete, so that a kill loses only the part in flight.
+A program writes `part-*.parquet` files into its folder while it runs. Each part is added to the pool as soon as it is
+complete, so a kill loses only the unfinished part.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -27,10 +27,10 @@ BUCKET = 20_000  # rows that are in memory at once when a pool's extract is writ
 def fill_pool(
     run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: Any
 ) -> pd.DataFrame:
-    """The rows of `wanted` (unique by `key`), in its order: those in the pool as they are, the others made by `module`.
+    """Returns the rows of `wanted` (unique by `key`), in its order: from the pool, or made by the program `module`.
 
-    The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. Of a share of the rows no more is
-    made, and what is returned is empty. `crew`: the other fields of `Workers` (workers, restarts, …).
+    The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. A run of one share makes only its
+    share and returns an empty table. `crew`: the other fields of `Workers` (workers, restarts, …).
     """
     make_missing(run, wanted, key, Workers(module, **crew), job)
     if run.share:
@@ -42,9 +42,9 @@ def fill_pool(
 
 
 def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, job: dict, alone: bool = False) -> None:
-    """Afterwards the pool holds every row of `wanted` that is in the run's share, if the crew did what it should. `alone`:
-    while another step fills the pool we wait, and make what it leaves: steps of other n or other prompts have rows in common,
-    and at once both would make them."""
+    """Makes the missing rows of `wanted` in the run's share and adds them to the pool. `alone`: waits while another step
+    fills the pool, then makes the rows that are still missing. Steps with another n or other prompts share rows with this
+    step, and both would make them if they ran at the same time."""
     pool = pool_of(run)
 
     def left(rows: pd.DataFrame, known: Collection[str] = ()) -> pd.DataFrame:
@@ -59,17 +59,17 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, 
     mine = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
     with mine if alone and len(missing) else nullcontext() as ours:
         run = replace(run, store=run.store.fenced(ours)) if ours else run
-        missing = left(missing, known) if alone else missing
+        missing = left(missing, known) if alone else missing  # reads only the parts that came during the wait
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
-            job = {**job, "found": max(held, found)}  # rows that the pool has, of whichever share
+            job = {**job, "found": max(held, found)}  # rows that the pool has, of all shares
             WorkerGroup(run, crew, job, found, lambda out: commit_parts(run, pool, out), left).work(missing)
 
 
 def pool_of(run: Run) -> str:
     pool = run.step.pool
-    assert pool is not None  # only stages with rows come here
+    assert pool is not None  # only stages with rows call this
     return pool
 
 
@@ -88,8 +88,8 @@ def commit_parts(run: Run, pool: str, out: Path) -> None:
 def read_pool(
     run: Run, pool: str, key: list[str], columns: list[str] | None = None, known: Collection[str] = ()
 ) -> pd.DataFrame:
-    """All rows of the pool but those of `known` parts, one per key: where two runs made the same row, the part first by name
-    has it."""
+    """All rows of the pool except those of `known` parts, one per key. If two runs made the same row, the row of the part
+    with the first name counts."""
     found = list(join_small_batches(cast_batches(run, read_batches(run, pool, columns, known))))
     return pa.concat_tables(found).to_pandas().drop_duplicates(key) if found else pd.DataFrame(columns=key)
 
@@ -98,10 +98,10 @@ Batches = Iterator[tuple[FileEntry, pa.RecordBatch]]
 
 
 def read_batches(run: Run, pool: str, columns: list[str] | None, known: Collection[str] = ()) -> Batches:
-    """Every part that is not known, in the order of their names; one that is large in pieces."""
+    """The batches of all parts that are not in `known`, in the order of the parts' names."""
     entries = [entry for entry in run.store.parts(pool) if entry.name not in known]
     for entry, file in run.store.fetch_parts(entries):
-        # threads of its own for each of many small files cost more than the reading
+        # use_threads=False: starting threads for each of many small files costs more than the reading
         for batch in open_part(run, entry, file, columns).iter_batches(BATCH, columns=columns, use_threads=False):
             yield entry, batch
 
@@ -116,7 +116,7 @@ def cast_batches(run: Run, found: Batches) -> Iterator[pa.RecordBatch]:
 
 
 def join_small_batches(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in few tables: parts may be a hundred thousand, of a handful of rows each."""
+    """The same rows in few tables, since a pool may have a hundred thousand parts of a few rows each."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in found:
@@ -130,7 +130,7 @@ def join_small_batches(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def open_part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None) -> pq.ParquetFile:
-    """Bytes that fit their name need not be what a program of ours wrote: somebody may have put them there."""
+    """Opens a part and checks its columns and row count, since another program may have written a file with a valid name."""
     where = f"{run.store.blobs.url}/{entry.path}"
     try:
         found = pq.ParquetFile(file)
@@ -144,9 +144,9 @@ def open_part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None)
 
 
 def read_sorted(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str) -> Iterator[pa.Table]:
-    """The rows of `wanted` out of the pool, sorted by `key`, a bucket at a time: few are in memory, however many there are.
+    """Yields the rows of `wanted` from the pool, sorted by `key`, in buckets of limited size to save memory.
 
-    The first part of the key is a hash in hexadecimal, by whose first digits rows are dealt out.
+    The first column of the key is a hexadecimal hash; its first digits choose the bucket.
     """
     count = 1 + len(wanted) // BUCKET
     place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count // 2**24
@@ -175,5 +175,5 @@ def refuse_lost(run: Run, complete: pd.DataFrame, module: str) -> None:
 
 
 def write_table(run: Run, rows: pd.DataFrame, schema: pa.Schema, name: str) -> None:
-    """A table as one file of the artifact."""
+    """Writes a table as one file of the artifact."""
     pq.write_table(pa.Table.from_pandas(rows, schema, preserve_index=False), run.folder / name, compression="zstd")

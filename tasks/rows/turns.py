@@ -1,6 +1,6 @@
-"""A share of a pool's rows, for several hosts that make them at once; and whose turn it is to fill a pool.
+"""Decides which runs may fill a pool at the same time: one run, or several hosts with one share of the rows each.
 
-A prompt's own id says in which share it is, whatever is missing when: hosts that each look by themselves never overlap.
+A prompt's share follows from its id alone, so the shares of several hosts never overlap.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,11 @@ POLL = 1.0
 def take_turn(
     blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], object], pause: Callable[[float], None]
 ) -> Iterator[Lease]:
-    """Alone in the pool, or beside the other shares of as many: whoever else is at work in it has rows in common with us.
+    """Exclusive access to a pool or to one share of it. Shares of the same cut run together; all others wait, since they
+    have rows in common.
 
-    Who holds a lease works, or waits for somebody who does: one that has to let others go first holds none meanwhile. So
-    runs that queue for a worker block nobody. First goes the whole, then what is cut into fewer shares.
+    The whole pool goes first, then cuts into fewer shares. A run that must let others go first holds no lease while it
+    waits. So every lease holder works or waits for a working run, and a run that waits for a worker blocks no other run.
     """
     whole = f"pools/{pool}"
     own = f"{whole}/{share.name}" if share else whole
@@ -34,13 +35,13 @@ def take_turn(
             if first():
                 continue
             wait_while(beside, on_wait, pause)
-            assert held is not None  # without `done` it is always taken
+            assert held is not None  # hold_lease yields None only if `done` is given
             yield held
             return
 
 
 def at_work(blobs: Blobs, whole: str) -> list[Share]:
-    """The shares of a pool that somebody fills now."""
+    """The shares of a pool whose leases are held now."""
     cuts = [name.rpartition("/")[2].split("-of-") for name in leases_below(blobs, whole) if is_live(blobs, name)]
     return [Share(number=int(number), of=int(of)) for number, of in cuts]
 

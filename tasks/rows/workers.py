@@ -1,7 +1,7 @@
-"""Several programs at once that make a pool's missing rows, each its own share; one that dies is started again.
+"""Runs several programs at once that make a pool's missing rows, one share each; restarts those that die.
 
-Shares are cut by the first part of the key, so that what belongs together (the samples of a prompt) stays together, and dealt
-out in turn, so that they are alike. No row is in two shares.
+Rows with the same first key column (the samples of a prompt) go to the same share. Prompts are dealt out in turn, so that
+the shares are similar. No row is in two shares.
 """
 
 import json
@@ -22,38 +22,38 @@ from tasks.execution import Run
 
 @dataclass(frozen=True)
 class Workers:
-    """Which program, how many of it, where, and how often each may die."""
+    """The program, the number of workers, their environment, and the restarts that each worker may have."""
 
     module: str
     workers: int = 1
     restarts: int = 0
-    group: int = 0  # processes that each worker is made of, as the launcher starts them
+    group: int = 0  # number of torchrun processes per worker; 0: a single process
     environment: Environment = HERE
-    own: Callable[[int], Mapping] = lambda worker: {}  # what a worker's job, counted from 0, says that others' do not
+    own: Callable[[int], Mapping] = lambda worker: {}  # extra job fields of one worker, counted from 0
 
 
 class WorkerGroup:
-    """One crew at work on the missing rows."""
+    """Runs worker programs over the missing rows and restarts those that die."""
 
     def __init__(self, run: Run, crew: Workers, job: dict, before: int, commit: Callable[[Path], None], left: Callable):
         self.run, self.crew, self.job, self.before, self.commit, self.left = run, crew, job, before, commit, left
         self.ended = threading.Event()
         self.total, self.started = 0, False
-        self.done: dict[int, int] = {}  # rows of each worker that its earlier lives have made
+        self.done: dict[int, int] = {}  # per worker: rows that were made before its last restart
         self.counts: Counter[str] = Counter()
 
     def work(self, missing: pd.DataFrame) -> None:
-        """Every worker goes on to its end or to its last death; then the first failure is raised."""
+        """Runs all workers until each has finished or used up its restarts; then raises the first failure."""
         self.total = self.before + len(missing)
         shares = deal_rows(missing, self.crew.workers)
         self.run.observe(self.run.step, "queued", 0, 0, "")
         with ThreadPoolExecutor(len(shares)) as threads:
             try:
-                # in copies of our context: observers know by it who is running
+                # each thread runs in a copy of our context, since observers read the current run from it
                 futures = [threads.submit(copy_context().run, self.share, *each) for each in enumerate(shares)]
                 failed = [problem for future in futures if (problem := future.exception())]
             except BaseException:
-                self.ended.set()  # we are interrupted: the programs end now, or the threads would wait for them
+                self.ended.set()  # an interruption: ends the programs, otherwise the pool would wait for its threads
                 raise
         self.run.count(**self.counts)
         if failed:
