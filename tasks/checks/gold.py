@@ -7,7 +7,6 @@ Everything else is a right answer.
 
 import ast
 import json
-import pickle
 import re
 import zlib
 
@@ -20,7 +19,7 @@ def find_suite(gold: str) -> ProgramTests | Cases | None:
     found = parse_json(gold)
     try:
         cases = read_cases(found)
-    except (KeyError, TypeError, AttributeError, zlib.error, pickle.UnpicklingError, EOFError) as problem:
+    except (KeyError, TypeError, AttributeError, zlib.error) as problem:
         raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
     if isinstance(cases, str):
         function = re.search(r"as_lists\(([^\s(]+)\(\*", cases)

@@ -579,10 +579,16 @@ def test_the_same_program_has_the_same_verdict_every_time(box):
     """Neither the order of a set of texts nor random numbers are another's in the next process."""
     code = "import random\ndef f(x): return [''.join({'ab', 'cd', 'ef', 'gh'}), random.random()]"
     said = judge_response(
-        box, code, ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+        box,
+        code,
+        ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"),
+        Limits(STILL),
     )
     again = judge_response(
-        box, code, ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"), Limits(STILL)
+        box,
+        code,
+        ProgramTests("assert f(0) == 0, 1\nassert 'x' in str(f(0)), 2\nraise ValueError(f(0))"),
+        Limits(STILL),
     )
     assert said.verdict == "error" and said == again
 

@@ -13,7 +13,13 @@ from tests.patience import STILL
 
 ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
-    "no filter of system calls": ("namespaces", "inside.py", "    seccomp.restrict_calls(", "    dict(", "starts a process"),
+    "no filter of system calls": (
+        "namespaces",
+        "inside.py",
+        "    seccomp.restrict_calls(",
+        "    dict(",
+        "starts a process",
+    ),
     "no memory limit": ("namespaces", "inside.py", "resource.RLIMIT_AS:", "resource.RLIMIT_DATA - 1:", "takes memory"),
     "files by Landlock": (
         "landlock",
@@ -104,5 +110,6 @@ def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
     spoilt("inside.py", started, f"            __import__('time').sleep(0.5)\n{started}")
     with sandbox.Sandbox("landlock") as box:
         assert (
-            judge_response(box, "def f(x): return x", ProgramTests("assert f(1) == 1"), Limits(STILL)).verdict == "passed"
+            judge_response(box, "def f(x): return x", ProgramTests("assert f(1) == 1"), Limits(STILL)).verdict
+            == "passed"
         )

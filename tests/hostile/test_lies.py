@@ -161,4 +161,4 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
 def test_what_flows_are_said_to_use_must_be_readable_or_nothing_is_swept(raw, store):
     store.blobs.create("_uses/aa.json", raw)
     with hold_lease(store.blobs, "uses/aa"), pytest.raises(BadInput, match=r"_uses/aa\.json: not what a flow writes"):
-        list_used(store.blobs)
+        list_used(store.blobs, 0.0)

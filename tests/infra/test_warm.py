@@ -23,7 +23,7 @@ PROGRAM = """
 import os, resource, signal, sys
 from pathlib import Path
 {loads}
-from tasks.program import run
+from tasks.program import run_program
 
 def main(job, out, progress):
     return {{
@@ -35,7 +35,7 @@ def main(job, out, progress):
     }}
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)
 """
 
 

@@ -11,7 +11,8 @@ from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
 from tasks.execution import Share, make_share
-from tasks.models.stage import ModelFolder, Program, obtain_model
+from tasks.models.served import ScoringFile
+from tasks.models.stage import ModelFolder, obtain_model
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.scores.settings import ArmoRMScoring, ScoringHow
 from tasks.scores.settings import ProgramScoring as ByProgram
@@ -68,7 +69,7 @@ def annotated(reward, what, texts=SAID, **how):
 def by_program(folder, code: str = SAYS_LENGTH):
     file = folder / "check.py"
     file.write_text(code)
-    return obtain_model(**Program(kind="program", path=str(file)).resolve("reward.model"))
+    return obtain_model(**ScoringFile(kind="program", path=str(file)).resolve("reward.model"))
 
 
 def test_a_program_taken_into_the_store_scores_and_says_what_it_cannot(tmp_path, workplace):

@@ -50,7 +50,7 @@ def trained_models(monkeypatch) -> list[torch.Tensor]:
         seen.append(said(trainer.model))
         plain(trainer, *rest)
 
-    monkeypatch.setattr("tasks.wrpo.train.keep", keep)
+    monkeypatch.setattr("tasks.wrpo.train.keep_model", keep)
     return seen
 
 

@@ -157,7 +157,7 @@ def run(start, folder, monkeypatch, change) -> None:
     from tasks.wrpo import verify_reference as joined
 
     whole = joined.join_reference
-    monkeypatch.setattr("tasks.wrpo.train.join", lambda rows, files, roles: whole(
+    monkeypatch.setattr("tasks.wrpo.train.join_reference", lambda rows, files, roles: whole(
         rows, [spoilt(file, change) for file in files], roles))  # fmt: skip
     trained(start, folder)
 
