@@ -3,6 +3,7 @@
 import contextlib
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +16,11 @@ def one_a_second(last: float = -math.inf) -> Iterator[None]:
     """Ignores a signal that comes less than a second after the last counted one; `last` is the time of that one, on the
     monotonic clock. GNU timeout signals a program and then its group, so one interruption sends two signals.
 
-    Only handlers written in Python are changed, and only the main thread may do so.
+    Only handlers written in Python are changed, and only in the main thread, which alone receives signals.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     kept: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     kept = {number: handler for number, handler in kept.items() if callable(handler)}
 

@@ -1,6 +1,5 @@
 """The endpoint engine: whatever a server does, every row is answered once, refused with a reason, or the source has failed."""
 
-import itertools
 import json
 import shutil
 import ssl
@@ -114,8 +113,13 @@ def test_an_empty_answer_is_a_row_that_says_so(workplace, reason):
 
 def test_a_slow_busy_server_is_waited_for_as_a_queue(workplace):
     """No Retry-After, far more 429s to a request than it has attempts."""
-    turn = itertools.count(1)
-    manner = lambda body, before: answer(429) if next(turn) % 10 else None
+    room = [time.monotonic()]
+
+    def manner(body, before):
+        if time.monotonic() < room[0]:
+            return answer(429)
+        room[0] = time.monotonic() + 0.03
+        return None
 
     with serving(Stub(manner=manner)) as stub:
         counts = workplace.made(sampled(engine(stub, attempts=4, first_wait=0.02, concurrency=32), n=8)).counts

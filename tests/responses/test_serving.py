@@ -85,7 +85,7 @@ def test_that_it_is_a_server_moves_no_address():
 def test_a_server_that_keeps_dying_is_given_up_and_answers_stay(workplace, folder):
     (folder / "deaths").write_text("9")
     with pytest.raises(
-        ProgramFailed, match=r"(?s)serving ended with code 1.*out of memory, says the engine.*with code 3"
+        ProgramFailed, match=r"(?s)vllm_server_program ended with code 1.*out of memory, says the engine.*with code 3"
     ):
         workplace.made(step())
     assert rows_of(workplace) == 3

@@ -108,7 +108,7 @@ def test_given_parts_are_taken_and_a_missing_one_is_refused(tmp_path):
 
 def test_a_part_that_comes_out_empty_is_refused(tmp_path):
     what = ByCategory(kind="by-category", held_out=0.1, sft=0.4, seed=1)
-    with pytest.raises(BadInput, match=r"split\.held_out: 0\.1 of 9 prompts"):
+    with pytest.raises(BadInput, match=r"split\.held_out: a share of 0\.1 of 9 prompts is empty"):
         split(tmp_path, what, prompts_of({"a": 9}))
 
 

@@ -92,7 +92,7 @@ def test_training_starts_at_its_reference_and_saves_a_plain_model(
 
 @needs_bitsandbytes
 def test_a_reference_of_the_full_weights_is_refused(start, tmp_path, monkeypatch):
-    monkeypatch.setattr("wrpo.test_trainer.base_of", lambda what: "full")
+    monkeypatch.setattr("tests.wrpo.test_trainer.base_of", lambda what: "full")
     with pytest.raises(BadInput, match=r"reference: prompt 000\d: log pi_ref of \w+ is stored as"):
         trained(start, tmp_path, lora=QLORA)
 
