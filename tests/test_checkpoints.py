@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from infra.checkpoints import StoredCheckpoints
 from infra.errors import ProgramFailed, ProgramKilled
+from infra.folder import DRAFT
 from infra.prefect_server import local_server
 from infra.store import Store
 from tasks.execution import ensure_artifact
@@ -23,6 +24,7 @@ from tests.patience import end_of
 from tests.trained import FEWER, step
 
 ROOT = Path(__file__).parents[1]
+MODULE = "tasks.sft.train"
 
 
 def bring(folder: Path, *words: str, **more: str) -> subprocess.Popen:
@@ -53,7 +55,8 @@ def test_a_killed_stage_resumes_to_the_same_bytes_without_checkpoints(workplace,
     assert made(killed).counts["resumed_at"] >= 10
     assert made(killed).content == made(unbroken).content
     for folder in (unbroken, killed):
-        assert not [path for path in (folder / "store/_checkpoints").rglob("*") if path.is_file()]
+        left = [path for path in (folder / "store/_checkpoints").rglob("*") if path.is_file()]
+        assert not [path for path in left if not path.name.startswith(DRAFT)]  # a kill can leave a draft, swept later
     assert "resumed_at" not in made(unbroken).counts
 
 
@@ -93,7 +96,7 @@ def test_a_killed_program_resumes_as_often_as_it_may(workplace):
         there = StoredCheckpoints(workplace.store.blobs, last.address).names()
         if doing == "running" and len(killed) < 2 and there and int(there[-1]) > 30 * len(killed):
             killed.append(int(there[-1]))
-            (program,) = psutil.Process().children()
+            (program,) = [one for one in psutil.Process().children(recursive=True) if MODULE in one.cmdline()]
             program.kill()
 
     last = step(every=10, epochs=FEWER)

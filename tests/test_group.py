@@ -110,7 +110,7 @@ def test_two_processes_make_the_steps_of_one_and_resume(room, kind, what, tmp_pa
     agree(result(out)[1], result(tmp_path / "alone")[1])
     for name, value in whole(tmp_path / "alone").items():
         torch.testing.assert_close(whole(out)[name], value, rtol=1e-3, atol=1e-4)
-    (checkpoint,) = finished_checkpoints(out)
+    checkpoint, _last = finished_checkpoints(out)
     assert {path.suffix for path in checkpoint.rglob("*") if path.is_file()} == {".safetensors", ".json"}
     together(room, given | {"resume": str(checkpoint)}, again)
     assert result(again) == result(out)
@@ -122,7 +122,7 @@ def test_two_processes_make_the_steps_of_one_and_resume(room, kind, what, tmp_pa
 def test_a_training_of_one_process_resumes_in_two(tmp_path):
     given = settings("wrpo", tmp_path, "plain")
     alone("wrpo", given, tmp_path / "one")
-    (checkpoint,) = finished_checkpoints(tmp_path / "one")
+    checkpoint, _last = finished_checkpoints(tmp_path / "one")
     together("wrpo", given | {"resume": str(checkpoint)}, tmp_path / "two")
     one, two = (result(tmp_path / name)[1] for name in ("one", "two"))
     assert two[:HALF] == one[:HALF]  # out of the checkpoint

@@ -213,7 +213,7 @@ def test_an_end_between_the_last_step_and_the_model_loses_no_step(every, unbroke
 
     out.mkdir()
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(module, "keep", end)
+        patch.setattr(module, "keep_model", end)
         module.main(given, out, Progress(out))
     assert int(finished_checkpoints(out)[-1].name) == STEPS and not (out / "model").exists()
     with monkeypatch.context() as patch:
