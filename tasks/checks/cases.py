@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST_BYTES = 1 << 28  # of unpacked tests
+MOST_BYTES = 1 << 28  # size limit of unpacked tests
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from sympy import Eq, Expr, FiniteSet, Float, Interval, MatrixBase, Rational, Tu
 from tasks.checks.formulas import compare_formulas
 from tasks.checks.quantities import read_quantity
 
-LONGEST = 2000  # characters of a text without a marked answer: math-verify looks for the answer at its end
+LONGEST = 2000  # characters that math-verify searches, at the end of a text without a marked answer
 SPACES = re.compile(r"(\s)\s+")  # math-verify is slow on long white space
 MEMBER_OF = re.compile(r"^\$?\s*[A-Za-z]\s*\\in(?![a-z])\s*(?=[\[({\\])")
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}\s+[A-Za-z]{2,}")
-NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; not ℝ
+NAMES = re.compile(  # variables: one letter, or adjacent letters as factors; not ℝ
     r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
 )
 

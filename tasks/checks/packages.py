@@ -34,7 +34,7 @@ def collect(name: str, found: dict[str, Distribution]) -> None:
     for line in found[name].requires or ():
         if ";" not in line:  # a condition, such as an extra or a platform
             needed = re.match(r"[\w.-]+", line)
-            assert needed is not None  # a requirement begins with a name
+            assert needed is not None  # a requirement always begins with a name
             collect(needed[0], found)
 
 

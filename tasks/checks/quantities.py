@@ -34,7 +34,7 @@ ABBREVIATIONS = {
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 NOT_A_UNIT = re.compile(r"\b(?:or|and|to|times|plus|minus|over)\b", re.IGNORECASE)
 POWERS = [(r"\b(?:square|sq)\.? (\w+)", r"\1^2"), (r"\bcubic (\w+)", r"\1^3")]
-ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 and 0.033333 are thirds
+ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 is 1/3, 0.033333 is 1/30
 DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 

@@ -53,7 +53,7 @@ def judge_response(sandbox: Sandbox, text: str, tests: TestSuite, limits: Limits
     try:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
         processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
-        close_descriptors(given)
+        close_descriptors(given)  # else the pipe would not end when the examiner ends
         return read_verdict(heard, limits.seconds)
     finally:
         close_descriptors([*given, heard])

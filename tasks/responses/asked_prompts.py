@@ -29,7 +29,7 @@ def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.Data
         rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if rows.empty:
         raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    numbers = cast("Mapping[Any, int]", what.by_category)  # a prompt may have no category
+    numbers = cast("Mapping[Any, int]", what.by_category)  # Any: the category of a prompt may be null
     rows["n"] = rows["category"].map(lambda name: numbers.get(name, what.n)).astype("int64")
     rows = rows[rows["n"] > 0].reset_index(drop=True)
     if rows.empty:

@@ -105,10 +105,10 @@ def play_part(order: dict, descriptors: list[int], server: int) -> None:
         os.dup2(descriptor, place)
     try:
         confine_process(order, descriptors[2:])
-        random.seed(0)  # chance must not decide a verdict
+        random.seed(0)  # a verdict must not depend on chance
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
-        os._exit(0)
+        os._exit(0)  # a child must never return into the server's loop
 
 
 def confine_process(order: dict, kept: list[int]) -> None:

@@ -31,7 +31,7 @@ HOUSE = Path(__file__).parents[3]  # the project's root
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
 INSIDE = "/house"  # the folder in which bubblewrap shows `tasks/checks`
 VARIABLES = {
-    "PYTHONHASHSEED": "0",  # the order of a set of texts must not decide a verdict
+    "PYTHONHASHSEED": "0",  # a verdict must not depend on the order of a set
     "OPENBLAS_NUM_THREADS": "1",  # threads are not allowed
     "OMP_NUM_THREADS": "1",
 }
