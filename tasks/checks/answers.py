@@ -1,6 +1,6 @@
-"""Program: whether answers equal the right ones. Says that it is ready; for each line {text, gold} writes a line {correct}.
+"""Program: compares answers with gold answers. Writes "ready", then for each line {text, gold} a line {correct}.
 
-It may hang or grow on some inputs: its starter keeps the time and ends it.
+It may hang or use much memory on some inputs: `worker.py` kills it after a time limit.
 """
 
 import json
@@ -15,8 +15,8 @@ from tasks.checks.spelling import is_spelled_alike, normalise_spelling, strip_ma
 from tasks.checks.statements import read_values
 
 MEMORY = 4 << 30
-LONGEST_ANSWER = 1000  # characters; a longer one can only be right if the right answer is long, too
-LONGEST_WHOLE = 300  # characters of a response without phrase or box that may be an answer as a whole
+LONGEST_ANSWER = 1000  # characters; a longer answer can only be right if the right answer is long too
+LONGEST_WHOLE = 300  # characters; a shorter response without phrase or box may be an answer as a whole
 FUNCTIONS = "log|ln|exp|sin|cos|tan|cot|sec|csc|arc|sinh|pi|max|min|lim|sqrt|frac|sum|prod|int|gcd|det|binom"
 NAME = re.compile(  # x, x_1, f(2), Total, (x,y)
     rf"(?:\\(?!{FUNCTIONS})[A-Za-z]+|[A-Za-z]\w*)(?:_\{{?\w+\}}?)?(?:\([^()]*\))?|\([a-z](?:,[a-z])+\)"
@@ -32,7 +32,7 @@ IN_BASE = re.compile(r"([0-9A-Fa-f]+)_(?:\{\s*(\w+)\s*\}|(\d))")
 
 
 def is_correct(text: str, gold: str) -> bool:
-    """Whether a reading of the response's final answer is the right answer, whole or each of its values."""
+    """True if one reading of the final answer equals the right answer, or if each of its values does."""
     text, right = text.rpartition("</think>")[2], read_gold(gold)
     readings = find_final_answers(text, count_values(right))
     if not readings:
@@ -46,7 +46,7 @@ def is_correct(text: str, gold: str) -> bool:
 
 
 def read_gold(gold: str) -> str:
-    """A gold may be a whole solution; then it gives its answer as a response does."""
+    """Returns the right answer. A gold may be a whole solution; then its final answer is found as in a response."""
     readings = find_final_answers(gold)
     return ", ".join(readings[0]) if readings and any(readings[0]) else gold.strip()
 
@@ -64,7 +64,7 @@ def is_same_answer(answer: str, right: str) -> bool:
 
 
 def find_choice(answer: str) -> str | None:
-    """The letter that is chosen, unless several are."""
+    """The chosen letter; None if several letters are chosen."""
     answer = strip_math_signs(answer)
     chosen = CHOSEN.match(answer)
     if not chosen or ANOTHER_CHOSEN.match(answer, chosen.end()):
@@ -83,7 +83,7 @@ def is_same_value(answer: str, right: str) -> bool:
 
 
 def is_same_in_base(answer: str, right: str) -> bool | None:
-    """`101_2` is `101_{2}`, and `101` where the base was left out; None if neither names a base."""
+    """Compares numbers with a base: `101_2` equals `101_{2}`, and `101` without a base. None if neither names a base."""
     answer, right = (normalise_spelling(text) for text in (answer, right))
     found = [IN_BASE.fullmatch(text) for text in (answer, right)]
     if not any(found):
@@ -94,7 +94,7 @@ def is_same_in_base(answer: str, right: str) -> bool | None:
 
 
 def pair_sides(answer: str, right: str) -> list[tuple[str, str]]:
-    """An equation, where a value is asked for, is right if it gives that value a name, or has it on all its sides."""
+    """Pairs that must all be equal. If only one of the texts is an equation, its values are used: `2` for `x = 2`."""
     if ("=" in answer) == ("=" in right) or SEVERAL.search(answer):
         return [(answer, right)]
     if "=" in answer:
@@ -104,13 +104,13 @@ def pair_sides(answer: str, right: str) -> list[tuple[str, str]]:
 
 
 def find_values(equation: str) -> list[str]:
-    """The sides of an equation that are not just a name; the equation itself if it gives no value."""
+    """The sides of an equation that are not just a name; a text without an equals sign is returned whole."""
     sides = split_outside_brackets(equation, "=")
     return [side for side in sides if not NAME.fullmatch(normalise_spelling(side))] if len(sides) > 1 else [equation]
 
 
 def split_outside_brackets(text: str, separators: str) -> list[str]:
-    """At each separator that is not inside of brackets, as in the bounds of a sum from n = 1."""
+    """Splits at separators outside brackets: the `=` in the bounds of a sum, `{n=1}`, does not split."""
     parts, depth = [""], 0
     for sign in text:
         depth += (sign in "{([") - (sign in "})]")

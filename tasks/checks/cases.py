@@ -1,5 +1,5 @@
-"""Tests of programs that read standard input and write standard output, in the layouts of CodeContests, LiveCodeBench and
-APPS. Where a set names a function instead, its cases become asserts."""
+"""Reads test cases of programs that read standard input and write standard output, in the layouts of CodeContests,
+LiveCodeBench and APPS. Cases that call a function become asserts."""
 
 import base64
 import json
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST_BYTES = 1 << 28  # of unpacked tests
+MOST_BYTES = 1 << 28  # size limit of unpacked tests
 PICKLED_TEXT = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 PICKLE_FRAME = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "STOP"}
 
 
 @dataclass(frozen=True)
 class Cases:
-    """`rule` names how outputs are compared, as the authors of the set do. `seconds` and `memory_megabytes` hold for each
-    case; 0: what the recipe says."""
+    """`rule` names the comparison of outputs that the set's authors use. `seconds` and `memory_megabytes` hold for each case;
+    0: the recipe's limits."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -27,10 +27,10 @@ class Cases:
 
 
 def read_cases(gold: Any) -> Cases | str | None:
-    """Cases, or asserts of a function, or None for another layout. ValueError says what is wrong with one of these."""
+    """Returns cases, or asserts that call a function, or None for an unknown layout. ValueError if a known layout is broken."""
     match gold:
         case {"inputs": inputs, "outputs": outputs}:
-            rule = "lines" if "fn_name" in gold else "close"  # LiveCodeBench writes it always, APPS where there is one
+            rule = "lines" if "fn_name" in gold else "close"  # only LiveCodeBench always has fn_name
             return read_lists(inputs, outputs, gold.get("fn_name"), rule)
         case {"public_test_cases": _} | {"private_test_cases": _}:
             return read_live_code_bench(gold)
@@ -55,7 +55,7 @@ def read_lists(
 
 
 def join_lines(one: Any) -> str:
-    """APPS has some texts as a list of their lines."""
+    """Returns the text; APPS stores some texts as lists of lines."""
     if isinstance(one, list) and all(isinstance(line, str) for line in one):
         return "\n".join(one)
     if not isinstance(one, str):
@@ -64,7 +64,7 @@ def join_lines(one: Any) -> str:
 
 
 def write_asserts(function: str, inputs: list, outputs: list) -> str:
-    """APPS and LiveCodeBench compare tuples as lists; APPS wraps some expected values into a list."""
+    """Writes one assert per case. As in APPS and LiveCodeBench, tuples equal lists. APPS wraps some expected values in a list."""
     if not function.isidentifier():
         raise ValueError(f"gold.fn_name: no name of a function: {function!r:.80}")
     lines = [
@@ -104,7 +104,7 @@ def read_listed(listed: Sequence[Any], function: str | None) -> Cases | str:
 
 
 def unpack(text: str) -> list:
-    """LiveCodeBench's private cases: JSON, or JSON as a pickled text, compressed, in base64. A pickle is never executed."""
+    """Reads LiveCodeBench's private cases: JSON, or a JSON text that is pickled, compressed and in base64."""
     try:
         return json.loads(text)
     except ValueError:
@@ -116,10 +116,11 @@ def unpack(text: str) -> list:
 
 
 def read_pickled_text(content: bytes) -> str:
-    """The text of a pickle that holds one text and nothing else."""
+    """Reads the one text in a pickle without unpickling: a pickle from a data set could run any code."""
     steps = [(step.name, argument) for step, argument, _ in pickletools.genops(content)]
     texts = [argument for name, argument in steps if name in PICKLED_TEXT]
-    if others := sorted({name for name, _ in steps} - PICKLED_TEXT - PICKLE_FRAME) or len(texts) != 1:
+    others = sorted({name for name, _ in steps} - PICKLED_TEXT - PICKLE_FRAME)
+    if others or len(texts) != 1:
         raise ValueError(f"gold: test cases as a pickle that holds more than one text: {others}")
     return texts[0]
 

@@ -1,4 +1,4 @@
-"""Program: which responses are correct. Programs run in the sandbox, answers are compared in workers that can be ended.
+"""Program: checks which responses are correct. Programs run in the sandbox; workers with a time limit compare answers.
 
 JOB {rows, what, how, threads}; writes OUT/part-*.parquet.
 """
@@ -55,7 +55,7 @@ def check_rows(job: dict, out: Path, progress: Progress) -> dict:
 
 @dataclass(frozen=True)
 class Exactly:
-    """A gold that a response has to spell."""
+    """A gold that the response must equal as text, apart from white space around it."""
 
     text: str
 
@@ -64,7 +64,7 @@ Kind = ProgramTests | Cases | str | Verdict | Exactly
 
 
 def read_gold(gold: str) -> Kind:
-    """Tests, or the right answer as it stands, or why it is neither."""
+    """Returns tests, or the right answer, or the verdict "unchecked" with a reason if the gold is invalid."""
     try:
         return find_suite(gold) or gold
     except ValueError as problem:
@@ -72,10 +72,10 @@ def read_gold(gold: str) -> Kind:
 
 
 def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
-    """Tests that the set's own solution fails are wrong, or it belongs to others: nothing is checked with them."""
+    """Runs the set's own solution against its tests. If it fails, the tests are not used: they or the solution are wrong."""
     if not isinstance(kind, ProgramTests) or not kind.solution:
         return kind
-    assert box is not None  # there is one where a gold is tests
+    assert box is not None  # check_rows starts a sandbox if any gold is tests
     found = judge_response(box, kind.solution, kind, limits)
     reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
     return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
@@ -103,7 +103,7 @@ def check_row(row: dict, kind: Kind, box: Sandbox | None, limits: Limits, worker
 
 
 def compare_answer(text: str, gold: str, workers: SimpleQueue) -> Verdict:
-    """A comparison that does not end says nothing of the response: such a row is neither right nor wrong."""
+    """Compares an answer in a worker. After a timeout or crash the row is neither right nor wrong."""
     worker = workers.get()
     try:
         right = worker.ask({"text": text, "gold": gold})["correct"]

@@ -1,6 +1,6 @@
-"""Formulas, sets, intervals and matrices compared: math-verify reads them, and compares what has no value.
+"""Compares formulas, sets, intervals and matrices. math-verify parses them, and compares objects without a numeric value.
 
-Values are compared here: math-verify rounds to a fixed number of decimals, which makes all very small numbers equal.
+This module compares numeric values: math-verify rounds to a fixed number of decimals, so all very small numbers would be equal.
 """
 
 import re
@@ -12,11 +12,11 @@ from sympy import Eq, Expr, FiniteSet, Float, Interval, MatrixBase, Rational, Tu
 from tasks.checks.formulas import compare_formulas
 from tasks.checks.quantities import read_quantity
 
-LONGEST = 2000  # characters of a text without a marked answer: math-verify looks for the answer at its end
-SPACES = re.compile(r"(\s)\s+")  # math-verify takes long over them
+LONGEST = 2000  # characters that math-verify searches, at the end of a text without a marked answer
+SPACES = re.compile(r"(\s)\s+")  # math-verify is slow on long white space
 MEMBER_OF = re.compile(r"^\$?\s*[A-Za-z]\s*\\in(?![a-z])\s*(?=[\[({\\])")
 PROSE = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{4,}\s+[A-Za-z]{2,}")
-NAMES = re.compile(  # letters of mathematics: alone, or side by side as factors; not ℝ
+NAMES = re.compile(  # variables: one letter, or adjacent letters as factors; not ℝ
     r"(?<![\\A-Za-z])(?<!\\mathbb\{)(?<!\\mathbb )[A-Za-z]{1,3}(?![A-Za-z])"
 )
 
@@ -29,7 +29,7 @@ def is_same_expression(answer: str, right: str) -> bool:
 
 
 def holds_expression(text: str, right: str) -> bool:
-    """Whether the last value that math-verify finds in a text is the right one."""
+    """True if the last value that math-verify finds in the text is the right one."""
     text, right = separate_cases(SPACES.sub(r"\1", text[-LONGEST:]), MEMBER_OF.sub("", right.strip()))
     return is_any_same(parse_answer(right), lambda: parse(text, parsing_timeout=None))  # pyright: ignore[reportArgumentType]
 
@@ -37,7 +37,7 @@ def holds_expression(text: str, right: str) -> bool:
 def is_any_same(values: list, find_answers: Callable[[], list]) -> bool:
     try:
         return any(is_same_object(one, value) for one in (find_answers() if values else []) for value in values)
-    except Exception:  # sympy raises errors of all kinds on odd formulas; math-verify, too, takes them for unequal
+    except Exception:  # sympy raises many kinds of errors on odd formulas; math-verify also treats them as unequal
         return False
 
 
@@ -77,9 +77,9 @@ def is_same_set(answers: list, right: list) -> bool:
 
 
 def separate_cases(*texts: str) -> list[str]:
-    """Renames a capital letter that stands beside its small one: math-verify takes X for x, so R - r would be 0.
+    """Renames a capital letter if the same small letter also occurs: math-verify reads X as x, so R - r would be 0.
 
-    The new name is a letter that neither text uses and that is no unit, which math-verify would drop.
+    The new letter is unused in both texts. Letters of units are avoided, because math-verify drops units.
     """
     found = [[set(name) for name in NAMES.findall(text)] for text in texts]
     alone = [set().union(*(name for name in names if len(name) == 1 or find_both_cases(name))) for names in found]

@@ -1,8 +1,7 @@
-r"""The places where a response gives its final answer: boxes, else what follows ####, else what follows a phrase.
+r"""Finds the final answer of a response: its boxes, else the text after ####, else the text after a phrase.
 
-Several boxes: neighbours that only a comma, "and" or "or" joins (`\boxed{1}, \boxed{2}`) are one answer with several values.
-Of boxes apart from each other the last one counts. Where the right answer has as many values as the response has boxes,
-all boxes together are a second reading.
+Adjacent boxes that only a comma, "and" or "or" separates (`\boxed{1}, \boxed{2}`) are one answer with several values. Otherwise
+the last box counts. If the right answer has as many values as the response has boxes, all boxes together are a second reading.
 """
 
 import re
@@ -13,7 +12,7 @@ from tasks.checks.statements import read_statement, read_values
 
 VERB = r"(?: is| are| (?:w|sh)ould be| must be|:|\s*=)(?: (?:therefore|simply|equal to|approximately|about)\b|:)*"
 SUBJECT = r"(?: (?:to|for|of) [^.:=\n]{1,80}?)?"
-PHRASES = [  # the first one that occurs counts, and of it the last occurrence
+PHRASES = [  # in order of priority; the last occurrence of the first phrase found counts
     rf"final answers?{SUBJECT}{VERB}",
     rf"(?:answers?|correct (?:option|choice)){SUBJECT}{VERB}",
     rf"(?:option|choice){VERB}",
@@ -34,7 +33,7 @@ class Box(NamedTuple):
 
 
 def find_final_answers(text: str, value_count: int = 1) -> list[list[str]]:
-    """Readings of the final answer, each a list of values; no reading if nothing marks a final answer."""
+    """Returns possible readings of the final answer, each a list of values; no reading if no final answer is marked."""
     if boxes := find_boxes(text):
         return read_last_words(text[boxes[-1].end :]) or choose_boxes(text, boxes, value_count)
     if "####" in text and (behind := text.rpartition("####")[2].strip()):
@@ -43,7 +42,7 @@ def find_final_answers(text: str, value_count: int = 1) -> list[list[str]]:
 
 
 def read_last_words(text: str) -> list[list[str]]:
-    """A value that is called the final answer after the last box replaces the boxes."""
+    """A value after the last box replaces the boxes if the text calls it the final answer."""
     return [[value] for [value] in find_phrased(text, PHRASE_PATTERNS[:1]) if re.search(r"[\d\\$]", value)]
 
 
@@ -58,13 +57,13 @@ def find_phrased(text: str, patterns: list[re.Pattern] = PHRASE_PATTERNS) -> lis
 def find_boxes(text: str) -> list[Box]:
     boxes = []
     for match in BOX.finditer(text):
-        if not boxes or match.start() >= boxes[-1].end:  # else it is inside of the box before
+        if not boxes or match.start() >= boxes[-1].end:  # else this box is inside the previous one
             boxes.append(read_box(text, match))
     return boxes
 
 
 def read_box(text: str, match: re.Match) -> Box:
-    """A box without its closing brace was cut off, and has no content."""
+    """Reads one box. A box without a closing brace was cut off; its content is empty."""
     content, end = (match[1], match.end()) if match[1] else read_braces(text, match.end())
     if content and (percent := PERCENT.match(text, end)):
         return Box(match.start(), percent.end(), content.strip() + r"\%")
@@ -93,7 +92,7 @@ def choose_boxes(text: str, boxes: list[Box], value_count: int) -> list[list[str
 
 
 def are_joined(between: str) -> bool:
-    """Between two values of one answer stands at most a separator, a few words before it and a name behind it."""
+    """True if two boxes are values of one answer: between them only a few words, a separator and a name with `=`."""
     words = re.sub(r"([,;&=])", r" \1 ", MARKS_OF_MATH.sub(" ", between)).split()
     if words and words[-1] == "=":
         words = words[:-2]

@@ -1,4 +1,4 @@
-"""Formulas compared by their values at some points: faster than simplification, and rounding is relative to their size."""
+"""Compares formulas by their values at a few points. This is faster than simplification, and tolerances are relative."""
 
 from typing import cast
 
@@ -8,11 +8,11 @@ from sympy.core.function import AppliedUndef, Derivative
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, FLOAT_NOISE = 1e-6, 1.1e-5, 1e-13
 EXACT = 1e-20
 POINTS = 3
-WITHOUT_VALUE = (UnevaluatedExpr, AppliedUndef, Derivative, Integral, Limit)  # a percent sign; f(x); what takes long
+WITHOUT_VALUE = (UnevaluatedExpr, AppliedUndef, Derivative, Integral, Limit)  # a percent sign; f(x); slow to evaluate
 
 
 def compare_formulas(answer: Expr, right: Expr) -> bool | None:
-    """None if values do not decide: names, unknown functions, or formulas that agree for positive variables alone."""
+    """None if values cannot decide: names, unknown functions, or formulas that agree only for positive variables."""
     answer, right = (
         cast(Expr, formula.xreplace({s: E for s in cast("set[Symbol]", formula.free_symbols) if s.name == "e"}))
         for formula in (answer, right)
@@ -49,13 +49,13 @@ def is_same_number(answer: Expr, right: Expr) -> bool:
 
 
 def evaluate(formula: Expr, point: dict) -> Expr:
-    """A value of which no digit is certain is zero."""
+    """Returns the value at a point; zero if no digit of it is certain."""
     value = formula.evalf(30, subs=point)
     return S.Zero if value.is_Float and not value.is_comparable else value
 
 
 def is_close(answer: Expr, right: Expr, rounded: bool) -> bool:
-    """Exact numbers agree in 20 digits; a number with a decimal point may be rounded."""
+    """Exact numbers must agree in 20 digits; numbers with a decimal point may be rounded."""
     difference, size = Abs(answer - right).evalf(30), Abs(right).evalf(30)
     if rounded:
         return bool(difference <= max(min(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * size), FLOAT_NOISE * size))

@@ -1,8 +1,8 @@
-"""With what a prompt's responses are checked, as its gold says: tests, cases, or a right answer.
+"""Reads the gold of a prompt: tests, cases, or a right answer.
 
-Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three if need be (see `verdicts.Suite`), a
+Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three optional (see `verdicts.TestSuite`), a
 list of asserts, or Python with an assert in it. Cases have inputs and outputs, in the layouts that `cases.py` reads.
-Everything else is a right answer.
+Any other gold is a right answer.
 """
 
 import ast
@@ -15,7 +15,7 @@ from tasks.checks.verdicts import ProgramTests
 
 
 def find_suite(gold: str) -> ProgramTests | Cases | None:
-    """ValueError where the gold is meant as tests and cannot be read as such."""
+    """Returns tests or cases, or None if the gold is a right answer. ValueError if the gold looks like tests but is invalid."""
     found = parse_json(gold)
     try:
         cases = read_cases(found)
@@ -23,7 +23,7 @@ def find_suite(gold: str) -> ProgramTests | Cases | None:
         raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
     if isinstance(cases, str):
         function = re.search(r"as_lists\(([^\s(]+)\(\*", cases)
-        assert function is not None  # every such assert calls it
+        assert function is not None  # cases.write_asserts writes it into every assert
         return ProgramTests(cases, function[1])
     if cases:
         return cases

@@ -1,5 +1,5 @@
-"""The packages that a recipe offers to programs, copied into a folder of their own: nothing else that is installed here can
-be seen in the sandbox."""
+"""Copies the packages that a recipe allows into a separate folder. The sandbox shows only this folder, no other installed
+packages."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from infra.errors import BadInput
 
 
 def copy_packages(names: list[str], folder: Path) -> dict[str, str]:
-    """With what they need unconditionally. Returns the version of each."""
+    """Copies packages and their unconditional requirements. Returns the version of each."""
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Distribution] = {}
     for name in names:
@@ -32,14 +32,14 @@ def collect(name: str, found: dict[str, Distribution]) -> None:
     except PackageNotFoundError:
         raise BadInput(f"checks.packages: {name!r} is not installed where checks run") from None
     for line in found[name].requires or ():
-        if ";" not in line:
+        if ";" not in line:  # a condition, such as an extra or a platform
             needed = re.match(r"[\w.-]+", line)
-            assert needed is not None  # a requirement begins with a name
+            assert needed is not None  # a requirement always begins with a name
             collect(needed[0], found)
 
 
 def find_module_files(one: Distribution) -> Iterator[str]:
-    """Without its own tests and its programs."""
+    """The package's files, without its tests, metadata and command-line programs."""
     for file in one.files or ():
         folders = set(file.parts[:-1])
         if ".." not in folders and not folders & {"tests", "__pycache__"} and not file.parts[0].endswith(".dist-info"):
@@ -47,6 +47,6 @@ def find_module_files(one: Distribution) -> Iterator[str]:
 
 
 def list_modules(folder: Path) -> list[str]:
-    """The names by which they are imported."""
+    """The import names of the packages in a folder."""
     names = (path.name for path in sorted(folder.iterdir()) if path.suffix == ".py" or (path / "__init__.py").exists())
     return [name.removesuffix(".py") for name in names]

@@ -34,7 +34,7 @@ ABBREVIATIONS = {
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 NOT_A_UNIT = re.compile(r"\b(?:or|and|to|times|plus|minus|over)\b", re.IGNORECASE)
 POWERS = [(r"\b(?:square|sq)\.? (\w+)", r"\1^2"), (r"\bcubic (\w+)", r"\1^3")]
-ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 and 0.033333 are thirds
+ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = Fraction(1, 10**6), Fraction(11, 10**6)  # 0.333333 is 1/3, 0.033333 is 1/30
 DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 
 
@@ -62,7 +62,7 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def compare_quantities(answer: str, right: str) -> bool | None:
-    """None if one of them is no quantity. A decimal comma (`1,22`) is understood beside a number without one."""
+    """None if one of the texts is not a quantity. If only one is, a comma in the other may be a decimal comma (`1,22`)."""
     first, second = read_quantity(answer), read_quantity(right)
     if first and second:
         return is_same_quantity(first, second)
@@ -74,7 +74,7 @@ def compare_quantities(answer: str, right: str) -> bool | None:
 
 
 def is_unit(unit: str, attached: bool) -> bool:
-    """Letters right behind a number are factors of a formula (`18x`) unless they are a known unit or a longer word."""
+    """False for letters directly after a number, which are factors (`18x`), unless they are a known unit or a longer word."""
     word = re.split(r"[ /^.]", unit)[0].lower()
     if NOT_A_UNIT.search(unit):
         return False
@@ -84,7 +84,7 @@ def is_unit(unit: str, attached: bool) -> bool:
 
 
 def name_unit(unit: str) -> str:
-    """Units of one name: `cm²`, `sq cm` and `square centimeters` are `centimeter^2`."""
+    """The standard name of a unit: `cm²`, `sq cm` and `square centimeters` become `centimeter^2`."""
     unit = unit.lower().replace(".", " ").replace("/", " per ").replace("-", " ")
     for pattern, plain in POWERS:
         unit = re.sub(pattern, plain, unit)
@@ -98,7 +98,7 @@ def name_word(word: str, power: str) -> str:
 
 
 def is_same_quantity(answer: Quantity, right: Quantity) -> bool:
-    """A unit may be left out on one side. Of a percent sign on one side both readings are taken: 5% is 5, and it is 0.05."""
+    """A unit may be missing on one side. If only one side has a percent sign, 5% equals both 5 and 0.05."""
     if is_same_value(answer.value, right.value):
         return answer.unit == right.unit or not (answer.unit and right.unit)
     if {answer.unit, right.unit} == {"", "%"}:
@@ -108,7 +108,7 @@ def is_same_quantity(answer: Quantity, right: Quantity) -> bool:
 
 
 def is_same_value(answer: Fraction, right: Fraction) -> bool:
-    """Whole numbers are exact; others may be rounded, relative to their size."""
+    """Whole numbers must be equal; other numbers may be rounded, relative to their size."""
     if answer == right or answer.denominator == right.denominator == 1:
         return answer == right
     return abs(answer - right) <= min(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * abs(right))

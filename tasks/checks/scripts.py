@@ -1,6 +1,6 @@
-"""The verdict on a response that is a script: it runs once for each case, then a process of the sandbox compares outputs.
+"""Judges a response that is a script. The script runs once for each case; then a process in the sandbox compares the outputs.
 
-This process moves bytes and looks at none of them.
+This process only copies bytes and never parses what the script wrote.
 """
 
 import json
@@ -13,12 +13,12 @@ from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
 from tasks.checks.sandbox.waiting import is_readable
 from tasks.checks.verdicts import Verdict, close_descriptors, read_verdict
 
-MOST_MORE = 1 << 16  # bytes that a case may write beyond twice what is expected
+MOST_MORE = 1 << 16  # bytes that a case may write in addition to twice the expected output
 COMPARING = Limits(seconds=30, memory_megabytes=1024)
 
 
 def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> Verdict:
-    """It ends at the first case that takes too long, raises, or writes too much."""
+    """Runs the cases in order, and stops at the first that takes too long, raises, or writes too much."""
     limits = Limits(cases.seconds or limits.seconds, cases.memory_megabytes or limits.memory_megabytes)
     written: list[str] = []
     problem = ""
@@ -36,7 +36,7 @@ def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> V
 
 
 def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits, most: int) -> tuple[str, str, bool]:
-    """What the script wrote, what it raised, and whether it was still running when its time was over."""
+    """Returns the script's output, the exception it raised, and whether it was still running at its deadline."""
     given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(text)]
     out, writes = os.pipe()
     why, says = os.pipe()
@@ -67,7 +67,7 @@ def compare(sandbox: Sandbox, job: dict) -> Verdict:
 
 
 def hold(text: str) -> int:
-    """A descriptor from which the text can be read."""
+    """Returns a descriptor of a memory file with the text."""
     held = os.memfd_create("held")
     content = memoryview(text.encode(errors="replace"))
     while content:
@@ -77,7 +77,7 @@ def hold(text: str) -> int:
 
 
 def read_all(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
-    """All bytes up to the end, or to the most; and whether the deadline came first."""
+    """Reads up to the end or about `most` bytes. Returns the bytes, and whether the deadline came first."""
     parts, size = [], 0
     while size < most:
         if not is_readable(descriptor, deadline - time.monotonic()):

@@ -1,4 +1,4 @@
-"""How an answer is spelled, set aside: signs of mathematics around it, ways to write the same sign, spaces."""
+"""Normalises the spelling of answers: removes LaTeX markup and spaces, and unifies different spellings of one sign."""
 
 import re
 
@@ -25,7 +25,7 @@ def normalise_spelling(text: str) -> str:
 
 
 def is_spelled_alike(answer: str, right: str) -> bool:
-    """Capital letters count in formulas, but not in words."""
+    """Case matters in formulas, but not in words."""
     answer, right = (normalise_spelling(text) for text in (answer, right))
     if answer == right:
         return bool(answer)

@@ -1,7 +1,7 @@
-"""Checks, the rewards that are facts: leaves `scores.parquet`, for every distinct response 1 (correct), 0 (not) or nothing.
+"""Reward checks: writes `scores.parquet`, with a score of 1 (correct), 0 (not correct) or null for every distinct response.
 
-What a prompt's responses are checked with is its gold: a right answer, or tests. A response that could not be checked has
-a row too, which says why, and is counted.
+Responses are checked against the prompt's gold: a right answer, or tests. A response that could not be checked also has a row,
+with the reason.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "rea
 
 
 class Checking(What):
-    """How responses are checked, and what a check may take; who takes longer is not correct."""
+    """How responses are checked, and the limits of a check. A program that exceeds its time is not correct."""
 
     kind: Literal["by-gold", "exact"] = Field(
         default="by-gold",
@@ -50,7 +50,7 @@ class CheckingHow(How):
 
 
 def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """Rows of one sampled model stand apart. They know the gold that they were checked with."""
+    """The identity of the rows: the settings and the sampled model. The gold is part of each row's key."""
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 

@@ -1,4 +1,4 @@
-"""A statement that gives an answer, such as "18 eggs, because 2 * 9 = 18", and the values that it may mean."""
+"""Reads a statement that gives an answer, such as "18 eggs, because 2 * 9 = 18", and lists the values it may mean."""
 
 import re
 
@@ -16,14 +16,14 @@ AFTERTHOUGHT = re.compile(
     r"[,;]\s|\s\(|\s[-–—]\s(?=[a-z])|\s(?:because|since|which|as|when|if|so|where)\b|(?<=[A-Za-z])\s(?:in|for|after|with)\s"
 )
 REASON = re.compile(r",?\s(?:because|since|which|as|so|the)\b")
-LIMIT = re.compile(  # words that make another value, or no value, of the number beside them
+LIMIT = re.compile(  # words that change the meaning of a number beside them: "not 5", "at least 5"
     r"n't\b|\b(?:not|no|less|more|fewer|greater|least|most|about|around|approximately|between|or|over|under|than|up)\b",
     re.IGNORECASE,
 )
 
 
 def read_statement(text: str) -> str:
-    """The first sentence or line; mathematics at its start may hold both line ends and dots."""
+    """The first sentence or line. A formula at its start may contain line ends and dots."""
     text = text.lstrip(" \t\r\n*_:#")[:LONGEST]
     math = MATH.match(text)
     end = END.search(text, math.end() if math else 0)
@@ -31,7 +31,7 @@ def read_statement(text: str) -> str:
 
 
 def read_values(statement: str) -> list[str]:
-    """The statement itself; then it without its subject, without an afterthought; then the only value in it."""
+    """Possible values: the statement; the statement without its subject or afterthought; the only value in it."""
     values = [statement]
     if subject := SUBJECT.match(statement):
         values.append(statement[subject.end() :])
@@ -43,7 +43,7 @@ def read_values(statement: str) -> list[str]:
 
 
 def cut_afterthought(statement: str) -> list[str]:
-    """`18, so she sold 3` is 18. What stands before the cut has to be whole: `3, -3` is a list."""
+    """`18, so she sold 3` becomes `18`. `3, -3` is a list and is not cut."""
     cut = AFTERTHOUGHT.search(statement)
     if not cut:
         return []

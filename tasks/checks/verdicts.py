@@ -1,10 +1,10 @@
-"""A response's program against tests, in two processes: one runs the program, the other the tests.
+"""Judges a response's program with tests, in two processes: the candidate runs the program, the examiner runs the tests.
 
-The program is handed plain values and hands back plain values; it learns neither the tests nor what they expect, and the
-verdict comes from the process in which no line of it ever ran. Ending early, with whatever exit code, replacing built-ins,
-objects that equal everything, words on standard output: none of it is looked at, all of it is an answer that is missing or
-wrong. What remains possible: to return right values for wrong reasons, which only better tests find out.
-A call that returns nothing leaves in its arguments what it made of them. What cannot be tested so: functions as arguments.
+The processes exchange plain values only. The program sees neither the tests nor the expected values, and the verdict comes from
+the examiner, which runs no code of the response. So these tricks fail: early exit with any exit code, replaced built-ins,
+objects that equal everything, text on standard output. All count as a missing or wrong answer.
+A program can still return right values for wrong reasons; only better tests find that.
+If a call returns None, the changed arguments are sent back. Functions as arguments are not supported.
 """
 
 import json
@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
 from tasks.checks.sandbox.waiting import is_readable
 
-GRACE = 10.0  # seconds for two processes to start on a busy machine; the examiner's own time is kept by a timer
+GRACE = 10.0  # seconds for two processes to start on a busy machine; a timer limits the examiner itself
 LONGEST = 1 << 16
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed, failed, error, timeout; or unchecked, where it says nothing of the response. `total`: assertions made."""
+    """passed, failed, error, timeout, or unchecked (the response could not be judged). `total`: number of assertions made."""
 
     verdict: str
     passed: int = 0
@@ -31,9 +31,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ProgramTests:
-    """Python whose `assert`s are the tests. `setup` runs before them and before the program, which can read it: no answers in
-    there. `check(candidate)`, if the tests define it, is called with what the entry point names, an expression such as
-    `Solution().add`. `solution`: a program that passes, where the set brings one; tests that it fails are not used."""
+    """Python whose `assert`s are the tests. `setup` runs before the tests and before the program; the program can read it, so
+    it must contain no answers. `entry_point` is an expression such as `Solution().add`; if the tests define `check(candidate)`,
+    it is called with that object. `solution`: the set's own solution, if any; tests that it fails are not used."""
 
     tests: str
     entry_point: str = ""
@@ -42,7 +42,7 @@ class ProgramTests:
 
 
 def judge_response(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Limits) -> Verdict:
-    """The verdict on a response. This process does not look into its text: the sandbox finds the program in it."""
+    """Judges a response. This process does not parse the text: the sandbox extracts the program from it."""
     job = os.memfd_create("job")
     os.write(job, json.dumps({"text": text, **asdict(tests)}).encode())
     os.lseek(job, 0, os.SEEK_SET)
@@ -53,7 +53,7 @@ def judge_response(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Lim
     try:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
         processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
-        close_descriptors(given)
+        close_descriptors(given)  # else the pipe would not end when the examiner ends
         return read_verdict(heard, limits.seconds)
     finally:
         close_descriptors([*given, heard])
@@ -67,7 +67,7 @@ def close_descriptors(descriptors: list[int]) -> None:
 
 
 def read_verdict(heard: int, seconds: float) -> Verdict:
-    """What the examiner says in time, no matter what becomes of it."""
+    """Reads the verdict that the examiner writes; "timeout" or "error" if it writes none."""
     started, said = time.monotonic(), b""
     too_late = Verdict("timeout", reason="the tests were not done in time")
     while len(said) < LONGEST:

@@ -1,4 +1,4 @@
-"""A process that answers one question at a time. If it takes too long it is killed, and the next question starts another."""
+"""A process that answers one question at a time. After a timeout it is killed, and the next question starts a new one."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ from infra.settings import ROOT, allowed_environment
 from tasks.checks.sandbox.waiting import is_readable
 
 START = "import sys; sys.path.append({root!r}); from {module} import main; sys.path.remove({root!r}); main()"
-START_SECONDS = 120  # it has libraries to load
+START_SECONDS = 120  # it imports large libraries
 
 
 class Worker:
-    """`main()` of one of our modules: writes a line when it is ready, then answers lines of JSON. It stays in our process
-    group, works in `folder`, and has no secret in its environment and no folder of the project to import from."""
+    """Runs `main()` of a module, which writes a line when it is ready and then answers lines of JSON. The process stays in this
+    process group and works in `folder`. It gets no secrets in its environment and cannot import from the project's folder."""
 
     def __init__(self, module: str, seconds: float, folder: Path):
         self.module, self.seconds, self.folder = module, seconds, folder

@@ -1,4 +1,4 @@
-"""Which prompts a model is asked, how often, and how long they are. Texts are measured and let go."""
+"""Selects the prompts to sample, with their length and number of responses. Texts are not kept in memory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ BATCH = 8192
 
 
 def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.DataFrame:
-    """prompt_id, length and n of every prompt that is asked at all."""
+    """Returns prompt_id, category, length (in characters) and n of every selected prompt."""
     batches = pq.ParquetFile(prompts).iter_batches(BATCH, columns=["prompt_id", "messages", "category"])
     rows = pd.concat([measure_lengths(batch) for batch in batches], ignore_index=True)
     if unknown := set(what.by_category) - set(rows["category"]):
@@ -29,7 +29,7 @@ def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.Data
         rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if rows.empty:
         raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
-    numbers = cast("Mapping[Any, int]", what.by_category)  # a prompt may have no category
+    numbers = cast("Mapping[Any, int]", what.by_category)  # Any: the category of a prompt may be null
     rows["n"] = rows["category"].map(lambda name: numbers.get(name, what.n)).astype("int64")
     rows = rows[rows["n"] > 0].reset_index(drop=True)
     if rows.empty:

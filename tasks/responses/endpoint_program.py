@@ -1,7 +1,7 @@
-"""Program: responses of a model behind an OpenAI-compatible endpoint, as they come.
+"""Program: asks an OpenAI-compatible endpoint for responses and writes them as they arrive.
 
-JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. Where the server takes token ids it gets those
-that every other engine gets; else it gets the messages, and its own template.
+JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. A server that speaks "tokens" gets the same
+token ids as every other engine; a server that speaks "chat" gets the messages and applies its own chat template.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from tasks.responses.token_rows import (
 from tasks.rows.parts import Parts
 from tasks.tokens import generation_of
 
-HOPELESS = 20  # so many refusals before the first answer are not the prompts' fault
+HOPELESS = 20  # refusals before the first answer: after that many, the prompts are not the cause
 
 
 def ask_rows(job: dict, out: Path, progress: Progress) -> dict:
@@ -48,7 +48,7 @@ def ask_rows(job: dict, out: Path, progress: Progress) -> dict:
 async def write_answers(
     where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress
 ) -> dict:
-    """Whatever ends it, answers that came are kept: they are paid for."""
+    """Writes all answers that arrive, even if an error ends the loop: they are paid for."""
     rows, total, answers, refusals = {}, count_of(job), 0, []
     reply: dict | Unanswered | None = None
 
@@ -56,7 +56,7 @@ async def write_answers(
         for number, row in enumerate(rows_of(job)):
             body = form.body(row)
             if "finish_reason" in body:
-                parts.add([body])  # refused before it was asked
+                parts.add([body])  # a refusal row: the prompt cannot be sent
                 continue
             rows[str(number)] = {name: row[name] for name in ("prompt_id", "sample_index", "seed")}
             yield str(number), body
@@ -71,6 +71,7 @@ async def write_answers(
             else:
                 parts.add([form.row(row, reply)])
                 answers += 1
+            # refusals are written only after an answer: if the server refuses everything, its configuration is wrong
             if answers:
                 parts.add(refusals)
                 refusals = []
@@ -86,7 +87,7 @@ async def write_answers(
 
 
 class Chat:
-    """Messages and OpenAI's own fields: the server's template, no token ids."""
+    """Sends messages with the standard OpenAI fields. The server applies its own template and returns no token ids."""
 
     def __init__(self, job: dict):
         what, how = job["what"], job["how"]
@@ -108,26 +109,26 @@ class Chat:
         reason = "length" if choice.get("finish_reason") == "length" else "stop"
         prompt, made = (
             count_tokens(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
-        )  # 0: not said
+        )  # 0: the server did not report it
         text = choice_text(choice)
         assert text is not None  # the client refuses a reply without a text
         return make_row(row, replace_surrogates(text), prompt, made, reason, replace_surrogates(self.named(reply)))
 
     def named(self, reply: dict) -> str:
-        """The server's own words for what answered, where it has any: an alias is not a version."""
+        """Returns the model name and fingerprint that the server reports: the requested name may be an alias."""
         return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
 
 
 def replace_surrogates(text: str) -> str:
-    """Half a surrogate pair, where a server cut its text inside a character, cannot be written down: U+FFFD instead."""
+    """Replaces lone surrogates by U+FFFD: a server may cut a text inside a character, and UTF-8 cannot encode half of one."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Tokens:
-    """Token ids and every sampling field, so that the server's own defaults decide nothing; as vLLM takes them."""
+    """Sends token ids and all of vLLM's sampling fields, so that no default of the server has an effect."""
 
     def __init__(self, job: dict):
-        from tasks.loading import load_tokenizer  # with torch, which a chat needs not
+        from tasks.loading import load_tokenizer  # imported here because it loads torch, which Chat does not need
 
         what, how = job["what"], job["how"]
         self.tokenizer = load_tokenizer(job["tokenizer"])

@@ -1,6 +1,6 @@
-"""Who makes a model's responses, and how fast: nothing here changes which rows there are, so nothing here is hashed.
+"""Settings of the engines that generate responses. They do not change which rows exist, so they are not hashed.
 
-Which engine made a row, and its version, stand in the row.
+Each row records its engine and the engine's version.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ class Engine(How):
 
 
 class Local(Engine):
-    """An engine that holds the weights."""
+    """An engine that loads the weights itself."""
 
     workers: int = Field(
         default=1,
@@ -49,7 +49,7 @@ class Local(Engine):
 
 
 class Transformers(Local):
-    """transformers, in the application's own environment: anything that loads runs, if slowly."""
+    """transformers, in the application's environment: slow, but runs every model that transformers can load."""
 
     kind: Literal["transformers"] = "transformers"
     batch_size: int = Field(default=64, gt=0, le=65_536, description="responses generated at once")
@@ -63,7 +63,7 @@ class Transformers(Local):
 
 
 class Vllm(Local):
-    """vLLM, in an environment of its own (`make vllm`): continuous batching, weights split over GPUs."""
+    """vLLM, in a separate environment (`make vllm`): continuous batching, weights split over GPUs."""
 
     kind: Literal["vllm"]
     tensor_parallel: int = Field(default=1, gt=0, description="GPUs that one copy of the weights is spread over")
@@ -84,7 +84,7 @@ class Vllm(Local):
 
 
 class EndpointEngine(Engine, Asking):
-    """A server that speaks OpenAI's protocol: an API, or a vLLM of your own."""
+    """A server with an OpenAI-compatible API: a paid API, or a vLLM server that you run."""
 
     kind: Literal["endpoint"]
     urls: Addresses = Field(description="up to and with /v1; of several each answers its share")
@@ -113,7 +113,7 @@ class EndpointEngine(Engine, Asking):
 
 
 def engine_kind(value: Any) -> Any:
-    """An engine that is not named is transformers."""
+    """The engine's kind; transformers if the recipe names none."""
     return value.get("kind", "transformers") if isinstance(value, dict) else getattr(value, "kind", None)
 
 

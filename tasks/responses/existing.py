@@ -1,4 +1,4 @@
-"""The responses that a data set already holds, as rows like any model's: a source that nobody has to sample."""
+"""Reads the responses that a data set already contains, as rows in the format of sampled ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ ENGINE = "existing"
 
 
 def read_existing(prompts: Path, chosen: pd.DataFrame, seed: int) -> Iterator[pa.Table]:
-    """One row for each chosen prompt that came with a response. How many tokens it has is its writer's secret: null."""
+    """Yields one row for each chosen prompt that has a response. Token counts are null: the writer's tokenizer is unknown."""
     table = pq.read_table(prompts, columns=["prompt_id", "response"])
     held = table.to_pandas().dropna(subset="response")
     rows = held[held["prompt_id"].isin(chosen["prompt_id"])].sort_values("prompt_id")

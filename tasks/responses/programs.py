@@ -1,4 +1,4 @@
-"""Which program makes a model's responses, how many of it, and what it is told: an engine's settings made work."""
+"""Chooses the program that generates a model's responses, and its number of workers, from the engine settings."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from tasks.rows.workers import Workers
 
 
 def choose_workers(run: Run, how: AnyEngine, model: Manifest) -> tuple[Workers, dict]:
-    """The crew, and the part of its job that is the engine's own."""
+    """Returns the workers and the engine-specific part of their job."""
     shared: dict[str, Any] = {"workers": how.programs, "restarts": how.restarts}
     match how:
         case Transformers():
             return Workers("tasks.responses.transformers_program", **shared), {"model": str(run.model(model))}
         case Vllm():
-            place = of_vllm(how)  # looked for before anything is fetched
+            place = of_vllm(how)  # checked first: a missing environment should fail before the model is downloaded
             program = "tasks.responses.vllm_server_program" if how.server else "tasks.responses.vllm_program"
             return Workers(program, environment=place, **shared), {"model": str(run.model(model))}
         case EndpointEngine():
             if how.key:
-                read_secret(how.key)
+                read_secret(how.key)  # fails here, before a worker starts, if the variable is not set
             tokenizer = {"tokenizer": str(run.tokenizer(model))} if how.speaks == "tokens" else {}
             return Workers(
                 "tasks.responses.endpoint_program", own=lambda worker: {"url": how.urls[worker]}, **shared

@@ -1,4 +1,4 @@
-"""How a model is sampled: hashed, since it changes the responses."""
+"""Sampling settings. They are hashed because they change the responses."""
 
 from pydantic import Field, model_validator
 
@@ -6,7 +6,8 @@ from tasks.stage import Seed, What
 
 
 class Sampling(What):
-    """How a model is sampled. Everything but who is asked how often is the identity of the rows: n may grow, rows stay."""
+    """How a model is sampled. n, parts and by_category only select rows, so a change of them keeps finished rows; a change
+    of any other setting makes new rows."""
 
     n: int = Field(default=5, gt=0, le=10_000, description="responses per prompt")
     temperature: float = Field(default=0.8, ge=0, description="0 is greedy decoding")
@@ -25,7 +26,7 @@ class Sampling(What):
     )
 
     def on(self, *parts: str, **changes: float) -> "Sampling":
-        """The same, on some parts of the prompts; with an n of its own for all of them, if one is given."""
+        """Returns a copy for some parts of the prompts. If n is given, it holds for every category."""
         alike = {"by_category": {}} if "n" in changes else {}
         return self.model_copy(update={"parts": parts, **alike, **changes})
 

@@ -1,6 +1,6 @@
-"""Per-model sampling: leaves `responses.parquet`, n responses of one model per prompt, sorted by prompt and sample index.
+"""Per-model sampling: writes `responses.parquet`, n responses of one model per prompt, sorted by prompt and sample index.
 
-Beside it `refused.parquet`, where a prompt has no answer: the same columns, and why.
+If some prompts have no answer, it also writes `refused.parquet`: the same columns, with the reason in `finish_reason`.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ KEY = ["prompt_id", "sample_index"]
 
 
 def response_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
-    """Rows do not know how many there are, nor which engine made them: what only chooses prompts leaves no trace."""
+    """The identity of the rows: the model and the sampling settings, without the settings that only select rows."""
     sampling = what.model_copy(update={"n": 5, "parts": (), "by_category": {}})
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
@@ -62,7 +62,7 @@ def token_prices(how: AnyEngine) -> dict[str, float]:
 
 
 def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
-    """The artifact's files, table by table, and what they hold in numbers."""
+    """Writes the artifact's files table by table, and counts their contents."""
     counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
     dollars, refused, asked = 0.0, [], 0
     with pq.ParquetWriter(run.folder / "responses.parquet", RESPONSE, compression="zstd") as writer:
@@ -87,7 +87,8 @@ def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]
 
 
 def list_wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFrame:
-    """One row per response to be had, prompts of like length together, the samples of a prompt side by side."""
+    """One row per wanted response. Sorted by prompt length, so that a batch needs little padding; the samples of a prompt
+    are adjacent, so that engines can share its prefix."""
     ordered = prompts.sort_values(["length", "prompt_id"])
     rows = ordered.loc[ordered.index.repeat(ordered["n"]), ["prompt_id"]].reset_index(drop=True)
     rows["sample_index"] = rows.groupby("prompt_id", sort=False).cumcount().astype("int32")
@@ -99,5 +100,5 @@ def list_wanted(prompts: pd.DataFrame, what: Sampling, model: str) -> pd.DataFra
 
 
 def row_seed(seed: int, model: str, prompt: str, index: int) -> int:
-    """Each response has noise of its own: no two models or prompts share it, and n = 8 extends n = 5."""
+    """A seed for each response, different for each model and prompt. It does not depend on n, so n = 8 extends n = 5."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{model}\0{prompt}\0{index}".encode(), digest_size=6).digest())

@@ -1,4 +1,4 @@
-"""What engines share: the rows that are asked for, their prompts as token ids, and the row that becomes of an answer."""
+"""Code that all engines share: reads the wanted rows, turns prompts into token ids, and turns answers into rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 1024
 
 
 class Asked(NamedTuple):
-    """A row to be answered, and its prompt's ids, with the tokens that its answer may have."""
+    """A wanted row, the token ids of its prompt, and the maximum number of tokens of its answer (`room`)."""
 
     row: dict
     ids: list[int]
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 
 
 def rows_of(job: dict) -> Iterator[dict]:
-    """The rows that are asked for, with their messages. Few of them are in memory as Python values."""
+    """Yields the wanted rows with their messages. Reads in batches: Python objects take much more memory than Arrow."""
     prompts = pq.read_table(job["prompts"], columns=["prompt_id", "messages"])
     place = {prompt: number for number, prompt in enumerate(prompts["prompt_id"].to_pylist())}
     messages = prompts["messages"]
@@ -41,21 +41,21 @@ def count_of(job: dict) -> int:
 
 
 class Reader:
-    """Turns rows into token ids, each prompt once: the samples of a prompt stand side by side."""
+    """Turns rows into token ids. Tokenizes each prompt once, since the samples of a prompt are adjacent."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context: int, max_new_tokens: int):
         self.tokenizer, self.context, self.max_new_tokens = tokenizer, context, max_new_tokens
         self.last: tuple[str, list[int]] = ("", [])
 
     def __call__(self, row: dict) -> Asked | dict:
-        """What is asked, or a row that says why it cannot be."""
+        """Returns the request, or a refusal row with the reason if the prompt cannot be sent."""
         if self.last[0] != row["prompt_id"]:
             try:
                 self.last = row["prompt_id"], prompt_ids(self.tokenizer, row["messages"])
-            except BadInput as problem:  # its chat template has no place for such turns
+            except BadInput as problem:  # the chat template rejects these turns
                 return refusal_row(
                     row, f"the template refuses it: {problem.__cause__ or problem}"
-                )  # no folder of this machine's
+                )  # the cause, because the message of BadInput names a local folder
         ids = self.last[1]
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:
@@ -64,7 +64,7 @@ class Reader:
 
 
 def context_of(folder: str | Path) -> int:
-    """Tokens of prompt and response together that the model is made for."""
+    """The model's maximum number of tokens, prompt and response together."""
     if (context := getattr(read_config(folder), "max_position_embeddings", None)) is None:
         raise BadInput(f"model: the configuration in {folder} says no max_position_embeddings")
     return context
@@ -77,13 +77,13 @@ def read_config(folder: str | Path) -> PretrainedConfig:
 
 
 def longest_row(job: dict, reader: Reader) -> int:
-    """Tokens that the longest prompt needs with its response: what an engine has to be able to hold, and no more."""
+    """Tokens of the longest prompt with its response: the context length that an engine has to reserve."""
     asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
     return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
 def find_end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Where an answer ends: the token that the chat template puts there, as in training, and the model's own."""
+    """The tokens that end an answer: the chat template's end token, as in training, and the model's eos tokens."""
     own = generation.eos_token_id
     return {end_id(tokenizer), *(own if isinstance(own, list) else [] if own is None else [own])}
 
@@ -91,7 +91,7 @@ def find_end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizer
 def answer_row(
     tokenizer: PreTrainedTokenizerBase, row: dict, prompt_tokens: int, ids: list[int], ends: set[int], engine: str
 ) -> dict:
-    """A row of the pool: the text up to the end token, which counts as a token but is not text."""
+    """Makes a row with the text before the end token. The end token is counted in `tokens`."""
     stop = next((place for place, token in enumerate(ids) if token in ends), None)
     kept = ids if stop is None else ids[:stop]
     text = cast(str, tokenizer.decode(kept, skip_special_tokens=True))
@@ -101,7 +101,7 @@ def answer_row(
 
 
 def refusal_row(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") -> dict:
-    """A prompt that no try gets an answer to: counted, kept, and not asked again."""
+    """A row for a prompt without an answer. It is stored, so the prompt is not asked again."""
     return make_row(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
 
 

@@ -1,7 +1,7 @@
-"""Program: responses of a causal language model through transformers, each row with a random stream of its own.
+"""Program: generates responses of a causal language model with transformers.
 
-JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row's noise depends on its seed alone, not on
-the rows it shares a batch with.
+JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row's random numbers depend only on its seed, not on
+the other rows of its batch.
 """
 
 import time
@@ -55,7 +55,7 @@ def generate_rows(job: dict, out: Path, progress: Progress) -> dict:
 
 
 def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | dict], str]) -> Iterator[list]:
-    """Rows of one side each, in their order."""
+    """Yields batches in which all rows have the same `side_of`; rows keep their order."""
     begun: dict[str, list] = {}
     for one in waiting:
         batch = begun.setdefault(where := side(one), [])
@@ -66,22 +66,22 @@ def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | 
 
 
 def side_of(one: Asked | dict, limit: PositionLimit | None, max_new_tokens: int) -> str:
-    """With which rows it may share a batch, where the longest row changes the positions of all. Keys and values may be
-    computed of all but the prompt's last token."""
+    """The group of rows that may share a batch with this one. In models with a position limit, the longest row of a batch
+    changes the positions of all rows. `len(ids) - 1` because prefill_prompts leaves out the prompt's last token."""
     if limit is None or not isinstance(one, Asked) or len(one.ids) + max_new_tokens <= limit.tokens:
         return "within"
     return "beyond" if limit.kind == "longrope" and len(one.ids) - 1 > limit.tokens else "alone"
 
 
 def sample_batch(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
-    """One batch: the responses to its rows, whatever the context."""
+    """Generates the responses to one batch of rows, without a check of the context length."""
     asked = [Asked(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
     return generate_answers(model, tokenizer, asked, what)
 
 
 @torch.inference_mode()
 def generate_answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
-    """One batch, left-padded. What its rows share is computed once: each prompt, whatever the number of its samples."""
+    """Generates one left-padded batch. Each prompt is computed once, even if the batch has several samples of it."""
     if not asked:
         return []
     batch = {
@@ -90,7 +90,7 @@ def generate_answers(model, tokenizer, asked: list[Asked], what: dict) -> list[d
     }
     width = batch["input_ids"].shape[1]
     ends = find_end_tokens(model.generation_config, tokenizer)
-    # of what generate is not told, it takes the model's own: a repetition penalty, a ban, beams. None of it may decide
+    # replaced because generate takes missing settings from it: a repetition penalty, banned tokens, beams
     model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     config = GenerationConfig(
         max_new_tokens=max(one.room for one in asked),
@@ -111,9 +111,9 @@ def generate_answers(model, tokenizer, asked: list[Asked], what: dict) -> list[d
 
 
 def prefill_prompts(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
-    """The keys and values of all but the last token of every prompt, computed once per prompt and copied to its samples.
+    """Computes the keys and values of every prompt but its last token, once per prompt, and copies them to its samples.
 
-    Only where every layer attends to everything: a cache of another shape cannot be copied row by row.
+    Only if every layer has full attention: other caches cannot be copied row by row.
     """
     prompts = [one.row["prompt_id"] for one in asked]
     first = {prompt: place for place, prompt in reversed(list(enumerate(prompts)))}

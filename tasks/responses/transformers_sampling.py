@@ -1,4 +1,4 @@
-"""How transformers chooses the next token: greedily, or by each row's own noise over the nucleus; loops are made dearer."""
+"""Logits processors that choose the next token: greedy or seeded top-p sampling, with a repetition penalty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def sampling_steps(asked: list[Asked], prompt_length: int, what: dict) -> list[LogitsProcessor]:
-    """The steps from a model's scores to a choice, in the order in which vLLM takes them too."""
+    """The processors from scores to a chosen token, in the same order as in vLLM."""
     steps: list[LogitsProcessor] = []
     if what["repetition_penalty"] != 1:
         steps.append(RepetitionPenalty([one.ids for one in asked], prompt_length, what["repetition_penalty"]))
@@ -25,7 +25,7 @@ def sampling_steps(asked: list[Asked], prompt_length: int, what: dict) -> list[L
 
 
 class SeededChoice(LogitsProcessor):
-    """Turns the scores of the next token into the choice that each row's own noise makes: temperature, top-k, then top-p."""
+    """Samples each row's next token with random numbers from the row's seed: temperature, then top-k, then top-p."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class SeededChoice(LogitsProcessor):
 
 
 class LikeliestChoice(LogitsProcessor):
-    """Greedy decoding: the scores as they are, once they are seen to be numbers."""
+    """Greedy decoding: returns the scores unchanged, after the check that they are numbers."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_bad_logits(scores)
@@ -69,8 +69,8 @@ class LikeliestChoice(LogitsProcessor):
 
 
 class RepetitionPenalty(LogitsProcessor):
-    """Makes every token dearer that stands in the prompt or the answer. Padding does not count: transformers' own would take
-    it for a part of the prompt, and a row would depend on its neighbours."""
+    """Lowers the scores of tokens that occur in the prompt or the answer. It ignores padding. The processor of transformers
+    treats padding as part of the prompt, so a row would depend on the other rows of its batch."""
 
     def __init__(self, prompts: list[list[int]], prompt_length: int, penalty: float):
         self.prompts, self.start, self.penalty = prompts, prompt_length, penalty

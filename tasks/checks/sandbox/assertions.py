@@ -1,8 +1,7 @@
-"""Rewrites tests so that every assertion is counted, and finds those that a response led the tests past.
+"""Rewrites tests so that every assertion is counted, and finds assertions that were skipped because of the response's values.
 
-A *site* is an assert, a call of a function of the tests that asserts, or an `all(…)` over what the response gave. A *block*
-is a body of statements. A site that never ran is excused where the tests alone decided so, or where a right answer may well
-lead past it.
+A *site* is an assert, a call of a test function that asserts, or an `all(…)` over values of the response. A *block* is a body
+of statements. A skipped site is excused if the tests alone decided to skip it, or if a right answer may skip it too.
 """
 
 import ast
@@ -15,7 +14,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 @dataclass(frozen=True)
 class Block:
-    """`construct` is the number of its if, loop or try; `theirs`: what the response gave decides whether it runs."""
+    """`construct` is the number of the block's if, loop or try; `theirs`: values of the response decide whether it runs."""
 
     number: int
     kind: str  # function | loop | branch | try | handler | unless raised | else
@@ -45,8 +44,8 @@ class Trace:
 
 
 class Rewriter(ast.NodeTransformer):
-    """`names` are those that the response defines. The rewritten tests call `_mark`, `_watch`, `_held`, `_broke`, `_alone`,
-    `_caught` and `_zip`, which the examiner gives them."""
+    """`names` are the names that the response defines. The rewritten tests call `_mark`, `_watch`, `_held`, `_broke`, `_alone`,
+    `_caught` and `_zip`, which the examiner defines."""
 
     def __init__(self, tests: ast.Module, names: set[str]):
         self.theirs = find_names_of_response(tests, names)
@@ -64,7 +63,7 @@ class Rewriter(ast.NodeTransformer):
 
     def is_excused(self, site: Site, trace: Trace) -> bool:
         skipped = next((block for block in site.blocks if block.number not in trace.ran), None)
-        if skipped is None:  # its block was left before it came to the site
+        if skipped is None:  # its block ended before the site, for example by an exception
             tries = [block.construct for block in site.blocks if block.kind == "try"]
             return any(self.ran_instead(construct, "handler", trace) for construct in tries)
         if skipped.kind == "unless raised":
@@ -74,7 +73,7 @@ class Rewriter(ast.NodeTransformer):
         return self.ran_instead(skipped.construct, "branch", trace)
 
     def ran_instead(self, construct: int, kind: str, trace: Trace) -> bool:
-        """Whether another block of the construct ran, which asserts something."""
+        """True if another block of the construct ran and contains an assertion."""
         others = (block.number for block in self.branches[construct] if block.kind == kind)
         return any(number in trace.ran and number in self.with_asserts for number in others)
 
@@ -135,8 +134,8 @@ class Rewriter(ast.NodeTransformer):
         return node
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.AST]:
-        """No assert ends the tests: it holds, or does not, or is broken by what was raised on the way."""
-        constant = isinstance(node.test, ast.Constant)  # `assert False` stands where a right answer does not lead
+        """Replaces an assert by calls that record whether it holds, fails or raises. The tests continue after it."""
+        constant = isinstance(node.test, ast.Constant)  # a right answer does not reach an `assert False`
         self.with_asserts.update(block.number for block in self.stack)
         marks = [] if constant else [call("_mark", self.add_site(node))]
         self.generic_visit(node)
@@ -149,7 +148,8 @@ class Rewriter(ast.NodeTransformer):
         return [ast.copy_location(one, node) for one in (*marks, ast.Try([held], [handler], [], []))]
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        """What the response gave may be empty, or end early: `zip` would end with it, and `all` be true of nothing."""
+        """Rewrites `all` and `zip` over values of the response. If these are empty or too short, `all` would be true and `zip`
+        would stop early, without an assertion."""
         match node:
             case ast.Call(ast.Name("all"), [ast.GeneratorExp(_, [first, *_]) | ast.ListComp(_, [first, *_])]):
                 if self.depends(first.iter):
@@ -193,7 +193,7 @@ def call(name: str, number: int, *rest: ast.expr) -> ast.Expr:
 
 
 def expect_nothing(called: ast.Call) -> None:
-    """The tests do not want an answer of this call: it may change its arguments."""
+    """Marks a call whose result the tests do not use: it may change its arguments in place."""
     called.func = ast.Call(ast.Name("_alone", ast.Load()), [called.func], [])
 
 
@@ -206,7 +206,7 @@ def find_names(node: ast.AST) -> set[str]:
 
 
 def find_names_of_response(tests: ast.Module, names: set[str]) -> set[str]:
-    """The response's names, those of parameters, which may get what it gave, and all that is made of them."""
+    """Names that may hold values of the response: its own names, all parameters, and variables computed from them."""
     found, made = set(names), []
     for node in ast.walk(tests):
         match node:
@@ -218,7 +218,7 @@ def find_names_of_response(tests: ast.Module, names: set[str]) -> set[str]:
                 made.append((find_names(target), find_names(value)))
             case ast.comprehension(target, value):
                 made.append((find_names(target), find_names(value)))
-    size = -1
+    size = -1  # repeat until no new name is found: an assignment may use a name found later
     while size < len(found):
         size = len(found)
         found.update(*(targets for targets, value in made if value & found))

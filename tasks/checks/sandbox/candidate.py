@@ -1,7 +1,7 @@
-"""Runs inside the sandbox: finds the program in a response, runs it, and answers calls with values.
+"""Runs inside the sandbox: extracts the program from a response, runs it, and answers calls with values.
 
-It never learns which values the tests expect. Nothing that this process says is believed: the program may change anything
-in it. Finding the program parses text that a model wrote, so that happens here too.
+It never receives the expected values. Its answers are not trusted, because the program can change anything in this process.
+The program is extracted here because parsing a model's text is unsafe outside the sandbox.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ QUESTIONS: dict[str, Callable] = {"bool": bool, "len": len, "list": list, "str":
 
 
 def play_candidate(order: dict) -> None:
-    """Requests come on standard input, answers leave by standard output; the program sees neither."""
+    """Reads requests from standard input and writes answers to standard output. The program can use neither."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
-    os.dup2(2, 0)  # which is /dev/null
+    os.dup2(2, 0)  # descriptor 2 is /dev/null
     os.dup2(2, 1)
     asked = json.loads(requests.readline())
-    builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
+    builtins.exit = builtins.quit = sys.exit  # missing because the interpreter starts without `site`
     program = Program()
     write_value(answers, program.load(asked))
     for line in requests:
@@ -37,34 +37,34 @@ def play_candidate(order: dict) -> None:
 
 
 class Program:
-    """A response's program: its names, the classes that it shares with its tests, and its objects that the tests know."""
+    """A response's program: its names, the classes it shares with the tests, and the objects the tests hold references to."""
 
     def __init__(self):
         sys.modules["candidate"] = module = types.ModuleType(
             "candidate"
-        )  # dataclasses and pickle look classes up in it
+        )  # dataclasses and pickle look up classes in this module
         self.space = module.__dict__
         self.shared: dict[str, Any] = {}
         self.objects: list = []
 
     def load(self, asked: dict) -> dict:
-        """Finds the program in the text and runs it. Tells nothing, or why it does not run."""
+        """Extracts the program and runs it. Returns {loaded: True}, or the exception that it raised."""
         try:
             code = extract_program(asked["text"], asked["entry_point"])
             exec(compile(asked["setup"], "setup", "exec"), self.space)
             for source in asked["shared"]:
-                with suppress(Exception):  # what it needs may be among the tests, which are not for this process
+                with suppress(Exception):  # a class may need names from the tests, which this process does not get
                     exec(compile(source, "shared", "exec"), self.space)
             self.shared = dict(self.space)
             exec(compile(code, "response", "exec"), self.space)
             self.lift_method(asked["entry_point"])
-        except BaseException as problem:  # a program may raise anything, SystemExit too
+        except BaseException as problem:  # a program may raise anything, including SystemExit
             return describe_exception(problem, self.keep)
         return {"loaded": True}
 
     def lift_method(self, name: str) -> None:
-        """Where the tests name a function that a prompt need not name: a method of a class Solution, one that is spelled
-        otherwise (two_sum, twoSum), or the only one that there is, is meant."""
+        """Defines the tests' function name if the program lacks it, since a prompt may not state the name. Uses a function or a
+        method of class Solution with a similar name (two_sum, twoSum), or the only one."""
         if not name.isidentifier() or name in self.space:
             return
         solution = cast(Any, self.space.get("Solution"))
@@ -83,7 +83,7 @@ class Program:
         number = {"number": request["number"]}
         try:
             return number | self.find_answer(request)
-        except BaseException as problem:  # of the program, which may raise anything
+        except BaseException as problem:  # the program may raise anything
             return number | describe_exception(problem, self.keep)
 
     def find_answer(self, request: dict) -> dict:

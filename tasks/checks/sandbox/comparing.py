@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: compares what a script wrote with what was expected, by the rules of the sets' authors."""
+"""Runs inside the sandbox: compares a script's output with the expected output, by the rules of the data set's authors."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from tasks.checks.sandbox.raising import Exceptions, find_reason_of_sandbox, is_
 
 
 def play_comparing(order: dict) -> None:
-    """{rule, expected, written, problems} come on standard input; a verdict leaves by standard output."""
+    """Reads {rule, expected, written, problem} from standard input and writes a verdict to standard output."""
     job = json.loads(os.fdopen(0, "rb").read())
     same = RULES[job["rule"]]
     held = [same(one, other) for one, other in zip(job["written"], job["expected"], strict=False)]
@@ -24,7 +24,8 @@ def play_comparing(order: dict) -> None:
 
 
 def explain(problem: str, reason: str) -> tuple[str, str]:
-    """Verdict and reason of a script that tells why it ended. Its word can only make the verdict worse, or none."""
+    """Verdict and reason for a script that reports an exception. A false report can only worsen the verdict or make it
+    "unchecked"."""
     try:
         told = json.loads(problem)
     except (ValueError, RecursionError):
@@ -38,7 +39,7 @@ def explain(problem: str, reason: str) -> tuple[str, str]:
 
 
 def have_same_lines(written: str, expected: str) -> bool:
-    """LiveCodeBench: as many lines, each equal, or number by number equal without tolerance."""
+    """LiveCodeBench: the same number of lines; each line has equal text, or equal numbers without tolerance."""
     ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (written, expected))
     return len(ours) == len(theirs) and all(map(have_same_numbers, ours, theirs))
 
@@ -54,13 +55,13 @@ def have_same_numbers(ours: str, theirs: str) -> bool:
 
 
 def have_same_tokens(written: str, expected: str) -> bool:
-    """CodeContests: as many words, each equal in small letters, or numbers that differ by less than 0.00001."""
+    """CodeContests: the same number of words; each is equal in lower case, or a number that differs by less than 0.00001."""
     return compare_tokens(written.lower(), expected.lower(), lambda one, other: abs(one - other) < 1e-5)
 
 
 def are_close(written: str, expected: str) -> bool:
-    """APPS: as many words, each equal, or numbers that numpy's `allclose` calls close. Its comparison of sets of lines is
-    left out: it takes lines in any order."""
+    """APPS: the same number of words; each is equal, or a number within the tolerance of numpy's `allclose`. APPS also compares
+    sets of lines; that rule is omitted because it accepts lines in any order."""
     close = lambda one, other: math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-8)
     return compare_tokens(written, expected, close)
 

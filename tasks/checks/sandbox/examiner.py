@@ -1,7 +1,7 @@
-"""The part of the tests: runs them with a stand-in for the response's program, which is in another process.
+"""Runs inside the sandbox: runs the tests with `Remote` objects for the response's program, which is in another process.
 
-Only plain values come back from there, so that what the tests compare is nothing that the program could have made to be
-equal. This process runs no line of the response; its word is the verdict, `{verdict, passed, total, reason}`.
+Only plain values come back from the program, so it cannot send objects that equal everything. This process runs no code of
+the response and writes the verdict, `{verdict, passed, total, reason}`.
 """
 
 import ast
@@ -24,10 +24,10 @@ from tasks.checks.sandbox.wire import LONGEST, decode_value, encode_value
 
 
 def play_examiner(order: dict, to: int, back: int) -> None:
-    """The job comes on standard input; the two descriptors lead to the candidate and come from it."""
+    """Reads the job from standard input. `to` and `back` are the pipes to and from the candidate."""
     job = json.loads(os.fdopen(0, "rb").read())
     says = os.dup(1)
-    os.dup2(2, 1)  # which is /dev/null: the tests may print what the response gave
+    os.dup2(2, 1)  # /dev/null: a print in the tests must not mix with the verdict
     exam = Exam(says, to, back, time.monotonic() + order["seconds"])
     try:
         strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
@@ -54,20 +54,20 @@ def play_examiner(order: dict, to: int, back: int) -> None:
 
 
 def find_names_asked(job: dict, tests: ast.Module, strangers: list[str], modules: list[str]) -> list[str]:
-    """The names that are the response's: its entry point, or the one name that neither the tests nor their setup bind, and
-    those of exceptions that the tests catch. A module of the standard library that they forgot to import is never its."""
+    """The names that the response must define: the entry point, or the only name that neither the tests nor their setup bind;
+    and exceptions that the tests catch. Names of standard library modules are excluded: the tests forgot to import them."""
     handlers = (node.type for node in ast.walk(tests) if isinstance(node, ast.ExceptHandler) and node.type)
     caught = set().union(*map(find_names, handlers)) & set(strangers)
     unknown = [name for name in strangers if name not in modules and name not in caught]
     if entry := re.findall(r"^\w+", job["entry_point"]):
         return [*entry, *caught]
-    if len(unknown) > 1:  # one of them may be what the tests compare with
+    if len(unknown) > 1:  # one of them may be a reference the tests compare with
         raise ValueError(f"they name {' and '.join(unknown)} and no entry point: whose they are is not known")
     return [*(unknown or find_renamed_builtin(tests)), *caught]
 
 
 def find_renamed_builtin(tests: ast.Module) -> list[str]:
-    """Tests of a function `sum` call nothing but a built-in name, and each of their asserts compares what it gives."""
+    """Finds a response's function that is named like a built-in, such as `sum`: every assert compares a call of this name."""
     called = set()
     for node in ast.walk(tests):
         match node:
@@ -96,7 +96,7 @@ def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], th
 
 
 class Exam:
-    """The line to the candidate, and the counts."""
+    """The connection to the candidate, and the counts of assertions."""
 
     def __init__(self, says: int, to: int, back: int, deadline: float):
         self.says, self.to, self.back, self.deadline = says, to, back, deadline
@@ -119,8 +119,8 @@ class Exam:
         self.problem = self.problem or f"assertion {self.total}: {type(problem).__name__}: {problem!s:.200}"
 
     def compare_lengths(self, theirs: tuple[bool, ...], *given: Any, **named: Any) -> zip:
-        """`theirs` tells which of the given the response made. Where they end before the tests' own, values that it should
-        have given are missing: an assertion that does not hold."""
+        """A `zip` that counts a failed assertion if the response's values are fewer than the tests' values. `theirs` tells
+        which arguments come from the response."""
         sizes = [
             (len(one), is_theirs) for one, is_theirs in zip(given, theirs, strict=True) if isinstance(one, list | tuple)
         ]
@@ -130,8 +130,8 @@ class Exam:
         return zip(*given, strict=named.get("strict", False))
 
     def end(self, verdict: str, reason: str = "") -> NoReturn:
-        """At once: tests may catch whatever is raised."""
-        words = " ".join(reason[:300].encode(errors="replace").decode().split())  # a line that can be stored
+        """Writes the verdict and exits at once. It does not raise, because tests may catch any exception."""
+        words = " ".join(reason[:300].encode(errors="replace").decode().split())  # one line of valid UTF-8
         found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": words}
         os.write(self.says, json.dumps(found).encode())
         os._exit(0)
@@ -171,7 +171,7 @@ class Exam:
         return problem
 
     def find_caught(self, kinds: Any) -> Any:
-        """What an `except` of the tests catches: of the response's classes those that stand for them."""
+        """The classes that an `except` of the tests catches. A class of the response is replaced by its local stand-in."""
         if isinstance(kinds, tuple):
             return tuple(map(self.find_caught, kinds))
         return self.exceptions.find(str(kinds._of)) if isinstance(kinds, Remote) else kinds
@@ -219,8 +219,8 @@ class Exam:
 
 
 class Remote:
-    """Stands for an object of the response's program. That answers questions which any value of its might answer as well.
-    Whether it equals something is not asked: it could say so of everything."""
+    """Stands for an object of the response's program, and forwards calls and attributes to it. Comparison is refused: the
+    object could claim to equal everything."""
 
     def __init__(self, exam: Exam, of: str | int):
         self._exam, self._of = exam, of
@@ -264,14 +264,13 @@ class Remote:
 
 
 def mark_unread(called: Any) -> Any:
-    """What is called without a look at its answer, or only to see that there is none. Any other call may change nothing here:
-    tests would compare its answer with what they themselves make of the values that it left, None with None."""
+    """Lets a call change its arguments in place. Only for calls whose result is unused or compared with None. Other calls must
+    not change them: tests may compute the expected value from the arguments, and would compare the response with itself."""
     return called._in_place if isinstance(called, Remote) else called
 
 
 def put_back(given: Sequence[Any], left: Any) -> None:
-    """Who is asked to change a list in place answers nothing, and the list is the answer. Who answers something has not been
-    asked to."""
+    """Copies the changed arguments of a call that returned None into the tests' objects: they are the call's result."""
     positional, named = left
     for mine, theirs in zip(given, [*positional, *named.values()], strict=True):
         match mine:
@@ -295,5 +294,5 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge", "hash"):
 
 
 async def hand_over(value: Any) -> Any:
-    """What an async function of the response gave, for tests that await it."""
+    """Wraps the result of an async function of the response, so that tests can await it."""
     return value

@@ -1,5 +1,5 @@
-"""Finds the program in a response: of its fenced Python blocks the last that defines what the tests call, with the blocks
-before it where it needs them, or the whole text. Runs inside the sandbox only."""
+"""Extracts the program from a response: the last fenced Python block that defines the tested function, with the blocks before
+it if it needs them. A response without such blocks is used whole. Runs inside the sandbox only."""
 
 import re
 from textwrap import dedent
@@ -15,7 +15,7 @@ DEFINITION = re.compile(r"^(?:(?:async )?(?:def|class)\s+(\w+)|(\w+)\s*(?::[^=\n
 
 
 def extract_program(text: str, entry_point: str) -> str:
-    """The program that defines the entry point: itself, or as a method."""
+    """The program that defines the entry point as a function, class or method."""
     blocks = find_blocks(text)
     if not blocks:
         return text
@@ -27,7 +27,7 @@ def extract_program(text: str, entry_point: str) -> str:
     methods = [
         place for place, code in enumerate(blocks) if name and re.search(rf"^\s+def {name}\b", code, re.MULTILINE)
     ]
-    others = [place for place, names in enumerate(defined) if names]  # the tests may name it otherwise than the prompt
+    others = [place for place, names in enumerate(defined) if names]  # the name in the tests may differ from the prompt
     return join_blocks(blocks, (defining or methods or others or [len(blocks) - 1])[-1])
 
 

@@ -1,7 +1,7 @@
-"""Lets Python import its standard library where a process may not ask for the state of a file.
+"""Lets Python import its standard library in a process that may not call `stat`.
 
-Landlock hides what is in files, not that they exist, nor their sizes and times. So the system calls for these are taken away
-from programs. Python's import needs them: it gets the answers that were given before.
+Landlock hides the contents of files, but not their existence, sizes and times. So seccomp forbids the system calls that report
+these. Python's import needs them, so it gets results that were stored before.
 """
 
 import importlib
@@ -13,12 +13,12 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 
-UNUSED = ("_test", "_xx", "xx", "_ctypes_test", "_tkinter", "_curses", "readline")  # or they look for a terminal
+UNUSED = ("_test", "_xx", "xx", "_ctypes_test", "_tkinter", "_curses", "readline")  # tests, or they need a terminal
 
 
 def prepare(readable: list[str]) -> None:
-    """Imports what is no plain text, since loading a shared library asks for states; remembers those of all modules that
-    lie under the `readable` paths, and what is in their folders."""
+    """Imports all compiled modules, since loading a shared library needs `stat`. Stores the `stat` results of all modules under
+    the `readable` paths, and the lists of their folders."""
     for file in os.listdir(sysconfig.get_config_var("DESTSHARED")):
         if not file.startswith(UNUSED):
             with suppress(ImportError):
@@ -28,7 +28,7 @@ def prepare(readable: list[str]) -> None:
         if stat.S_ISDIR(state.st_mode):
             importer = pkgutil.get_importer(path)
             assert importer is not None  # every folder has one
-            importer.find_spec("nothing")  # it reads the folder and keeps what it has read
+            importer.find_spec("nothing")  # makes the finder read the folder and cache the list
 
     def find_state(path: str) -> os.stat_result:
         if path not in states:

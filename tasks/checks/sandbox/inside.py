@@ -1,7 +1,8 @@
-"""The sandbox from inside: a process that gives up its rights once, and for every part to be played starts a child that
-gives up the rest. Plain Python, no packages. It reads nothing of what its children are given, so they inherit nothing.
+"""The server inside the sandbox. It drops its rights once, then starts a child for each order; the child drops the remaining
+rights. Uses only the standard library. The server never reads the data of its children, so they inherit none.
 
-Started by `outside.py` with a JSON argument {means, folders, hidden, readable, house, starter} and a socket as standard input.
+`outside.py` starts it with a JSON argument {means, folders, hidden, readable, house, starter, packages, modules} and a socket as
+standard input.
 """
 
 import ctypes
@@ -42,10 +43,10 @@ NOBODY = 65534
 def main() -> None:
     given = json.loads(sys.argv[1])
     sys.path[:] = [path for path in sys.path if path != given["house"]]
-    if given["means"] != "bubblewrap":  # which ties it itself
+    if given["means"] != "bubblewrap":  # bubblewrap has --die-with-parent
         tie_to_starter(given["starter"])
     with suppress(FileNotFoundError):  # bubblewrap shows no /proc
-        Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, these go first
+        Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, the kernel kills these first
     nobody = given["means"] == "namespaces" and os.geteuid() == 0
     if given["means"] == "namespaces":
         namespaces.enter_namespaces(given["folders"], given["hidden"])
@@ -54,18 +55,18 @@ def main() -> None:
         landlock.restrict_paths(given["readable"])
     except OSError:
         if given["means"] == "landlock":
-            raise  # under the other means it is a second wall, which older kernels lack
+            raise  # for the other means it is an additional wall, which older kernels lack
     if given["packages"]:
         sys.path.append(given["packages"])
     for module in given["modules"]:
-        importlib.import_module(module)  # here and once: it takes longer than most checks
+        importlib.import_module(module)  # once, before the fork: an import takes longer than most checks
     if given["means"] == "landlock":
         imports.prepare(given["readable"])
     serve_orders(given)
 
 
 def serve_orders(given: dict) -> None:
-    """Every message is an order and the descriptors for it; the answer is a descriptor of the process that plays it."""
+    """Starts a child for each message, which is an order with its descriptors. Answers with a pidfd of the child."""
     server = os.getpid()
     with socket.socket(fileno=0) as orders:
         while True:
@@ -84,14 +85,14 @@ def serve_orders(given: dict) -> None:
 
 
 def tie_to_starter(starter: int) -> None:
-    """Ends with the process that started this one; at once, if that ended before it could be tied to it."""
+    """Makes this process die with its parent. Exits at once if the parent has already died."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != starter:
         os._exit(1)
 
 
 def reap_children() -> None:
-    """Those that have ended. Not at once: until it is buried, a process's number is nobody else's."""
+    """Reaps ended children, but only at the next order: the kernel does not reuse the process id of an unreaped child."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -99,19 +100,19 @@ def reap_children() -> None:
 
 def play_part(order: dict, descriptors: list[int], server: int) -> None:
     tie_to_starter(server)
-    signal.setitimer(signal.ITIMER_REAL, order["seconds"] + 1)  # ends it wherever it is; it knows its deadline itself
+    signal.setitimer(signal.ITIMER_REAL, order["seconds"] + 1)  # kills a part that does not end by its own deadline
     for place, descriptor in enumerate(descriptors[:2]):
         os.dup2(descriptor, place)
     try:
         confine_process(order, descriptors[2:])
-        random.seed(0)  # chance must not decide a verdict
+        random.seed(0)  # a verdict must not depend on chance
         PARTS[order["part"]](order, *descriptors[2:])
     finally:
-        os._exit(0)
+        os._exit(0)  # a child must never return into the server's loop
 
 
 def confine_process(order: dict, kept: list[int]) -> None:
-    """Limits, no other descriptors, then the filter of system calls. None of them can be taken off again."""
+    """Sets resource limits, closes other descriptors, then filters system calls. The process cannot undo any of it."""
     limit_resources(order["memory_megabytes"], order["seconds"])
     for before, after in zip((2, *sorted(kept)), (*sorted(kept), 1 << 20), strict=True):
         os.closerange(before + 1, after)
@@ -121,7 +122,7 @@ def confine_process(order: dict, kept: list[int]) -> None:
 def limit_resources(memory_megabytes: int, seconds: float) -> None:
     limits = {
         resource.RLIMIT_AS: memory_megabytes << 20,
-        resource.RLIMIT_CPU: int(seconds) + 3,  # whoever started it has ended it by then
+        resource.RLIMIT_CPU: int(seconds) + 3,  # a fallback: the starter kills it earlier
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 64,
         resource.RLIMIT_CORE: 0,
@@ -133,13 +134,13 @@ def limit_resources(memory_megabytes: int, seconds: float) -> None:
 
 
 def drop_rights(to_nobody: bool) -> None:
-    """All capabilities; in namespaces that root has made, root's name too. (Without namespaces the interpreter may lie where
-    only its owner can read it.)"""
+    """Drops all capabilities. In namespaces made by root, also changes to the user nobody; otherwise not, because the
+    interpreter may be in a folder that only its owner can read."""
     for capability in range(64):
         try:
             kernel.prctl(kernel.PR_CAPBSET_DROP, capability)
         except OSError:
-            break  # the kernel knows no further one, or we never had any
+            break  # the kernel has no further capability, or this process may not drop any
     if to_nobody:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)

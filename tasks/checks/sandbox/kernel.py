@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by ctypes; each raises OSError as any other would."""
+"""System calls without a Python function, through ctypes. Each raises OSError on failure."""
 
 import ctypes
 import os
@@ -6,7 +6,7 @@ import platform
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 MACHINE = platform.machine()
-NUMBERS = {  # by machine where they differ, as in the kernel's headers
+NUMBERS = {  # from the kernel's headers
     "pivot_root": {"x86_64": 155, "aarch64": 41}.get(MACHINE, -1),
     "capset": {"x86_64": 126, "aarch64": 91}.get(MACHINE, -1),
     "mount_setattr": 442,

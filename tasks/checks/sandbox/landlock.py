@@ -1,4 +1,4 @@
-"""Landlock: from here on this process reads the files of some folders, and opens, makes and changes no others."""
+"""Landlock: limits this process to reading files in some folders."""
 
 import ctypes
 import os
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from tasks.checks.sandbox import kernel
 
 READ_FILE, READ_FOLDER = 1 << 2, 1 << 3
-RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # version -> file rights that the kernel knows; all are taken away
-SCOPED = 0b11  # since version 6: no signals to, and no abstract sockets of, processes outside
+RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version -> number of file rights that the kernel can restrict
+SCOPED = 0b11  # since version 6: no signals to outside processes, and no access to their abstract sockets
 
 
 class Path(ctypes.Structure):
@@ -17,7 +17,7 @@ class Path(ctypes.Structure):
 
 
 def restrict_paths(paths: Sequence[str]) -> None:
-    """To what lies under these paths. OSError where the kernel has no Landlock."""
+    """Allows only reading under these paths. OSError if the kernel has no Landlock."""
     version = kernel.call_kernel("landlock_create_ruleset", None, 0, 1)
     rights = (1 << RIGHTS[min(version, 5)]) - 1
     attributes = (ctypes.c_uint64 * 3)(rights, 0, SCOPED if version >= 6 else 0)

@@ -1,4 +1,4 @@
-"""Static analysis of a program: which names it uses and does not bind. Runs inside the sandbox only, as it may import."""
+"""Finds names that a program uses but does not define. Runs inside the sandbox only, because it may import modules."""
 
 import ast
 import builtins
@@ -19,12 +19,12 @@ ALWAYS = {
     "__module__",
     "__qualname__",
 }
-TOO_DEEP = (RecursionError, MemoryError)  # what Python's parser raises where code is nested too deep
+TOO_DEEP = (RecursionError, MemoryError)  # raised by Python's parser for deeply nested code
 
 
 def find_unbound_names(code: str) -> list[str]:
-    """The global names that are used and never bound: not any, where a star import may bind them all. SyntaxError,
-    ValueError or one of TOO_DEEP where the code cannot be parsed."""
+    """The global names that are used but never bound; none if a star import of an unknown module may bind them. SyntaxError,
+    ValueError or one of TOO_DEEP if the code cannot be parsed."""
     top = symtable.symtable(code, "response", "exec")
     bound, asked = set(ALWAYS), set()
     for table in walk_tables(top):
@@ -48,7 +48,7 @@ def walk_tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
 
 
 def find_star_imports(code: str) -> list[str]:
-    """The modules from which everything is imported; a relative one begins with its dots."""
+    """The modules of `from … import *`; the name of a relative module begins with dots."""
     if "*" not in code:
         return []
     found = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom))
@@ -56,10 +56,10 @@ def find_star_imports(code: str) -> list[str]:
 
 
 def list_exports(module: str) -> list[str] | None:
-    """The names in a module of the standard library; None for any other module, and where it cannot be imported."""
+    """The names in a module of the standard library; None for other modules, or if the import fails."""
     if module.partition(".")[0] not in sys.stdlib_module_names or "__main__" in module:
         return None
     try:
         return dir(importlib.import_module(module))
-    except (Exception, SystemExit):  # the standard library has modules that do anything when they are imported
+    except (Exception, SystemExit):  # some modules run code on import and may raise or exit
         return None

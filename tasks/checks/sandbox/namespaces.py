@@ -1,6 +1,6 @@
-"""A world of its own for this process: no network, no other processes, no files but some folders, read-only.
+"""Isolates this process in new namespaces: no network, no other processes, and only some folders, read-only.
 
-As root, or in a user namespace where the kernel lets anybody make one. What bubblewrap does, without a package.
+Needs root, or a kernel that allows unprivileged user namespaces. Does the same as bubblewrap, without a package.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ DETACH, AT_RECURSIVE = 2, 0x8000
 
 
 def enter_namespaces(folders: Sequence[str], hidden: Sequence[str]) -> None:
-    """Returns in a new process, second in its own process namespace; the one that called waits and ends with it."""
+    """Returns in a new process, the second of a new PID namespace. The calling process waits for it, then exits."""
     user, group = os.geteuid(), os.getegid()
     kernel.unshare(NEW_NS | NEW_CGROUP | NEW_UTS | NEW_IPC | NEW_PID | NEW_NET | (NEW_USER if user else 0))
     if user:
@@ -25,12 +25,12 @@ def enter_namespaces(folders: Sequence[str], hidden: Sequence[str]) -> None:
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
     new_root(folders, hidden)
-    become_child()  # the first process of the namespace: with it all others end, and they cannot signal it
+    become_child()  # the namespace's first process: if it ends, all others end; they cannot signal it
     become_child()
 
 
 def new_root(folders: Sequence[str], hidden: Sequence[str]) -> None:
-    """As bubblewrap does: an empty file system, the old one under it for as long as folders are taken from it."""
+    """As bubblewrap does: mounts an empty file system, binds the folders from the old one, then unmounts the old one."""
     kernel.mount("none", "/", flags=REC | PRIVATE)
     kernel.mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "size=1m,nr_inodes=4k,mode=755")
     os.mkdir("/tmp/old")
@@ -53,7 +53,7 @@ def new_root(folders: Sequence[str], hidden: Sequence[str]) -> None:
 
 
 def become_child() -> None:
-    """Goes on in a child that is killed when this process ends; this one waits for it, then ends."""
+    """Forks. The child returns and is killed if the parent ends; the parent waits for the child, then exits."""
     child = os.fork()
     if child:
         for descriptor in range(3):

@@ -1,9 +1,9 @@
-"""Where model-written Python runs: a process that can compute, and nothing else. Seen from outside.
+"""The sandbox for model-written Python, seen from outside: starts processes that can compute and do nothing else.
 
-Whatever the means, it has limits, no capabilities, and a list of allowed system calls (`seccomp.py`): no files written,
-no processes, no programs, no threads, no network, no signals. What differs is how the files are kept from it, in this order:
-`bubblewrap` where it is installed, namespaces of our own (root, or a kernel where anybody may make one), Landlock. None of
-them is believed: the first under which an attack of our own achieves nothing is taken, and without one nothing is run.
+Every such process has resource limits, no capabilities, and a list of allowed system calls (`seccomp.py`): it cannot write
+files, start processes, programs or threads, use the network, or send signals. Three means hide the files, in this order:
+`bubblewrap` if it is installed, new namespaces (root, or a kernel with unprivileged user namespaces), Landlock. Each is tested
+by a simulated attack (`probe.py`): the first that withstands it is used. If none does, no program is run.
 """
 
 import json
@@ -27,11 +27,11 @@ from tasks.checks.packages import list_modules
 from tasks.checks.sandbox.waiting import is_readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
-HOUSE = Path(__file__).parents[3]
+HOUSE = Path(__file__).parents[3]  # the project's root
 START = "import sys; sys.path.insert(0, {house!r}); from tasks.checks.sandbox.inside import main; main()"
-INSIDE = "/house"  # where bubblewrap shows this room
+INSIDE = "/house"  # the folder in which bubblewrap shows `tasks/checks`
 VARIABLES = {
-    "PYTHONHASHSEED": "0",  # the order of a set of texts must not decide a verdict
+    "PYTHONHASHSEED": "0",  # a verdict must not depend on the order of a set
     "OPENBLAS_NUM_THREADS": "1",  # threads are not allowed
     "OMP_NUM_THREADS": "1",
 }
@@ -40,14 +40,14 @@ PROBE_SECONDS, END_SECONDS = 20, 5
 
 @dataclass(frozen=True)
 class Limits:
-    """Of each of the two processes that a check needs: the one of the response, and the one of its tests."""
+    """Limits of each of the two processes of a check: the response's program, and its tests."""
 
     seconds: float = 10
     memory_megabytes: int = 1024
 
 
 class Sandbox:
-    """A server inside, which starts the processes. Threads may share it; it ends when it is closed, or we end."""
+    """A server inside the sandbox that starts processes. Threads may share it. It ends when it is closed or this process ends."""
 
     def __init__(self, means: str, packages: Path | None = None):
         self.means, self.turn = means, threading.Lock()
@@ -84,7 +84,7 @@ class Sandbox:
         return self
 
     def __exit__(self, *_) -> None:
-        self.line.close()  # with which it ends by itself
+        self.line.close()  # the server exits when its socket is closed
         with suppress(subprocess.TimeoutExpired):
             self.server.wait(END_SECONDS)
         with suppress(ProcessLookupError):
@@ -92,8 +92,8 @@ class Sandbox:
         self.server.wait()
 
     def start(self, part: str, limits: Limits, descriptors: list[int], **more: object) -> int:
-        """A descriptor of a new process that plays a part of `inside.py`, to be given to `end`. Of the descriptors the
-        first are its standard input and output. OSError where there is no server any more."""
+        """Starts a part of `inside.py` in a new process and returns its pidfd, for `end_process`. The first two descriptors
+        become its standard input and output. OSError if the server has ended."""
         order = json.dumps({"part": part, **asdict(limits), **more}).encode()
         with self.turn:
             socket.send_fds(self.line, [order], descriptors)
@@ -103,7 +103,7 @@ class Sandbox:
         return found[0]
 
     def weakness(self) -> str:
-        """What an attack of our own achieves; nothing, if this sandbox holds."""
+        """Runs the simulated attack and describes what succeeded; empty if the sandbox holds."""
         with tempfile.TemporaryDirectory() as outside, socket.create_server(("127.0.0.1", 0)) as server:
             secret = Path(outside, "secret")
             secret.write_text("secret")
@@ -134,7 +134,7 @@ class Sandbox:
 
 
 def end_process(process: int) -> None:
-    """Gone when this returns, and whatever it started with it."""
+    """Kills a process and waits until it has ended."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(process, signal.SIGKILL)
     is_readable(process)
@@ -142,7 +142,7 @@ def end_process(process: int) -> None:
 
 
 def find_sandbox(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
-    """The first that holds on this machine; BadInput where none does."""
+    """Returns the first sandbox that holds on this machine; BadInput if none does."""
     weak = {} if sys.platform == "linux" else {name: "needs Linux" for name in means}
     for name in means if not weak else ():
         if name == "bubblewrap" and shutil.which("bwrap") is None:
@@ -162,7 +162,7 @@ def interpreter_path() -> str:
 
 
 def library_folders() -> list[str]:
-    """The interpreter's own: its library, and the machine's shared ones that it loads."""
+    """The folders that the interpreter needs: its library and the system's shared libraries."""
     machine = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
     shared = (
         [f"/lib/{machine}", f"/usr/lib/{machine}"] if os.path.isdir(f"/usr/lib/{machine}") else ["/lib", "/usr/lib"]
@@ -174,7 +174,7 @@ def library_folders() -> list[str]:
 
 
 def package_folders() -> list[str]:
-    """Installed packages among them: a benchmark may lie there, with its answers."""
+    """Folders of installed packages in the library folders. They are hidden: a benchmark with its answers may be there."""
     places = (
         place
         for folder in library_folders()
@@ -185,7 +185,7 @@ def package_folders() -> list[str]:
 
 
 def paths_without(path: str, hidden: set[str]) -> list[str]:
-    """The path, or what lies in it where something of it is hidden."""
+    """The path itself, or the visible paths in it if a part of it is hidden."""
     if not any(Path(place).is_relative_to(path) for place in hidden):
         return [path]
     inside = [f"{path}/{name}" for name in os.listdir(path)]
@@ -193,7 +193,7 @@ def paths_without(path: str, hidden: set[str]) -> list[str]:
 
 
 def bubblewrap_command(packages: Path | None) -> list[str]:
-    """An empty file system with the interpreter's folders and the files of this room, all of it read-only."""
+    """The command for an empty, read-only file system with the interpreter's folders and `tasks/checks`."""
     seen = [*library_folders(), str(Path(interpreter_path()).parent), *([str(packages)] if packages else [])]
     shown = [path for folder in seen for path in ("--ro-bind", folder, folder)]
     covered = [word for place in package_folders() for word in ("--tmpfs", place, "--remount-ro", place)]

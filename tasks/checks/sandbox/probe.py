@@ -1,4 +1,4 @@
-"""The part of an attacker, played by ourselves: tries what a response's program must not be able to do, and tells what worked."""
+"""A simulated attack: tries actions that a response's program must not be able to do, and reports which succeeded."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from tasks.checks.sandbox import kernel
 
 
 def play_probe(order: dict) -> None:
-    """`secrets` are files that exist outside, `closed` folders there, the first of both open to everybody and soon removed;
-    `address` is a socket that listens. What worked leaves nothing behind."""
+    """`secrets` are files outside the sandbox and `closed` are folders there; the first of each is temporary and open to all
+    users. `address` is a listening socket. A successful attempt leaves nothing behind."""
     attempts: dict[str, Callable[[], object]] = {
         **{f"reads {path}": Path(path).read_bytes for path in order["secrets"]},
         **{f"sees {path}": partial(os.stat, path) for path in (*order["secrets"][:2], "/proc/1")},
@@ -44,12 +44,12 @@ def read_links(order: dict) -> list[str]:
 
 
 def list_folder(folder: str) -> None:
-    """Something in it: an empty cover tells nothing."""
+    """Raises if the folder is empty: an empty mount that covers a folder reveals nothing."""
     os.listdir(folder)[0]
 
 
 def starts_a_program() -> None:
-    """One that does not exist: where programs may be started, the kernel looks for it."""
+    """Starts a program that does not exist: FileNotFoundError means that the kernel allows the call."""
     with suppress(FileNotFoundError):
         os.execv("/nowhere", ["nowhere"])
 

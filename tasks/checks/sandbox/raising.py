@@ -1,4 +1,4 @@
-"""Exceptions that cross from the response's process to its tests: class names, arguments and message; never an object."""
+"""Sends exceptions from the response's process to the tests, as class names, arguments and message, never as objects."""
 
 import builtins
 import sys
@@ -10,21 +10,21 @@ MOST_CLASSES = 20
 NEVER = (
     StopIteration,
     StopAsyncIteration,
-)  # they end iterations: `all(map(…))` over answers would be true after the first
+)  # they end iterations: `all(map(…))` over answers would end early and be true
 
 
 def describe_exception(problem: BaseException, keep: Keep) -> dict:
-    """Its classes, the nearest first, as [module, name]."""
+    """The exception as JSON: its classes as [module, name], the most specific first, its arguments and message."""
     classes = [[kind.__module__, kind.__name__] for kind in type(problem).__mro__[:MOST_CLASSES]]
     try:
         arguments = encode_value(list(problem.args), keep)
-    except Exception:  # the program decides what its arguments are, and may raise anything while they are read
+    except Exception:  # the program controls the arguments: reading them may raise anything
         arguments = []
     return {"raised": classes, "arguments": arguments, "message": f"{problem!s:.200}"}
 
 
 class Exceptions:
-    """The classes that stand for those of the response, by name: a test catches `except Theirs` by them."""
+    """Local stand-ins for the response's exception classes, by name, so that a test can catch `except Theirs`."""
 
     def __init__(self):
         self.theirs: dict[str, type[Exception]] = {}
@@ -32,7 +32,7 @@ class Exceptions:
     def make(self, classes: list, arguments: list, message: str) -> Exception:
         names = [(str(module), str(name)) for module, name in classes[:MOST_CLASSES]]
         bases = [kind for kind in map(find_class, names) if kind]
-        base = bases[0] if bases else RuntimeError  # also for what ends a program, such as SystemExit
+        base = bases[0] if bases else RuntimeError  # also for classes outside Exception, such as SystemExit
         if issubclass(base, NEVER):
             base, message = RuntimeError, f"{names[0][1]}: {message}"
         for module, name in reversed(names):
@@ -44,12 +44,12 @@ class Exceptions:
         return problem
 
     def find(self, name: str) -> type[Exception]:
-        """The class of the response's that has this name; one that nothing is an instance of, if nothing of it was raised."""
+        """The stand-in for the response's class of this name; a new, unused class if the response never raised it."""
         return self.theirs.get(name) or type(name, (Exception,), {})
 
 
 def find_class(name: tuple[str, str]) -> type[Exception] | None:
-    """A class that this process has too. The response only names it: no module is imported for that."""
+    """A standard exception class that is already loaded here. No module is imported because the response names it."""
     module, kind = name
     place = builtins if module == "builtins" else sys.modules.get(module)
     if module.partition(".")[0] not in sys.stdlib_module_names:
@@ -59,13 +59,13 @@ def find_class(name: tuple[str, str]) -> type[Exception] | None:
 
 
 def is_list_of_names(classes: Any) -> TypeGuard[list[list[str]]]:
-    """[module, name] of each class."""
+    """True for a list of [module, name] pairs that is not empty."""
     pair = lambda one: isinstance(one, list) and len(one) == 2 and all(isinstance(name, str) for name in one)
     return isinstance(classes, list) and bool(classes) and all(map(pair, classes))
 
 
 def find_reason_of_sandbox(problem: Exception) -> str:
-    """Why not the program is to blame: a package, or a right, that it would have elsewhere."""
+    """The reason if the sandbox caused the exception: a missing package or right. Empty if the program caused it."""
     match problem:
         case ModuleNotFoundError() if package := str(problem).partition("'")[2].partition("'")[0].partition(".")[0]:
             return "" if package in sys.stdlib_module_names else f"checks.packages: the response imports {package!r}"

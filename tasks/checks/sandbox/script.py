@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: the program in a response as a script, once, with a case as its standard input."""
+"""Runs inside the sandbox: runs a response's program once as a script, with a test case as its standard input."""
 
 import builtins
 import json
@@ -14,9 +14,9 @@ MOST_SAID = 1 << 14
 
 
 def play_script(order: dict, text: int, says: int) -> None:
-    """Standard input is the case, standard output is what is compared; why the script did not end well goes to `says`."""
-    builtins.exit = builtins.quit = sys.exit  # which Python has where it is started as usual
-    threading.Thread.start = threading.Thread.run  # scripts take a thread for its larger stack; none is allowed here
+    """Standard input is the case; standard output is compared later. An exception of the script is written to `says`."""
+    builtins.exit = builtins.quit = sys.exit  # missing because the interpreter starts without `site`
+    threading.Thread.start = threading.Thread.run  # scripts use a thread for its larger stack; the sandbox has none
     threading.Thread.join = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
     sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
     sys.modules["__main__"] = module = types.ModuleType("__main__")
@@ -25,7 +25,7 @@ def play_script(order: dict, text: int, says: int) -> None:
         code = extract_script(os.fdopen(text, "rb").read().decode())
         exec(compile(code, "response", "exec"), module.__dict__)
     except SystemExit:
-        pass  # with any code: what it has written is compared
+        pass  # with any exit code: only the output is compared
     except BaseException as problem:  # a program may raise anything
         told = describe_exception(problem, lambda *_: {}) | {"arguments": []}
         os.write(says, json.dumps(told).encode()[:MOST_SAID])

@@ -1,7 +1,7 @@
-"""Seccomp: the system calls that a program needs which computes, and no others. A list of what is allowed.
+"""Seccomp: allows only the system calls that a computing program needs.
 
-Not among them: processes, programs and threads (so that one limit of memory and one of time bound all), sockets, signals to
-others, mounts, namespaces, memory files, everything that changes a file. Those fail with EPERM, the filter cannot be taken off.
+All others fail with EPERM: processes, programs and threads (so limits of one process bound the whole program), sockets,
+signals to other processes, mounts, namespaces, memory files, and all changes of files. The filter cannot be removed.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import struct
 from tasks.checks.sandbox import kernel
 
 # fmt: off
-NATIVE = {  # the kernel's numbers; aarch64 has no call where there is a newer one for the same
+NATIVE = {  # the kernel's numbers; aarch64 lacks old calls that newer calls replace
     "x86_64": (0xC000003E, {
         "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
         "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "ioctl": 16,
@@ -51,14 +51,15 @@ NUMBER, ARCHITECTURE, FIRST, SECOND, THIRD = (
     16,
     24,
     32,
-)  # offsets into what a filter sees; low words of the arguments
+)  # offsets in struct seccomp_data; for arguments, of their low words
 FCNTL = (0, 1, 2, 3, 4, 1030)  # duplicate, flags of the descriptor and of the file; not F_SETOWN, which sends signals
-O_PATH = 0o10000000  # opens what may not be read, and tells its state
+O_PATH = 0o10000000  # forbidden: it opens unreadable files, and fstat then reports their size and times
 IOCTL = (0x5401, 0x5421, 0x5450, 0x5451)  # TCGETS (isatty), FIONBIO, FIONCLEX, FIOCLEX
 
 
 def restrict_calls(paths: bool = True) -> None:
-    """From here on; without `paths`, no call that tells of a path. OSError where this kernel or machine cannot."""
+    """Installs the filter. Without `paths`, calls that report the state of a path fail too. OSError if the machine is not
+    supported."""
     if kernel.MACHINE not in NATIVE:
         raise OSError(errno.ENOSYS, f"no system call numbers of {kernel.MACHINE} are known here")
     architecture, numbers = NATIVE[kernel.MACHINE]
@@ -70,7 +71,7 @@ def restrict_calls(paths: bool = True) -> None:
 
 
 def filter_program(architecture: int, numbers: dict[str, int], process: int) -> bytes:
-    """The filter: a list of questions, each with its own answer, EPERM at the end."""
+    """The BPF program: compares the call's number with each allowed number; EPERM if none matches."""
     limited = {
         "tgkill": allowed_if(FIRST, (process,)),
         "prlimit64": allowed_if(FIRST, (0, process)),

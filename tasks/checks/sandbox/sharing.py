@@ -1,17 +1,17 @@
-"""Classes that the tests define and their program may use: a node of a list, a point. Both processes define them, and their
-instances cross by their attributes."""
+"""Shares classes that the tests define and the program may use, such as a list node or a point. Both processes define them;
+instances are sent as their attributes."""
 
 import ast
 from typing import Any
 
 from tasks.checks.sandbox.wire import Find, Keep, decode_value, encode_value
 
-MODULES = ("candidate", "tests")  # where the two processes define them
+MODULES = ("candidate", "tests")  # the modules in which the two processes define them
 
 
 def find_shared_classes(tests: ast.Module, theirs: set[str]) -> list[str]:
-    """The sources of the tests' classes that name nothing of the response's and assert nothing: they hold no answers. Before
-    them what the tests import."""
+    """The tests' imports, then the sources of their classes that contain no assert and no name of the response. Such classes
+    contain no answers."""
     wanted = [node for node in tests.body if isinstance(node, ast.ClassDef) and is_shared(node, theirs)]
     imports = [node for node in tests.body if isinstance(node, ast.Import | ast.ImportFrom)] if wanted else []
     return [ast.unparse(node) for node in (*imports, *wanted)]
@@ -33,7 +33,7 @@ def encode_instance(value: Any, classes: dict[str, Any], keep: Keep, depth: int)
 
 
 def decode_instance(content: list, classes: dict[str, Any], find: Find) -> Any:
-    """Without a call of anything of the class. Its methods stay its own: an attribute cannot stand in their place."""
+    """Makes an instance without a call of the class's code. ValueError if an attribute would replace a method."""
     name, attributes = content
     kind = classes[name]
     if not isinstance(kind, type) or kind.__module__ not in MODULES:

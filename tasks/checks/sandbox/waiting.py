@@ -1,10 +1,10 @@
-"""Waiting for a descriptor, whatever its number (`select` knows only the first thousand)."""
+"""Waits for a descriptor with `poll`, because `select` fails for numbers above 1023."""
 
 import select
 
 
 def is_readable(descriptor: int, seconds: float | None = None) -> bool:
-    """Whether there is something to read, or an end, within so many seconds; none: however long it takes."""
+    """True if there is data or an end of file within `seconds`; None waits without a limit."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
     return bool(waiting.poll(None if seconds is None else max(0.0, 1000 * seconds)))

@@ -1,6 +1,6 @@
-"""Plain Python values as JSON, so that nothing but values crosses between a response's process and its tests.
+"""Encodes plain Python values as JSON: a response's process and its tests exchange only values.
 
-Instances of classes that both processes have cross by their attributes. Any other object crosses as a number.
+Instances of shared classes are sent as their attributes. Any other object is sent as a number that refers to it.
 """
 
 import sys
@@ -13,18 +13,18 @@ from itertools import islice
 from typing import Any
 
 SMALL = 1 << 53
-MOST = 100_000  # values of an iterator
+MOST = 100_000  # values read from one iterator
 DEEPEST = 100
 LONGEST = 4 << 20  # bytes of one line
 FACTORIES = {kind.__name__: kind for kind in (int, float, str, bool, list, tuple, dict, set)}
 ARRAYS = "biufcSU"  # kinds of numpy's arrays that hold plain values
 
-Keep = Callable[[Any, int], dict]  # an object, and how deep it is nested -> what stands for it
-Find = Callable[[str, Any], Any]  # the same way back
+Keep = Callable[[Any, int], dict]  # (object, nesting depth) -> its JSON form
+Find = Callable[[str, Any], Any]  # (kind, content) of that JSON form -> the object
 
 
 def encode_value(value: Any, keep: Keep, depth: int = 0) -> Any:
-    """Of a subclass what it has of the plain type."""
+    """Encodes a value; an instance of a subclass is encoded as its plain type."""
     if depth > DEEPEST:
         raise ValueError(f"nested more than {DEEPEST} deep")
     inner = lambda items: [encode_value(item, keep, depth + 1) for item in items]
@@ -36,7 +36,7 @@ def encode_value(value: Any, keep: Keep, depth: int = 0) -> Any:
         case int():
             return int.__index__(value) if -SMALL < value < SMALL else {"int": hex(value)}
         case str():
-            return str.__str__(value)  # of a subclass too: an Enum of texts would say its name
+            return str.__str__(value)  # not str(value): for an Enum of texts that is the member's name
         case bytes() | bytearray():
             return {type(value).__name__ if type(value) is bytearray else "bytes": value.decode("latin-1")}
         case complex():
@@ -91,7 +91,7 @@ def encode_mapping(value: dict, inner: Callable) -> dict:
 
 
 def encode_array(value: Any) -> dict | None:
-    """An array or a number of numpy's, where this process has loaded it."""
+    """Encodes a numpy array or scalar; None for other values, or if numpy is not loaded."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray | numpy.generic) or value.dtype.kind not in ARRAYS:
         return None
@@ -100,7 +100,8 @@ def encode_array(value: Any) -> dict | None:
 
 
 def decode_value(value: Any, find: Find) -> Any:
-    """Raises for anything that `encode` does not make: ValueError, TypeError, KeyError, RecursionError, ArithmeticError."""
+    """Decodes the output of `encode_value`. For other input it raises ValueError, TypeError, KeyError, RecursionError or
+    ArithmeticError."""
     inner = lambda items: [decode_value(item, find) for item in items]
     pairs = lambda items: {decode_value(key, find): decode_value(item, find) for key, item in items}
     if isinstance(value, list):
@@ -155,7 +156,7 @@ def decode_value(value: Any, find: Find) -> Any:
 
 
 def decode_array(form: str, shape: list[int] | None, content: str) -> Any:
-    import numpy  # the sandbox has it, if one of its two processes does
+    import numpy  # both processes import the same packages, so numpy is there
 
     kind = numpy.dtype(str(form))
     if kind.kind not in ARRAYS:
