@@ -118,7 +118,7 @@ def unpack(text: str) -> list:
 def read_pickled_text(content: bytes) -> str:
     """Reads the one text in a pickle without unpickling: a pickle from a data set could run any code."""
     steps = [(step.name, argument) for step, argument, _ in pickletools.genops(content)]
-    texts = [argument for name, argument in steps if name in PICKLED_TEXT]
+    texts = [str(argument) for name, argument in steps if name in PICKLED_TEXT]
     others = sorted({name for name, _ in steps} - PICKLED_TEXT - PICKLE_FRAME)
     if others or len(texts) != 1:
         raise ValueError(f"gold: test cases as a pickle that holds more than one text: {others}")

@@ -1,6 +1,6 @@
 """Reads the gold of a prompt: tests, cases, or a right answer.
 
-Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three optional (see `verdicts.TestSuite`), a
+Tests are `{"tests": …, "entry_point": …, "setup": …, "solution": …}`, the last three optional (see `verdicts.ProgramTests`), a
 list of asserts, or Python with an assert in it. Cases have inputs and outputs, in the layouts that `cases.py` reads.
 Any other gold is a right answer.
 """
