@@ -124,7 +124,7 @@ def interrupted(launcher, out: Path, kind: str, interrupt, group: int = 0) -> tu
     watch = lambda: seen.append((out / "saved").exists())
 
     def work():
-        with pytest.raises(ProgramFailed, match="was ended"):
+        with pytest.raises(ProgramFailed, match="was stopped"):
             launcher.run(SLEEPER, {"kind": kind}, out, watch, group=group)
         ended.append(True)
 
@@ -234,7 +234,7 @@ def test_a_watcher_that_is_busy_costs_a_program_nothing_of_its_saving(launcher, 
             time.sleep(2)
 
     def work():
-        with pytest.raises(ProgramFailed, match="was ended"):
+        with pytest.raises(ProgramFailed, match="was stopped"):
             launcher.run(SLEEPER, {"kind": "say so and save slowly"}, out, watch)
 
     thread = threading.Thread(target=work)
