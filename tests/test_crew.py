@@ -82,7 +82,7 @@ def test_two_steps_at_once_that_share_a_pool_make_no_row_twice(workplace, dies):
         second = threads.submit(ensure_artifact, eight, workplace.store, workplace.launcher, watch)
     assert isinstance(first.exception(), ProgramFailed) is dies
     assert second.result().counts["rows_found"] == (6 if dies else 20)
-    assert committed(workplace, five) == 30 and any("waiting for process" in doing for doing in said)
+    assert committed(workplace, five) == 30 and any("waiting: process" in doing for doing in said)
 
 
 def test_who_lacks_no_row_waits_for_nobody(workplace):

@@ -104,4 +104,4 @@ def test_two_who_want_the_same_step_at_once_make_it_once(workplace):
     for thread in threads:
         thread.join()
     assert found[0] == found[1] and diary(workplace) == ["cat"]
-    assert any(doing.startswith(f"waiting for process {os.getpid()} ") for doing in seen)
+    assert any(doing.startswith(f"waiting: process {os.getpid()} ") for doing in seen)

@@ -117,7 +117,7 @@ def test_a_step_of_another_n_waits_for_shares_and_makes_their_rest(workplace):
         watch = lambda step, doing, *numbers: said.append(doing)
         second = threads.submit(ensure_artifact, three, workplace.store, workplace.launcher, watch)
         try:
-            wait_until(lambda: any("others that fill" in doing for doing in said))
+            wait_until(lambda: any("rows of the same pool" in doing for doing in said))
         finally:
             go.set()
         made = first.result()["rows_made"]

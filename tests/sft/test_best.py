@@ -73,7 +73,7 @@ def test_a_record_stays_where_it_is_when_others_come():
 
 
 def test_a_share_that_takes_none_or_all_is_refused():
-    with pytest.raises(BadInput, match=r"held_out: 1e-06 of 12 records are 0"):
+    with pytest.raises(BadInput, match=r"held_out: a share of 1e-06 holds out 0 of 12 records"):
         hold_out(rows(), 1e-6)
 
 

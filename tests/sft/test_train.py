@@ -152,7 +152,7 @@ def test_truncations_and_long_prompts_are_counted(start, tmp_path):
     assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
     less = trained(start, tmp_path / "long", max_length=29)  # "shift: hello there" has no room left
     assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
-    with pytest.raises(BadInput, match="max_length: 9: the prompts of all 4 records leave less than 8 tokens"):
+    with pytest.raises(BadInput, match="max_length: 9 is too short: the prompts of all 4 records leave fewer than 8 tokens"):
         trained(start, tmp_path / "none", max_length=9)
 
 
@@ -163,7 +163,7 @@ def test_records_that_the_template_refuses_are_counted():
     system = plain | {"prompt_id": "system", "messages": [{"role": "system", "content": "be brief"}, *turns]}
     samples, counts = encode_records([plain, system], tokenizer, max_length=None)
     assert [sample["name"] for sample in samples] == ["plain"] and counts["left_out"] == 1
-    with pytest.raises(BadInput, match=r"all 1 records .* template refuses their turns"):
+    with pytest.raises(BadInput, match=r"all 1 records .* template refuses them"):
         encode_records([system], tokenizer, max_length=64)
     with pytest.raises(BadInput, match=r"^the model's chat template refuses the turns of all 1 records"):
         encode_records([system], tokenizer, max_length=None)
