@@ -152,7 +152,9 @@ def test_truncations_and_long_prompts_are_counted(start, tmp_path):
     assert trained(start, tmp_path / "cut", max_length=30)["truncated"] == 1
     less = trained(start, tmp_path / "long", max_length=29)  # "shift: hello there" has no room left
     assert (less["left_out"], less["rows"], less["steps"]) == (1, 3, 1)
-    with pytest.raises(BadInput, match="max_length: 9 is too short: the prompts of all 4 records leave fewer than 8 tokens"):
+    with pytest.raises(
+        BadInput, match="max_length: 9 is too short: the prompts of all 4 records leave fewer than 8 tokens"
+    ):
         trained(start, tmp_path / "none", max_length=9)
 
 

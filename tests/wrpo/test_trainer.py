@@ -291,7 +291,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_prompts(start, tmp
         ({"batch_size": 3}, "batch_size 3 is not a multiple of how.device_batch_size 2 times 1"),
         ({"objective": {"kind": "kto"}}, "objective: 'kto'"),
         ({"records": []}, "pairs: no rows"),
-        ({"max_length": 16}, "what.max_length: 16: the prompts of all"),
+        ({"max_length": 16}, "max_length: 16 is too short: the prompts of all"),
     ],
 )
 def test_input_at_fault_is_named(change, message, start, tmp_path):
