@@ -19,11 +19,11 @@ def name_difference(blobs: Blobs) -> str | None:
     if abs(apart := clock_difference(blobs)) <= APART:
         return None
     which = "ahead of" if apart > 0 else "behind"
-    return f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's; set the wrong one right"
+    return f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's; correct the wrong clock"
 
 
 def require_same_clock(blobs: Blobs) -> None:
     if problem := name_difference(blobs):
         raise BadInput(
-            f"{problem}; at most {APART:.0f} s are allowed, since otherwise files in use could look abandoned"
+            f"{problem}; at most {APART:.0f} s are allowed, since otherwise `fuse gc` could delete files in use"
         )

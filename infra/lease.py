@@ -72,7 +72,9 @@ class Lease:
             raise self._lost()
 
     def _lost(self) -> LeaseLost:
-        return LeaseLost(f"{self._blobs.url}/{self._path}: this process was silent for too long, another has its lease")
+        return LeaseLost(
+            f"{self._blobs.url}/{self._path}: this process did not renew its lease in time, and another process has it now"
+        )
 
     def keep(self) -> None:
         self._thread.start()
@@ -193,7 +195,7 @@ def _wait(
         if holder and holder.owner != announced:
             announced = holder.owner
             if on_wait:
-                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making it")
+                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making this artifact")
             continue  # asks `done` now instead of after a pause
         pause(poll)
 
@@ -226,4 +228,4 @@ def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:
     try:
         return Holder.model_validate_json(raw)
     except ValidationError as error:
-        raise CorruptArtifact(f"{blobs.url}/{path}: not a lease; delete it if nothing is running") from error
+        raise CorruptArtifact(f"{blobs.url}/{path}: not a valid lease; delete this file if no run is active") from error

@@ -23,7 +23,7 @@ from infra.checkpoints import StoredCheckpoints
 from infra.errors import Unavailable
 from infra.launch import HERE, Environment, Launcher
 from infra.lease import Lease, hold_lease
-from infra.ledger import TELL_AGAIN, Request
+from infra.ledger import MESSAGE_SECONDS, Request
 from infra.manifest import ArtifactReference, Manifest
 from infra.scratch import new_scratch
 from infra.settings import count_cores, settings
@@ -109,7 +109,7 @@ class Run:
 
     def waits(self, text: str) -> None:
         """Passes a message about a wait to the observer, at most every 30 s, since several programs may wait together."""
-        if time.monotonic() - self.told >= TELL_AGAIN:
+        if time.monotonic() - self.told >= MESSAGE_SECONDS:
             self.told = time.monotonic()
             self.observe(self.step, text, 0, 0, "")
 

@@ -258,7 +258,7 @@ def test_more_gpus_than_this_machine_has_are_refused(workplace, capsys, monkeypa
     capsys.readouterr()
     for command in ("plan", "run"):
         assert main([command, *wide]) == 2
-        said = "per-model sampling · mirror.gpus: one program asks for 16 GPUs, this machine has 8"
+        said = "per-model sampling · mirror.gpus: one program needs 16 GPUs, this machine has 8"
         assert said in capsys.readouterr().err
     assert main(["doctor", *wide]) == 1
     assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]
