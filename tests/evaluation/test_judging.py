@@ -237,7 +237,7 @@ def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workp
     with stub_endpoint(says("alpaca-eval"), lambda request, attempt: "locked") as stub:
         with pytest.raises(BadInput, match=r"how\.tokenizer"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, price_in=1.0))
-        with pytest.raises(BadInput, match="the key is not accepted"):
+        with pytest.raises(BadInput, match="the server does not accept the key"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url))
     assert stub.seen.total() <= 8
 
