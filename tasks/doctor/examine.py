@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
-from tasks.loading import LOCAL, blame_on
+from tasks.loading import LOCAL, report_load_errors
 from tasks.positions import position_limit
 from tasks.program import Progress, run_program, write_json
 from tasks.tokens import generation_of, prompt_ids
@@ -42,7 +42,7 @@ def choose_prompts(file: str) -> list[list[dict]]:
 def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     name, folder, code = model["name"], Path(model["folder"]), []
     try:
-        with blame_on(f"model: {folder}"):
+        with report_load_errors(f"model: {folder}"):
             code = remote_code(name, folder, model["origin"])
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
@@ -56,7 +56,7 @@ def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     try:
-        with blame_on("the chat template"):
+        with report_load_errors("the chat template"):
             checks.render_conversation(
                 tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False
             )

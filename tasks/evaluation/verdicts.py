@@ -27,11 +27,11 @@ def read_verdicts(run: Run, checks: Manifest) -> pd.DataFrame:
     return rows[["content_id"]].assign(check=rows["score"], reason=reason.where(rows["score"].isna()))
 
 
-def add_verdicts(rows: pd.DataFrame, verdicts: pd.DataFrame, who: str) -> pd.DataFrame:
+def add_verdicts(rows: pd.DataFrame, verdicts: pd.DataFrame, name: str) -> pd.DataFrame:
     joined = rows.merge(verdicts, on="content_id", how="left", validate="many_to_one", indicator="known")
-    lost = (joined["known"] == "left_only") & joined["content_id"].notna()
-    if lost.any():
-        raise BadInput(f"evaluation: {int(lost.sum())} answers of {who!r} have no check")
+    missing = (joined["known"] == "left_only") & joined["content_id"].notna()
+    if missing.any():
+        raise BadInput(f"evaluation: {int(missing.sum())} answers of {name!r} have no check")
     return joined.drop(columns="known")
 
 
@@ -42,6 +42,6 @@ def find_obstacle(answers: Sequence[pd.DataFrame]) -> str | None:
         return NO_GOLD
     if rows["check"].notna().any():
         return None
-    said = rows.dropna(subset="text")
-    commonest = said["reason"].mode().iloc[0] if len(said) else "there is no answer"
-    return f"none of {len(said)} answers could be checked: {commonest}"
+    answered = rows.dropna(subset="text")
+    commonest = answered["reason"].mode().iloc[0] if len(answered) else "there is no answer"
+    return f"none of {len(answered)} answers could be checked: {commonest}"

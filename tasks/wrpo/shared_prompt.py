@@ -123,7 +123,7 @@ def install_attention(
         model.set_attn_implementation(NAME)
         if model.config._attn_implementation != NAME:
             return f"the attention of a {model.config.model_type} model cannot be set"
-        hook = model.base_model.register_forward_hook(responses_alone, with_kwargs=True)
+        hook = model.base_model.register_forward_hook(keep_responses, with_kwargs=True)
         try:
             apart = ((shared() - expected).abs() / expected.abs().clamp(min=1)).max().item()
         except (TypeError, ValueError) as error:  # the model passes other arguments to its attention
@@ -149,7 +149,7 @@ def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
     return None
 
 
-def responses_alone(module, arguments, keywords, output):
+def keep_responses(module, arguments, keywords, output):
     output.last_hidden_state = output.last_hidden_state[:, len(keywords["layout"]["prompt_back"]) :]
     return output
 

@@ -60,12 +60,12 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
 def distinct_responses(pairs: pd.DataFrame) -> pd.DataFrame:
     """Every distinct response of the pairs, in any role, grouped by prompt."""
     prompts = pairs[["prompt_id", "messages"]]
-    said = pd.concat(
+    responses = pd.concat(
         [prompts.assign(text=pairs[role], finish_reason=pairs[f"{role}_finish_reason"]) for role in ROLES]
     ).dropna(subset="text")
-    words = zip(said["prompt_id"], said["text"], said["finish_reason"] == CUT_OFF, strict=True)
-    said["content_id"] = [learned_id(*one) for one in words]
-    return said.drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
+    words = zip(responses["prompt_id"], responses["text"], responses["finish_reason"] == CUT_OFF, strict=True)
+    responses["content_id"] = [learned_id(*one) for one in words]
+    return responses.drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
 @stage("WRPO", version="3")

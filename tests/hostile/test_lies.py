@@ -131,14 +131,17 @@ def test_a_checkpoint_that_is_none_is_refused_and_writes_nothing(name, store, tm
 
 PARTS = {
     "text": (lambda file: file.write_bytes(b"PAR1 no table PAR1"), "not a Parquet file"),
-    "other columns": (lambda file: pq.write_table(pa.table({"other": [1]}), file), "not rows of this pool"),
+    "other columns": (
+        lambda file: pq.write_table(pa.table({"other": [1]}), file),
+        "lacks the columns number",
+    ),
     "other types": (
         lambda file: pq.write_table(pa.table({"number": ["1"], "square": ["1"], "tokens": ["1"]}), file),
-        "not rows of this pool",
+        "its columns differ from those of",
     ),
     "more rows": (
         lambda file: pq.write_table(pa.table({"number": [8, 9], "square": [64, 81], "tokens": [1, 1]}), file),
-        "2 rows where its name says 1",
+        "has 2 rows, but 1 according to its name",
     ),
 }
 
@@ -152,7 +155,7 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
     with pytest.raises(BadInput, match=message) as refusal:
         workplace.made(step(1, 2, 3))
     assert foreign.path in str(refusal.value) or name == "other types"
-    assert "\n" not in str(refusal.value) and "delete it" in str(refusal.value)
+    assert "\n" not in str(refusal.value) and "; delete th" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

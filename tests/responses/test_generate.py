@@ -166,12 +166,12 @@ def test_a_prompt_that_the_template_refuses_is_a_row():
 
 
 def test_a_prompt_gets_the_rest_of_the_context_or_says_why_not():
-    from tasks.responses.token_rows import Asked, Reader
+    from tasks.responses.token_rows import Reader, TokenRequest
 
     read, tokenizer = Reader(tiny.tokenizer(), 16, 8), tiny.tokenizer()
     short, tight, long = (read(row) for row in rows("abc", "a" * 10, "a" * 12))
-    assert isinstance(short, Asked) and (len(short.ids), short.room) == (7, 8)
-    assert isinstance(tight, Asked) and (len(tight.ids), tight.room) == (14, 2)
+    assert isinstance(short, TokenRequest) and (len(short.ids), short.room) == (7, 8)
+    assert isinstance(tight, TokenRequest) and (len(tight.ids), tight.room) == (14, 2)
     assert long["finish_reason"] == "refused: too long: 16 tokens, context 16" and long["tokens"] == 0
     from tasks.responses.transformers_program import generate_answers
 
