@@ -97,7 +97,7 @@ def test_a_request_without_reply_is_marked_and_many_are_a_failure(workplace):
         judged = workplace.table(step, "judgements.parquet").set_index("status")
         marked = judged.loc[["unanswered"]]
         assert 0 < len(marked) < 20 and marked["reply"].isna().all() and "400" in marked["why"].iloc[0]
-        with pytest.raises(ProgramFailed, match=r"games .* got no reply, the first: status 400"):
+        with pytest.raises(ProgramFailed, match=r"games .* got no reply; reason of the first: status 400"):
             workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.0))
     assert set(stub.answered.values()) == {1}  # the second step found what the first had paid for
 
