@@ -28,7 +28,7 @@ def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp
 
 
 def test_an_open_slot_is_refused_without_the_chain_too():
-    with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is an open slot"):
+    with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is only a placeholder"):
         load_recipe("wrpo-llama3-8b").target.resolve("target")
 
 

@@ -48,7 +48,10 @@ def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
             generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
-        needs_code = "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+        needs_code = (
+            "the model needs code from its repository, which this project never runs: serve the model at an endpoint, or "
+            "remove it"
+        )
         problem_text = needs_code if "custom code" in str(problem) else str(problem)[:200]
         return [*code, Finding(name, "loads", True, problem_text)]
     if model["classifies"]:
@@ -104,7 +107,14 @@ def remote_code(name: str, folder: Path, origin: str) -> list[Finding]:
         if (folder / file).is_file() and "auto_map" in (folder / file).read_text()
     ]
     return (
-        [Finding(name, "remote-code", False, f"{origin} contains code, which is not run here: {'; '.join(named)}")]
+        [
+            Finding(
+                name,
+                "remote-code",
+                False,
+                f"{origin} contains code, which this project does not run: {'; '.join(named)}",
+            )
+        ]
         if named
         else []
     )
