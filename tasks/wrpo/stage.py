@@ -27,7 +27,8 @@ Manifests = tuple[Manifest, ...]
 class WRPOHow(TrainingHow):
     layout: Literal["shared-prompt", "padded"] = Field(
         default="shared-prompt",
-        description="a prompt computed once for its responses, or with each of them; the results agree",
+        description="shared-prompt: computes each prompt once for all its responses; padded: with each response; the results"
+        " are equal",
     )
 
 
@@ -52,7 +53,9 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
     refuse_none(len(read), len(rows), what.max_length)
     bad = read[~np.isfinite(read["log_prob"].astype(float))]
     if len(bad):
-        raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
+        raise RuntimeError(
+            f"{len(bad)} log-probs are not finite; the first is that of content {bad['content_id'].iloc[0]}"
+        )
     run.count(tokens=int(rows["tokens"].sum()), left_out=len(rows) - len(read))
     write_table(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
 
