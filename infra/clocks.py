@@ -10,8 +10,8 @@ APART = 30.0  # seconds: S3 gives whole seconds, and a lease of 90 s is renewed 
 
 def clock_difference(blobs: Blobs) -> float:
     """Seconds by which the store's clock is ahead of this machine's (negative: behind); 0 if within the time of one write."""
-    before, there, after = time.time(), blobs.clock(), time.time()
-    return min(there - before, 0.0) or max(there - after, 0.0)
+    before, store_time, after = time.time(), blobs.clock(), time.time()
+    return min(store_time - before, 0.0) or max(store_time - after, 0.0)
 
 
 def name_difference(blobs: Blobs) -> str | None:

@@ -44,9 +44,9 @@ class Holder(BaseModel, frozen=True):
 
 
 class Lease:
-    def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
-        self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
-        self.epoch = mine.epoch  # increases with each holder
+    def __init__(self, blobs: Blobs, path: str, holder: Holder, ttl: float, taken: float):
+        self._blobs, self._path, self._owner, self._ttl = blobs, path, holder.owner, ttl
+        self.epoch = holder.epoch  # increases with each holder
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -210,7 +210,7 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     except FileNotFoundError:
         raw, before = None, None
     began = now()
-    mine = Holder(
+    holder = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
         boot=boot_identity(),
@@ -220,8 +220,8 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
         ttl=ttl,
         epoch=before.epoch + 1 if before else 1,
     )
-    got = blobs.create(path, mine.bytes()) if raw is None else blobs.compare_and_swap(path, raw, mine.bytes())
-    return (Lease(blobs, path, mine, ttl, began) if got else None), None
+    got = blobs.create(path, holder.bytes()) if raw is None else blobs.compare_and_swap(path, raw, holder.bytes())
+    return (Lease(blobs, path, holder, ttl, began) if got else None), None
 
 
 def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:

@@ -103,9 +103,9 @@ class Ledger:
             if len(locks) < waiting.gpus:
                 return None
             ahead = self.folder.ahead(ticket)
-            theirs = {uuid for one in ahead for uuid in one.usable} - self.gpus.keys()
-            locks |= self._free(theirs)
-            taken = ({*waiting.usable} | theirs) - locks.keys()
+            others = {uuid for one in ahead for uuid in one.usable} - self.gpus.keys()
+            locks |= self._free(others)
+            taken = ({*waiting.usable} | others) - locks.keys()
             ends = {uuid: self.folder.seconds_left(uuid) if ahead else None for uuid in taken}
             chosen = choose_gpus(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}

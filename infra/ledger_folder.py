@@ -46,8 +46,8 @@ class LedgerFolder:
     def make(self) -> None:
         """Creates the folder with access only for this user, since others could lock GPUs or plant links in it."""
         self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = self.place.lstat()
-        if self.place.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o077:
+        state = self.place.lstat()
+        if self.place.is_symlink() or state.st_uid != os.getuid() or state.st_mode & 0o077:
             raise BadInput(f"FUSE_LEDGER: {self.place} is not a folder that only you can read; set another folder")
         self.tickets.mkdir(exist_ok=True)
 

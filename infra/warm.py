@@ -56,15 +56,15 @@ class WarmParent:
 
     def __init__(self, environment: Mapping[str, str]):
         self.key = key(environment)
-        self.channel, theirs = socket.socketpair()
-        with theirs:
+        self.channel, parent_end = socket.socketpair()
+        with parent_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "infra.warm_parent", str(theirs.fileno()), " " * TITLE],
+                [sys.executable, "-m", "infra.warm_parent", str(parent_end.fileno()), " " * TITLE],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[parent_end.fileno()],
                 env={**environment, **THREADLESS},
             )
 

@@ -126,14 +126,14 @@ def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Ser
 
 
 def summarise_model(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
-    mine = table[table["model"] == name].sort_values("prompt_id")
+    rows = table[table["model"] == name].sort_values("prompt_id")
     return {
         "model": name,
         "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
-        "accuracy": estimate_rate(mine["correct"], what),
-        "unchecked": int((mine["correct"].notna() & mine["check"].isna()).sum()),
-        "win_rate": estimate_rate(mine["win_rate"], what),
-        "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
+        "accuracy": estimate_rate(rows["correct"], what),
+        "unchecked": int((rows["correct"].notna() & rows["check"].isna()).sum()),
+        "win_rate": estimate_rate(rows["win_rate"], what),
+        "tokens": None if rows["tokens"].isna().all() else float(rows["tokens"].mean()),
     }
 
 

@@ -77,13 +77,13 @@ def read_prompt(row: Any, columns: Columns, category: str = "") -> dict:
         "part": read_part(row, columns),
     }
     if columns.tests != "given":
-        found |= mine(messages[-1]["content"], row, columns, found["response"])
+        found |= mine_gold(messages[-1]["content"], row, columns, found["response"])
     for name, words in walk_strings(found):
         refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
 
 
-def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
+def mine_gold(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
     """The gold made from the prompt or the response, or the reason why it cannot be made."""
     try:
         if columns.tests == "examples":

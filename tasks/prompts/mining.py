@@ -103,16 +103,20 @@ def mine_asserts(instruction: str, answer: str | None) -> str:
     """A gold from asserts in the instruction or in the data set's response, about one function that the response defines."""
     if not answer:
         raise ValueError("there is no response that defines the function")
-    ours, theirs = find_statements(answer), find_statements(instruction)
-    defined = {node.name for node in ours if isinstance(node, ast.FunctionDef)}
-    asserts = [node for node in (*theirs, *ours) if isinstance(node, ast.Assert) and not find_names(node) & CHANGING]
+    in_response, in_prompt = find_statements(answer), find_statements(instruction)
+    defined = {node.name for node in in_response if isinstance(node, ast.FunctionDef)}
+    asserts = [
+        node for node in (*in_prompt, *in_response) if isinstance(node, ast.Assert) and not find_names(node) & CHANGING
+    ]
     called = Counter(name for node in asserts for name in find_names(node) & defined)
     if not called:
         raise ValueError("there is no assert of a function that the response defines")
     name = called.most_common(1)[0][0]
     kept = [node for node in asserts if find_names(node) & defined == {name}]
-    imports = [ast.unparse(node) for node in (*theirs, *ours) if isinstance(node, ast.Import | ast.ImportFrom)]
-    solution = [ast.unparse(node) for node in ours if not isinstance(node, ast.Assert)]
+    imports = [
+        ast.unparse(node) for node in (*in_prompt, *in_response) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    solution = [ast.unparse(node) for node in in_response if not isinstance(node, ast.Assert)]
     tests = dict.fromkeys([*imports, *map(ast.unparse, kept)])
     return write_gold(list(tests), name, "\n".join(solution))
 

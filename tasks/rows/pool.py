@@ -58,9 +58,9 @@ def make_missing(
     if run.share:
         wanted, missing = run.share.rows(wanted), run.share.rows(missing)
     waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    mine = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
-    with mine if exclusive and len(missing) else nullcontext() as ours:
-        run = replace(run, store=run.store.fenced(ours)) if ours else run
+    turn = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
+    with turn if exclusive and len(missing) else nullcontext() as lease:
+        run = replace(run, store=run.store.fenced(lease)) if lease else run
         missing = left(missing, known) if exclusive else missing  # reads only the parts that came during the wait
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
