@@ -81,7 +81,7 @@ class SharedHow(How):
     def check_shares(self) -> "SharedHow":
         if self.shares > 1 and self.work_pool is None:
             raise ValueError(
-                f"shares: {self.shares} needs a work_pool, whose runs make the shares; set one, or shares = 1"
+                "shares: more than one share needs a work_pool, whose runs make the shares"
             )
         return self
 

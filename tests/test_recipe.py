@@ -139,7 +139,7 @@ def test_an_override_reaches_nested_fields_and_list_items():
             "evaluation.collectives.0.model.foo: there is no such",
         ),
         ("target={kind='existing'}", "target: Input tag 'existing' found"),
-        ("sampling.by_category={copy=-1}", "by_category: 'copy' has -1"),
+        ("sampling.by_category={copy=-1}", "by_category: 'copy' must not be negative"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )

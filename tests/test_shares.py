@@ -187,7 +187,7 @@ def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
 
 
 def test_shares_without_a_work_pool_are_refused_in_one_line():
-    with pytest.raises(ValueError, match="shares: 4 needs a work_pool"):
+    with pytest.raises(ValueError, match="shares: more than one share needs a work_pool"):
         Vllm(kind="vllm", shares=4)
     shared, alone = (sampled(Vllm(kind="vllm", **how)) for how in ({"shares": 4, "work_pool": "gpu-sample"}, {}))
     assert (shared.address, shared.pool, shared.how.hosts) == (alone.address, alone.pool, 4)

@@ -37,7 +37,7 @@ class Sampling(What):
     @model_validator(mode="after")
     def sensible(self) -> "Sampling":
         if 0 < self.temperature < 0.01:
-            raise ValueError(f"temperature: must be 0 (greedy) or at least 0.01, not {self.temperature}")
+            raise ValueError("temperature: must be 0 (greedy) or at least 0.01")
         if bad := [name for name, number in self.by_category.items() if number < 0]:
-            raise ValueError(f"by_category: {bad[0]!r} must be at least 0, not {self.by_category[bad[0]]}")
+            raise ValueError(f"by_category: {bad[0]!r} must not be negative")
         return self
