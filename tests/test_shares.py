@@ -182,7 +182,7 @@ def test_who_waits_for_a_turn_leaves_with_the_run(workplace, mine, others):
         ended = threads.submit(waiting)
         assert told.wait(STILL)
         workplace.launcher.leave()
-        with pytest.raises(ProgramFailed, match="ending"):
+        with pytest.raises(ProgramFailed, match="shutting down"):
             ended.result(STILL)
 
 

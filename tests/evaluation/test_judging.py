@@ -188,7 +188,7 @@ def counting(folder) -> str:
 def test_the_projected_cost_is_within_two_percent_and_limited(workplace):
     prices = {"price_in": 10.0, "price_out": 30.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
-        with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, the limit is \$0.00"):
+        with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, but the limit is \$0.00"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, limit=0.001, **prices))
         assert stub.seen.total() == 0
         counts = workplace.made(judging(workplace, "alpaca-eval", stub.url, **prices)).counts

@@ -284,5 +284,5 @@ def test_scores_that_are_not_numbers_are_refused(temperature):
     model = scripted(HELLO, None)
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
-    with pytest.raises(BadInput, match="not numbers"):
+    with pytest.raises(BadInput, match="not finite numbers"):
         sample_batch(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})
