@@ -80,9 +80,7 @@ class SharedHow(How):
     @model_validator(mode="after")
     def check_shares(self) -> "SharedHow":
         if self.shares > 1 and self.work_pool is None:
-            raise ValueError(
-                "shares: more than one share needs a work_pool, whose runs make the shares"
-            )
+            raise ValueError("shares: more than one share needs a work_pool, whose runs make the shares")
         return self
 
     @property
