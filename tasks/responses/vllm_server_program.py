@@ -6,13 +6,16 @@ If the server dies, this program ends too, and the stage starts both again.
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
 
@@ -42,7 +45,7 @@ def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
         )
         parts = Parts(RESPONSE, out, how["part_seconds"])
         if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
-            sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: the server logged its error
+            end_like(server.wait())
         return summary
 
 
@@ -82,6 +85,17 @@ async def server_version(server: subprocess.Popen, url: str) -> str | None:
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(0.2)
     return None
+
+
+def end_like(code: int) -> NoReturn:
+    """Ends this program as the server ended, so that the launcher can explain a signal. No traceback: the server logged its
+    error."""
+    if code < 0:
+        print(f"vLLM's server was ended by signal {-code}", file=sys.stderr, flush=True)
+        if -code != signal.SIGKILL:  # its action cannot be set, and needs not
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(f"vLLM's server ended with code {code}")
 
 
 @contextmanager

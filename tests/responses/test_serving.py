@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import ProgramFailed
+from infra.errors import ProgramFailed, ProgramKilled
 from infra.settings import settings
 from tasks.responses.engines import Vllm
 from tasks.responses.vllm_server_program import free_port
@@ -87,6 +87,14 @@ def test_a_server_that_keeps_dying_is_given_up_and_answers_stay(workplace, folde
     with pytest.raises(
         ProgramFailed, match=r"(?s)vllm_server_program ended with code 1.*out of memory, says the engine.*with code 3"
     ):
+        workplace.made(step())
+    assert rows_of(workplace) == 3
+
+
+def test_a_killed_server_ends_its_program_by_the_same_signal(workplace, folder):
+    (folder / "deaths").write_text("9")
+    (folder / "signal").write_text(f"{signal.SIGKILL:d}")
+    with pytest.raises(ProgramKilled, match=r"vllm_server_program was killed by signal 9: .*out of memory.*"):
         workplace.made(step())
     assert rows_of(workplace) == 3
 
