@@ -21,11 +21,13 @@ class ProgramFailed(RuntimeError):
 
 
 class ProgramKilled(ProgramFailed):
-    """A signal ended the program. A restart may help, since its input and code may be correct."""
+    """A signal ended the program, so a restart may help. A training is restarted only after this error; a program that makes
+    rows is restarted after every ProgramFailed except OutOfMemory."""
 
 
 class OutOfMemory(ProgramFailed):
-    """A step needs more memory than there is; the user can change its settings. The step fails, other steps continue."""
+    """A step needs more memory than there is; the user can change its settings. Nothing restarts it: the step fails, other
+    steps continue."""
 
 
 class Unavailable(RuntimeError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from infra.errors import ProgramFailed
+from infra.errors import OutOfMemory, ProgramFailed
 from infra.launch import HERE, Environment
 from tasks.execution import Run
 
@@ -33,7 +33,7 @@ class Workers:
 
 
 class WorkerGroup:
-    """Runs worker programs over the missing rows and restarts those that die."""
+    """Runs worker programs over the missing rows and restarts those that die, except for lack of memory."""
 
     def __init__(
         self, run: Run, settings: Workers, job: dict, before: int, commit: Callable[[Path], None], left: Callable
@@ -75,6 +75,8 @@ class WorkerGroup:
             self.done[number] = everything - len(rows)
             try:
                 return self.once(number, rows) if len(rows) else None
+            except OutOfMemory:  # the program already tried one row at a time, so a restart would fail at the same row
+                raise
             except ProgramFailed:
                 if death == self.settings.restarts or self.run.launcher.stopped.is_set() or self.ended.is_set():
                     raise
@@ -119,6 +121,6 @@ class WorkerGroup:
 
 
 def deal_rows(rows: pd.DataFrame, workers: int) -> list[pd.DataFrame]:
-    group = pd.factorize(rows.iloc[:, 0])[0]
-    shares = [rows[group % workers == number] for number in range(workers)]
+    prompt_number = pd.factorize(rows.iloc[:, 0])[0]
+    shares = [rows[prompt_number % workers == number] for number in range(workers)]
     return [share for share in shares if len(share)]
