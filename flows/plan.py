@@ -105,8 +105,8 @@ def compare_settings(step: Step, manifest: Manifest, planned: dict[str, Planned]
                 (new if planned[item.address].runs else other).append(item.label)
         if len(before) > len(steps):
             found.append(f"{name}: {len(before)} → {len(steps)}")
-    found += [f"another {label}" for label in dict.fromkeys(other)]
-    return found + ([f"follows {', '.join(dict.fromkeys(new))}"] if new else [])
+    found += [f"different input: {label}" for label in dict.fromkeys(other)]
+    return found + ([f"new input: {', '.join(dict.fromkeys(new))}"] if new else [])
 
 
 def compare_values(path: str, before: Any, after: Any) -> list[str]:

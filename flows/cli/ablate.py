@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.ablation import VariantRun, choose_variants, count_stages, list_goals, load_matrix
+from flows.ablation import VariantRun, choose_variants, count_steps, list_goals, load_matrix
 from flows.cli.console import Watcher, make_console
 from flows.plan import plan_all, verify_inputs
 from flows.results.matrix import matrix_table
@@ -33,7 +33,7 @@ def run_ablation(arguments: argparse.Namespace) -> int:
     place.store.probe()
     planned = plan_all(list_goals(runs), place.store)
     missing = [entry for entry in planned if entry.runs]
-    separate, distinct = count_stages(runs)
+    separate, distinct = count_steps(runs)
     console.print(
         f"{matrix.name} on {matrix.base}: {len(runs)} variants, {separate} stages if each ran separately, "
         f"{distinct} distinct; {len(missing)} to do"
@@ -79,7 +79,7 @@ def show_matrix(console: Console, table: dict) -> None:
         console.print()
     for row in table["rows"]:
         if row["no_accuracy"]:
-            console.print(f"{row['variant']}: no accuracy: {row['no_accuracy']}", markup=False)
+            console.print(f"{row['variant']}: no accuracy, because {row['no_accuracy']}", markup=False)
     console.print(
         f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's test "
         "(accuracy), sign flips (win rate), for a suite the test in its results; Holm's correction over the matrix"

@@ -8,7 +8,7 @@ from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
-from flows.doctor import asking_too_much, examine_models, refuse, refuse_red, select_blocking
+from flows.doctor import examine_models, find_gpu_shortage, refuse, refuse_red, select_blocking
 from flows.fusion import fusion
 from flows.plan import plan_chain as make_plan
 from flows.plan import verify_inputs
@@ -59,7 +59,7 @@ def show_recipe_plan(chosen: argparse.Namespace) -> None:
     console = make_console()
     show_plan(console, make_plan(last, place.store))
     show_remarks(console, list_remarks(recipe, last, place.store))
-    refuse(select_blocking(recipe, asking_too_much(last)))
+    refuse(select_blocking(recipe, find_gpu_shortage(last)))
 
 
 def show_report(chosen: argparse.Namespace) -> None:

@@ -77,7 +77,7 @@ def show_results(console: Console, numbers: dict) -> None:
         "win rate against the sources, by the judge's scores"
     )
     if numbers["no_accuracy"]:
-        console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
+        console.print(f"no accuracy, because {numbers['no_accuracy']}", markup=False)
     if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
         console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
     for change in numbers["differences"]:
