@@ -32,10 +32,10 @@ from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
 
-Observer = Callable[[Step, str, int, int, str], object]  # step, state, done, total, unit
+Observer = Callable[[Step, str, int, int, str], object]  # step, status, done, total, unit
 
 
-def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
+def watch_nothing(step: Step, status: str, done: int, total: int, unit: str) -> None:
     """An observer that does nothing."""
 
 

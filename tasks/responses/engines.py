@@ -17,7 +17,9 @@ class Engine(How):
         ge=0,
         description="seconds after which finished rows are saved; a kill loses at most the rows since then",
     )
-    restarts: int = Field(default=2, ge=0, description="how often an engine that was killed or failed is restarted")
+    restarts: int = Field(
+        default=2, ge=0, description="maximum number of restarts of an engine that was killed or failed"
+    )
 
 
 class Local(Engine, SharedHow):
@@ -72,8 +74,8 @@ class EndpointEngine(Engine, Asking):
     )
     speaks: Literal["chat", "tokens"] = Field(
         default="chat",
-        description="tokens: the server accepts token ids and vLLM's sampling fields, so it applies no template; chat: it"
-        " applies its own",
+        description="tokens: the server accepts token ids and vLLM's sampling fields, so it applies no template; chat:"
+        " the server applies its chat template",
     )
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     concurrency: int = Field(default=64, gt=0, description="requests at the same time to each server")

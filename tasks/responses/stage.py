@@ -28,6 +28,7 @@ KEY = ["prompt_id", "sample_index"]
 
 def response_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """The identity of the rows: the model and the sampling settings, without the settings that only select rows."""
+    # n is fixed: the number of samples does not identify a row. 5 is the value that the stored pools were named with.
     sampling = what.model_copy(update={"n": 5, "parts": (), "by_category": {}})
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
