@@ -21,13 +21,11 @@ def squares(job: dict, out: Path, progress: Progress) -> dict:
         if number in job["refuses"]:
             parts.close()
             raise BadInput(f"{number} is not a number")
-        if (
-            number in (*job["dies_on"], *job.get("starves_on", ()))
-            and not (marker := Path(job["deaths"]) / f"{number}").exists()
-        ):
+        starves_on = job.get("starves_on", ())
+        if number in (*job["dies_on"], *starves_on) and not (marker := Path(job["deaths"]) / f"{number}").exists():
             if number not in job["always"]:
                 marker.touch()
-            if number in job.get("starves_on", ()):
+            if number in starves_on:
                 raise OutOfMemory(f"out of memory at {number}: lower squares.batch_size")
             print(f"the last words before {number}", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
