@@ -22,8 +22,7 @@ def start_vllm_server(told: dict) -> None:
         "127.0.0.1",
         "--port",
         str(told["port"]),
-        "--api-key",
-        told["key"],
+        f"--api-key={told['key']}",  # in one word, since a key may begin with a dash
         "--served-model-name",
         "served",
     ]
