@@ -104,6 +104,9 @@ class EndpointEngine(Engine, Asking):
     )
     requests_per_minute: float = Field(default=0, ge=0, description="to each server; 0: no limit")
     tokens_per_minute: float = Field(default=0, ge=0, description="prompt and response together; 0: no limit")
+    accept_models: tuple[str, ...] = Field(
+        default=(), description="other models than the one that made the stored rows, by the name in the refusal"
+    )
     price_in: float = Field(default=0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(default=0, ge=0, description="dollars per million response tokens")
 
