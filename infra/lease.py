@@ -47,6 +47,7 @@ class Lease:
     def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
         self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
         self.epoch = mine.epoch  # increases with each holder
+        self.lapses = 0  # how often it was renewed after it had expired, since no other process had taken it
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -102,6 +103,7 @@ class Lease:
         with self._renewing:  # two renewals at once would each mistake the other for another holder
             began = now()
             extended = self._expire(time.time() + self._ttl)
+            self.lapses += extended and began >= self._until
             self._until = began + self._ttl if extended else self._until
             return extended
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.blobs import Blobs
+from infra.errors import LeaseLost
 from infra.lease import Lease, hold_lease, is_live, leases_below
 from infra.settings import settings
 from tasks.execution import Share
@@ -14,10 +15,27 @@ from tasks.execution import Share
 POLL = 1.0
 
 
+class Turn:
+    """The fence of a turn: its lease, and no lease of another cut. A process that was paused for longer than its lease may
+    still have it, since another cut has leases of other names; its rows are then being made by another process."""
+
+    def __init__(self, held: Lease, others: Callable[[], object]):
+        self.held, self.others, self.lapses = held, others, held.lapses
+
+    def check(self) -> None:
+        self.held.check()
+        if self.held.lapses != self.lapses and self.others():
+            raise LeaseLost("this process was silent for too long, and another one makes rows of its pool")
+        self.lapses = self.held.lapses
+
+    def confirm(self) -> None:
+        self.held.confirm()
+
+
 @contextmanager
 def take_turn(
     blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], object], pause: Callable[[float], None]
-) -> Iterator[Lease]:
+) -> Iterator[Turn]:
     """Exclusive access to a pool or to one share of it. Shares of the same cut run together; all others wait, since they
     have rows in common.
 
@@ -36,7 +54,7 @@ def take_turn(
                 continue
             wait_while(beside, on_wait, pause)
             assert held is not None  # hold_lease yields None only if `done` is given
-            yield held
+            yield Turn(held, lambda: first() or beside())
             return
 
 
