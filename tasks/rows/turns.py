@@ -25,7 +25,9 @@ class Turn:
     def check(self) -> None:
         self.held.check()
         if self.held.lapses != self.lapses and self.others():
-            raise LeaseLost("this process was silent for too long, and another one makes rows of its pool")
+            raise LeaseLost(
+                "this process did not renew its lease in time, and another process makes rows of its pool now"
+            )
         self.lapses = self.held.lapses
 
     def confirm(self) -> None:
@@ -65,9 +67,9 @@ def at_work(blobs: Blobs, whole: str) -> list[Share]:
 
 
 def wait_while(busy: Callable[[], object], on_wait: Callable[[str], object], pause: Callable[[float], None]) -> None:
-    told = False
+    reported = False
     while busy():
-        if not told:
+        if not reported:
             on_wait("waiting: another step is making rows of the same pool")
-            told = True
+            reported = True
         pause(POLL)

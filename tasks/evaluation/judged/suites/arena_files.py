@@ -1,4 +1,4 @@
-"""Reads Arena-Hard's published files: in the form of 2024 (question_id, turns, choices) and in today's (uid, prompt, messages)."""
+"""Reads Arena-Hard's published files, in the form of 2024 (question_id, turns, choices) and in that of today (uid, prompt)."""
 
 import ast
 from pathlib import Path
