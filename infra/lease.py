@@ -166,6 +166,15 @@ def has_ended(blobs: Blobs, name: str) -> bool:
         return False
 
 
+def epoch_of(blobs: Blobs, name: str) -> int:
+    """How many holders `name` has had; 0 if it had none."""
+    path = f"_leases/{name}.json"
+    try:
+        return _parse(blobs, path, blobs.read(path)).epoch
+    except FileNotFoundError:
+        return 0
+
+
 def leases_below(blobs: Blobs, name: str) -> list[str]:
     """The names of all leases below `name`, held or not."""
     return [path.removeprefix("_leases/").removesuffix(".json") for path in blobs.list(f"_leases/{name}")]

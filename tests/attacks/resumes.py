@@ -1,6 +1,6 @@
 """Trainings of LoRA, packed SFT, best-of-two and two processes, killed at random moments: the very weights of a calm run.
 
-`python -m tests.attacks.resumes [KILLS] [SEED]`
+`python -m tests.attacks.resumes [KILLS] [SEED] [PART OF A NAME]`
 """
 
 import os
@@ -44,9 +44,9 @@ def begin(room: str, given: dict, out: Path, processes: int) -> list:
     return group
 
 
-def main(kills: str = "4", seed: str = "1") -> None:
+def main(kills: str = "4", seed: str = "1", part: str = "") -> None:
     chance = random.Random(int(seed))
-    for name, (room, lora, what, processes) in KINDS.items():
+    for name, (room, lora, what, processes) in {name: kind for name, kind in KINDS.items() if part in name}.items():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             given = job(room, folder, steps=24, lora=lora)

@@ -65,7 +65,8 @@ class ArenaHard(TwoAnswerSuite):
     def make_games(
         self, judge_prompt: Any, question: Question, answers: tuple[str, ...], both_orders: bool = False
     ) -> list[Game]:
-        return make_arena_games(*judge_prompt, question, answers[0])
+        system, template = judge_prompt
+        return make_arena_games(system, template, question, answers[0])
 
     def read_verdict(self, reply: dict, game_name: str) -> str | None:
         """The one label that the judge gave; None if it gave no label, several labels or an unknown one."""

@@ -64,7 +64,8 @@ class ArenaHardV2(ArenaHard):
         answers: tuple[str, ...],
         both_orders: bool = False,
     ) -> list[Game]:
-        return make_arena_games(*judge_prompt[question.category], question, answers[0])
+        system, template = judge_prompt[question.category]
+        return make_arena_games(system, template, question, answers[0])
 
     def read_verdict(self, reply: dict, game_name: str) -> str | None:
         """The last label of the reply, in double brackets or else in single ones, as the authors read it."""
@@ -77,6 +78,6 @@ class ArenaHardV2(ArenaHard):
 
 def categories_of(judged: pd.DataFrame, questions: dict[str, Question]) -> dict[str, pd.DataFrame]:
     """The battles or games of each category that has any, by the category's title."""
-    category = judged["question_id"].map(lambda name: questions[name].category)
+    category = judged["question_id"].map(lambda name: questions[str(name)].category)
     parts = {title: judged[category == name] for name, title in CATEGORIES.items()}
     return {title: rows for title, rows in parts.items() if len(rows)}
