@@ -8,6 +8,7 @@ import ast
 import builtins
 import importlib
 import json
+import math
 import os
 import re
 import select
@@ -28,7 +29,7 @@ def play_examiner(order: dict, to: int, back: int) -> None:
     job = json.loads(os.fdopen(0, "rb").read())
     says = os.dup(1)
     os.dup2(2, 1)  # /dev/null: a print in the tests must not mix with the verdict
-    exam = Exam(says, to, back, time.monotonic() + order["seconds"])
+    exam = Exam(says, to, back, time.monotonic() + order["seconds"], job["seconds_per_call"])
     try:
         strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
         modules = [name for name in strangers if name in sys.stdlib_module_names]
@@ -38,7 +39,7 @@ def play_examiner(order: dict, to: int, back: int) -> None:
         rewriter = Rewriter(tests, set(theirs))
     except (SyntaxError, ValueError, *TOO_DEEP) as problem:
         exam.end("unchecked", f"the tests cannot be run: {problem}")
-    exam.send({name: job[name] for name in ("setup", "text", "entry_point")} | {"shared": shared})
+    exam.send({name: job[name] for name in ("setup", "text", "entry_point", "beginning")} | {"shared": shared})
     exam.wait_until_loaded()
     run_tests(exam, rewriter.tests, job, modules, theirs)
     skipped = rewriter.find_skipped(exam.trace)
@@ -98,8 +99,9 @@ def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], th
 class Exam:
     """The connection to the candidate, and the counts of assertions."""
 
-    def __init__(self, says: int, to: int, back: int, deadline: float):
+    def __init__(self, says: int, to: int, back: int, deadline: float, seconds_per_call: float):
         self.says, self.to, self.back, self.deadline = says, to, back, deadline
+        self.seconds_per_call = seconds_per_call or math.inf
         self.buffer = b""
         self.calls = self.passed = self.total = 0
         self.problem = ""
@@ -199,8 +201,9 @@ class Exam:
             self.end("error", "the program ended before its tests did")
 
     def receive(self) -> dict:
+        deadline = min(self.deadline, time.monotonic() + self.seconds_per_call)
         while b"\n" not in self.buffer:
-            if not select.select([self.back], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
+            if not select.select([self.back], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 self.end("timeout", "not done in time")
             read = os.read(self.back, 1 << 16)
             if not read:
