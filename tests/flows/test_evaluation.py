@@ -207,7 +207,7 @@ def test_outputs_of_a_file_are_judged_without_sampling(tmp_path):
     last = build_chains(made)["alpaca-eval"]
     assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
     assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
-    with pytest.raises(BadInput, match="kind 'outputs' cannot be used with checked, mt-bench"):
+    with pytest.raises(BadInput, match="kind 'outputs' cannot be used with mt-bench"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), more)
 
 
