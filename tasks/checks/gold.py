@@ -43,7 +43,7 @@ def of_fields(fields: dict) -> ProgramTests:
     lines = fields["tests"]
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}
     if wrong := [name for name, value in whole.items() if not isinstance(value, str)]:
-        raise ValueError(f"gold.{wrong[0]}: is no text")
+        raise ValueError(f"gold.{wrong[0]}: is not text")
     return ProgramTests(**whole)
 
 

@@ -44,31 +44,31 @@ def run_case(sandbox: Sandbox, program: str, case: str, limits: Limits, most: in
     """Returns the script's output, the exception it raised, and whether it was still running at its deadline."""
     given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(program)]
     out, writes = os.pipe()
-    why, says = os.pipe()
+    reports, report_writer = os.pipe()
     process = None
     try:
-        process = sandbox.start("script", limits, [given[0], writes, given[1], says])
-        close_descriptors([*given, writes, says])
+        process = sandbox.start("script", limits, [given[0], writes, given[1], report_writer])
+        close_descriptors([*given, writes, report_writer])
         given.clear()
         output, late = read_all(out, most, time.monotonic() + limits.seconds)
-        problem, _ = read_all(why, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
+        problem, _ = read_all(reports, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
         return output.decode(errors="replace"), problem.decode(errors="replace"), late
     finally:
         if process is not None:
             end_process(process)
-        close_descriptors([out, why])
+        close_descriptors([out, reports])
 
 
 def compare(sandbox: Sandbox, job: dict) -> Verdict:
     given = hold(json.dumps(job))
-    heard, says = os.pipe()
-    process = sandbox.start("comparing", COMPARING, [given, says])
+    reading, writing = os.pipe()
+    process = sandbox.start("comparing", COMPARING, [given, writing])
     try:
-        close_descriptors([given, says])
-        return read_verdict(heard, COMPARING.seconds)
+        close_descriptors([given, writing])
+        return read_verdict(reading, COMPARING.seconds)
     finally:
         end_process(process)
-        close_descriptors([heard])
+        close_descriptors([reading])
 
 
 def hold(text: str) -> int:

@@ -71,15 +71,15 @@ def judge_once(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Limits)
     os.lseek(job, 0, os.SEEK_SET)
     requests, asking = os.pipe()
     answering, answers = os.pipe()
-    heard, says = os.pipe()
-    given, processes = [job, requests, asking, answering, answers, says], []
+    reading, verdict_writer = os.pipe()
+    given, processes = [job, requests, asking, answering, answers, verdict_writer], []
     try:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
-        processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
+        processes.append(sandbox.start("examiner", limits, [job, verdict_writer, asking, answering]))
         close_descriptors(given)  # else the pipe would not end when the examiner ends
-        return read_verdict(heard, limits.seconds)
+        return read_verdict(reading, limits.seconds)
     finally:
-        close_descriptors([*given, heard])
+        close_descriptors([*given, reading])
         for process in processes:
             end_process(process)
 
@@ -89,20 +89,20 @@ def close_descriptors(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def read_verdict(heard: int, seconds: float) -> Verdict:
+def read_verdict(reading: int, seconds: float) -> Verdict:
     """Reads the verdict that the examiner writes; "timeout" or "error" if it writes none."""
-    started, said = time.monotonic(), b""
+    started, written = time.monotonic(), b""
     too_late = Verdict("timeout", reason="the tests were not done in time")
-    while len(said) < LONGEST:
-        if not is_readable(heard, started + seconds + GRACE - time.monotonic()):
+    while len(written) < LONGEST:
+        if not is_readable(reading, started + seconds + GRACE - time.monotonic()):
             return too_late
-        if not (read := os.read(heard, LONGEST)):
+        if not (read := os.read(reading, LONGEST)):
             break
-        said += read
-    if not said:
+        written += read
+    if not written:
         ended_by_its_timer = time.monotonic() - started >= seconds
         return too_late if ended_by_its_timer else Verdict("error", reason="the tests ended without a verdict")
     try:
-        return Verdict(**json.loads(said))
+        return Verdict(**json.loads(written))
     except (ValueError, TypeError):
-        return Verdict("error", reason="the tests ended with words that are no verdict")
+        return Verdict("error", reason="the tests wrote something that is not a verdict")

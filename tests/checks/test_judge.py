@@ -62,7 +62,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "unchecked",
         0,
         0,
-        "whose they are is not known",
+        "unknown which of them the response must define",
     ),
     "an answer that leads past every assertion": (
         "def f(x): return []",
@@ -555,7 +555,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "unchecked",
         0,
         0,
-        "no plain value",
+        "not a plain value",
     ),
 }
 

@@ -127,26 +127,26 @@ class Sandbox:
             Path(outside).chmod(0o777)
             secrets = [str(secret), "/etc/passwd", "/proc/self/environ", "/proc/1/environ"]
             secrets += [str(HOUSE / "pyproject.toml")]
-            told = {
+            attack = {
                 "secrets": secrets,
                 "closed": (outside, "/etc", "/home", "/proc", *package_folders()),
                 "address": server.getsockname(),
             }
-            said = self.probed(told)
-        return ", ".join(f"it {what}" for what in json.loads(said)["worked"]) if said else "it does not start"
+            report = self.run_probe(attack)
+        return ", ".join(f"it {what}" for what in json.loads(report)["worked"]) if report else "it does not start"
 
-    def probed(self, told: dict) -> bytes:
-        heard, says = os.pipe()
+    def run_probe(self, attack: dict) -> bytes:
+        reading, writing = os.pipe()
         try:
-            process = self.start("probe", Limits(PROBE_SECONDS, 512), [0, says], **told)
+            process = self.start("probe", Limits(PROBE_SECONDS, 512), [0, writing], **attack)
         except OSError:
             return b""
         finally:
-            os.close(says)
-        said = os.read(heard, 1 << 16) if is_readable(heard, PROBE_SECONDS) else b""
-        os.close(heard)
+            os.close(writing)
+        report = os.read(reading, 1 << 16) if is_readable(reading, PROBE_SECONDS) else b""
+        os.close(reading)
         end_process(process)
-        return said
+        return report
 
 
 def end_process(process: int) -> None:

@@ -10,12 +10,12 @@ import types
 from tasks.checks.sandbox.extraction import extract_continuation, extract_script
 from tasks.checks.sandbox.raising import describe_exception
 
-MOST_SAID = 1 << 14
+LONGEST_REPORT = 1 << 14
 
 
-def play_script(order: dict, program: int, says: int) -> None:
+def play_script(order: dict, program: int, reports: int) -> None:
     """Reads {text, setup, beginning} from `program`. Standard input is the case; standard output is compared later. An exception
-    of the script is written to `says`."""
+    of the script is written to `reports`."""
     builtins.exit = builtins.quit = sys.exit  # missing because the interpreter starts without `site`
     threading.Thread.start = threading.Thread.run  # scripts use a thread for its larger stack; the sandbox has none
     threading.Thread.join = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
@@ -31,6 +31,6 @@ def play_script(order: dict, program: int, says: int) -> None:
     except SystemExit:
         pass  # with any exit code: only the output is compared
     except BaseException as problem:  # a program may raise anything
-        told = describe_exception(problem, lambda *_: {}) | {"arguments": []}
-        os.write(says, json.dumps(told).encode()[:MOST_SAID])
+        report = describe_exception(problem, lambda *_: {}) | {"arguments": []}
+        os.write(reports, json.dumps(report).encode()[:LONGEST_REPORT])
     sys.stdout.flush()

@@ -125,7 +125,7 @@ def read_eval_plus(rows: Iterable[dict], options: dict[str, str]) -> Iterator[di
 
 def make_gold(row: dict, with_plus: bool) -> dict[str, str]:
     """The tests of a task. In HumanEval the prompt is the beginning of the solution, and may define helpers."""
-    inputs = row["base_input"] + (row["plus_input"] if with_plus else [])
+    inputs = [*row["base_input"], *(row["plus_input"] if with_plus else [])]  # one task of MBPP+ has {} for no input
     is_continued = f"def {row['entry_point']}" in row["prompt"]
     tests = TESTS.format(
         solution=(row["prompt"] if is_continued else "") + row["canonical_solution"],
