@@ -12,8 +12,8 @@ ADJUDICATED = {  # answer: why its published verdict does not stand, so that the
     "Answer $ \n 9 \n $": "there $…$ must be on one line; the answer is 9, and a line break changes no value",
     "Answer \\( \n 9 \n \\)": r"there \(…\) must be on one line; the answer is 9, and a line break changes no value",
     r"$\begin{pmatrix}0.33\\0.2 \end{pmatrix}$": "right there only with the option of two decimals; 0.33 is not a third",
-    "$(0.6,2.6667]$": "right there only with the option of four decimals; 2.6667 is not 8/3",
-    r"$1 + \frac{1}{\mathrm{e}}$": "marked there as a known fault: 1 + 1/e is not 1 - 1/e",
+    "$(0.6,2.6667]$": "right there only with the option of two decimals; 2.6667 is not 8/3",
+    r"$1 + \frac{1}{\mathrm{e}}$": "right there, although 1 + 1/e is not 1 - 1/e",
 }
 DEVIATIONS = {  # answer: why the verdict here is another one although the published verdict stands
     "${35 cm,4}$": "the right answer joins two boxes by ++++++, which separates no values here",
