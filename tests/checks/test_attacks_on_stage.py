@@ -86,11 +86,8 @@ def run_stage(workplace, texts: dict[str, str], means: str, seconds: float, othe
     right = [f"Answer {number}:\n{FENCE}python\n{attacks.RIGHT}\n{FENCE}" for number in range(others)]
     WORLD.clear()
     WORLD.update({name: [*right[:5], text, *right[5:]] for name, text in texts.items()})
-    inputs = {
-        "prompts": prompts(what=Name(of=means)),
-        "model": model(what=What()),
-        "responses": responses(what=Name(of=means)),
-    }
+    name = Name(of=f"{means}: {sorted(texts)}")
+    inputs = {"prompts": prompts(what=name), "model": model(what=What()), "responses": responses(what=name)}
     what = Checking(seconds=seconds, memory_megabytes=256)
     step = check_responses(**inputs, what=what, how=CheckingHow(sandboxes=(means,)))
     rows = workplace.table(step, "scores.parquet")

@@ -48,6 +48,14 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         1,
         "",
     ),
+    "the response's own check is not called with itself": (
+        "def check(x):\n    return int(x)",
+        ProgramTests("assert check('1') == 1", "check"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
     "a module that the tests forgot is not the response's": (
         "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef area(r): return 0",
         ProgramTests("assert math.isclose(area(3), 28.27, rel_tol=0.001)"),

@@ -29,7 +29,10 @@ pytestmark = pytest.mark.heavy
 FOLDER = Path(os.environ.get("PUBLISHED_CODE", "published_code"))
 RUN = re.compile(r"^### \S+ Run (\d+)\n.*?^Result: (Pass|Fail)\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = re.compile(r"^## Unit tests\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-DEVIATIONS: dict[str, str] = {}  # which sample: why its verdict is another one here
+DEVIATIONS = {  # which sample: why its verdict is another one here
+    "Mbpp/255": "its output has 1.6 million tuples; a program may return 4 MB",
+    "Mbpp/599": "its inputs take 5 s of processor time, twice: a busy machine may be too late",
+}
 
 
 def find_published(name: str) -> Path:
