@@ -30,6 +30,8 @@ FOLDER = Path(os.environ.get("PUBLISHED_CODE", "published_code"))
 RUN = re.compile(r"^### \S+ Run (\d+)\n.*?^Result: (Pass|Fail)\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = re.compile(r"^## Unit tests\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DEVIATIONS = {  # which sample: why its verdict is another one here
+    "custom_finetuned_models--mistral2_instruct_dpo Mbpp/252 base_status": "imports numpy: unchecked without checks.packages",
+    "custom_finetuned_models--llama3_base_dpo Mbpp/123 base_status": "right, but too slow for EvalPlus's limit of time",
     "Mbpp/255": "its output has 1.6 million tuples; a program may return 4 MB",
     "Mbpp/599": "its inputs take 5 s of processor time, twice: a busy machine may be too late",
 }

@@ -93,17 +93,18 @@ def sandboxed():
 
 
 class Answers(What):
-    answers: dict[str, str]  # by a text in the prompt
+    answers: dict[str, tuple[str, ...]]  # by a text in the prompt
 
 
 @stage("stand-in coder", version="1")
 def answer(run, what, how, prompts):
     asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"))
     rows = [
-        {"prompt_id": row.prompt_id, "text": text, "sample_index": 0, "content_id": content_id(row.prompt_id, text)}
+        {"prompt_id": row.prompt_id, "text": text, "sample_index": place, "content_id": content_id(row.prompt_id, text)}
         for row in asked.itertuples()
-        for key, text in what.answers.items()
+        for key, texts in what.answers.items()
         if key in row.messages[-1]["content"]
+        for place, text in enumerate(texts)
     ]
     write_table(run, pd.DataFrame(rows).reindex(columns=RESPONSE.names), RESPONSE, "responses.parquet")
 
@@ -113,7 +114,7 @@ def model(run, what, how):
     (run.folder / "nothing").write_text("")
 
 
-def check(workplace, suite, answers: dict[str, str]):
+def check(workplace, suite, answers: dict[str, tuple[str, ...]]):
     opened = open_coding_suite(**suite.resolve("suites.it"))
     answered = answer(prompts=opened, what=Answers(answers=answers))
     inputs = {"prompts": opened, "responses": answered}
@@ -127,7 +128,7 @@ def read_reasons(workplace, checked) -> dict:
 
 def test_live_code_bench_passes_right_programs_only(workplace, tmp_path, sandboxed):
     suite = LiveCode(suite="livecodebench", path=str(live_code_bench(tmp_path)), first="2024-01-01", last="2024-12-31")
-    sets = [{f"Problem {name}.": fence(one[place]) for name, one in PROBLEMS.items()} for place in (4, 5)]
+    sets = [{f"Problem {name}.": (fence(one[place]),) for name, one in PROBLEMS.items()} for place in (4, 5)]
     made = [check(workplace, suite, answers) for answers in sets]
     asked = workplace.table(made[0][0], "prompts.parquet")
     assert len(asked) == len(PROBLEMS) - 1  # one is older than the window
@@ -168,10 +169,8 @@ def test_live_bench_coding_continues_the_given_beginning(workplace, tmp_path, sa
     suite = LiveCoding(suite="livebench-coding", path=str(tmp_path))
     rest = "            total += one\n        return total"
     right = beginning + rest
-    opened, answered, checked = check(
-        workplace, suite,
-        {"ends": fence(rest), "repeats": fence(right), "errs": fence(rest.replace("+=", "-=")), "whole": fence(right)},
-    )  # fmt: skip
+    texts = {"ends": rest, "repeats": right, "errs": rest.replace("+=", "-="), "whole": right}
+    opened, answered, checked = check(workplace, suite, {name: (fence(text),) for name, text in texts.items()})
     assert read_reasons(workplace, checked) == {("passed", ""): 3, ("failed", "assertion 1 does not hold"): 1}
     what = ItemResults(suite="l", models=("one",), seed=1)
     step = measure_coding_tasks(prompts=opened, responses=[answered], checks=[checked], what=what)
@@ -209,14 +208,18 @@ TASKS = {  # in the layout of EvalPlus's releases: task, right answers, wrong an
 def test_eval_plus_compares_with_the_solution_of_the_file(workplace, tmp_path, sandboxed, tests):
     write_lines(tmp_path / "Made.jsonl", [{"task_id": name, **task} for name, (task, *_) in TASKS.items()])
     suite = Plus(suite="evalplus", path=str(tmp_path / "Made.jsonl"), tests=tests)
-    keys = {name: task["prompt"].split('"""')[1].strip() for name, (task, *_) in TASKS.items()}
-    for place in (0, 1):
-        right = {keys[name]: fence(one[1][min(place, len(one[1]) - 1)]) for name, one in TASKS.items()}
-        assert read_reasons(workplace, check(workplace, suite, right)[2]) == {("passed", ""): 3}
-        wrong = {keys[name]: fence(one[2][min(place, len(one[2]) - 1)]) for name, one in TASKS.items()}
-        found = workplace.table(check(workplace, suite, wrong)[2], "scores.parquet")["verdict"].value_counts().to_dict()
-        expected = {"failed": 3} if tests == "plus" else {("failed"): 2 - place, "passed": 1 + place}
-        assert found == expected
+    answers = {
+        task["prompt"].split('"""')[1].strip(): tuple(map(fence, [*right, *wrong]))
+        for task, right, wrong in TASKS.values()
+    }
+    _, answered, checked = check(workplace, suite, answers)
+    found = workplace.table(checked, "scores.parquet").set_index("content_id")["verdict"]
+    told = workplace.table(answered, "responses.parquet").set_index("text")["content_id"].map(found)
+    passed = {fence(code) for _, right, _ in TASKS.values() for code in right}
+    if tests == "base":  # what the additional inputs find
+        passed |= {fence(TASKS["Mbpp/2"][2][0]), fence(TASKS["Mbpp/3"][2][1])}
+    assert {text for text, verdict in told.items() if verdict == "passed"} == passed
+    assert set(told) == {"passed", "failed"} and len(told) == 9
 
 
 @pytest.mark.parametrize(
