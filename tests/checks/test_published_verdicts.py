@@ -30,8 +30,13 @@ FOLDER = Path(os.environ.get("PUBLISHED_CODE", "published_code"))
 RUN = re.compile(r"^### \S+ Run (\d+)\n.*?^Result: (Pass|Fail)\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = re.compile(r"^## Unit tests\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DEVIATIONS = {  # which sample: why its verdict is another one here
+    "HumanEval/32": "with an input of the first HumanEval+ the canonical solution misses the tolerance",
+    **dict.fromkeys(
+        ("HumanEval/63", "HumanEval/75", "HumanEval/76"),
+        "with inputs of the first HumanEval+ the canonical solution takes too long on a busy machine",
+    ),
     "custom_finetuned_models--mistral2_instruct_dpo Mbpp/252 base_status": "imports numpy: unchecked without checks.packages",
-    "custom_finetuned_models--llama3_base_dpo Mbpp/123 base_status": "right, but too slow for EvalPlus's limit of time",
+    "custom_finetuned_models--llama3_base_dpo Mbpp/123 base_status": "right, but one call takes 3 s, too long for EvalPlus",
     "Mbpp/255": "its output has 1.6 million tuples; a program may return 4 MB",
     "Mbpp/599": "its inputs take 5 s of processor time, twice: a busy machine may be too late",
 }
