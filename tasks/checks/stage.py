@@ -54,7 +54,7 @@ def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]
     return {"checking": what, "model": inputs["model"][0].fingerprint}
 
 
-@stage("reward checks", version="6", rows=check_rows_identity)
+@stage("reward checks", version="5", rows=check_rows_identity)
 def check_responses(
     run: Run, what: Checking, how: CheckingHow, prompts: Manifests, model: Manifests, responses: Manifests
 ) -> None:
