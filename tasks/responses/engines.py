@@ -89,6 +89,9 @@ class EndpointEngine(Engine, Asking):
     tokens_per_minute: float = Field(
         default=0, ge=0, description="tokens of prompts and responses per minute to each server; 0: no limit"
     )
+    accept_models: tuple[str, ...] = Field(
+        default=(), description="other models than the one that made the stored rows, by the name in the refusal"
+    )
     price_in: float = Field(default=0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(default=0, ge=0, description="dollars per million response tokens")
 

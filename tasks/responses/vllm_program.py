@@ -35,7 +35,8 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
     arguments = engine_arguments(job["model"], how, longest_row(job, reader))
     engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-    name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
+    config = engine.model_config
+    name = f"vllm {vllm.__version__} {config.dtype} {config.quantization or ''}".replace("torch.", "").strip()
     parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
     waiting, requests, tokens = iter(rows_of(job)), {}, 0
     started_at = time.monotonic(), time.process_time()

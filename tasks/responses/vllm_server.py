@@ -22,8 +22,7 @@ def start_vllm_server(options: dict) -> None:
         "127.0.0.1",
         "--port",
         str(options["port"]),
-        "--api-key",
-        options["key"],
+        f"--api-key={options['key']}",  # in one word, since a key may begin with a dash
         "--served-model-name",
         "served",
     ]

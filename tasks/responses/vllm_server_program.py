@@ -23,7 +23,7 @@ from tasks.endpoint.client import EndpointClient
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.endpoint_program import Tokens, write_answers
-from tasks.responses.token_rows import longest_row
+from tasks.responses.token_rows import longest_row, read_config
 from tasks.rows.parts import Parts
 
 PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and wait_for_death notices a dead one
@@ -55,7 +55,7 @@ async def ask_server(
     """Returns the summary of the answers, or None if the server dies first."""
     if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
-    form.engine = f"vllm {version} {job['how']['dtype']} server"
+    form.engine = f"vllm {version} {precision_of(job['model'], job['how']['dtype'])} server"
     work, death = (
         asyncio.create_task(write_answers(where, form, job, parts, progress)),
         asyncio.create_task(wait_for_death(server)),
@@ -67,6 +67,14 @@ async def ask_server(
     work.cancel()
     await asyncio.wait({work})  # until it has written the answers that arrived
     return None
+
+
+def precision_of(model: str, dtype: str) -> str:
+    """The precision for the rows' engine: dtype, that of the weights if it is auto, and the quantisation of the weights."""
+    config = read_config(model)
+    method = (getattr(config, "quantization_config", None) or {}).get("quant_method")
+    kept = f"{config.dtype}".removeprefix("torch.")
+    return (f"auto({kept})" if dtype == "auto" else dtype) + (f" {method}" if method else "")
 
 
 async def wait_for_death(server: subprocess.Popen) -> None:

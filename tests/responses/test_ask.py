@@ -25,7 +25,9 @@ from tests.responses.stub import Stub, serving
 
 
 def engine(stub: Stub, **fields) -> EndpointEngine:
-    return EndpointEngine(kind="endpoint", urls=(stub.url,), model="m", **{"part_seconds": 0, "restarts": 0, **fields})
+    return EndpointEngine(
+        kind="endpoint", model="m", **{"urls": (stub.url,), "part_seconds": 0, "restarts": 0, **fields}
+    )
 
 
 def sampled(engine: EndpointEngine, **fields):
