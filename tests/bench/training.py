@@ -22,7 +22,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from tasks.wrpo.batches import RESPONSES, collate_rows, make_ready, pad_triples, response_log_probs
+from tasks.wrpo.batches import RESPONSES, collate_rows, pad_triples, response_log_probs
+from tasks.wrpo.layout_trial import make_ready
 from tasks.wrpo.objectives import compute_wrpo_dpo_loss
 from tests import tiny
 
