@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from flows.config.loading import load_recipe
 from flows.fusion import fusion
@@ -221,6 +222,23 @@ def test_a_reference_of_other_weights_is_refused_in_a_group_too(kind, tmp_path):
     tiny.save(tiny.llama(seed=1), tmp_path / "model")
     together("wrpo", given, tmp_path / "out", fails=True)
     assert all("is stored as" in (tmp_path / f"out/refused-{rank}.txt").read_text() for rank in range(2))
+
+
+@heavy
+@needs_deepspeed
+def test_a_split_model_that_does_not_fit_the_layout_is_trained_padded(tmp_path):
+    """Gemma 2 refuses the packed attention inside its first pass, in every process."""
+    given = settings("wrpo", tmp_path, "zero 3")
+    size = {"vocab_size": tiny.llama().config.vocab_size, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16}
+    size |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.2}
+    tiny.save(
+        Gemma2ForCausalLM(Gemma2Config(**size, bos_token_id=1, eos_token_id=5, pad_token_id=0)), tmp_path / "model"
+    )
+    made = stored(tmp_path / "model", records("wrpo"), tmp_path / "reference")
+    given |= {"reference": [str(made)]}
+    alone("wrpo", given, tmp_path / "alone")
+    together("wrpo", given, tmp_path / "out")
+    agree(result(tmp_path / "out")[1], result(tmp_path / "alone")[1])
 
 
 @pytest.mark.parametrize("kind", ["plain", pytest.param("zero 3", marks=needs_deepspeed)])
