@@ -12,11 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from tasks.loading import out_of_memory
 from tasks.positions import refuse_longer_rows
 from tasks.training.lora import without_adapter
 from tasks.training.processes import any_member
 from tasks.wrpo import shared_prompt
 from tasks.wrpo.batches import lay_out, response_log_probs, roles_of, row_length
+from tasks.wrpo.line_attention import find_kernel_fault, find_objection
 from tasks.wrpo.trainer import WrpoTrainer
 from tasks.wrpo.verify_reference import ROUNDING
 
@@ -61,10 +63,33 @@ def choose_layout(
 
     wrapped.eval()
     longest, trial = max(map(row_length, rows)), shared_prompt.Trial(try_out, compare, agree_in_group(device))
-    if problem := shared_prompt.install_attention(model, longest, trial):
+    if problem := shared_prompt.install_attention(model, longest, trial, ways_on(model, device, precision)):
         print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
         return "padded"
     return layout
+
+
+def ways_on(model: PreTrainedModel, device: torch.device, precision: str) -> tuple[str, ...]:
+    """The packed attentions to try on this device, the fastest first."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    if find_objection(device, kind, size):
+        return (shared_prompt.NAME,)
+    try:
+        key_heads = getattr(config, "num_key_value_heads", None) or heads
+        problem = find_kernel_fault(shared_prompt.KERNEL, device, kind, heads, key_heads, size)
+    except RuntimeError as error:  # an older GPU
+        if out_of_memory(error):
+            raise
+        problem = str(error).partition("\n")[0]
+    if problem:
+        print(
+            f"how.layout: the shared prompt is computed with a mask, since the flash attention fails: {problem}",
+            flush=True,
+        )
+    return (shared_prompt.NAME,) if problem else (shared_prompt.LINE, shared_prompt.NAME)
 
 
 def rows_to_try(rows: list[dict]) -> list[dict]:

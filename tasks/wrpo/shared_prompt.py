@@ -14,9 +14,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 
+from tasks.loading import out_of_memory
+from tasks.wrpo.line_attention import CudaKernel, Kernel, MergedLine, line_lengths
 from tasks.wrpo.prompt_attention import attend_to_both
 
 NAME = "shared-prompt"
+LINE = "shared-prompt-line"  # the same layout, by the kernel below
+KERNEL: Kernel = CudaKernel()
 
 
 def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
@@ -31,12 +35,13 @@ def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
     positions = [torch.arange(len(prompt)) for prompt in prompts]
     positions += [start + torch.arange(len(ids)) for start, ids in zip(starts, fed, strict=True)]
     lengths = torch.tensor([len(ids) for ids in fed])
+    line = line_lengths([len(prompt) for prompt in prompts], [[len(row[name]) for name in names] for row in rows])
     return {
         "input_ids": torch.cat([*prompts, *fed]).long()[None],
         "position_ids": torch.cat(positions)[None],
         "shift_labels": torch.cat([row[name] for row in rows for name in names]).long()[None],
         "branch": torch.arange(len(fed)).repeat_interleave(lengths),
-        "layout": make_grid("prompt", prompts) | make_grid("response", fed),
+        "layout": make_grid("prompt", prompts) | make_grid("response", fed) | {"line": line},
     }
 
 
@@ -88,6 +93,15 @@ def arithmetic_of(query: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
 
 
+def attend_line(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
+    """As `attend_packed`, by a kernel for sequences of any lengths."""
+    refuse_other_call(query, attention_mask, layout, settings)
+    assert layout is not None
+    lines = [x[0].transpose(0, 1).to(arithmetic_of(query)) for x in (query, key, value)]
+    scale = settings.get("scaling") or query.shape[-1] ** -0.5
+    return MergedLine.apply(*lines, layout["line"], scale, KERNEL)[None], None
+
+
 def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
     """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
     refuse_other_call(query, attention_mask, layout, settings)
@@ -115,6 +129,7 @@ def repeat_heads(heads: Tensor, groups: int) -> Tensor:
 
 
 AttentionInterface.register(NAME, attend_packed)
+AttentionInterface.register(LINE, attend_line)
 
 
 @dataclass(frozen=True)
@@ -127,16 +142,23 @@ class Trial:
     agree: Callable[[str | None], str | None]
 
 
-def install_attention(model: PreTrainedModel, longest: int, trial: Trial) -> str | None:
+def install_attention(
+    model: PreTrainedModel, longest: int, trial: Trial, ways: tuple[str, ...] = (NAME,)
+) -> str | None:
     """Sets the packed attention, and makes the model return last hidden states of response positions only.
 
-    Compares it with the padded layout first. If they differ, leaves the model as it was and returns the reason.
+    Compares it with the padded layout first. Uses the first of the `ways` that agrees; if none does, leaves the model as it
+    was and returns the last reason.
     """
-    if problem := find_layout_objection(model, longest):
-        return problem
-    if not (problem := trial.agree(try_way(model, NAME, trial))):
-        add_hook(model)
-        model.set_attn_implementation(NAME)
+    problem = find_layout_objection(model, longest)
+    for way in () if problem else ways:
+        problem = trial.agree(try_way(model, way, trial))
+        if not problem:
+            add_hook(model)
+            model.set_attn_implementation(way)
+            return None
+        if way == LINE:
+            print(f"how.layout: the shared prompt is computed with a mask, since {problem}", flush=True)
     return problem
 
 
@@ -150,9 +172,13 @@ def try_way(model: PreTrainedModel, way: str, trial: Trial) -> str | None:
     if model.config._attn_implementation != way:
         return f"the attention of a {model.config.model_type} model cannot be set"
     hook = add_hook(model)
+    # The model may pass other arguments to its attention; a GPU may lack the kernel.
+    failures = (TypeError, ValueError, *((RuntimeError,) if way == LINE else ()))
     try:
         found = trial.run(NAME)
-    except (TypeError, ValueError) as error:  # the model passes other arguments to its attention
+    except failures as error:
+        if out_of_memory(error):
+            raise
         return f"a {model.config.model_type} model cannot be called so: {error}"
     finally:
         hook.remove()
