@@ -1,4 +1,4 @@
-"""Program: starts a vLLM server and asks it for responses like any endpoint. Runs in vLLM's Python.
+"""Program: starts a vLLM server and requests responses from it as from any endpoint. Runs in vLLM's Python.
 
 JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random key.
 If the server dies, this program ends too, and the stage starts both again.
@@ -29,11 +29,16 @@ PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and 
 def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
     how = job["how"]
     form = Tokens({**job, "tokenizer": job["model"], "how": {"model": "served"}})
-    told = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
+    options = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
     key = secrets.token_urlsafe()
-    with run_server(told | {"key": key}) as server:
+    with run_server(options | {"key": key}) as server:
         where = EndpointClient(
-            f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
+            f"http://127.0.0.1:{options['port']}/v1",
+            key,
+            2 * how["in_flight"],
+            PATIENCE,
+            attempts=3,
+            path="completions",
         )
         parts = Parts(RESPONSE, out, how["part_seconds"])
         if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
@@ -80,12 +85,12 @@ async def server_version(server: subprocess.Popen, url: str) -> str | None:
 
 
 @contextmanager
-def run_server(told: dict) -> Iterator[subprocess.Popen]:
+def run_server(options: dict) -> Iterator[subprocess.Popen]:
     """Runs the server in this process group and with this log, and kills it at the end."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
         assert server.stdin is not None
-        server.stdin.write(json.dumps(told).encode() + b"\n")
+        server.stdin.write(json.dumps(options).encode() + b"\n")
         server.stdin.flush()
         yield server
     finally:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter
 
-from tasks.loading import LOCAL, blame_on, load_model, refuse_no_model
+from tasks.loading import LOCAL, load_model, refuse_no_model, report_load_errors
 from tasks.training import zero
 from tasks.training.slices import SavedTensors
 from tasks.training.zero_state import fill_parameter
@@ -23,7 +23,7 @@ def load_split(folder: str | Path) -> PreTrainedModel:
     """A causal language model in fp32. `zero.begin_split_loading` or the training arguments must have begun ZeRO 3."""
     refuse_no_model(folder)
     zero.join_group()
-    with blame_on(f"model: {folder}"):
+    with report_load_errors(f"model: {folder}"):
         if model := fill_directly(Path(folder)):
             return model.eval()
     return load_model(AutoModelForCausalLM, folder, torch.float32)

@@ -64,7 +64,7 @@ def choose_layout(
     wrapped.eval()
     longest, trial = max(map(row_length, rows)), shared_prompt.Trial(try_out, compare, agree_in_group(device))
     if problem := shared_prompt.install_attention(model, longest, trial, ways_on(model, device, precision)):
-        print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
+        print(f"how.layout: the padded layout is used, because {problem}", flush=True)
         return "padded"
     return layout
 
@@ -86,7 +86,7 @@ def ways_on(model: PreTrainedModel, device: torch.device, precision: str) -> tup
         problem = str(error).partition("\n")[0]
     if problem:
         print(
-            f"how.layout: the shared prompt is computed with a mask, since the flash attention fails: {problem}",
+            f"how.layout: the shared prompt is computed with a mask, because the flash attention fails: {problem}",
             flush=True,
         )
     return (shared_prompt.NAME,) if problem else (shared_prompt.LINE, shared_prompt.NAME)
@@ -106,12 +106,10 @@ def find_difference(found: Tensor, expected: Tensor, lengths: Tensor, precision:
     apart = (found - expected).double().cpu()
     if precision != "bf16":
         worst = (apart.abs() / expected.double().cpu().abs().clamp(min=1)).max().item()
-        return None if worst < TOLERANCE else f"log-probabilities would differ by {worst:.1e} (relative)"
+        return None if worst < TOLERANCE else f"the log-probabilities differ by {worst:.1e} (relative)"
     tokens = lengths.double().cpu()
     worst = max((apart.abs() / tokens.sqrt()).max().item(), abs(apart.sum().item()) / math.sqrt(tokens.sum().item()))
-    return (
-        None if worst < ROUNDING["bf16"] else f"log-probabilities would differ by {worst:.1e} nats per root of a token"
-    )
+    return None if worst < ROUNDING["bf16"] else f"the log-probabilities differ by {worst:.1e} nats per root of a token"
 
 
 def agree_in_group(device: torch.device) -> Callable[[str | None], str | None]:

@@ -60,9 +60,9 @@ def compute_share(job: dict, rows: list[dict], pad_id: int, state: PartialState,
         layout = choose_layout(
             policy.model, policy.wrapped, rows, pad_id, how["layout"], job["what"]["precision"], device
         )
-    mine = rows[state.process_index :: state.num_processes]
-    for start in range(0, len(mine), PART):
-        made, some = [], mine[start : start + PART]
+    share = rows[state.process_index :: state.num_processes]
+    for start in range(0, len(share), PART):
+        made, some = [], share[start : start + PART]
         with policy.autocast():
             for place, values in reference_log_probs(policy.wrapped, some, how["device_batch_size"], pad_id, layout):
                 made += reference_rows(some[place], values.tolist())

@@ -83,9 +83,9 @@ def unpad_grid(places: Tensor, back: Tensor) -> Tensor:
 
 def refuse_other_call(query: Tensor, attention_mask, layout, settings: dict) -> None:
     if layout is None or attention_mask is not None or query.shape[0] != 1:
-        raise ValueError("its attention was called without a layout, or with a mask")
+        raise ValueError("the attention was called without a layout, or with a mask")
     if more := [name for name in ("softcap", "s_aux", "position_bias") if settings.get(name) is not None]:
-        raise ValueError(f"its attention uses {', '.join(more)}")
+        raise ValueError(f"the attention uses {', '.join(more)}")
 
 
 def arithmetic_of(query: Tensor) -> torch.dtype:
@@ -158,7 +158,7 @@ def install_attention(
             model.set_attn_implementation(way)
             return None
         if way == LINE:
-            print(f"how.layout: the shared prompt is computed with a mask, since {problem}", flush=True)
+            print(f"how.layout: the shared prompt is computed with a mask, because {problem}", flush=True)
     return problem
 
 
@@ -179,7 +179,7 @@ def try_way(model: PreTrainedModel, way: str, trial: Trial) -> str | None:
     except failures as error:
         if out_of_memory(error):
             raise
-        return f"a {model.config.model_type} model cannot be called so: {error}"
+        return f"a {model.config.model_type} model does not accept the packed inputs: {error}"
     finally:
         hook.remove()
         model.set_attn_implementation(before)
@@ -187,7 +187,7 @@ def try_way(model: PreTrainedModel, way: str, trial: Trial) -> str | None:
 
 
 def add_hook(model: PreTrainedModel) -> RemovableHandle:
-    return model.base_model.register_forward_hook(responses_alone, with_kwargs=True)
+    return model.base_model.register_forward_hook(keep_responses, with_kwargs=True)
 
 
 def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
@@ -195,15 +195,15 @@ def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
     config = model.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     if windowed and windowed < longest:
-        return f"a {config.model_type} model attends to {windowed} tokens, the longest row has {longest}"
+        return f"a {config.model_type} model attends only to {windowed} tokens, but the longest row has {longest}"
     if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"a {config.model_type} model has layers of {', '.join(sorted(odd))}"
     if model.config._attn_implementation not in ("sdpa", "eager"):
-        return f"the model asks for the attention {model.config._attn_implementation!r}"
+        return f"the model needs the attention {model.config._attn_implementation!r}"
     return None
 
 
-def responses_alone(module, arguments, keywords, output):
+def keep_responses(module, arguments, keywords, output):
     output.last_hidden_state = output.last_hidden_state[:, len(keywords["layout"]["prompt_back"]) :]
     return output
 

@@ -129,7 +129,7 @@ def test_a_faulty_kernel_is_not_used(kernel, monkeypatch, capsys):
     model = llama()
     assert make_ready(model, rows(RAGGED), 0, "shared-prompt") == "shared-prompt"
     assert model.config._attn_implementation == shared_prompt.NAME
-    assert "computed with a mask, since the flash attention fails" in capsys.readouterr().out
+    assert "computed with a mask, because the flash attention fails" in capsys.readouterr().out
 
 
 def test_a_kernel_that_fails_with_the_model_alone_is_not_used(monkeypatch, capsys):
@@ -139,7 +139,7 @@ def test_a_kernel_that_fails_with_the_model_alone_is_not_used(monkeypatch, capsy
     model, given = llama(), rows(RAGGED)
     assert make_ready(model, given, 0, "shared-prompt") == "shared-prompt"
     assert model.config._attn_implementation == shared_prompt.NAME
-    assert "computed with a mask, since log-probabilities would differ by" in capsys.readouterr().out
+    assert "computed with a mask, because the log-probabilities differ by" in capsys.readouterr().out
     plain = llama()
     make_ready(plain, given, 0, "padded")
     found, expected = (
