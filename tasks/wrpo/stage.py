@@ -46,7 +46,7 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
         LOG_PROB,
         "tasks.wrpo.reference",
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
-        group=how.processes if how.processes > 1 else 0,
+        group=how.group if how.processes > 1 or how.splits_weights else 0,
         restarts=how.restarts,
     )
     read = rows[rows["tokens"] > 0]
