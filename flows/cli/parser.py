@@ -34,6 +34,12 @@ def add_recipe_commands(commands) -> None:
             ARTIFACT,
             "show the lineage of an artifact or of a recipe's report, up to the prompts",
         ),
+        (
+            "sources",
+            "sources:show_sources",
+            RECIPE,
+            "show what each source adds to the best reward and what it costs, from stored scores; make no rows",
+        ),
         ("report", "recipes:show_report", RECIPE, "print a finished recipe's results and the path of its report"),
         (
             "verify",
