@@ -36,4 +36,4 @@ def describe_loss(overall: dict, value: float) -> str:
     """The change of the best reward: in percent of it, if it is positive; always in percent of its rise above the lowest."""
     change, rise = value - overall["best"], overall["best"] - overall["lowest"]
     relative = f"{change / overall['best']:+.2%} of best reward" if overall["best"] > 0 else f"{change:+.4g} of reward"
-    return f"{relative} ({change / rise:+.1%} of its rise above the lowest score)" if rise > 0 else relative
+    return f"{relative} ({change / rise:+.2%} of its rise above the lowest score)" if rise > 0 else relative

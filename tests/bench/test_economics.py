@@ -20,7 +20,6 @@ def read_plainly(root, kind: str, kept) -> list[naive.Row]:
     return rows
 
 
-
 def test_stored_files_give_the_numbers_of_the_plain_loops(tmp_path):
     make(tmp_path, 600)
     found = measure(tmp_path)
@@ -32,5 +31,7 @@ def test_stored_files_give_the_numbers_of_the_plain_loops(tmp_path):
         assert found["categories"][str(kind)] == naive.weigh(rows, names)
     assert found["jury"][0]["overall"] == naive.weigh(read_plainly(tmp_path, "juror", lambda place: True), names)
     one = [row for row in read_plainly(tmp_path, "reward", lambda place: True) if row[1] == 3]
-    curve = [naive.expected_best([(prompt, 0, score, tokens) for prompt, _, score, tokens in one], 1, n) for n in (1, 2, 5)]
+    curve = [
+        naive.expected_best([(prompt, 0, score, tokens) for prompt, _, score, tokens in one], 1, n) for n in (1, 2, 5)
+    ]
     assert [found["sizes_by_source"][NAMES[3]][n - 1]["best"] for n in (1, 2, 5)] == curve

@@ -96,8 +96,8 @@ def test_advice_names_the_source_that_costs_most_for_least():
         {"n": 4, "best": 4.0, "tokens": 1e3},
     ]
     assert advise(overall, sizes) == [
-        "without b: -0.25% of best reward (-0.2% of its rise above the lowest score), -30.0% of tokens",
-        "n = 2 instead of 4: -0.75% of best reward (-0.8% of its rise above the lowest score), -50.0% of tokens",
+        "without b: -0.25% of best reward (-0.25% of its rise above the lowest score), -30.0% of tokens",
+        "n = 2 instead of 4: -0.75% of best reward (-0.75% of its rise above the lowest score), -50.0% of tokens",
     ]
     sizes[1]["best"] = 3.9
     assert advise(overall, sizes)[1] == "n = 4: a smaller n loses more than 1% of the rise above the lowest score"
