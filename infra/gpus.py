@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 
 from infra.errors import Unavailable
@@ -65,3 +66,13 @@ def require_gpus(asked: int = 0) -> None:
         raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work goes back to its pool")
     if 0 < found < asked:
         raise Unavailable(f"one program asks for {asked} GPUs, this machine shows {found}")
+
+
+@cache
+def name_gpus() -> list[str]:
+    """The names of this machine's GPUs, for example `NVIDIA H100 80GB HBM3`."""
+    if (driver := shutil.which("nvidia-smi")) is None:
+        return []
+    words = [driver, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    return [] if answer.returncode else answer.stdout.split("\n")[:-1]

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.cli.console import Watcher, make_console
+from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_plan
 from flows.config.examination import Collective, load_examination
@@ -16,6 +17,7 @@ from flows.results.examination import summarise_examination
 from flows.results.model_card import promote_model
 from flows.results.pages import write_examination_page
 from flows.workspace import Workspace
+from infra.budget import read_spent
 from infra.errors import BadInput, CorruptArtifact
 from tasks.evaluation.judged.given_answers import Outputs
 
@@ -32,11 +34,18 @@ def run_evaluation(arguments: argparse.Namespace) -> int:
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
     failed: dict[str, str] = {}
+    file = place.workspace / "budgets" / f"evaluation-{examination.name}.json"
     if arguments.plan:
         show_plan(console, planned)
+        estimates = show_costs(console, planned, place, arguments.prices)
+        refuse_above_budget(estimates, arguments.budget, read_spent(file))
     elif any(entry.runs for entry in planned):
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        if arguments.budget is not None:
+            begin_budget(
+                show_costs(console, planned, place, arguments.prices), arguments.budget, arguments.prices, file
+            )
         from flows.run.local import examine_here
 
         with Watcher(console) as watcher:

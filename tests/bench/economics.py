@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,15 +73,17 @@ def main(prompts: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), prompts)
         command = [sys.executable, "-m", "tests.bench.economics", "measure", folder]
-        seconds, peak = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    print(f"{prompts * SOURCES * SAMPLES:,} responses and a juror: {seconds:.1f} s, peak {peak:.2f} GiB")
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    seconds, busy, peak = map(float, answer)
+    rows, load = prompts * SOURCES * SAMPLES, os.getloadavg()[0]
+    print(f"{rows:,} responses and a juror: {seconds:.1f} s, {busy:.1f} s of CPU, peak {peak:.2f} GiB, load {load:.1f}")
     return int(prompts >= PROMPTS and (seconds > SECONDS or peak > GIB))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["measure"]:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         measure(Path(sys.argv[2]))
-        print(time.perf_counter() - start, peak_memory())
+        print(time.perf_counter() - start, time.process_time() - busy, peak_memory())
     else:
         sys.exit(main(int((sys.argv[1:] or [str(PROMPTS)])[0])))
