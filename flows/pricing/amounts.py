@@ -90,6 +90,11 @@ def predict_responses(job: Job, jobs: Jobs) -> dict:
     }
 
 
+def made_rows(job: Job) -> float:
+    """The rows that a planned step makes; 0 for an artifact."""
+    return job.counts.get("rows_made", 0) if job.manifest is None else 0
+
+
 def held_rows(job: Job, jobs: Jobs) -> int:
     """Rows that the step's pool has already; some of them may answer other prompts."""
     return sum(entry.rows or 0 for entry in jobs.store.parts(job.pool)) if job.pool else 0
@@ -102,9 +107,10 @@ def predict_scores(job: Job, jobs: Jobs) -> dict:
     rows = said * min(1.0, ratio(job, jobs, distinct, 1.0))
     each = prompt_tokens(job, jobs) + response_tokens(job, jobs)
     per_row = lambda found: divided(found.counts.get("tokens"), found.counts.get("rows"))
+    new = sum(made_rows(found) for found in jobs.inputs(job, "responses")) / said if said else 0.0
     return {
         "rows": rows,
-        "rows_made": rows - min(rows, held_rows(job, jobs)),
+        "rows_made": max(rows - held_rows(job, jobs), rows * new),
         "tokens": rows * ratio(job, jobs, per_row, each),
     }
 

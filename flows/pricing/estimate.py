@@ -24,6 +24,7 @@ SPREADS = {"same model": 0.15, "another model": 0.25, "published": 0.35}
 UNKNOWN_SIZE = 0.5  # further spread where the size of the model is assumed
 P90 = 1.2816  # of the standard normal distribution
 SLACK = 1.0  # seconds
+VARIED = ("model", "reward-annotation", "reward-checks", "prompt-selection")  # stages whose kinds differ in speed
 NEWEST = 5  # artifacts that give one correction
 
 
@@ -73,7 +74,7 @@ def estimate_step(job: Job, jobs: Jobs, prices: Prices) -> Estimate:
     work = work_of(job, jobs)
     machine = machine_of(job, work.size, prices)
     factor, level, evidence = find_correction(job, work, machine, jobs)
-    p50 = anchor_seconds(work, machine, job.programs, job.stage) * factor
+    p50 = anchor_seconds(work, machine, job.programs, checks_of(job)) * factor
     unknown = UNKNOWN_SIZE if work.size and not work.size.known and level == "published" else 0.0
     p90 = p50 * math.exp(P90 * math.hypot(SPREADS[level], unknown)) + SLACK
     seconds = Range(p50, p90)
@@ -106,7 +107,7 @@ def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple
         alike = (done.kind, done.engine) == (work.kind, work.engine) and made_on.name == machine.name
         if not alike or not seconds or not is_clean(other) or variant_of(other) != variant_of(job):
             continue
-        ratio = seconds / anchor_seconds(done, made_on, 1, job.stage)
+        ratio = seconds / anchor_seconds(done, made_on, 1, checks_of(other))
         near = abs(math.log((done.size.work if done.size else 1) / (work.size.work if work.size else 1)))
         found.append((near, ratio))
     if not found:
@@ -117,9 +118,13 @@ def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple
     return middle, "same model" if nearest < 0.01 else "another model", len(ratios)
 
 
+def checks_of(job: Job) -> str:
+    return str(job.what.get("kind", "by-gold")) if job.stage == "reward-checks" else ""
+
+
 def variant_of(job: Job) -> str:
     """Jobs of another variant have another speed for the same work."""
-    return str(job.what.get("kind", "")) if job.stage in ("model", "reward-annotation", "prompt-selection") else ""
+    return str(job.what.get("kind", "")) if job.stage in VARIED else ""
 
 
 def is_clean(job: Job) -> bool:

@@ -6,25 +6,27 @@ from flows.pricing.work import Work
 
 ROW_SECONDS = 4e-6  # a row of numbers: 3,000,000 responses become pairs in 5 to 7 s
 ROWS_START = 0.3
-CHECKED_ROW_SECONDS = 0.02  # `make bench-checks`: 10 ms beyond the program
+CHECKED_ROW_SECONDS = {"by-gold": 0.02, "exact": 1e-4}  # `make bench-checks`: 10 ms beyond the program
 ASKED_PER_SECOND = 8.0  # requests that an endpoint answers, all at once
 
 
-def anchor_seconds(work: Work, machine: Machine, programs: int, stage: str) -> float:
+def anchor_seconds(work: Work, machine: Machine, programs: int, checks: str = "") -> float:
+    """`checks`: the kind of the checks, if the rows are checked."""
     match work.kind:
         case "nothing":
             return ROWS_START
         case "asks":
             return work.rows / ASKED_PER_SECOND
         case "rows":
-            return ROWS_START + work.rows * (CHECKED_ROW_SECONDS if stage == "reward-checks" else ROW_SECONDS)
-    start, engine = anchors()["engine"]["start"], work.engine or {"reads": "reading", "trains": "training"}[work.kind]
+            return ROWS_START + work.rows * CHECKED_ROW_SECONDS.get(checks, ROW_SECONDS)
+    start = anchors()["engine"]["start"]
     if machine.on_cores:
         return start["cpu"] * programs + work.operations / (machine.threads * anchors()["cores"]["gigaflops"] * 1e9)
     if work.kind == "writes":
-        return start[engine] * programs + work.tokens / write_speed(work, machine)
-    use = anchors()["use"]["training" if work.kind == "trains" else "reading"]
-    return start[engine] * programs + work.operations / (peak(machine) * use)
+        return start[work.engine] * programs + work.tokens / write_speed(work, machine)
+    use = anchors()["use"][work.engine or {"reads": "reading", "trains": "training"}[work.kind]]
+    begin = start["training" if work.kind == "trains" else "reading"] * programs
+    return begin + work.operations / (peak(machine) * use)
 
 
 def peak(machine: Machine) -> float:

@@ -14,7 +14,7 @@ class Work:
     """`kind`: what the time is spent on: a model that writes, reads or trains; or rows; or questions to an endpoint."""
 
     kind: str  # writes | reads | trains | rows | asks | nothing
-    engine: str = ""  # of a job that writes
+    engine: str = ""  # of a job that writes; of a training its form, if it is not the usual one
     size: ModelSize | None = None
     rows: float = 0
     tokens: float = 0  # that a model writes, or reads, or trains on
@@ -52,7 +52,8 @@ def work_of(job: Job, jobs: Jobs) -> Work:
             read = rows / 3 * prompt_tokens(job, jobs)  # a prompt is read once for its responses
             return Work("reads", "", jobs.size_of(job), rows, counts.get("tokens", 0) * made, read)
         case "sft" | "wrpo":
-            return Work("trains", "", jobs.size_of(job), rows, counts.get("tokens", 0), 0, counts.get("steps", 0))
+            form = "preference" if job.stage == "wrpo" else ""
+            return Work("trains", form, jobs.size_of(job), rows, counts.get("tokens", 0), 0, counts.get("steps", 0))
         case "judging" | "pairwise-comparison" | "answers-together" | "mixture-answers":
             return Work("asks", "", None, rows, rows * (prompt_tokens(job, jobs) + 2 * response_tokens(job, jobs)))
     inputs = sum(one.counts.get("rows", 0) for name in job.inputs for one in jobs.inputs(job, name))

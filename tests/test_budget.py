@@ -1,0 +1,59 @@
+"""A budget ends the work at the end of a part, and a higher one continues with the rows that are missing."""
+
+import json
+
+import pytest
+
+from infra.budget import BUDGET, Budget, read_spent
+from infra.errors import BadInput, BudgetReached
+from tests.test_pool import counts, right
+from tests.test_pool import step as squares
+
+
+@pytest.fixture
+def budget(tmp_path):
+    yield lambda limit, hour: BUDGET.begin(limit, 0.0, hour, tmp_path / "spent.json")
+    BUDGET.__init__()
+
+
+def test_time_and_money_are_added_and_kept(tmp_path):
+    one, file = Budget(), tmp_path / "budgets" / "one.json"
+    one.begin(5.0, 2.0, 0.5, file)
+    assert (one.rate(0), one.rate(4)) == (0.5 / 3600, 8 / 3600)
+    one.spend(3.0)
+    one.check()
+    one.spend(2.5)
+    with pytest.raises(BudgetReached, match=r"--budget 5: 5\.50 dollars are spent"):
+        one.check()
+    one.save()
+    assert json.loads(file.read_text()) == {"dollars": 5.5} and read_spent(file) == 5.5
+    again = Budget()
+    again.begin(9.0, 2.0, 0.5, file)
+    again.check()
+    assert again.spent == 5.5
+
+
+def test_without_a_limit_nothing_ends():
+    free = Budget()
+    free.spend(1e9)
+    free.check()
+
+
+def test_a_run_stops_after_a_part_and_continues_when_the_budget_is_raised(workplace, budget, tmp_path):
+    numbers = (3, 1, 4, 15, 9, 2, 6)
+    budget(1e-6, 3600.0)  # a dollar a second: spent before the first part
+    with pytest.raises(BudgetReached):
+        workplace.made(squares(*numbers))
+    kept = sum(part.rows for part in workplace.store.parts(squares(1).pool))
+    assert kept % 2 == 0 or kept == 7, "whole parts of two rows"
+    assert kept >= 2 and workplace.store.manifests("squares") == []
+    with pytest.raises(BudgetReached):
+        workplace.made(squares(*numbers))  # no program starts
+    assert sum(part.rows for part in workplace.store.parts(squares(1).pool)) == kept
+    budget(1e6, 3600.0)
+    assert counts(workplace.made(squares(*numbers))) == (7, kept, 7 - kept)
+    assert right(workplace.table(squares(*numbers), "squares.parquet"), numbers)
+
+
+def test_a_spent_budget_is_an_input_that_a_person_changes():
+    assert issubclass(BudgetReached, BadInput)
