@@ -2,12 +2,27 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from infra.budget import BUDGET, Budget, read_spent
 from infra.errors import BadInput, BudgetReached
-from tests.test_pool import counts, right
-from tests.test_pool import step as squares
+from tasks.rows.pool import fill_pool, write_table
+from tasks.stage import How, What, stage
+from tests.squares import SCHEMA
+
+JOB = {"refuses": [], "dies_on": [], "always": [], "deaths": "", "seconds": 0.5}  # parts of three rows
+NUMBERS = (3, 1, 4, 15, 9, 2, 6, 5)
+
+
+class Numbers(What):
+    numbers: tuple[int, ...]
+
+
+@stage("slow squares", version="1", rows=lambda what, inputs: {"squares": "of whole numbers"})
+def slow_squares(run, what, how):
+    wanted = pd.DataFrame({"number": what.numbers})
+    write_table(run, fill_pool(run, wanted, ["number"], SCHEMA, "tests.slow_squares", JOB), SCHEMA, "squares.parquet")
 
 
 @pytest.fixture
@@ -39,20 +54,20 @@ def test_without_a_limit_nothing_ends():
     free.check()
 
 
-def test_a_run_stops_after_a_part_and_continues_when_the_budget_is_raised(workplace, budget, tmp_path):
-    numbers = (3, 1, 4, 15, 9, 2, 6)
-    budget(1e-6, 3600.0)  # a dollar a second: spent before the first part
+def test_a_run_stops_after_a_part_and_continues_when_the_budget_is_raised(workplace, budget):
+    step = slow_squares(what=Numbers(numbers=NUMBERS), how=How())
+    held = lambda: sum(part.rows for part in workplace.store.parts(step.pool))
+    budget(1e-6, 3600.0)  # a dollar a second: spent before the first part is complete
     with pytest.raises(BudgetReached):
-        workplace.made(squares(*numbers))
-    kept = sum(part.rows for part in workplace.store.parts(squares(1).pool))
-    assert kept % 2 == 0 or kept == 7, "whole parts of two rows"
-    assert kept >= 2 and workplace.store.manifests("squares") == []
+        workplace.made(step)
+    kept = held()
+    assert kept in (3, 6) and workplace.store.manifests("slow-squares") == []
     with pytest.raises(BudgetReached):
-        workplace.made(squares(*numbers))  # no program starts
-    assert sum(part.rows for part in workplace.store.parts(squares(1).pool)) == kept
+        workplace.made(step)  # no program starts
+    assert held() == kept
     budget(1e6, 3600.0)
-    assert counts(workplace.made(squares(*numbers))) == (7, kept, 7 - kept)
-    assert right(workplace.table(squares(*numbers), "squares.parquet"), numbers)
+    assert workplace.made(step).counts["rows_made"] == len(NUMBERS) - kept
+    assert sorted(workplace.table(step, "squares.parquet")["square"]) == sorted(number**2 for number in NUMBERS)
 
 
 def test_a_spent_budget_is_an_input_that_a_person_changes():

@@ -63,6 +63,11 @@ def show_order(console: Console, found: dict) -> None:
     for size in found["sizes"]:
         table.add_row(str(size["n"]), f"{size['best']:.4g}", f"{size['tokens']:,.0f}")
     console.print(table)
+    table = make_table(["adaptive, threshold"], ["tokens saved", "mean best"])
+    for point in found["adaptive"]:
+        saved = 1 - point["tokens"] / point["of_tokens"] if point["of_tokens"] else 0.0
+        table.add_row(f"{point['threshold']:g}", f"{saved:.1%}", f"{point['best'] - point['of_best']:+.4g}")
+    console.print(table)
 
 
 def make_table(left: list[str], right: list[str]) -> Table:

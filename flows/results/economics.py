@@ -18,6 +18,7 @@ from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.settings import count_cores
 from infra.store import Store
+from tasks.economics.adaptive import replay_rules
 from tasks.economics.advice import advise
 from tasks.economics.jurors import compare_winners
 from tasks.economics.rows import BestScores, ScoredRows, best_scores
@@ -75,6 +76,7 @@ def weigh_rows(rows: ScoredRows, categories: np.ndarray, dollars: list[float | N
         "unscored": int(np.isnan(rows.score).sum()),
         "unanswered": int((~scores.scored).sum()) + len(categories) - rows.prompts,
         "sizes": sizes,
+        "adaptive": replay_rules(scored),
         "sizes_by_source": {
             name: curve_of_sizes(rows.of_source(place))
             for place, name in enumerate(rows.names)

@@ -19,6 +19,7 @@ def render_sources_page(found: dict) -> str:
         ("sources", "Sources", render_worth(found["overall"])),
         ("order", "Greedy order", render_order(found["overall"])),
         ("sizes", "Samples per prompt", render_sizes(found)),
+        ("adaptive", "Adaptive sampling", render_adaptive(found["adaptive"])),
         ("overlap", "Overlap", render_overlap(found["overall"])),
         ("categories", "Categories", render_categories(found["categories"])),
         ("jury", "Reward models", render_jury_worth(found)),
@@ -143,6 +144,29 @@ def render_sizes(found: dict) -> str:
         for name, sizes in found["sizes_by_source"].items()
     ]
     return f"<p>{caption}</p>{table}{render_table(heads, by_source, largest)}"
+
+
+def render_adaptive(curve: list[dict]) -> str:
+    caption = (
+        "A replay on the stored rows, in rounds of one sample: after each round, a source is asked again for a prompt only if "
+        "its estimated chance to beat the best score so far is at least the threshold. The saving is in response tokens, the "
+        "loss in the mean best reward and in its rise above the lowest score."
+    )
+    rows = [
+        [
+            f"{point['threshold']:g}",
+            format_decimal(point["tokens"]),
+            format_percent(1 - point["tokens"] / point["of_tokens"]) if point["of_tokens"] else "–",
+            format_signed(point["best"] - point["of_best"]),
+            format_percent((point["best"] - point["of_best"]) / abs(point["of_best"])) if point["of_best"] else "–",
+            format_percent((point["best"] - point["of_best"]) / (point["of_best"] - point["lowest"]))
+            if point["of_best"] > point["lowest"]
+            else "–",
+        ]
+        for point in curve
+    ]
+    heads = ["Threshold", "Tokens", "Saved", "Mean best", "Of best reward", "Of the rise"]
+    return f"<p>{caption}</p>{render_table(heads, rows, 5)}"
 
 
 def render_overlap(overall: dict) -> str:
