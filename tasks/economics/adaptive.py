@@ -1,8 +1,8 @@
 """Replays a sampling rule on stored rows: what it would have saved, and what it would have lost. Makes no rows.
 
-The rule asks in rounds of n samples. After each round it estimates, for every source and prompt, the chance that one of the samples
-that are left beats the best score so far, and stops asking where the chance is below a threshold; a source whose mean chance
-over all prompts is below it is asked no more at all. Scores of a source on a prompt count as normal around their own mean, which
+The rule asks in rounds of n samples. After each round it estimates, for every source and prompt, the chance that one of the
+samples that are left beats the best score so far, and stops asking where the chance is below a threshold; a source whose mean
+chance over all prompts is below it is asked no more. Scores of a source on a prompt count as normal around their own mean, which
 is drawn towards the prompt's mean plus the source's usual distance from it; the spread is the source's own, over all prompts.
 Everything follows from stored rows, so the same rows give the same decisions.
 """
