@@ -10,7 +10,8 @@ from flows.cli.console import Watcher, make_console
 from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_plan
-from flows.config.examination import Collective, load_examination
+from flows.config.examination import Collective, RecipeModel, load_examination
+from flows.config.loading import load_recipe
 from flows.evaluation import build_chains, model_step
 from flows.plan import plan_all, verify_inputs
 from flows.results.examination import summarise_examination
@@ -66,7 +67,9 @@ def through_the_gate(console: Console, found: dict, examination, place: Workspac
         return NOT_PROMOTED
     console.print("gate: [green]passed[/]")
     if target:
-        promote_model(model_step(examination.models[-1]), found, place, Path(target))
+        last = examination.models[-1].model
+        recipe = load_recipe(last.recipe, last.set) if isinstance(last, RecipeModel) else None
+        promote_model(model_step(examination.models[-1]), found, place, Path(target), recipe)
         console.print(f"promoted: {Path(target).absolute()}", soft_wrap=True)
     return 0
 

@@ -48,6 +48,12 @@ def add_recipe_commands(commands) -> None:
             "read all stored files of a recipe, or of an artifact and its inputs; list the damaged ones",
         ),
         (
+            "publish",
+            "publish:publish_recipe",
+            RECIPE,
+            "show what a hub would get: a recipe's final model, or its training records, with a card; --push uploads it",
+        ),
+        (
             "export",
             "recipes:export_records",
             RECIPE,
@@ -68,6 +74,11 @@ def add_recipe_commands(commands) -> None:
             command.add_argument(
                 "--seed", metavar="N", type=int, help="chooses the rows of --resample; default: the time"
             )
+        if name == "publish":
+            command.add_argument("--what", choices=("model", "data"), default="model", help="default: the model")
+            command.add_argument("--name", metavar="OWNER/NAME", required=True, help="the repository on the hub")
+            command.add_argument("--push", action="store_true", help="upload; without this nothing leaves this machine")
+            command.add_argument("--public", action="store_true", help="a new repository is public; default: private")
         if name == "export":
             command.add_argument("--format", choices=("trl", "llama-factory", "hub"), required=True, dest="form")
             command.add_argument("--to", metavar="FOLDER", required=True, help="a new folder")

@@ -209,3 +209,10 @@ def read_results(address: str, store: Store) -> list[dict]:
         if path.endswith(f"/{hashlib.sha256(raw).hexdigest()}.json"):
             found.append(json.loads(raw))
     return sorted(found, key=lambda result: result["at"])
+
+
+def read_all_results(artifacts: list[Manifest], store: Store) -> list[dict]:
+    """The newest result for each of these artifacts that has any."""
+    tried = {path.split("/")[2] for path in store.blobs.list(RECORDS)}
+    with_results = [f"{one.stage}/{one.fingerprint}" for one in artifacts if one.fingerprint in tried]
+    return [results[-1] for address in with_results if (results := read_results(address, store))]
