@@ -1,8 +1,8 @@
 """The price of a plan: for every step p50 and p90 of seconds, GPU-hours, money; its tokens, disk and memory; and the source of
 its speed: published figures, or this store's own artifacts of the same kind on the same kind of machine.
 
-p90 is p50 times exp(1.28 s) plus one second, where s is the spread of the logarithm: large for published figures, small for the
-same model on the same machine. A sum of p90 assumes that all steps are slow together.
+p90 is p50 times exp(1.28 s) plus one second, where s is the spread of the logarithm: large for published figures, small for a
+model of the same size on the same kind of machine. A sum of p90 assumes that all steps are slow together.
 """
 
 import math
@@ -20,7 +20,7 @@ from flows.pricing.seconds import anchor_seconds
 from flows.pricing.work import Work, work_of
 from infra.store import Store
 
-SPREADS = {"same model": 0.15, "another model": 0.25, "published": 0.35}
+SPREADS = {"same size": 0.15, "another size": 0.25, "published": 0.35}
 UNKNOWN_SIZE = 0.5  # further spread where the size of the model is assumed
 P90 = 1.2816  # of the standard normal distribution
 SLACK = 1.0  # seconds
@@ -98,8 +98,8 @@ def estimate_step(job: Job, jobs: Jobs, prices: Prices) -> Estimate:
 
 
 def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple[float, str, int]:
-    """The median of measured over published seconds, of artifacts of this kind on this kind of machine: those of the same
-    model, else those of the models nearest in size. With its level and the number of artifacts."""
+    """The median of measured over published seconds, of artifacts of this kind on this kind of machine: those of models
+    of the same size, else of the nearest size. With its level and the number of artifacts."""
     found = []
     for other in jobs.artifacts(job.stage):
         done, made_on = work_of(other, jobs), machine_that_made(other)
@@ -115,7 +115,7 @@ def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple
     nearest = min(near for near, _ in found)
     ratios = sorted(ratio for near, ratio in found if near <= nearest + 0.01)[:NEWEST]
     middle = math.sqrt(ratios[(len(ratios) - 1) // 2] * ratios[len(ratios) // 2])
-    return middle, "same model" if nearest < 0.01 else "another model", len(ratios)
+    return middle, "same size" if nearest < 0.01 else "another size", len(ratios)
 
 
 def checks_of(job: Job) -> str:

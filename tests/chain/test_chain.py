@@ -172,12 +172,12 @@ def test_a_run_above_its_budget_is_refused_before_anything_starts(done, tmp_path
     for command in ("plan", "run"):
         answer = fuse(space, command, *words)
         assert answer.returncode == 2 and "the run is expected to cost" in answer.stderr
-    assert "same model" in fuse(space, "plan", *words[:3]).stdout  # the estimate follows from the finished run
+    assert "same size" in fuse(space, "plan", *words[:3]).stdout  # the estimate follows from the finished run
     assert not (space / "budgets").exists()
 
 
 def test_the_report_has_the_estimate_beside_what_each_step_took(done):
-    space, recipe, _ = done
+    space, _, _ = done
     (page,) = (space / "reports").glob("small-*.html")
     assert "Time / p50" in page.read_text()
 

@@ -34,7 +34,8 @@ def test_the_papers_recipe_lists_its_licences_strictest_first():
     named = {name for licence in licences for name in licence.of}
     assert {source.name for source in recipe.sources} <= named
     head = front_matter(recipe, licences, model=True)
-    assert head.startswith("license: other\nlicense_name: 'Mistral Research License'\n") and "base_model: google/gemma-2-9b-it" in head
+    assert head.startswith("license: other\nlicense_name: 'Mistral Research License'\n")
+    assert "base_model: google/gemma-2-9b-it" in head
     assert "| Mistral Research License | forbids use other than research |" in "\n".join(licence_section(licences))
     assert len(licences_of(recipe, with_target=False)) <= len(licences)
 

@@ -53,11 +53,11 @@ def test_own_artifacts_replace_published_speed_and_scale_with_the_work(workplace
     found = estimates_of(workplace)
     assert "model · mirror" not in found
     other = found["model · sorter"]  # as large, but with another seed
-    assert other.source == "same model, 1 artifact" and other.seconds.p50 == pytest.approx(30.0, rel=0.01)
+    assert other.source == "same size, 1 artifact" and other.seconds.p50 == pytest.approx(30.0, rel=0.01)
     longer = estimates_of(workplace, "sources.sorter.model.steps=300")["model · sorter"]
     assert longer.seconds.p50 == pytest.approx(60.0, rel=0.1)
     larger = estimates_of(workplace, "sources.sorter.model.hidden=192")["model · sorter"]
-    assert larger.source == "another model, 1 artifact" and 45 < larger.seconds.p50 < 120
+    assert larger.source == "another size, 1 artifact" and 45 < larger.seconds.p50 < 120
     assert larger.seconds.p90 / larger.seconds.p50 > other.seconds.p90 / other.seconds.p50
     assert found["model · reward"].source == "published"  # a reward model is trained in another way
 
