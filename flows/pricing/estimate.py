@@ -97,25 +97,44 @@ def estimate_step(job: Job, jobs: Jobs, prices: Prices) -> Estimate:
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """An artifact as evidence: measured over published seconds, of a kind of work on a kind of machine."""
+
+    alike: tuple[str, ...]  # stage's variant, kind of work, engine, machine
+    work: float  # operations per token; 1 without a model
+    ratio: float
+
+
 def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple[float, str, int]:
     """The median of measured over published seconds, of artifacts of this kind on this kind of machine: those of models
     of the same size, else of the nearest size. With its level and the number of artifacts."""
-    found = []
-    for other in jobs.artifacts(job.stage):
-        done, made_on = work_of(other, jobs), machine_that_made(other)
-        seconds = measured_seconds(other)
-        alike = (done.kind, done.engine) == (work.kind, work.engine) and made_on.name == machine.name
-        if not alike or not seconds or not is_clean(other) or variant_of(other) != variant_of(job):
-            continue
-        ratio = seconds / anchor_seconds(done, made_on, 1, checks_of(other))
-        near = abs(math.log((done.size.work if done.size else 1) / (work.size.work if work.size else 1)))
-        found.append((near, ratio))
+    alike, own = (variant_of(job), work.kind, work.engine, machine.name), work.size.work if work.size else 1.0
+    found = [
+        (abs(math.log(one.work / own)), one.ratio) for one in measure_artifacts(job.stage, jobs) if one.alike == alike
+    ]
     if not found:
         return 1.0, "published", 0
     nearest = min(near for near, _ in found)
-    ratios = sorted(ratio for near, ratio in found if near <= nearest + 0.01)[:NEWEST]
+    ratios = sorted([ratio for near, ratio in found if near <= nearest + 0.01][:NEWEST])
     middle = math.sqrt(ratios[(len(ratios) - 1) // 2] * ratios[len(ratios) // 2])
     return middle, "same size" if nearest < 0.01 else "another size", len(ratios)
+
+
+def measure_artifacts(stage: str, jobs: Jobs) -> list[Measured]:
+    """The stage's artifacts that were made in one go, newest first."""
+    if stage not in jobs.measured:
+        clean = [job for job in jobs.artifacts(stage) if is_clean(job) and measured_seconds(job)]
+        jobs.measured[stage] = [measure_artifact(job, jobs) for job in clean]
+    return jobs.measured[stage]
+
+
+def measure_artifact(job: Job, jobs: Jobs) -> Measured:
+    work, machine = work_of(job, jobs), machine_that_made(job)
+    ratio = measured_seconds(job) / anchor_seconds(work, machine, 1, checks_of(job))
+    return Measured(
+        (variant_of(job), work.kind, work.engine, machine.name), work.size.work if work.size else 1.0, ratio
+    )
 
 
 def checks_of(job: Job) -> str:

@@ -57,6 +57,7 @@ class Jobs:
         self.steps = [job_of_step(entry.step, entry.manifest) for entry in planned]
         self.known: dict[str, Job | None] = {job.address: job for job in self.steps}
         self.evidence: dict[str, list[Job]] = {}
+        self.measured: dict[str, list] = {}  # by stage, what `estimate.py` made of the evidence
 
     def artifacts(self, stage: str) -> list[Job]:
         """Newest first."""

@@ -36,7 +36,9 @@ class ModelSize:
         return 2 * self.active * (1 + ELEMENTWISE / self.hidden)
 
 
-ELEMENTWISE = 220  # measured on cores: a doubling of 96 hidden units costs 2.6 times as much per token, of 192 2.9 times
+ELEMENTWISE = (
+    220  # measured on cores: a doubling of 96 hidden units costs 2.6 times as much per token, of 192 2.9 times
+)
 
 
 def size_by_parameters(parameters: float, active: float | None = None, known: bool = True) -> ModelSize:

@@ -16,7 +16,7 @@ def anchor_seconds(work: Work, machine: Machine, programs: int, checks: str = ""
         case "nothing":
             return ROWS_START
         case "asks":
-            return work.rows / ASKED_PER_SECOND
+            return ROWS_START + work.rows / ASKED_PER_SECOND
         case "rows":
             return ROWS_START + work.rows * CHECKED_ROW_SECONDS.get(checks, ROW_SECONDS)
     start = anchors()["engine"]["start"]
