@@ -177,6 +177,9 @@ def price_tokens(job: Job, work: Work, prices: Prices) -> Range | None:
 
 
 def watts_of(machine: Machine, prices: Prices) -> float:
+    """The power of one program's GPUs, or of its cores."""
+    if machine.kind in prices.watts:
+        return prices.watts[machine.kind] * max(1, machine.gpus)
     if machine.on_cores:
-        return prices.watts.get(CORES, anchors()["cores"]["watts"] * machine.threads)
-    return prices.watts.get(machine.kind, anchors()["gpus"][machine.kind]["watts"]) * machine.gpus
+        return anchors()["cores"]["watts"] * machine.threads
+    return anchors()["gpus"][machine.kind]["watts"] * machine.gpus

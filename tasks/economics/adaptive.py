@@ -49,14 +49,14 @@ def replay_rule(grid: Grid, rule: SamplingRule) -> dict:
     """Tokens that the rule would have spent, and the mean best score that it would have reached."""
     samples = grid.score.shape[2]
     asked = np.zeros(grid.score.shape, bool)
-    going = grid.there.any(axis=2)
+    going: np.ndarray = np.asarray(grid.there.any(axis=2))
     for start in range(0, samples, rule.round):
         asked[:, :, start : start + rule.round] |= going[:, :, None] & grid.there[:, :, start : start + rule.round]
         left = grid.there[:, :, start + rule.round :].sum(axis=2)
         if not left.any():
             break
         chance = chances_to_win(np.where(asked, grid.score, np.nan), left)
-        open_cells = going & (left > 0)
+        open_cells: np.ndarray = going & (left > 0)
         hopeless = np.array(
             [mean_of(chance[open_cells[:, one], one]) < rule.threshold for one in range(going.shape[1])]
         )

@@ -92,7 +92,7 @@ def test_a_folder_becomes_one_commit_of_a_private_repository(tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == f"{server.url}/me/small/commit/1"
     (created,) = server.created
-    assert (created["name"], created["organization"], created["private"]) == ("small", "me", True)
+    assert (created["name"], created["organization"], created["visibility"]) == ("small", "me", "private")
     ((path, lines),) = server.commits
     assert path.startswith("/api/models/me/small/commit/main")
     files = {
