@@ -5,15 +5,20 @@ import os
 import re
 from glob import escape, glob, has_magic
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.errors import BadInput
 from infra.folder import draft_of
+from infra.link_local import REFUSED, is_link_local, open_session
 from infra.settings import settings
 
 # fsspec's other schemes are mounts, mirrors and archives.
 SCHEMES = ("s3", "https", "http", "gs", "gcs", "abfs", "az")
 UNLISTED = ("https", "http")  # these cannot list a folder, and a ? in their URLs begins a query
-OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as in the store: other S3 servers need it
+OPTIONS: dict[str, dict] = {
+    "s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}},  # as in the store: other S3 servers need it
+    **{scheme: {"get_client": open_session} for scheme in UNLISTED},
+}
 
 
 def local_files(field: str, location: str) -> list[Path]:
@@ -27,7 +32,7 @@ def local_files(field: str, location: str) -> list[Path]:
         else copy_remote_files(field, location, scheme, rest)
     )
     if not found and has_magic(location) and scheme not in UNLISTED:
-        raise BadInput(f"{field}: nothing matches {location!r:.200}")
+        raise BadInput(f"{field}: no file matches {location!r:.200}")
     if not found:
         within = "in " if local and is_there(Path(rest if separator else location), Path.is_dir) else ""
         raise BadInput(f"{field}: there is no {'file' if local else 'object'} {within}{location!r:.200}")
@@ -62,9 +67,15 @@ def is_there(file: Path, ask) -> bool:
 
 def copy_remote_files(field: str, location: str, scheme: str, rest: str) -> list[Path]:
     if re.match("[^/]*:[^/]*@", rest):  # a password; artifacts keep their recipe, and the message must not repeat it
-        raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
+        raise BadInput(
+            f"{field}: the address contains a password; set the password in the environment variables of {scheme} instead"
+        )
     if scheme not in SCHEMES:
-        raise BadInput(f"{field}: {location!r:.200} cannot be read: neither a file nor one of {', '.join(SCHEMES)}")
+        raise BadInput(
+            f"{field}: {location!r:.200} cannot be read: it is neither a file nor an address with one of {', '.join(SCHEMES)}"
+        )
+    if scheme in UNLISTED and is_link_local(urlsplit(location).hostname or ""):
+        raise BadInput(f"{field}: {urlsplit(location).hostname} {REFUSED}")
     import fsspec  # here, since this import takes tenths of a second and local files do not need it
 
     try:

@@ -44,9 +44,10 @@ class Holder(BaseModel, frozen=True):
 
 
 class Lease:
-    def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
-        self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
-        self.epoch = mine.epoch  # increases with each holder
+    def __init__(self, blobs: Blobs, path: str, holder: Holder, ttl: float, taken: float):
+        self._blobs, self._path, self._owner, self._ttl = blobs, path, holder.owner, ttl
+        self.epoch = holder.epoch  # increases with each holder
+        self.lapses = 0  # how often it was renewed after it had expired, since no other process had taken it
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -72,7 +73,9 @@ class Lease:
             raise self._lost()
 
     def _lost(self) -> LeaseLost:
-        return LeaseLost(f"{self._blobs.url}/{self._path}: this process was silent for too long, another has its lease")
+        return LeaseLost(
+            f"{self._blobs.url}/{self._path}: this process did not renew its lease in time, and another process has it now"
+        )
 
     def keep(self) -> None:
         self._thread.start()
@@ -102,6 +105,7 @@ class Lease:
         with self._renewing:  # two renewals at once would each mistake the other for another holder
             began = now()
             extended = self._expire(time.time() + self._ttl)
+            self.lapses += extended and began >= self._until
             self._until = began + self._ttl if extended else self._until
             return extended
 
@@ -162,6 +166,15 @@ def has_ended(blobs: Blobs, name: str) -> bool:
         return False
 
 
+def epoch_of(blobs: Blobs, name: str) -> int:
+    """How many holders `name` has had; 0 if it had none."""
+    path = f"_leases/{name}.json"
+    try:
+        return _parse(blobs, path, blobs.read(path)).epoch
+    except FileNotFoundError:
+        return 0
+
+
 def leases_below(blobs: Blobs, name: str) -> list[str]:
     """The names of all leases below `name`, held or not."""
     return [path.removeprefix("_leases/").removesuffix(".json") for path in blobs.list(f"_leases/{name}")]
@@ -193,7 +206,7 @@ def _wait(
         if holder and holder.owner != announced:
             announced = holder.owner
             if on_wait:
-                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making it")
+                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making this artifact")
             continue  # asks `done` now instead of after a pause
         pause(poll)
 
@@ -208,7 +221,7 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     except FileNotFoundError:
         raw, before = None, None
     began = now()
-    mine = Holder(
+    holder = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
         boot=boot_identity(),
@@ -218,12 +231,12 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
         ttl=ttl,
         epoch=before.epoch + 1 if before else 1,
     )
-    got = blobs.create(path, mine.bytes()) if raw is None else blobs.compare_and_swap(path, raw, mine.bytes())
-    return (Lease(blobs, path, mine, ttl, began) if got else None), None
+    got = blobs.create(path, holder.bytes()) if raw is None else blobs.compare_and_swap(path, raw, holder.bytes())
+    return (Lease(blobs, path, holder, ttl, began) if got else None), None
 
 
 def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:
     try:
         return Holder.model_validate_json(raw)
     except ValidationError as error:
-        raise CorruptArtifact(f"{blobs.url}/{path}: not a lease; delete it if nothing is running") from error
+        raise CorruptArtifact(f"{blobs.url}/{path}: not a valid lease; delete this file if no run is active") from error

@@ -22,6 +22,8 @@ from tasks.models.stage import HubModel, ModelFolder, TinyGenerator
 from tasks.responses.engines import AnyLocal, Transformers
 from tasks.stage import Seed
 
+SAMPLED = {"checked", "mt-bench", "lm-eval", "livebench", "livecodebench", "livebench-coding", "evalplus"}
+
 
 class RecipeModel(Section):
     """A model of a recipe, by its name in the recipe."""
@@ -96,8 +98,8 @@ class Examination(Section):
         kinds = {suite.suite for suite in self.suites}
         for place, examined in enumerate(self.models):
             field = f"models.{examined.name}"
-            if isinstance(examined.model, Outputs) and kinds & {"checked", "mt-bench", "lm-eval", "livebench"}:
-                raise ValueError(f"{field}: kind 'outputs' cannot be used with checked, mt-bench, lm-eval or livebench")
+            if isinstance(examined.model, Outputs) and (unsuitable := sorted(kinds & SAMPLED)):
+                raise ValueError(f"{field}: kind 'outputs' cannot be used with {unsuitable[0]}")
             if isinstance(examined.model, Collective):
                 if kinds & {"mt-bench", "lm-eval"}:
                     raise ValueError(f"{field}: a collective cannot be used with mt-bench or lm-eval")

@@ -1,17 +1,20 @@
 """Program: asks an OpenAI-compatible endpoint for responses and writes them as they arrive.
 
-JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. A server that speaks "tokens" gets the same
-token ids as every other engine; a server that speaks "chat" gets the messages and applies its own chat template.
+JOB {rows, prompts, what, how, url, known, tokenizer, found}; writes OUT/part-*.parquet. A server with `speaks = "tokens"`
+gets the same token ids as every other engine; one with `speaks = "chat"` gets the messages and applies its own chat template.
 """
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from infra.errors import BadInput
 from infra.settings import read_secret
+from tasks.endpoint.ask_served_model import find_served_model
 from tasks.endpoint.client import EndpointClient, Refused, Unanswered, ask_all, choice_text, count_tokens
 from tasks.endpoint.rate_limit import Pace
+from tasks.endpoint.served_model import ServedModel, choose_identity, with_served_model
 from tasks.endpoint.settings import asking_settings
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
@@ -42,7 +45,26 @@ def ask_rows(job: dict, out: Path, progress: Progress) -> dict:
         pace=Pace(how["requests_per_minute"], how["tokens_per_minute"]),
     )
     form = Tokens(job) if how["speaks"] == "tokens" else Chat(job)
-    return asyncio.run(write_answers(where, form, job, Parts(RESPONSE, out, how["part_seconds"]), progress))
+    served = identify_server(where, job)
+    form.mark = mark_of(served)
+    schema = RESPONSE if served is None else with_served_model(RESPONSE, served)
+    return asyncio.run(write_answers(where, form, job, Parts(schema, out, how["part_seconds"]), progress))
+
+
+def identify_server(where: EndpointClient, job: dict) -> ServedModel | None:
+    """The identity of the model that our server serves. Without stored rows the first of several servers decides: all of
+    them should serve one model."""
+    how, known = job["how"], [ServedModel.model_validate(each) for each in job["known"]]
+    if not known and where.url != how["urls"][0]:
+        first = find_served_model(replace(where, url=how["urls"][0]), how, [])
+        known = [named] if (named := choose_identity(first, [], how, where.url)) else []
+    return choose_identity(find_served_model(where, how, known), known, how, where.url)
+
+
+def mark_of(served: ServedModel | None) -> str:
+    """What a row's engine adds to the model's name: a number, if another model had the name before."""
+    number = served.name.rpartition("#")[2] if served else "1"
+    return "" if number == "1" else f"#{number}"
 
 
 async def write_answers(
@@ -65,7 +87,7 @@ async def write_answers(
         async for name, reply in ask_all(where, bodies()):
             row = rows.pop(name)
             if isinstance(reply, Refused):
-                refusals.append(refusal_row(row, str(reply), engine=form.engine))
+                refusals.append(refusal_row(row, str(reply), engine=form.engine + form.mark))
             elif isinstance(reply, Unanswered):
                 raise RuntimeError(f"{where.url}: prompt {row['prompt_id'][:12]}: {reply}")
             else:
@@ -76,10 +98,12 @@ async def write_answers(
                 parts.add(refusals)
                 refusals = []
             elif len(refusals) == HOPELESS:
-                raise BadInput(f"{where.url}: the first {HOPELESS} requests are all refused, the last: {reply}")
+                raise BadInput(
+                    f"{where.url}: the server refused all of the first {HOPELESS} requests; its last answer: {reply}"
+                )
             progress(parts.count, total)
         if refusals and not job["found"]:
-            raise BadInput(f"{where.url}: all of {len(refusals)} requests are refused, the last: {reply}")
+            raise BadInput(f"{where.url}: the server refused all {len(refusals)} requests; its last answer: {reply}")
         parts.add(refusals)
     finally:
         parts.close()
@@ -89,10 +113,12 @@ async def write_answers(
 class Chat:
     """Sends messages with the standard OpenAI fields. The server applies its own template and returns no token ids."""
 
+    mark = ""  # of the engine's name
+
     def __init__(self, job: dict):
         what, how = job["what"], job["how"]
         if what["top_k"] or what["repetition_penalty"] != 1:
-            raise BadInput('sampling: top_k and repetition_penalty need a server that speaks "tokens"')
+            raise BadInput('sampling: top_k and repetition_penalty need a server with speaks = "tokens"')
         self.engine = f"endpoint {how['model']}"
         self.fields = {
             "model": how["model"],
@@ -116,7 +142,8 @@ class Chat:
 
     def named(self, reply: dict) -> str:
         """Returns the model name and fingerprint that the server reports: the requested name may be an alias."""
-        return f"endpoint {reply.get('model') or self.fields['model']} {reply.get('system_fingerprint') or ''}".strip()
+        model = reply.get("model") or self.fields["model"]
+        return f"endpoint {model}{self.mark} {reply.get('system_fingerprint') or ''}".strip()
 
 
 def replace_surrogates(text: str) -> str:
@@ -126,6 +153,8 @@ def replace_surrogates(text: str) -> str:
 
 class Tokens:
     """Sends token ids and all of vLLM's sampling fields, so that no default of the server has an effect."""
+
+    mark = ""  # of the engine's name
 
     def __init__(self, job: dict):
         from tasks.loading import load_tokenizer  # imported here because it loads torch, which Chat does not need
@@ -148,20 +177,22 @@ class Tokens:
         }
 
     def body(self, row: dict) -> dict:
-        asked = self.reader(row)
-        if isinstance(asked, dict):
-            return asked
-        return {**self.fields, "prompt": asked.ids, "max_tokens": asked.room, "seed": row["seed"]}
+        request = self.reader(row)
+        if isinstance(request, dict):
+            return request
+        return {**self.fields, "prompt": request.ids, "max_tokens": request.room, "seed": row["seed"]}
 
     def row(self, row: dict, reply: dict) -> dict:
         choice = reply["choices"][0]
         if not isinstance(ids := choice.get("token_ids"), list):
-            raise BadInput('how.engines: the server returns no token ids; it speaks "chat"')
+            raise BadInput('how.engines: the server returns no token ids; set speaks = "chat"')
         if foreign := [one for one in ids if type(one) is not int or not 0 <= one < self.vocabulary]:
             raise BadInput(
-                f"how.engines: the server answers with a token {foreign[0]!r}, which the model does not have"
+                f"how.engines: the server returned the token {foreign[0]!r}, which the model does not have; check"
+                " the server's model"
             )
-        return answer_row(self.tokenizer, row, count_tokens(reply, "prompt_tokens"), ids, self.ends, self.engine)
+        engine = self.engine + self.mark
+        return answer_row(self.tokenizer, row, count_tokens(reply, "prompt_tokens"), ids, self.ends, engine)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from infra.errors import BadInput, BudgetReached, SourceFailed
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import REFUSED, RESPONSE
-from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import AnyEngine
 from tasks.responses.existing import read_existing
 from tasks.responses.programs import choose_workers
+from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
 from tasks.rows.pool import make_missing, read_sorted
 from tasks.stage import Addressed, stage
@@ -42,21 +42,21 @@ def sample_responses(
     splits: tuple[Manifest, ...] = (),
 ) -> None:
     file = run.file(prompts[0], "prompts.parquet")
-    chosen = asked_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
+    chosen = select_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
     if model[0].what.get("kind") == "existing":
         leave_artifact(run, read_existing(file, chosen, what.seed), {})
         return
     rows = list_wanted(chosen, what, model[0].fingerprint)
-    crew, job = choose_workers(run, how, model[0])
+    workers, job = choose_workers(run, how, model[0])
     job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
     try:
-        make_missing(run, rows, KEY, crew, job, alone=True)
+        make_missing(run, rows, KEY, workers, job, exclusive=True)
     except BudgetReached:
         raise
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     if run.share is None:
-        leave_artifact(run, read_sorted(run, rows, KEY, RESPONSE, crew.module), token_prices(how))
+        leave_artifact(run, read_sorted(run, rows, KEY, RESPONSE, workers.module), token_prices(how))
 
 
 def token_prices(how: AnyEngine) -> dict[str, float]:
@@ -66,13 +66,13 @@ def token_prices(how: AnyEngine) -> dict[str, float]:
 def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
     """Writes the artifact's files table by table, and counts their contents."""
     counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
-    dollars, refused, asked = 0.0, [], 0
+    dollars, refused, total = 0.0, [], 0
     with pq.ParquetWriter(run.folder / "responses.parquet", RESPONSE, compression="zstd") as writer:
         for table in tables:
             rows = table.to_pandas()
             without = rows["finish_reason"].str.startswith(REFUSED)
             refused.append(rows[without])
-            asked += len(rows)
+            total += len(rows)
             writer.write_table(table.filter(pa.array(~without)))
             counts["tokens"] += int(rows["tokens"].sum())
             counts["cut_at_length"] += int((rows["finish_reason"] == "length").sum())
@@ -80,9 +80,9 @@ def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]
             dollars += sum(float(rows[column].sum()) * each / 1e6 for column, each in price.items())
     if refusals := sum(len(rows) for rows in refused):
         counts["refused"] = refusals
-        if refusals == asked:
+        if refusals == total:
             reason = next(rows["finish_reason"].iloc[0] for rows in refused if len(rows))
-            raise SourceFailed(f"{run.step.label}: none of {asked} rows is a response, the first was {reason}")
+            raise SourceFailed(f"{run.step.label}: none of {total} rows is a response; the first row was {reason}")
         table = pa.Table.from_pandas(pd.concat(refused), RESPONSE, preserve_index=False)
         pq.write_table(table, run.folder / "refused.parquet", compression="zstd")
     run.count(**counts, **({"dollars": round(dollars, 4)} if any(price.values()) else {}))

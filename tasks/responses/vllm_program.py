@@ -14,8 +14,8 @@ from tasks.loading import load_tokenizer
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.token_rows import (
-    Asked,
     Reader,
+    TokenRequest,
     answer_row,
     context_of,
     count_of,
@@ -35,24 +35,25 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
     arguments = engine_arguments(job["model"], how, longest_row(job, reader))
     engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-    name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
+    config = engine.model_config
+    name = f"vllm {vllm.__version__} {config.dtype} {config.quantization or ''}".replace("torch.", "").strip()
     parts, total = Parts(RESPONSE, out, how["part_seconds"]), count_of(job)
-    waiting, asked, tokens = iter(rows_of(job)), {}, 0
+    waiting, requests, tokens = iter(rows_of(job)), {}, 0
     started_at = time.monotonic(), time.process_time()
     while True:
-        while len(asked) < 2 * how["in_flight"] and (row := next(waiting, None)):
+        while len(requests) < 2 * how["in_flight"] and (row := next(waiting, None)):
             one = reader(row)
-            if isinstance(one, Asked):
+            if isinstance(one, TokenRequest):
                 number = f"{row['prompt_id']}-{row['sample_index']}"
-                asked[number] = one
+                requests[number] = one
                 engine.add_request(number, {"prompt_token_ids": one.ids}, sampling_parameters(what, one, ends))
             else:
                 parts.add([one])
-        if not asked:
+        if not requests:
             break
         for output in engine.step():
             if output.finished:
-                one = asked.pop(output.request_id)
+                one = requests.pop(output.request_id)
                 made = answer_row(tokenizer, one.row, len(one.ids), list(output.outputs[0].token_ids), ends, name)
                 tokens += made["tokens"]
                 parts.add([made])
@@ -65,7 +66,7 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     }
 
 
-def sampling_parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
+def sampling_parameters(what: dict, one: TokenRequest, ends: set[int]) -> SamplingParams:
     return SamplingParams(
         temperature=what["temperature"],
         top_p=what["top_p"],

@@ -1,4 +1,4 @@
-"""Program: starts a vLLM server and asks it for responses like any endpoint. Runs in vLLM's Python.
+"""Program: starts a vLLM server and requests responses from it as from any endpoint. Runs in vLLM's Python.
 
 JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random key.
 If the server dies, this program ends too, and the stage starts both again.
@@ -20,7 +20,7 @@ from tasks.endpoint.client import EndpointClient
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.endpoint_program import Tokens, write_answers
-from tasks.responses.token_rows import longest_row
+from tasks.responses.token_rows import longest_row, read_config
 from tasks.rows.parts import Parts
 
 PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and wait_for_death notices a dead one
@@ -29,11 +29,16 @@ PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and 
 def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
     how = job["how"]
     form = Tokens({**job, "tokenizer": job["model"], "how": {"model": "served"}})
-    told = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
+    options = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
     key = secrets.token_urlsafe()
-    with run_server(told | {"key": key}) as server:
+    with run_server(options | {"key": key}) as server:
         where = EndpointClient(
-            f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
+            f"http://127.0.0.1:{options['port']}/v1",
+            key,
+            2 * how["in_flight"],
+            PATIENCE,
+            attempts=3,
+            path="completions",
         )
         parts = Parts(RESPONSE, out, how["part_seconds"])
         if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
@@ -47,7 +52,7 @@ async def ask_server(
     """Returns the summary of the answers, or None if the server dies first."""
     if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
-    form.engine = f"vllm {version} {job['how']['dtype']} server"
+    form.engine = f"vllm {version} {precision_of(job['model'], job['how']['dtype'])} server"
     work, death = (
         asyncio.create_task(write_answers(where, form, job, parts, progress)),
         asyncio.create_task(wait_for_death(server)),
@@ -59,6 +64,14 @@ async def ask_server(
     work.cancel()
     await asyncio.wait({work})  # until it has written the answers that arrived
     return None
+
+
+def precision_of(model: str, dtype: str) -> str:
+    """The precision for the rows' engine: dtype, that of the weights if it is auto, and the quantisation of the weights."""
+    config = read_config(model)
+    method = (getattr(config, "quantization_config", None) or {}).get("quant_method")
+    kept = f"{config.dtype}".removeprefix("torch.")
+    return (f"auto({kept})" if dtype == "auto" else dtype) + (f" {method}" if method else "")
 
 
 async def wait_for_death(server: subprocess.Popen) -> None:
@@ -80,12 +93,12 @@ async def server_version(server: subprocess.Popen, url: str) -> str | None:
 
 
 @contextmanager
-def run_server(told: dict) -> Iterator[subprocess.Popen]:
+def run_server(options: dict) -> Iterator[subprocess.Popen]:
     """Runs the server in this process group and with this log, and kills it at the end."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
         assert server.stdin is not None
-        server.stdin.write(json.dumps(told).encode() + b"\n")
+        server.stdin.write(json.dumps(options).encode() + b"\n")
         server.stdin.flush()
         yield server
     finally:

@@ -26,14 +26,14 @@ BUCKET = 20_000  # rows that are in memory at once when a pool's extract is writ
 
 
 def fill_pool(
-    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **crew: Any
+    run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schema, module: str, job: dict, **worker_settings: Any
 ) -> pd.DataFrame:
     """Returns the rows of `wanted` (unique by `key`), in its order: from the pool, or made by the program `module`.
 
     The program gets the missing rows, in the order of `wanted`, as the file job["rows"]. A run of one share makes only its
-    share and returns an empty table. `crew`: the other fields of `Workers` (workers, restarts, …).
+    share and returns an empty table. `worker_settings`: the other fields of `Workers` (workers, restarts, …).
     """
-    make_missing(run, wanted, key, Workers(module, **crew), job)
+    make_missing(run, wanted, key, Workers(module, **worker_settings), job)
     if run.share:
         return pd.DataFrame(columns=schema.names)
     held = read_pool(run, pool_of(run), key)
@@ -42,8 +42,10 @@ def fill_pool(
     return complete[schema.names]
 
 
-def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, job: dict, alone: bool = False) -> None:
-    """Makes the missing rows of `wanted` in the run's share and adds them to the pool. `alone`: waits while another step
+def make_missing(
+    run: Run, wanted: pd.DataFrame, key: list[str], workers: Workers, job: dict, exclusive: bool = False
+) -> None:
+    """Makes the missing rows of `wanted` in the run's share and adds them to the pool. `exclusive`: waits while another step
     fills the pool, then makes the rows that are still missing. Steps with another n or other prompts share rows with this
     step, and both would make them if they ran at the same time."""
     pool = pool_of(run)
@@ -57,15 +59,15 @@ def make_missing(run: Run, wanted: pd.DataFrame, key: list[str], crew: Workers, 
     if run.share:
         wanted, missing = run.share.rows(wanted), run.share.rows(missing)
     waiting = lambda message: run.observe(run.step, message, 0, 0, "")
-    mine = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
-    with mine if alone and len(missing) else nullcontext() as ours:
-        run = replace(run, store=run.store.fenced(ours)) if ours else run
-        missing = left(missing, known) if alone else missing  # reads only the parts that came during the wait
+    turn = take_turn(run.store.blobs, pool, run.share, waiting, run.launcher.pause)
+    with turn if exclusive and len(missing) else nullcontext() as lease:
+        run = replace(run, store=run.store.fenced(lease)) if lease else run
+        missing = left(missing, known) if exclusive else missing  # reads only the parts that came during the wait
         found = len(wanted) - len(missing)
         run.count(rows=len(wanted), rows_found=found, rows_made=len(missing))
         if len(missing):
             job = {**job, "found": max(held, found)}  # rows that the pool has, of all shares
-            WorkerGroup(run, crew, job, found, lambda out: commit_parts(run, pool, out), left).work(missing)
+            WorkerGroup(run, workers, job, found, lambda out: commit_parts(run, pool, out), left).work(missing)
 
 
 def pool_of(run: Run) -> str:
@@ -129,7 +131,10 @@ def cast_batches(run: Run, found: Batches) -> Iterator[pa.RecordBatch]:
     for entry, batch in found:
         first = first or (entry.name, batch.schema)
         if batch.schema != first[1]:
-            raise BadInput(f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {first[0]} is; delete it")
+            raise BadInput(
+                f"{run.store.blobs.url}/{entry.path}: its columns differ from those of {first[0]} in this pool;"
+                " delete the wrong file"
+            )
         yield batch
 
 
@@ -153,11 +158,13 @@ def open_part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None)
     try:
         found = pq.ParquetFile(file)
     except pa.ArrowException as problem:
-        raise BadInput(f"{where}: not a Parquet file ({problem}); delete it") from problem
+        raise BadInput(f"{where}: not a Parquet file ({problem}); delete this file") from problem
     if lacking := set(columns or ()) - set(found.schema_arrow.names):
-        raise BadInput(f"{where}: not rows of this pool, without {', '.join(sorted(lacking))}; delete it")
+        raise BadInput(f"{where}: lacks the columns {', '.join(sorted(lacking))} of this pool; delete this file")
     if found.metadata.num_rows != entry.rows:
-        raise BadInput(f"{where}: {found.metadata.num_rows} rows where its name says {entry.rows}; delete it")
+        raise BadInput(
+            f"{where}: has {found.metadata.num_rows} rows, but {entry.rows} according to its name; delete this file"
+        )
     return found
 
 
@@ -168,9 +175,9 @@ def read_sorted(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schem
     """
     count = 1 + len(wanted) // BUCKET
     place = lambda ids: ids.str[:6].map(lambda digits: int(digits, 16)) * count // 2**24
-    asked, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
+    buckets, folder = dict(list(wanted[key].groupby(place(wanted[key[0]])))), run.scratch / "buckets"
     folder.mkdir(parents=True, exist_ok=True)
-    writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in asked}
+    writers = {number: pa.ipc.new_file(folder / f"{number}.arrow", schema) for number in buckets}
     cast = (batch.cast(schema) for _, batch in read_batches(run, pool_of(run), schema.names))
     for rows in join_small_batches(cast):
         numbers = place(rows[key[0]].to_pandas())
@@ -182,14 +189,16 @@ def read_sorted(run: Run, wanted: pd.DataFrame, key: list[str], schema: pa.Schem
         with pa.OSFile(str(folder / f"{number}.arrow")) as file:
             held = pa.ipc.open_file(file).read_all().to_pandas().drop_duplicates(key)
         (folder / f"{number}.arrow").unlink()
-        complete = asked[number].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
+        complete = buckets[number].merge(held, on=key, how="left", validate="one_to_one", indicator=True)
         refuse_lost(run, complete, module)
         yield pa.Table.from_pandas(complete.sort_values(key), schema, preserve_index=False)
 
 
 def refuse_lost(run: Run, complete: pd.DataFrame, module: str) -> None:
     if lost := int((complete["_merge"] == "left_only").sum()):
-        raise RuntimeError(f"{module} ended well but {lost} of {len(complete)} rows are not in pool {run.step.pool}")
+        raise RuntimeError(
+            f"{module} ended without an error, but {lost} of {len(complete)} rows are not in pool {run.step.pool}"
+        )
 
 
 def write_table(run: Run, rows: pd.DataFrame, schema: pa.Schema, name: str) -> None:

@@ -17,6 +17,13 @@ FILES = {  # what stands in the file, and what is said of it
     "lists in lists": (f"x = {DEEP}".encode(), "not TOML"),
     "tables in tables": (b"x = " + b"{a=" * 50_000, "not TOML"),
     "a number of 5,000 digits": (b"seed = " + b"9" * 5000, "not TOML"),
+    "a hexadecimal number of 5,000 digits": (b"seed = 0x" + b"f" * 5000, "not TOML: an integer of more than 64 bits"),
+    "a key of 20,000 parts": (b"a" + b".a" * 20_000 + b" = 1", "not TOML: a key of more than 32 parts"),
+    "a section of 20,000 parts": (b"[" + b"a . " * 20_000 + b"a]", "not TOML: a key of more than 32 parts"),
+    "a quoted key of 20,000 parts": (b"'a'" + b".'a'" * 20_000 + b" = 1", "not TOML: a key of more than 32 parts"),
+    "sections in lists in sections": (b"x = " + b"[{a=" * 60 + b"1" + b"}]" * 60, "not TOML: more than 64 sections or"),
+    "a name of a megabyte": (b'name = "' + b"x" * 2**20 + b'"', "1,048,585 bytes, at most 262,144 are read"),
+    "a long word": (b'name = "' + b"x" * 200_000 + b'"', "name: String should match"),
     "a key twice": (b'name = "again"\n' + DEMO.encode(), "not TOML"),
     "a table over a value": (b"seed = 1\n[seed.x]\n", "not TOML"),
     "a list for a section": (DEMO.replace("[split]", "[[split]]").encode(), "split"),
@@ -83,7 +90,7 @@ FIELDS = {  # --set, and what the line holds
     ".=1": "write FIELD=VALUE",
     "sources.99.model.steps=1": "no '99' in the list",
     "sources.-1.model.steps=1": "no '-1' in the list",
-    "a" + ".b" * 20_000 + "=1": "sections deep",
+    "a" + ".b" * 20_000 + "=1": "sections, more than any field",
     "__class__.x=1": "__class__: there is no such field",
 }
 

@@ -52,18 +52,18 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
     table = workplace.table(step(), "responses.parquet")
     tokenizer = tiny.tokenizer()
     assert table["text"].tolist() == [tokenizer.decode(ids(seed)[:-1]) for seed in table["seed"]]
-    assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto server"}
+    assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto(float32) server"}
     wait_until(lambda: gone(int((folder / "pid").read_text())))
     words = (folder / "words").read_text().split("\n")
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert {"--enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"} < set(words)
-    key = words[words.index("--api-key") + 1].encode()
+    (key,) = [word.removeprefix("--api-key=").encode() for word in words if word.startswith("--api-key")]
     kept = [file for file in folder.rglob("*") if file.is_file() and file.name != "words"]
     assert len(key) > 30 and not any(key in file.read_bytes() for file in kept)
 
 
 def test_a_server_ends_with_its_starter(folder):
-    told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
+    told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "-k"}
     words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     try:

@@ -23,8 +23,8 @@ from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 Answers = dict[str, tuple[str, ...]]
-NO_ANSWER = ""  # stands for a missing answer; it is degenerate, so it loses
-SuiteName = Literal["alpaca-eval", "arena-hard", "mt-bench", "align-bench"]
+NO_ANSWER = ""  # the text of a missing answer; it is degenerate, so it loses
+SuiteName = Literal["alpaca-eval", "arena-hard", "arena-hard-v2.0", "mt-bench", "align-bench"]
 
 
 class SuiteIdentity(What):
@@ -55,18 +55,20 @@ class PublishedSuite(Exact):
     def pinned(self) -> "PublishedSuite":
         if self.hub and not (self.id and self.revision):
             raise ValueError("hub: needs the data set's id and revision (a commit)")
-        if unknown := {*self.hub, *self.sha256} - SUITES[self.suite].files.keys():
-            raise ValueError(
-                f"{self.suite} has no file {min(unknown)!r}; its files are {', '.join(SUITES[self.suite].files)}"
-            )
+        names = [*SUITES[self.suite].files, *SUITES[self.suite].optional]
+        if unknown := {*self.hub, *self.sha256}.difference(names):
+            raise ValueError(f"{self.suite} has no file {min(unknown)!r}; its files are {', '.join(names)}")
         if unpinned := self.hub.keys() - self.sha256.keys():
-            raise ValueError(f"sha256: {min(unpinned)!r} comes from a hub and is not pinned")
+            raise ValueError(f"sha256: {min(unpinned)!r} comes from a hub; add its expected sha256")
         return self
 
     def resolve(self, field: str) -> dict:
+        rules = SUITES[self.suite]
+        origins = rules.files | rules.optional
+        beside = [name for name in rules.optional if self.path and (Path(self.path) / name).is_file()]
         digests = {
-            name: self.sha256[name] if name in self.hub else self.digest_in_folder(name, origin, field)
-            for name, origin in SUITES[self.suite].files.items()
+            name: self.sha256[name] if name in self.hub else self.digest_in_folder(name, origins[name], field)
+            for name in rules.names({*self.hub, *self.sha256, *beside})
         }
         at = SuiteFolder(path=str(Path(self.path).absolute()), id=self.id, revision=self.revision, hub=self.hub)
         return {"what": SuiteIdentity(suite=self.suite, files=digests), "how": at}
@@ -77,7 +79,7 @@ class PublishedSuite(Exact):
             raise BadInput(f"{field}.path: {self.suite} needs {name} in {self.path!r}: {origin}")
         digest = file_digest(file)
         if (expected := self.sha256.get(name, digest)) != digest:
-            raise BadInput(f"{field}.sha256.{name}: expected {expected[:12]}…, {file} is {digest[:12]}…")
+            raise BadInput(f"{field}.sha256.{name}: expected {expected[:12]}…, but {file} has {digest[:12]}…")
         return digest
 
 
@@ -89,7 +91,9 @@ def open_suite(run: Run, what: SuiteIdentity, how: SuiteFolder) -> None:
         shutil.copyfile(file, run.folder / name)
         if file_digest(run.folder / name) != expected:
             changed = (
-                f"is not {expected[:12]}…" if hub_path else "changed while the run was being prepared; run it again"
+                f"has another sha256 than {expected[:12]}…"
+                if hub_path
+                else "changed while the run was being prepared; run it again"
             )
             raise BadInput(f"{hub_path or file} {changed}")
     questions = SUITES[what.suite].read_questions(run.folder)
@@ -131,7 +135,7 @@ def write_suite_prompts(run: Run, prompts: list[tuple[Question, list[dict[str, s
 def read_suite(run: Run, name: str, suite: Manifest) -> tuple[JudgedSuite, Path, dict[str, Question]]:
     """The suite's rules, the folder of its files, and its questions by id."""
     rules = SUITES[name]
-    folder = run.fetch(suite, list(rules.files))
+    folder = run.fetch(suite, rules.names(suite.what["files"]))
     return rules, folder, {question.question_id: question for question in rules.read_questions(folder)}
 
 
