@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm clean
-.PHONY: bench-orchestration bench-training bench-rewards bench-checks bench-sampling bench-load
+.PHONY: bench-orchestration bench-training bench-gpu bench-rewards bench-checks bench-sampling bench-load bench-economics bench-plan
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -59,6 +59,18 @@ bench-load: $(VENV)/.installed-test
 # Minutes on a quiet machine: what a training step costs, beside TRL's DPO and WRPO as published.
 bench-training: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.training
+
+# Less than ten minutes on one GPU: the attention of the shared prompt against the padded way, and a step beside TRL's DPO.
+bench-gpu: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.gpu
+
+# What sources are worth, at 3,000,000 responses: seconds and memory; a minute.
+bench-economics: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.economics
+
+# Half an hour on a quiet machine: estimates of three recipes after a calibrating one, beside what their steps took.
+bench-plan: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.plan
 
 # Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
 bench-checks: $(VENV)/.installed-test

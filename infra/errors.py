@@ -12,6 +12,10 @@ class BadInput(Exception):
     """Wrong user input. The message is one line that names the file, the field and the value. Exit code 2, no retry."""
 
 
+class BudgetReached(BadInput):
+    """The run has spent its budget; a higher one continues it."""
+
+
 class CorruptArtifact(BadInput):
     """Stored bytes do not match their sha256, or a manifest does not match its own digest."""
 

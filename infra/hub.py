@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from infra.errors import BadInput, Unavailable
+from infra.settings import read_secret
 
 FILES = [
     "*.safetensors",
@@ -64,3 +65,22 @@ def data_file(id: str, revision: str, name: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as problem:
         reason = " ".join(str(problem).split())
         raise BadInput(f"data set {id!r} at {revision[:12]} cannot deliver the file {name}: {reason}") from problem
+
+
+def upload_folder(folder: Path, name: str, kind: str, private: bool) -> str:
+    """Uploads a folder as one commit to a repository of `kind` (model or dataset), which is created if it is missing. The key is
+    the variable HF_TOKEN, the hub's address HF_ENDPOINT. Returns the commit's address."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(token=read_secret("HF_TOKEN"))
+    try:
+        api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
+        made = api.upload_folder(
+            repo_id=name, folder_path=folder, repo_type=kind, commit_message="Upload from fuse publish"
+        )
+    except HFValidationError as problem:
+        raise BadInput(f"--name {name!r}: {' '.join(str(problem).split())}") from problem
+    except HfHubHTTPError as problem:
+        raise Unavailable(f"{kind} {name!r}: the hub refuses: {' '.join(str(problem).split())}") from problem
+    return str(made.commit_url)

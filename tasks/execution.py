@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from infra import hub
 from infra.checkpoints import StoredCheckpoints
 from infra.errors import Unavailable
+from infra.gpus import name_gpus
 from infra.launch import HERE, Environment, Launcher
 from infra.lease import Lease, hold_lease
 from infra.ledger import MESSAGE_SECONDS, Request
@@ -210,7 +211,7 @@ def make_artifact(
             },
             files=(),
             counts=run.counts,
-            provenance=find_provenance(),
+            provenance=find_provenance() | describe_gpus(step),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
             attempt=f"{held.epoch}-{uuid.uuid4().hex}",
@@ -255,6 +256,12 @@ def find_provenance() -> dict:
         "cores": count_cores(),
         **versions,
     }
+
+
+def describe_gpus(step: Step) -> dict:
+    """The kind of GPU and how many each program had; empty on a machine without GPUs, and for a step that needs none."""
+    names = name_gpus() if step.gpus else []
+    return {"gpu": names[0], "gpus_of_a_program": step.gpus} if names else {}
 
 
 def find_commit() -> str:

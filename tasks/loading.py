@@ -20,12 +20,7 @@ LOCAL = {"local_files_only": True, "trust_remote_code": False}
 def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto", **more: Any) -> PreTrainedModel:
     """Loads a model by `kind`, one of transformers' Auto classes, with the arguments `more`. Reads only safetensors in
     the folder and runs no code from it."""
-    if not (Path(folder) / "config.json").is_file():
-        raise BadInput(f"model: {folder} has no config.json")
-    if (Path(folder) / "adapter_config.json").exists():  # transformers would load the base model that this file names
-        raise BadInput(
-            f"model: {folder} is an adapter: merge it into its base model, and give the merged model's folder"
-        )
+    refuse_no_model(folder)
     with report_load_errors(f"model: {folder}"):
         model, found = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **more, **LOCAL
@@ -34,6 +29,16 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
     if missing:
         raise BadInput(f"model: {folder} lacks weights that {kind.__name__} needs: {', '.join(missing[:5])}")
     return model
+
+
+def refuse_no_model(folder: str | Path) -> None:
+    """Raises BadInput for a folder without a configuration, or with an adapter in place of a model."""
+    if not (Path(folder) / "config.json").is_file():
+        raise BadInput(f"model: {folder} has no config.json")
+    if (Path(folder) / "adapter_config.json").exists():  # transformers would load the base model that this file names
+        raise BadInput(
+            f"model: {folder} is an adapter: merge it into its base model, and give the merged model's folder"
+        )
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

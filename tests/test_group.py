@@ -4,6 +4,7 @@ import math
 import os
 import re
 import socket
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from flows.config.loading import load_recipe
 from flows.fusion import fusion
 from infra.errors import BadInput
-from tasks.training import zero
+from tasks.training import checkpoints, zero
 from tasks.training.checkpoints import finished_checkpoints
 from tasks.training.qlora import base_of
 from tests import tiny
@@ -37,7 +41,39 @@ LORA = {"rank": 2, "alpha": 4.0, "targets": []}
 QLORA = LORA | {"base": "nf4"}
 
 
+class Collectives(TorchDispatchMode):
+    """Counts the elements of the largest tensor that any collective operation gets."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            given = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor))
+            self.largest = max(self.largest, *(leaf.numel() for leaf in given), 0)
+        return func(*args, **(kwargs or {}))
+
+
+def count_gathered(out: Path, rank: int) -> None:
+    """Writes into `out` how many elements each writing and reading of a checkpoint exchanged at most."""
+    for name in ("write_checkpoint", "restore_checkpoint"):
+        plain = getattr(checkpoints, name)
+        setattr(checkpoints, name, partial(counted, plain, out / f"{name}-{rank}.txt"))
+
+
+def counted(plain, file: Path, *given) -> None:
+    with Collectives() as seen:
+        plain(*given)
+    with file.open("a") as lines:
+        print(seen.largest, file=lines)
+
+
+def gathered(out: Path) -> dict[str, int]:
+    return {file.name: max(map(int, file.read_text().split())) for file in out.glob("*_checkpoint-*.txt")}
+
+
 def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) -> None:
+    out.mkdir(exist_ok=True)
+    count_gathered(out, rank)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     try:
@@ -47,16 +83,16 @@ def member(rank: int, world: int, port: int, room: str, given: dict, out: Path) 
         os._exit(1)  # torchrun ends what hangs in a group that falls apart
 
 
-def together(room: str, given: dict, out: Path, fails: bool = False) -> None:
-    """What torchrun does, without loading torch anew in each of the two processes."""
+def together(room: str, given: dict, out: Path, fails: bool = False, world: int = 2) -> None:
+    """What torchrun does, without loading torch anew in each of the processes."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    given = given | {"how": given["how"] | {"processes": 2}}
-    group = [SERVER.Process(target=member, args=(rank, 2, port, room, given, out)) for rank in range(2)]
+    given = given | {"how": given["how"] | {"processes": world}}
+    group = [SERVER.Process(target=member, args=(rank, world, port, room, given, out)) for rank in range(world)]
     [process.start() for process in group]
     for process in group:
         join(process, out)
-    assert [process.exitcode != 0 for process in group] == [fails] * 2
+    assert [process.exitcode != 0 for process in group] == [fails] * world
 
 
 def alone(room: str, given: dict, out: Path) -> None:
@@ -89,6 +125,7 @@ def agree(steps: list[dict], expected: list[dict]) -> None:
                 assert step[name] == pytest.approx(same[name], rel=1e-4, abs=1e-4), (name, same["step"])
 
 
+GROWING = {("wrpo", "zero 3"), ("sft", "plain")}  # goes on in four processes too
 CASES = [
     pytest.param("wrpo", "plain", {}),
     pytest.param("wrpo", "zero 2", {}, marks=needs_deepspeed),
@@ -112,17 +149,38 @@ def test_two_processes_make_the_steps_of_one_and_resume(room, kind, what, tmp_pa
         torch.testing.assert_close(whole(out)[name], value, rtol=1e-3, atol=1e-4)
     checkpoint, _last = finished_checkpoints(out)
     assert {path.suffix for path in checkpoint.rglob("*") if path.is_file()} == {".safetensors", ".json"}
+    assert holds_halves(checkpoint)
     together(room, given | {"resume": str(checkpoint)}, again)
     assert result(again) == result(out)
+    # Only a step count, a flag and the like: no tensor of the model was gathered.
+    assert gathered(again).keys() == {
+        f"{what}_checkpoint-{rank}.txt" for what in ("write", "restore") for rank in (0, 1)
+    }
+    assert max(*gathered(again).values(), *gathered(out).values()) <= 1
     if kind == "zero 3":  # and under another number of processes, of another kind
         alone(room, given | {"resume": str(checkpoint)}, tmp_path / "one")
         agree(result(tmp_path / "one")[1], result(out)[1])
+    if (room, kind) in GROWING and not what:
+        together(room, given | {"resume": str(checkpoint)}, tmp_path / "four", world=4)
+        agree(result(tmp_path / "four")[1], result(out)[1])
 
 
-def test_a_training_of_one_process_resumes_in_two(tmp_path):
-    given = settings("wrpo", tmp_path, "plain")
+def holds_halves(checkpoint: Path) -> bool:
+    """Whether neither of the two processes wrote much more than half of the weights, or of the optimizer's tensors."""
+    sizes = {name: [file.stat().st_size for file in checkpoint.glob(f"{name}-*")] for name in ("model", "optimizer")}
+    return all(len(found) == 2 and max(found) < 0.6 * sum(found) for found in sizes.values())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["plain", pytest.param("zero 3", marks=needs_deepspeed), pytest.param("zero 2", marks=[needs_deepspeed, heavy])],
+)
+def test_a_training_of_one_process_resumes_in_two(kind, tmp_path):
+    """Its checkpoint holds whole tensors, as all checkpoints did before."""
+    given = settings("wrpo", tmp_path, kind)
     alone("wrpo", given, tmp_path / "one")
     checkpoint, _last = finished_checkpoints(tmp_path / "one")
+    assert {"model.safetensors", "optimizer.safetensors"} < {file.name for file in checkpoint.iterdir()}
     together("wrpo", given | {"resume": str(checkpoint)}, tmp_path / "two")
     one, two = (result(tmp_path / name)[1] for name in ("one", "two"))
     assert two[:HALF] == one[:HALF]  # out of the checkpoint
@@ -166,8 +224,27 @@ def test_a_reference_of_other_weights_is_refused_in_a_group_too(kind, tmp_path):
     assert all("is stored as" in (tmp_path / f"out/refused-{rank}.txt").read_text() for rank in range(2))
 
 
-def test_two_processes_share_the_reference_and_find_the_same_numbers(tmp_path):
-    given = job("wrpo", tmp_path)
+@heavy
+@needs_deepspeed
+def test_a_split_model_that_does_not_fit_the_layout_is_trained_padded(tmp_path):
+    """Gemma 2 refuses the packed attention inside its first pass, in every process."""
+    given = settings("wrpo", tmp_path, "zero 3")
+    size = {"vocab_size": tiny.llama().config.vocab_size, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16}
+    size |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "initializer_range": 0.2}
+    tiny.save(
+        Gemma2ForCausalLM(Gemma2Config(**size, bos_token_id=1, eos_token_id=5, pad_token_id=0)), tmp_path / "model"
+    )
+    made = stored(tmp_path / "model", records("wrpo"), tmp_path / "reference")
+    given |= {"reference": [str(made)]}
+    alone("wrpo", given, tmp_path / "alone")
+    together("wrpo", given, tmp_path / "out")
+    agree(result(tmp_path / "out")[1], result(tmp_path / "alone")[1])
+
+
+@pytest.mark.parametrize("kind", ["plain", pytest.param("zero 3", marks=needs_deepspeed)])
+def test_two_processes_share_the_reference_and_find_the_same_numbers(kind, tmp_path):
+    """In batches of one row: the one has six, the other five, and under ZeRO 3 every pass needs both."""
+    given = job("wrpo", tmp_path, device_batch_size=1, **KINDS[kind])
     made = {"model": given["model"], "rows": str(tmp_path / "reference/responses.parquet"), "threads": 1}
     made |= {"what": {"max_length": 64, "precision": "fp32"}, "how": given["how"]}
     (tmp_path / "two").mkdir()

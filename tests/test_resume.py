@@ -298,7 +298,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path):
     assert not (tmp_path / "out/model").exists()
 
 
-@pytest.mark.parametrize("where", ["load_base", "make_ready", "adapted"])
+@pytest.mark.parametrize("where", ["load_base", "prepare_model", "add_adapter"])
 @pytest.mark.parametrize("program", ["train", "reference"])
 def test_out_of_memory_names_settings_of_the_recipe(program, where, tmp_path, monkeypatch):
     def too_much(*_, **__):

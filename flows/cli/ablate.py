@@ -8,11 +8,13 @@ from rich.table import Table
 
 from flows.ablation import VariantRun, choose_variants, count_steps, list_goals, load_matrix
 from flows.cli.console import Watcher, make_console
+from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.plan import plan_all, verify_inputs
 from flows.results.matrix import matrix_table
 from flows.results.matrix_text import column_title, matrix_cells
 from flows.results.pages import write_matrix_page
 from flows.workspace import Workspace
+from infra.budget import read_spent
 from infra.errors import CorruptArtifact
 from tasks.stage import Step
 
@@ -39,6 +41,13 @@ def run_ablation(arguments: argparse.Namespace) -> int:
         f"{distinct} distinct; {len(missing)} to do"
     )
     failed: dict[str, str] = {}
+    if missing and (arguments.plan or arguments.budget is not None):
+        estimates = show_costs(console, planned, place, arguments.prices)
+        file = place.workspace / "budgets" / f"matrix-{matrix.name}.json"
+        if arguments.plan:
+            refuse_above_budget(estimates, arguments.budget, read_spent(file))
+        else:
+            begin_budget(estimates, arguments.budget, arguments.prices, file)
     if missing and not arguments.plan:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from flows.cli.console import Watcher, make_console
+from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
 from flows.config.loading import load_recipe
@@ -12,8 +13,12 @@ from flows.doctor import examine_models, find_gpu_shortage, refuse, refuse_red, 
 from flows.fusion import fusion
 from flows.plan import plan_chain as make_plan
 from flows.plan import verify_inputs
+from flows.pricing.estimate import estimate_plan
+from flows.pricing.kept import keep_estimates
+from flows.pricing.prices import load_prices
 from flows.remarks import list_remarks
 from flows.workspace import Workspace
+from infra.budget import BUDGET, read_spent
 from infra.errors import BadInput, CorruptArtifact
 from tasks.stage import Step
 
@@ -39,11 +44,17 @@ def run_recipe(chosen: argparse.Namespace) -> None:
         show_remarks(console, list_remarks(recipe, report, place.store))
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        estimates = estimate_plan(planned, place.store, load_prices(chosen.prices))
+        begin_budget(estimates, chosen.budget, chosen.prices, budget_file(report, place))
         from flows.run.local import run_here  # loads Prefect
 
         refuse_red(recipe, report, place)
-        with Watcher(console) as watcher:
-            run_here(recipe, watcher)
+        keep_estimates(estimates, report.address, place.store)
+        try:
+            with Watcher(console) as watcher:
+                run_here(recipe, watcher)
+        finally:
+            BUDGET.save()
     print_report(report, place)
 
 
@@ -57,9 +68,17 @@ def run_doctor(chosen: argparse.Namespace) -> int:
 def show_recipe_plan(chosen: argparse.Namespace) -> None:
     recipe, last, place = load_chain(chosen)
     console = make_console()
-    show_plan(console, make_plan(last, place.store))
+    planned = make_plan(last, place.store)
+    show_plan(console, planned)
+    estimates = show_costs(console, planned, place, chosen.prices)
     show_remarks(console, list_remarks(recipe, last, place.store))
     refuse(select_blocking(recipe, find_gpu_shortage(last)))
+    refuse_above_budget(estimates, chosen.budget, read_spent(budget_file(last, place)))
+
+
+def budget_file(last: Step, place: Workspace) -> Path:
+    """Where a recipe's runs keep what they spent under a budget."""
+    return place.workspace / "budgets" / f"{last.fingerprint}.json"
 
 
 def show_report(chosen: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.plan import Planned
+from flows.upkeep.resample import Resampled
 from flows.upkeep.stored_pieces import Piece
 from tasks.doctor.findings import Finding
 
@@ -101,6 +102,22 @@ def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piec
         console.print(f"[red]damaged[/]  {escape(piece.label)}: {escape(piece.problem)}", soft_wrap=True)
     verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]undamaged[/]"
     console.print(f"{checked} files ({size:,.1f} MB) of {owners} artifacts and pools checked: {verdict}")
+
+
+def show_resampled(console: Console, results: Sequence[Resampled]) -> None:
+    if not results:
+        console.print("the store has no rows of it yet")
+    for result in results:
+        if result.skipped:
+            console.print(f"[dim]not made again[/]  {escape(result.label)}: {escape(result.skipped)}", soft_wrap=True)
+            continue
+        state = "[green]equal[/]" if result.equal == result.rows else "[red]different[/]"
+        within = f", within {result.tolerance:g}" if result.tolerance else ""
+        drift = f"; changed since: {', '.join(result.drift)}" if result.drift else ""
+        counts = f"{result.equal:,} of {result.rows:,} rows equal{within}, {result.stored:,} stored{drift}"
+        console.print(f"{state}  {escape(result.label)}: {escape(counts)}", soft_wrap=True)
+        for row in result.different:
+            console.print(f"    differs: {row}", markup=False, soft_wrap=True)
 
 
 def format_rate(rate: dict | None) -> str:

@@ -27,7 +27,7 @@ from flows.run.work_pools import dispatch_step
 from flows.suites.comparisons import reports_and_comparisons
 from flows.workspace import Workspace
 from infra.clocks import describe_clock_difference
-from infra.errors import TRANSIENT, BadInput
+from infra.errors import TRANSIENT, BadInput, BudgetReached
 from infra.uses import in_use
 from tasks.execution import Observer, ensure_artifact
 from tasks.stage import How, Step, lineage
@@ -126,13 +126,14 @@ def pool_name(how: How) -> str:
 
 def submit_steps(planned: list[Planned], storage: str, place: Workspace) -> None:
     """Runs every step that is found or needed, and raises the first failure after all steps that can still run have run.
-    Bad input stops everything at once; it is raised before the failures of the steps that it stopped."""
+    Bad input stops everything at once; it is raised before the failures of the steps that it stopped. A spent budget lets
+    running programs reach the end of a part."""
 
     def is_bad_input(future: PrefectFuture) -> bool:
         return isinstance(future.result(raise_on_failure=False), BadInput)
 
     def stop(future: PrefectFuture) -> None:
-        if is_bad_input(future):
+        if is_bad_input(future) and not isinstance(future.result(raise_on_failure=False), BudgetReached):
             place.launcher.stopped.set()  # a retry cannot help, so stop spending
 
     for future in sorted(submit_and_collect(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import BadInput, SourceFailed
+from infra.errors import BadInput, BudgetReached, SourceFailed
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import REFUSED, RESPONSE
@@ -52,6 +52,8 @@ def sample_responses(
     job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
     try:
         make_missing(run, rows, KEY, workers, job, exclusive=True)
+    except BudgetReached:
+        raise
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     if run.share is None:

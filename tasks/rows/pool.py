@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.budget import BUDGET
 from infra.errors import BadInput
 from infra.manifest import FileEntry
 from tasks.execution import Run
@@ -81,10 +82,27 @@ def drop_held(rows: pd.DataFrame, held: pd.DataFrame, key: list[str]) -> pd.Data
 
 
 def commit_parts(run: Run, pool: str, out: Path) -> None:
-    """Moves every finished part from a program's folder to the pool."""
-    for part in sorted(out.glob("part-*.parquet")):
+    """Moves every finished part from a program's folder to the pool. Raises BudgetReached after a part if the budget is
+    spent."""
+    parts = sorted(out.glob("part-*.parquet"))
+    for part in parts:
+        charge_tokens(run, part)
         run.store.append(pool, part, pq.read_metadata(part).num_rows)
         part.unlink()
+    if parts:
+        BUDGET.check()
+
+
+def charge_tokens(run: Run, part: Path) -> None:
+    """Charges the tokens of an endpoint to the budget, at the prices of the step's engine."""
+    prices = {
+        "prompt_tokens": getattr(run.step.how, "price_in", 0.0),
+        "tokens": getattr(run.step.how, "price_out", 0.0),
+    }
+    if any(prices.values()):
+        columns = [name for name in prices if name in pq.read_schema(part).names]
+        for name, column in pq.read_table(part, columns=columns).to_pydict().items():
+            BUDGET.spend(sum(value or 0 for value in column) * prices[name] / 1e6)
 
 
 def read_pool(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import send_to_device
-from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from infra.errors import BadInput
 from tasks.sft.trainer import SftTrainer
 from tasks.training.checkpoints import ALONG
-from tasks.training.optimizer_state import trained_tensors
+from tasks.training.optimizer_state import weight_slices
+from tasks.training.processes import wait_for_processes
+from tasks.training.slices import SavedTensors, open_saved, slice_file, write_slices
 
 
 def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]:
@@ -41,10 +42,14 @@ class BestOfTwoCallback(TrainerCallback):
         if state.global_step != (state.max_steps - 1) // self.every * self.every:
             return
         assert self.trainer.model is not None
-        loss, weights = self.loss(), trained_tensors(self.trainer.model, args)
+        loss = self.loss()
+        self.place.mkdir(exist_ok=True)
         if state.is_world_process_zero:
-            self.place.mkdir(exist_ok=True)
-            save_file(weights, self.place / "candidate.safetensors")
+            # A killed group of another size may have left slices.
+            [file.unlink() for file in self.place.glob("candidate*")]
+        wait_for_processes(args)
+        write_slices(slice_file(self.place, "candidate", args), weight_slices(self.trainer.model, args))
+        if state.is_world_process_zero:
             (self.place / "candidate.json").write_text(json.dumps({"step": state.global_step, "loss": loss}))
 
     def loss(self) -> float:
@@ -64,7 +69,7 @@ class BestOfTwoCallback(TrainerCallback):
         model.train()  # in evaluation mode TRL would log the next step as an evaluation
         return total / tokens
 
-    def better(self) -> tuple[Path | None, dict]:
+    def better(self) -> tuple[SavedTensors | None, dict]:
         """The candidate's weights if their loss is lower than the final loss, otherwise None; and numbers for the manifest."""
         last, steps = self.loss(), self.trainer.state.max_steps
         file = self.place / "candidate.json"
@@ -72,5 +77,5 @@ class BestOfTwoCallback(TrainerCallback):
         candidate = json.loads(file.read_text()) if file.exists() else {"step": steps, "loss": last}
         losses = {"held_out": len(self.rows), "held_out_loss_last": last, "held_out_loss_before": candidate["loss"]}
         if candidate["loss"] < last:
-            return self.place / "candidate.safetensors", losses | {"kept_step": candidate["step"]}
+            return open_saved(self.place, "candidate"), losses | {"kept_step": candidate["step"]}
         return None, losses | {"kept_step": steps}

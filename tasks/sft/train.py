@@ -43,22 +43,25 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
 def train_sft_model(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
+    tokenizer = load_tokenizer(job["model"])
     two, packed = what.get("best_of_two"), what.get("form") == "packed"
     records = read_records("records", job["records"], SFT_RECORD)
     samples, counts = encode_records(records, tokenizer, None if packed else what["max_length"])
     samples, held_out = hold_out(samples, two["held_out"]) if two else (samples, [])
     in_form = lambda some: pack_blocks(some, what["max_length"], job["seed"]) if packed else (some, {})
     rows, left_over = in_form(samples)
+    plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
+    plain |= {"router_aux_loss_coef": 0.0}  # the load-balancing loss would depend on device_batch_size
+    # The arguments start DeepSpeed, which then splits the weights while they are read.
+    args = training_arguments(SFTConfig, job, len(rows), out, **plain)
+    model = load_base(job["model"], base_of(what), what["precision"], args.device)
     refuse_longer_rows(model.config, max(len(row["input_ids"]) for row in rows), "sft")
     config = model.config.get_text_config()
     # TRL changes these settings for the training; they are restored below.
     routing = {name: value for name, value in vars(config).items() if "router" in name}
-    plain = {"packing": False, "max_length": None, "remove_unused_columns": False}
-    plain |= {"router_aux_loss_coef": 0.0}  # the load-balancing loss would depend on device_batch_size
     trainer = SftTrainer(
         model=add_adapter(model, what.get("lora"), job["seed"]),
-        args=training_arguments(SFTConfig, job, len(rows), out, **plain),
+        args=args,
         rows=rows,
         tokenizer=tokenizer,
         callbacks=[StepCount(progress), *make_trackers(job)],

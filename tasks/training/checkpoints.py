@@ -1,10 +1,10 @@
 """Checkpoints from which a training resumes bit for bit, and the callback that writes them. Uses no pickle.
 
 A checkpoint is a folder `checkpoints/<step>`. It is written as a draft and then renamed, thus it is complete or absent.
-It holds the files that Trainer reads on resume (`model.safetensors`, `trainer_state.json`: step, log, steps of the whole
-run) and the state that this callback restores: the optimizer's tensors, the schedule, and the random states of every
-process. Each tensor is stored whole, under its name: a training can resume with another number of processes, or with
-DeepSpeed after a start without it.
+It holds `trainer_state.json` (step, log, steps of the whole run), the trained weights, the optimizer's tensors, the schedule,
+and the random states of every process. A single process writes `model.safetensors` and `optimizer.safetensors`; in a group
+each process writes its slices of every tensor, `model-<process>.safetensors` and so on, and no tensor is gathered. A training
+can resume with another number of processes, or with DeepSpeed after a start without it.
 """
 
 import json
@@ -14,15 +14,15 @@ import shutil
 import signal
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from infra.ending import SAVING
-from tasks.training import zero
-from tasks.training.optimizer_state import put_state, state_of, trained_tensors
-from tasks.training.processes import any_process
+from tasks.training.optimizer_state import put_state, state_slices, weight_slices
+from tasks.training.processes import any_process, wait_for_processes
 from tasks.training.random_states import put_random_states, random_states
+from tasks.training.slices import open_saved, slice_file, write_slices
+from tasks.training.zero_state import begin_optimizer
 
 FOLDER, KEPT = "checkpoints", 2
 ALONG = "along"  # a program's files in this folder are saved in every checkpoint and restored from it
@@ -60,7 +60,7 @@ class CheckpointCallback(TrainerCallback):
         signal.signal(signal.SIGTERM, self.terminate)
         self.parts = {name: parts[name] for name in ("model", "optimizer", "lr_scheduler")}
         if args.deepspeed:
-            zero.begin_optimizer(self.parts["optimizer"])
+            begin_optimizer(self.parts["optimizer"])
         if self.resume:
             restore_checkpoint(self.resume, self.parts, args)
             if state.is_world_process_zero and (self.resume / ALONG).is_dir():
@@ -85,22 +85,20 @@ class CheckpointCallback(TrainerCallback):
 
 
 def write_checkpoint(out: Path, parts: dict, args, state) -> None:
-    """All processes write their random states, the first process writes the rest, renames the draft and deletes old ones."""
+    """Every process writes its slices and its random states; the first process writes the rest, renames the draft and deletes
+    old checkpoints."""
     target = out / FOLDER / f"{state.global_step:09d}"
     draft = target.with_name(f"draft-{target.name}")
-    draft.mkdir(parents=True, exist_ok=True)
-    if state.is_world_process_zero and (out / ALONG).is_dir():
-        shutil.copytree(out / ALONG, draft / ALONG, dirs_exist_ok=True)
-    save_file(random_states(), draft / f"random-{args.process_index}.safetensors")
-    model, optimizer = parts["model"], parts["optimizer"]
-    weights, tensors = trained_tensors(model, args), state_of(model, optimizer, args)
     if state.is_world_process_zero:
-        save_file(weights, draft / "model.safetensors")
-        save_file(tensors, draft / "optimizer.safetensors")
-        place = {name: parts["lr_scheduler"].state_dict()[name] for name in PLACE}
-        rates = {"rate": optimizer.param_groups[0]["lr"], "schedule": place}
-        (draft / "schedule.json").write_text(json.dumps(rates, indent=1))
-        state.save_to_json(str(draft / "trainer_state.json"))
+        shutil.rmtree(draft, ignore_errors=True)  # a killed group of another size may have left slices
+        draft.mkdir(parents=True)
+    wait_for_processes(args)
+    model, optimizer = parts["model"], parts["optimizer"]
+    write_slices(slice_file(draft, "model", args), weight_slices(model, args))
+    write_slices(slice_file(draft, "optimizer", args), state_slices(model, optimizer, args))
+    save_file(random_states(), draft / f"random-{args.process_index}.safetensors")
+    if state.is_world_process_zero:
+        write_rest(draft, out, parts, state)
     wait_for_processes(args)
     if state.is_world_process_zero:
         flush_folder(draft)
@@ -110,18 +108,22 @@ def write_checkpoint(out: Path, parts: dict, args, state) -> None:
     wait_for_processes(args)
 
 
+def write_rest(draft: Path, out: Path, parts: dict, state) -> None:
+    if (out / ALONG).is_dir():
+        shutil.copytree(out / ALONG, draft / ALONG)
+    place = {name: parts["lr_scheduler"].state_dict()[name] for name in PLACE}
+    rates = {"rate": parts["optimizer"].param_groups[0]["lr"], "schedule": place}
+    (draft / "schedule.json").write_text(json.dumps(rates, indent=1))
+    state.save_to_json(str(draft / "trainer_state.json"))
+
+
 def restore_checkpoint(folder: Path, parts: dict, args) -> None:
-    weights, tensors = (load_file(folder / f"{name}.safetensors") for name in ("model", "optimizer"))
     saved = json.loads((folder / "schedule.json").read_text())
+    weights, tensors = open_saved(folder, "model"), open_saved(folder, "optimizer")
     put_state(parts["model"], parts["optimizer"], weights, tensors, saved["rate"], args)
     rates = [saved["rate"]] * len(parts["optimizer"].param_groups)
     parts["lr_scheduler"].load_state_dict(saved["schedule"] | {"_last_lr": rates, "lr_lambdas": []})
     put_random_states(folder, args.process_index)
-
-
-def wait_for_processes(args) -> None:
-    if args.world_size > 1:
-        torch.distributed.barrier()
 
 
 def flush_folder(folder: Path) -> None:

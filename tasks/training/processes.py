@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import load_file
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from tasks.training.optimizer_state import put_weights
+from tasks.training.slices import open_saved
 
 
 def count_fillers(rows: int, args: TrainingArguments) -> int:
@@ -29,11 +31,21 @@ def leave_process_group() -> None:
 
 def any_process(flag: bool, args: TrainingArguments) -> bool:
     """True if `flag` is true in any process; with it all processes stop at the same step."""
-    if args.world_size == 1:
+    return any_member(flag, args.device) if args.world_size > 1 else flag
+
+
+def any_member(flag: bool, device: torch.device) -> bool:
+    """True if `flag` is true in any process of the group, if there is one."""
+    if not torch.distributed.is_initialized():
         return flag
-    seen = torch.tensor(float(flag), device=args.device)
+    seen = torch.tensor(float(flag), device=device)
     torch.distributed.all_reduce(seen)
     return seen.item() > 0
+
+
+def wait_for_processes(args) -> None:
+    if args.world_size > 1:
+        torch.distributed.barrier()
 
 
 def from_all(values: list, args: TrainingArguments) -> list:
@@ -107,10 +119,13 @@ class InGroup(TrainerMethods):
         self.add_callback(EpochSetter(order))
         return order
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """Reads our checkpoints, which may hold slices; Trainer reads only whole tensors."""
+        put_weights(cast(torch.nn.Module, model or self.model), open_saved(Path(resume_from_checkpoint), "model"))
+
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
         """Under DeepSpeed, loads the weights before the model is wrapped: DeepSpeed expects another checkpoint format."""
         if resume_from_checkpoint and self.is_deepspeed_enabled:
-            assert self.model is not None
-            self.model.load_state_dict(load_file(Path(resume_from_checkpoint) / "model.safetensors"), strict=False)
+            self._load_from_checkpoint(resume_from_checkpoint)
             resume_from_checkpoint = None
         return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)

@@ -7,17 +7,24 @@ from typing import Any, cast
 import torch
 from accelerate import PartialState
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from infra.errors import BadInput
 from tasks.loading import load_model
+from tasks.training.split_loading import load_split
 
 BLOCK = 64  # weights that share a scale; bitsandbytes' own default, as in the paper
 
 
-def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
-    """Loads the model to train in fp32; with `nf4` all linear layers except the head are in 4 bits, on the training device."""
+def load_base(folder: str | Path, base: str, precision: str, device: torch.device | None = None) -> PreTrainedModel:
+    """Loads the model to train in fp32; with `nf4` all linear layers except the head are in 4 bits, on the training device.
+
+    Under ZeRO 3 every process reads only its share. Otherwise the weights go to a GPU `device` tensor by tensor, so that
+    several processes do not hold several copies in the host's memory."""
     if base == "full":
-        model = load_model(AutoModelForCausalLM, folder, torch.float32)
+        straight = {"device_map": {"": device}} if device is not None and device.type == "cuda" else {}
+        split = is_deepspeed_zero3_enabled()
+        model = load_split(folder) if split else load_model(AutoModelForCausalLM, folder, torch.float32, **straight)
         refuse_quantised(folder, already=getattr(model, "hf_quantizer", None) is not None)
         return model
     if find_spec("bitsandbytes") is None:

@@ -4,13 +4,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from tasks.loading import load_model
 from tasks.training import zero
 from tasks.training.lora import add_adapter, merge_adapter
-from tasks.training.optimizer_state import trained_tensors
+from tasks.training.optimizer_state import put_weights, saved_buffers
+from tasks.training.slices import SavedTensors
+from tasks.training.zero_state import gather_weight, learning_parameters
 
 
 def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
@@ -20,23 +21,36 @@ def finish_model(model: torch.nn.Module, precision: str) -> PreTrainedModel:
 
 
 def keep_model(
-    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: Path | None = None
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, job: dict, out: Path, instead: SavedTensors | None = None
 ) -> None:
-    """The first process writes the model, with the weights of the file `instead` if given. All processes must call it: under
-    DeepSpeed each holds a part of the weights."""
-    what, shared, model = job["what"], trainer.is_deepspeed_enabled, trainer.model
+    """The first process writes the model, with the weights `instead` if given. All processes must call it: under DeepSpeed
+    each holds a part of the weights."""
+    what, model = job["what"], trainer.model
     assert model is not None
-    weights = trained_tensors(model, trainer.args) if shared else {}
-    if trainer.is_world_process_zero():
-        # ZeRO splits the trained weights among the processes: load the source model again and fill it.
-        if shared:
-            zero.load_whole_again()
-            whole = load_model(AutoModelForCausalLM, job["model"], torch.float32)
-            model = add_adapter(whole, what.get("lora"), job["seed"])
+    if trainer.is_deepspeed_enabled:
+        model = whole_copy(model, job, trainer.is_world_process_zero())
+    if model is not None and trainer.is_world_process_zero():
         if instead:
-            weights = load_file(instead)
-        model.load_state_dict(weights, strict=False)
+            put_weights(model, instead)
         save_model(finish_model(model, what["precision"]), tokenizer, Path(job["model"]), out / "model")
+
+
+def whole_copy(split: torch.nn.Module, job: dict, keep: bool) -> torch.nn.Module | None:
+    """The source model with the trained weights, which ZeRO splits among the processes; None without `keep`. Gathers one
+    parameter at a time. All processes must call it."""
+    zero.load_whole_again()
+    whole, copied = None, {}
+    if keep:
+        plain = load_model(AutoModelForCausalLM, job["model"], torch.float32)
+        whole = add_adapter(plain, job["what"].get("lora"), job["seed"])
+        copied = dict(whole.named_parameters())
+        buffers = dict(whole.named_buffers())
+        [buffers[name].copy_(value) for name, value in saved_buffers(split)]
+    for name, parameter in learning_parameters(split):
+        value = gather_weight(parameter)
+        if keep:
+            copied[name].data.copy_(value)
+    return whole
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, folder: Path) -> None:

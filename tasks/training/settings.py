@@ -86,3 +86,7 @@ class TrainingHow(How):
     def group(self) -> int:
         """The number of processes that the launcher starts as a group; 0: no group."""
         return self.processes if self.processes > 1 or self.deepspeed else 0
+
+    @property
+    def splits_weights(self) -> bool:
+        return self.deepspeed is not None and self.deepspeed.zero == 3

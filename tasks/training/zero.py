@@ -1,18 +1,16 @@
-"""DeepSpeed's ZeRO: its configuration; gathers the tensors that it splits among processes, and writes them back.
+"""DeepSpeed's ZeRO: its configuration, and models that are split from the start.
 
-Only this file imports DeepSpeed. It compiles no DeepSpeed op: the optimizer is torch's AdamW, with or without offload.
+Only this file and zero_state.py import DeepSpeed. No DeepSpeed op is compiled: the optimizer is torch's AdamW, with or without
+offload.
 """
 
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
 from infra.errors import BadInput
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
@@ -52,96 +50,40 @@ def without_own_communication() -> None:
     __compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def forward_config(deepspeed: dict, precision: str) -> dict:
+    """The configuration for forward passes of a split model, without a trainer."""
+    config = zero_config(deepspeed, precision)
+    assert config is not None
+    config = {name: value for name, value in config.items() if value != "auto"}
+    sharing = {name: value for name, value in config["zero_optimization"].items() if name != "offload_optimizer"}
+    return config | {"zero_optimization": sharing, "train_micro_batch_size_per_gpu": 1}
+
+
+def splits_weights(deepspeed: dict | None) -> bool:
+    return bool(deepspeed) and deepspeed["zero"] == 3
+
+
+def begin_split_loading(config: dict) -> HfDeepSpeedConfig:
+    """From now on transformers splits the models that it builds among the processes, as long as the result is referenced."""
+    return HfDeepSpeedConfig(config)
+
+
+def join_group() -> None:
+    """Joins the process group, which DeepSpeed must know before it reads a configuration: it compares the batch size with the
+    number of processes."""
+    import deepspeed
+
+    deepspeed.init_distributed(auto_mpi_discovery=False)
+
+
+def wrap_forward(model: torch.nn.Module, config: dict) -> torch.nn.Module:
+    """A split model that gathers each layer's weights for its forward pass. All processes must do the same number of passes."""
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(model=model, config=config)
+    return engine
+
+
 def load_whole_again() -> None:
     """Clears transformers' DeepSpeed state: later models load unsplit."""
     unset_hf_deepspeed_config()
-
-
-def gather_weights(model: torch.nn.Module, keep: bool) -> dict[str, Tensor]:
-    """The trained parameters in fp32. All processes must call it; the result is empty without `keep`."""
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    found = {}
-    for name, parameter in learning_parameters(model):
-        whole = safe_get_full_fp32_param(parameter)
-        if keep:
-            assert whole is not None
-            found[name] = whole.reshape(whole_shape(parameter)).cpu().clone()
-    return found
-
-
-def gather_moments(model: torch.nn.Module, optimizer: Any, keep: bool) -> dict[str, Tensor]:
-    """AdamW's state as whole tensors, named "<parameter>.<name>"."""
-    from deepspeed.utils import safe_get_full_optimizer_state
-
-    steps = next(iter(unwrap_optimizer(optimizer).optimizer.state.values()))["step"]
-    found = {}
-    for name, parameter in learning_parameters(model):
-        for moment in MOMENTS:
-            whole = safe_get_full_optimizer_state(parameter, moment)
-            if keep:
-                assert whole is not None
-                found[f"{name}.{moment}"] = whole.reshape(whole_shape(parameter)).cpu().clone()
-        found[f"{name}.step"] = steps.detach().cpu().clone()
-    return found
-
-
-def begin_optimizer(optimizer: Any) -> None:
-    """Creates AdamW's state before the first step. If AdamW creates it itself, ZeRO 2 finds only one parameter group."""
-    zero = unwrap_optimizer(optimizer)
-    three = hasattr(zero, "fp32_partitioned_groups_flat")
-    for flat in zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups:
-        zero.optimizer.state[flat] = {"step": torch.tensor(0.0)} | {name: torch.zeros_like(flat) for name in MOMENTS}
-    if not three:
-        zero._lazy_init_hp_params_optimizer_state()
-
-
-def put_state(
-    model: torch.nn.Module, optimizer: Any, saved: dict[str, Tensor], state: dict[str, Tensor], rate: float
-) -> None:
-    """Writes gathered weights and AdamW's state back after the training begins, before its first step. The weights too: the
-    model holds only rounded ones if it is in bf16."""
-    zero = unwrap_optimizer(optimizer)
-    steps = next(value for name, value in state.items() if name.endswith(".step"))
-    for values in zero.optimizer.state.values():
-        values["step"].copy_(steps)
-    for name, parameter in learning_parameters(model):
-        write_share(parameter, saved[name])
-        for moment in MOMENTS:
-            write_share(parameter, state[f"{name}.{moment}"], moment)
-    for group in zero.optimizer.param_groups:
-        group["lr"] = rate
-
-
-def write_share(parameter: torch.nn.Parameter, value: Tensor, moment: str | None = None) -> None:
-    """Writes this process's share of a whole tensor."""
-    from deepspeed.utils import (
-        safe_set_full_fp32_param,
-        safe_set_full_optimizer_state,
-        safe_set_local_fp32_param,
-        safe_set_local_optimizer_state,
-    )
-
-    more = (moment,) if moment else ()
-    if not hasattr(parameter, "ds_id"):
-        (safe_set_full_optimizer_state if moment else safe_set_full_fp32_param)(parameter, value, *more)
-        return
-    # Under ZeRO 3 the last share is padded, but DeepSpeed's setters of whole tensors ignore this.
-    size = cast(Any, parameter).partition_numel()
-    start = torch.distributed.get_rank() * size
-    share = torch.zeros(size)
-    share[: max(0, value.numel() - start)] = value.flatten()[start : start + size]
-    (safe_set_local_optimizer_state if moment else safe_set_local_fp32_param)(parameter, share, *more)
-
-
-def learning_parameters(model: torch.nn.Module):
-    return [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-
-
-def whole_shape(parameter: torch.nn.Parameter) -> torch.Size:
-    return getattr(parameter, "ds_shape", parameter.shape)
-
-
-def unwrap_optimizer(optimizer: Any) -> Any:
-    """ZeRO's optimizer from accelerate's wrapper; it contains torch's optimizer."""
-    return getattr(optimizer, "optimizer", optimizer)

@@ -1,20 +1,17 @@
-"""From records to log-probabilities: token rows, batches in either layout, and preparation of the model.
+"""From records to log-probabilities: token rows, and batches in either layout.
 
 TRL's fused LM head gives the log-probability of each response token without holding the log-softmax over the vocabulary.
 """
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import groupby
 
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+from transformers import PreTrainedTokenizerBase
 
 from infra.errors import BadInput
-from tasks.positions import refuse_longer_rows
 from tasks.records import CUT_OFF
 from tasks.tokens import TurnsRefused, prompt_ids, response_ids
 from tasks.training.truncation import fit_responses
@@ -103,49 +100,28 @@ def reference_log_probs(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yields (index, log pi (responses,)) for every row. A batch has `size` rows of similar length with the same roles."""
     model.eval()
+    for some in batch_places(rows, size):
+        batch = lay_out([rows[place] for place in some], pad_id, layout)
+        with torch.no_grad():
+            found = response_log_probs(model, send_to_device(batch, model.device))
+        yield from zip(some, found.T.cpu(), strict=True)
+
+
+def batch_places(rows: list[dict], size: int) -> Iterator[list[int]]:
+    """The indices of the rows of each batch."""
     order = sorted(range(len(rows)), key=lambda place: (roles_of(rows[place]), row_tokens(rows[place])))
     for _, alike in groupby(order, key=lambda place: roles_of(rows[place])):
         places = list(alike)
-        for some in (places[start : start + size] for start in range(0, len(places), size)):
-            batch = lay_out([rows[place] for place in some], pad_id, layout)
-            with torch.no_grad():
-                found = response_log_probs(model, send_to_device(batch, model.device))
-            yield from zip(some, found.T.cpu(), strict=True)
+        yield from (places[start : start + size] for start in range(0, len(places), size))
+
+
+def count_batches(rows: list[dict], size: int) -> int:
+    return sum(1 for _ in batch_places(rows, size))
 
 
 def row_tokens(row: dict) -> int:
     """Number of tokens of the row's prompt and all its responses."""
     return sum(len(row[name]) for name in ("prompt", *roles_of(row)))
-
-
-def disable_dropout(model: PreTrainedModel) -> None:
-    """Disables dropout modules, and sets rates that a layer stores as a float to 0, for example in Llama's attention."""
-    disable_dropout_in_model(model)
-    for module in model.modules():
-        for name in [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]:
-            setattr(module, name, 0.0)
-
-
-def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: str) -> str:
-    """Prepares an unwrapped model for log-probabilities in `layout`, or in the padded layout if the model does not support it;
-    returns the layout used."""
-    refuse_longer_rows(model.config, max(map(row_length, rows)), "wrpo")
-    disable_dropout(model)
-    add_fused_lm_head(model)
-    if layout != shared_prompt.NAME:
-        return layout
-    # The layouts are compared on up to three short rows: they need the same roles to form one batch.
-    by_length = sorted(rows, key=row_length)
-    few = [row for row in by_length if roles_of(row) == roles_of(by_length[0])][:3]
-
-    def try_out(how: str) -> Tensor:
-        return response_log_probs(model, send_to_device(lay_out(few, pad_id, how), model.device))
-
-    longest = row_length(by_length[-1])
-    if problem := shared_prompt.install_attention(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
-        print(f"how.layout: the padded layout is used, because {problem}", flush=True)
-        return "padded"
-    return layout
 
 
 def row_length(row: dict) -> int:

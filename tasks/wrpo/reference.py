@@ -1,28 +1,34 @@
 """Program: computes an objective's reference, log pi(y|x) of responses. `python -m tasks.wrpo.reference JOB OUT`.
 
 Reads a model folder and a Parquet file of responses with their prompts' messages; writes `part-*.parquet` of LOG_PROB one
-after another. Several processes share the prompts. The precision is that of training: weights in fp32 or quantised, with
-`bf16` arithmetic by autocast.
+after another. Several processes share the prompts; under ZeRO 3 they also share the weights, as in the training. The precision
+is that of training: weights in fp32 or quantised, with `bf16` arithmetic by autocast.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.loading import load_tokenizer
 from tasks.program import Progress, run_program
 from tasks.records import CUT_OFF, LOG_PROB
 from tasks.rows.parts import write_part
 from tasks.tokens import response_ids
+from tasks.training import zero
 from tasks.training.arguments import enough_memory
 from tasks.training.processes import leave_process_group
 from tasks.training.qlora import load_base
-from tasks.wrpo.batches import encode_pairs, make_ready, reference_log_probs, roles_of, row_tokens
+from tasks.wrpo.batches import count_batches, encode_pairs, reference_log_probs, roles_of, row_tokens
+from tasks.wrpo.layout_trial import choose_layout, prepare_model
 from tasks.wrpo.settings import ROLES
 
 PART = 1024  # rows per part; a kill loses at most one part per process
@@ -36,33 +42,70 @@ def main(job: dict, out: Path, progress: Progress) -> dict | None:
 def measure_reference(job: dict, out: Path, progress: Progress) -> dict | None:
     what, state = job["what"], PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(job["threads"])
-    model = load_base(job["model"], what.get("base", "full"), what["precision"])
     tokenizer = load_tokenizer(job["model"])
     rows, too_long, truncated = encode_by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
     if state.is_main_process and too_long:
         write_part(too_long, LOG_PROB, out / "part-too-long.parquet")
-    layout = compute_share(job, model, rows, tokenizer, state, out, progress) if rows else None
+    layout = compute_share(job, rows, tokenizer.pad_token_id or 0, state, out, progress) if rows else None
     leave_process_group()
     return {"truncated": truncated} | ({"layout": layout} if rows else {}) if state.is_main_process else None
 
 
-def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, out: Path, progress: Progress) -> str:
+def compute_share(job: dict, rows: list[dict], pad_id: int, state: PartialState, out: Path, progress: Progress) -> str:
     """Computes and writes this process's share of the rows; returns the layout used."""
-    what, how, device = job["what"], job["how"], state.device
-    assert device is not None
-    total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
-    layout = make_ready(model.to(device), rows, pad_id, how["layout"])
+    total, done, device = sum(len(row["content_ids"]) for row in rows), 0, cast(torch.device, state.device)
+    how = job["how"]
+    policy = load_policy(job, rows, device)
+    with policy.autocast():
+        layout = choose_layout(
+            policy.model, policy.wrapped, rows, pad_id, how["layout"], job["what"]["precision"], device
+        )
     share = rows[state.process_index :: state.num_processes]
     for start in range(0, len(share), PART):
         made, some = [], share[start : start + PART]
-        with torch.autocast(device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
-            for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
+        with policy.autocast():
+            for place, values in reference_log_probs(policy.wrapped, some, how["device_batch_size"], pad_id, layout):
                 made += reference_rows(some[place], values.tolist())
                 if state.is_main_process:
                     progress(min(total, (done + len(made)) * state.num_processes), total)
         write_part(made, LOG_PROB, out / f"part-{state.process_index:03d}-{start:09d}.parquet")
         done += len(made)
+    with policy.autocast():
+        for _ in range(missing_turns(rows, how["device_batch_size"], state) if policy.split else 0):
+            list(reference_log_probs(policy.wrapped, rows[:1], 1, pad_id, layout))
     return layout
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model, and the module to call: they differ if ZeRO 3 splits the weights among the processes."""
+
+    model: PreTrainedModel
+    wrapped: torch.nn.Module
+    split: bool
+    autocast: Callable[[], AbstractContextManager]
+
+
+def load_policy(job: dict, rows: list[dict], device: torch.device) -> Policy:
+    what, deepspeed = job["what"], job["how"].get("deepspeed")
+    if not zero.splits_weights(deepspeed):
+        model = load_base(job["model"], what.get("base", "full"), what["precision"], device).to(device)
+        prepare_model(model, rows)
+        rounded = partial(torch.autocast, device.type, torch.bfloat16, enabled=what["precision"] == "bf16")
+        return Policy(model, model, split=False, autocast=rounded)
+    config = zero.forward_config(deepspeed, what["precision"])
+    begun = zero.begin_split_loading(config)  # ends with its last reference
+    model = load_base(job["model"], what.get("base", "full"), what["precision"])
+    prepare_model(model, rows)
+    wrapped = zero.wrap_forward(model, begun.config)
+    return Policy(model, wrapped, split=True, autocast=nullcontext)  # the wrapped model rounds as in the training
+
+
+def missing_turns(rows: list[dict], size: int, state: PartialState) -> int:
+    """How many batches fewer than another process this one has: under ZeRO 3 every pass needs all processes."""
+    shares = [rows[process :: state.num_processes] for process in range(state.num_processes)]
+    turns = [sum(count_batches(share[at : at + PART], size) for at in range(0, len(share), PART)) for share in shares]
+    return max(turns) - turns[state.process_index]
 
 
 def encode_by_prompt(

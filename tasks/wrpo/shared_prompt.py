@@ -6,16 +6,21 @@ uses no cache, because gradient checkpointing allows none. The LM head computes 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 
+from tasks.loading import out_of_memory
+from tasks.wrpo.line_attention import CudaKernel, Kernel, MergedLine, line_lengths
 from tasks.wrpo.prompt_attention import attend_to_both
 
 NAME = "shared-prompt"
-TOLERANCE = 1e-3  # relative error of a response's log-probability; bf16 weights reach 1e-3 on a few tokens
+LINE = "shared-prompt-line"  # the same layout, by the kernel below
+KERNEL: Kernel = CudaKernel()
 
 
 def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
@@ -30,12 +35,13 @@ def pack_rows(rows: list[dict], names: tuple[str, ...]) -> dict:
     positions = [torch.arange(len(prompt)) for prompt in prompts]
     positions += [start + torch.arange(len(ids)) for start, ids in zip(starts, fed, strict=True)]
     lengths = torch.tensor([len(ids) for ids in fed])
+    line = line_lengths([len(prompt) for prompt in prompts], [[len(row[name]) for name in names] for row in rows])
     return {
         "input_ids": torch.cat([*prompts, *fed]).long()[None],
         "position_ids": torch.cat(positions)[None],
         "shift_labels": torch.cat([row[name] for row in rows for name in names]).long()[None],
         "branch": torch.arange(len(fed)).repeat_interleave(lengths),
-        "layout": make_grid("prompt", prompts) | make_grid("response", fed),
+        "layout": make_grid("prompt", prompts) | make_grid("response", fed) | {"line": line},
     }
 
 
@@ -75,16 +81,34 @@ def unpad_grid(places: Tensor, back: Tensor) -> Tensor:
     return tokens if len(tokens) == len(back) else tokens.index_select(0, back)
 
 
-def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
-    """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+def refuse_other_call(query: Tensor, attention_mask, layout, settings: dict) -> None:
     if layout is None or attention_mask is not None or query.shape[0] != 1:
         raise ValueError("the attention was called without a layout, or with a mask")
     if more := [name for name in ("softcap", "s_aux", "position_bias") if settings.get(name) is not None]:
         raise ValueError(f"the attention uses {', '.join(more)}")
+
+
+def arithmetic_of(query: Tensor) -> torch.dtype:
+    device = query.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
+
+
+def attend_line(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
+    """As `attend_packed`, by a kernel for sequences of any lengths."""
+    refuse_other_call(query, attention_mask, layout, settings)
+    assert layout is not None
+    lines = [x[0].transpose(0, 1).to(arithmetic_of(query)) for x in (query, key, value)]
+    scale = settings.get("scaling") or query.shape[-1] ** -0.5
+    return MergedLine.apply(*lines, layout["line"], scale, KERNEL)[None], None
+
+
+def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
+    """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
+    refuse_other_call(query, attention_mask, layout, settings)
+    assert layout is not None
     groups = query.shape[1] // key.shape[1]
-    kind = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else query.dtype
     heads = query, *(repeat_heads(x, groups) for x in (key, value))
-    lines = [x[0].transpose(0, 1).to(kind) for x in heads]
+    lines = [x[0].transpose(0, 1).to(arithmetic_of(query)) for x in heads]
     sizes = [len(layout["prompt_back"]), len(layout["response_back"])]
     halves = [line.split(sizes) for line in lines]
     prompts, responses = (
@@ -105,35 +129,65 @@ def repeat_heads(heads: Tensor, groups: int) -> Tensor:
 
 
 AttentionInterface.register(NAME, attend_packed)
+AttentionInterface.register(LINE, attend_line)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a layout is tried: `run` computes log-probabilities in a layout, `compare` describes a difference between the shared
+    and the padded layout, `agree` shares a problem with the other processes of the group."""
+
+    run: Callable[[str], Tensor]
+    compare: Callable[[Tensor, Tensor], str | None]
+    agree: Callable[[str | None], str | None]
 
 
 def install_attention(
-    model: PreTrainedModel, longest: int, plain: Callable[[], Tensor], shared: Callable[[], Tensor]
+    model: PreTrainedModel, longest: int, trial: Trial, ways: tuple[str, ...] = (NAME,)
 ) -> str | None:
     """Sets the packed attention, and makes the model return last hidden states of response positions only.
 
-    Compares `plain` and `shared` on the caller's rows first. If they differ, restores the model and returns the reason.
+    Compares it with the padded layout first. Uses the first of the `ways` that agrees; if none does, leaves the model as it
+    was and returns the last reason.
     """
-    if problem := find_layout_objection(model, longest):
-        return problem
+    problem = find_layout_objection(model, longest)
+    for way in () if problem else ways:
+        problem = trial.agree(try_way(model, way, trial))
+        if not problem:
+            add_hook(model)
+            model.set_attn_implementation(way)
+            return None
+        if way == LINE:
+            print(f"how.layout: the shared prompt is computed with a mask, because {problem}", flush=True)
+    return problem
+
+
+@torch.no_grad()
+def try_way(model: PreTrainedModel, way: str, trial: Trial) -> str | None:
+    """Compares a packed attention with the padded layout, and restores the model. The packed one goes first: a split model
+    that fails in a later pass would have weights of its next layers on their way."""
     before = model.config._attn_implementation
     assert before is not None  # find_layout_objection allows only "sdpa" and "eager"
-    with torch.no_grad():
-        expected = plain()
-        model.set_attn_implementation(NAME)
-        if model.config._attn_implementation != NAME:
-            return f"the attention of a {model.config.model_type} model cannot be set"
-        hook = model.base_model.register_forward_hook(keep_responses, with_kwargs=True)
-        try:
-            apart = ((shared() - expected).abs() / expected.abs().clamp(min=1)).max().item()
-        except (TypeError, ValueError) as error:  # the model passes other arguments to its attention
-            problem = f"a {model.config.model_type} model does not accept the packed inputs: {error}"
-        else:
-            problem = None if apart < TOLERANCE else f"the log-probabilities differ by {apart:.1e} (relative)"
-    if problem:
+    model.set_attn_implementation(way)
+    if model.config._attn_implementation != way:
+        return f"the attention of a {model.config.model_type} model cannot be set"
+    hook = add_hook(model)
+    # The model may pass other arguments to its attention; a GPU may lack the kernel.
+    failures = (TypeError, ValueError, *((RuntimeError,) if way == LINE else ()))
+    try:
+        found = trial.run(NAME)
+    except failures as error:
+        if out_of_memory(error):
+            raise
+        return f"a {model.config.model_type} model does not accept the packed inputs: {error}"
+    finally:
         hook.remove()
         model.set_attn_implementation(before)
-    return problem
+    return trial.compare(found, trial.run("padded"))
+
+
+def add_hook(model: PreTrainedModel) -> RemovableHandle:
+    return model.base_model.register_forward_hook(keep_responses, with_kwargs=True)
 
 
 def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:

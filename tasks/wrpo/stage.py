@@ -46,9 +46,11 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
         LOG_PROB,
         "tasks.wrpo.reference",
         {"model": str(run.model(model[0])), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")},
-        group=how.processes if how.processes > 1 else 0,
+        group=how.group if how.processes > 1 or how.splits_weights else 0,
         restarts=how.restarts,
     )
+    if run.share:
+        return
     read = rows[rows["tokens"] > 0]
     refuse_none(len(read), len(rows), what.max_length)
     bad = read[~np.isfinite(read["log_prob"].astype(float))]

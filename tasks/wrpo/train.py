@@ -29,7 +29,8 @@ from tasks.training.qlora import base_of, load_base
 from tasks.training.saved_model import keep_model
 from tasks.training.trackers import make_trackers
 from tasks.training.truncation import refuse_none
-from tasks.wrpo.batches import encode_pairs, make_ready
+from tasks.wrpo.batches import encode_pairs
+from tasks.wrpo.layout_trial import LayoutTrial, prepare_model
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.trainer import WrpoTrainer, write_wrpo_steps
 from tasks.wrpo.verify_reference import VerifyReference, join_reference
@@ -44,7 +45,7 @@ def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
     what = job["what"]
     preference = from_job(what, job["seed"])
     torch.set_num_threads(job["threads"])
-    model, tokenizer = load_base(job["model"], base_of(what), what["precision"]), load_tokenizer(job["model"])
+    tokenizer = load_tokenizer(job["model"])
     names = ["prompt_id", "messages", *preference.roles, *(f"{role}_finish_reason" for role in preference.roles)]
     needed = pa.schema([PREFERENCE_RECORD.field(name) for name in names])
     records = read_records("pairs", job["pairs"], needed)
@@ -53,15 +54,18 @@ def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
     if preference.needs_reference:
         join_reference(rows, job["reference"], preference.roles)
     pad_id = cast(int, tokenizer.pad_token_id or 0)  # any id will do: padding is masked and has no label
-    layout = make_ready(model, rows, pad_id, job["how"]["layout"])  # before training_arguments, which starts DeepSpeed
+    # The arguments start DeepSpeed, which then splits the weights while they are read.
+    args = training_arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False)
+    model = load_base(job["model"], base_of(what), what["precision"], args.device)
+    prepare_model(model, rows)
     trainer = WrpoTrainer(
         model=add_adapter(model, what.get("lora"), job["seed"]),
-        args=training_arguments(TrainingArguments, job, len(rows), out, remove_unused_columns=False),
+        args=args,
         rows=rows,
         preference=preference,
         pad_id=pad_id,
-        layout=layout,
     )
+    trainer.add_callback(LayoutTrial(trainer, job["how"]["layout"], what["precision"]))
     [trainer.add_callback(callback) for callback in (StepCount(progress), *make_trackers(job))]
     resume = newest_checkpoint(job, out)
     if preference.needs_reference:
@@ -74,7 +78,7 @@ def train_wrpo_model(job: dict, out: Path, progress: Progress) -> dict | None:
         return None
     steps = write_wrpo_steps(trainer, out / "steps.parquet")
     write_speed(steps, out / "speed.parquet")
-    return summarise_training(steps, len(rows), **counts) | {"layout": layout}
+    return summarise_training(steps, len(rows), **counts) | {"layout": trainer.layout}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The mathematics is in objectives.py, the batches are built in batches.py.
 """
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,7 +41,7 @@ STEP = pa.schema(
 
 
 class WrpoTrainer(InGroup, Trainer):
-    """Trains a model prepared by `make_ready`, on rows with prompt_id and token tensors: prompt, and one per role of the
+    """Trains a model prepared by `prepare_model`, on rows with prompt_id and token tensors: prompt, and one per role of the
     objective."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the examples of the whole accumulation window
@@ -54,13 +53,13 @@ class WrpoTrainer(InGroup, Trainer):
         rows: list[dict],
         preference: Preference,
         pad_id: int,
-        layout: str,
+        layout: str = "padded",
     ):
-        collator = partial(collate_rows, pad_id=pad_id, layout=layout)
-        self.fillers = count_fillers(len(rows), args)
-        rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
-        super().__init__(model=model, args=args, train_dataset=cast(Dataset, rows), data_collator=collator)
+        self.real_rows, self.fillers = rows, count_fillers(len(rows), args)
         self.preference, self.pad_id, self.layout = preference, pad_id, layout
+        rows = rows + [rows[0] | {"weight": 0.0}] * self.fillers
+        collator = lambda some: collate_rows(some, pad_id, self.layout)  # LayoutTrial sets the layout later
+        super().__init__(model=model, args=args, train_dataset=cast(Dataset, rows), data_collator=collator)
         self.window: list[Tensor] = []
         self.means: tuple[str, ...] = ()
         self.window_prompts: list[str] = []

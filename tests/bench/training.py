@@ -17,12 +17,14 @@ from dataclasses import dataclass
 
 import datasets
 import torch
+from accelerate.utils import send_to_device
 from datasets import Dataset
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from tasks.wrpo.batches import RESPONSES, collate_rows, make_ready, pad_triples, response_log_probs
+from tasks.wrpo.batches import RESPONSES, collate_rows, pad_triples, response_log_probs
+from tasks.wrpo.layout_trial import make_ready
 from tasks.wrpo.objectives import compute_wrpo_dpo_loss
 from tests import tiny
 
@@ -140,17 +142,15 @@ def published_step(policy: LlamaForCausalLM, reference: LlamaForCausalLM, rows: 
 
 def our_step(policy: LlamaForCausalLM, rows: list[dict], on: Conditions) -> Callable:
     """Ours: prompts shared, reference stored."""
-    layout = make_ready(policy, rows, 0, "shared-prompt")
+    with on.autocast():
+        layout = make_ready(policy, rows, 0, "shared-prompt", "bf16" if on.bf16 else "fp32")
     assert layout == "shared-prompt"
     stored = [row | {"reference": torch.zeros(len(RESPONSES))} for row in rows]
 
     def step() -> Tensor:
         policy.zero_grad()
         batch = collate_rows(stored, 0, layout)
-        place = lambda value: (
-            {key: place(x) for key, x in value.items()} if isinstance(value, dict) else value.to(on.device)
-        )
-        batch = place({name: value for name, value in batch.items() if name != "prompt_ids"})
+        batch = send_to_device({name: value for name, value in batch.items() if name != "prompt_ids"}, on.device)
         with on.autocast():
             now = response_log_probs(policy, batch)
             compute_wrpo_dpo_loss(*(now - batch["reference"]), alpha=ALPHA, beta=BETA).mean().backward()

@@ -19,7 +19,8 @@ from tasks.stage import How, Step, What, lineage, stage
 from tasks.tokens import prompt_ids, response_ids
 from tasks.training.arguments import training_arguments
 from tasks.training.lora import add_adapter, without_adapter
-from tasks.wrpo.batches import encode_pairs, make_ready
+from tasks.wrpo.batches import encode_pairs
+from tasks.wrpo.layout_trial import make_ready
 from tasks.wrpo.preference import from_job
 from tasks.wrpo.settings import ROLES, ReferenceSettings
 from tasks.wrpo.stage import WRPOHow, compute_reference, distinct_responses

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from tasks.wrpo import prompt_attention, shared_prompt
-from tasks.wrpo.batches import RESPONSES, lay_out, make_ready, response_log_probs
+from tasks.wrpo.batches import RESPONSES, lay_out, response_log_probs
+from tasks.wrpo.layout_trial import make_ready
 from tests import tiny
 
 VOCABULARY = 97
