@@ -148,7 +148,8 @@ def test_a_finished_run_tells_the_worth_of_its_sources_from_stored_scores(done):
     assert "advice: " in answer.stdout and manifests(space / "store") == before
     overall = numbers["overall"]
     assert {source["source"] for source in overall["sources"]} == {"source-1", "source-2"}
-    assert numbers["responses"] == 2 * 3 * overall["prompts"] == 360 and [size["n"] for size in numbers["sizes"]] == [1, 2, 3]
+    assert numbers["responses"] == 2 * 3 * overall["prompts"] == 360
+    assert [size["n"] for size in numbers["sizes"]] == [1, 2, 3]
     assert sum(source["gain"] for source in overall["sources"]) == pytest.approx(overall["best"] - overall["lowest"])
     page = (space / "reports" / "sources-small.html").read_text()
     assert "Greedy order" in page and "source-2" in page
