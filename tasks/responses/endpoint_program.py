@@ -5,7 +5,7 @@ token ids as every other engine; a server that speaks "chat" gets the messages a
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.errors import BadInput
@@ -46,7 +46,7 @@ def ask_rows(job: dict, out: Path, progress: Progress) -> dict:
 
 
 async def write_answers(
-    where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress
+    where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Callable[[int, int], object]
 ) -> dict:
     """Writes all answers that arrive, even if an error ends the loop: they are paid for."""
     rows, total, answers, refusals = {}, count_of(job), 0, []

@@ -3,6 +3,7 @@
 Each row records its engine and the engine's version.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -126,3 +127,12 @@ AnyEngine = Annotated[
     | Annotated[EndpointEngine, Tag("endpoint")],
     Discriminator(engine_kind),
 ]
+
+
+def choose_engine(name: str, engines: Mapping[str, AnyEngine], default: AnyLocal) -> AnyEngine:
+    """The engine of a model: by the model's name, or the default. It runs on the default's work pool, unless it names
+    another pool or is an endpoint."""
+    engine = engines.get(name, default)
+    if isinstance(engine, EndpointEngine) or engine.work_pool or not default.work_pool:
+        return engine
+    return engine.model_copy(update={"work_pool": default.work_pool})

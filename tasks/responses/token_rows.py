@@ -40,6 +40,15 @@ def count_of(job: dict) -> int:
     return pq.read_metadata(job["rows"]).num_rows
 
 
+def jobs_of(job: dict, out: Path) -> list[tuple[dict, Path]]:
+    """The job and those beside it, which sample the same model in the same engine, each with the folder of its parts."""
+    everything = [(job, out), *(({**job, **other}, out / other["out"]) for other in job.get("beside", []))]
+    asked = [(each, folder) for each, folder in everything if count_of(each)]
+    for _, folder in asked:
+        folder.mkdir(parents=True, exist_ok=True)
+    return asked
+
+
 class Reader:
     """Turns rows into token ids. Tokenizes each prompt once, since the samples of a prompt are adjacent."""
 

@@ -1,7 +1,7 @@
 """Program: starts a vLLM server and asks it for responses like any endpoint. Runs in vLLM's Python.
 
-JOB {model, rows, prompts, what, how}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random key.
-If the server dies, this program ends too, and the stage starts both again.
+JOB {model, rows, prompts, what, how, beside}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random
+key. If the server dies, this program ends too, and the stage starts both again.
 """
 
 import asyncio
@@ -20,36 +20,41 @@ from tasks.endpoint.client import EndpointClient
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.endpoint_program import Tokens, write_answers
-from tasks.responses.token_rows import longest_row
+from tasks.responses.token_rows import count_of, jobs_of, longest_row
 from tasks.rows.parts import Parts
 
 PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and wait_for_death notices a dead one
 
 
 def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
-    how = job["how"]
-    form = Tokens({**job, "tokenizer": job["model"], "how": {"model": "served"}})
-    told = {"model": job["model"], "how": how, "context": longest_row(job, form.reader), "port": free_port()}
+    how, jobs = job["how"], jobs_of(job, out)
+    forms = [Tokens({**each, "tokenizer": job["model"], "how": {"model": "served"}}) for each, _ in jobs]
+    longest = max(longest_row(each, form.reader) for (each, _), form in zip(jobs, forms, strict=True))
+    told = {"model": job["model"], "how": how, "context": longest, "port": free_port()}
     key = secrets.token_urlsafe()
     with run_server(told | {"key": key}) as server:
         where = EndpointClient(
             f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
         )
-        parts = Parts(RESPONSE, out, how["part_seconds"])
-        if (summary := asyncio.run(ask_server(server, where, form, job, parts, progress))) is None:
+        if (summary := asyncio.run(ask_server(server, where, forms, jobs, progress))) is None:
             sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: the server logged its error
         return summary
 
 
 async def ask_server(
-    server: subprocess.Popen, where: EndpointClient, form: Tokens, job: dict, parts: Parts, progress: Progress
+    server: subprocess.Popen,
+    where: EndpointClient,
+    forms: list[Tokens],
+    jobs: list[tuple[dict, Path]],
+    progress: Progress,
 ) -> dict | None:
     """Returns the summary of the answers, or None if the server dies first."""
     if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
-    form.engine = f"vllm {version} {job['how']['dtype']} server"
+    for form in forms:
+        form.engine = f"vllm {version} {jobs[0][0]['how']['dtype']} server"
     work, death = (
-        asyncio.create_task(write_answers(where, form, job, parts, progress)),
+        asyncio.create_task(write_all_answers(where, forms, jobs, progress)),
         asyncio.create_task(wait_for_death(server)),
     )
     await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
@@ -59,6 +64,19 @@ async def ask_server(
     work.cancel()
     await asyncio.wait({work})  # until it has written the answers that arrived
     return None
+
+
+async def write_all_answers(
+    where: EndpointClient, forms: list[Tokens], jobs: list[tuple[dict, Path]], progress: Progress
+) -> dict:
+    """Asks for the rows of one job after the other."""
+    total, answers, before, summary = sum(count_of(each) for each, _ in jobs), 0, 0, {}
+    for form, (job, folder) in zip(forms, jobs, strict=True):
+        parts, so_far = Parts(RESPONSE, folder, job["how"]["part_seconds"]), before
+        of_all = lambda done, _, so_far=so_far: progress(so_far + done, total)
+        summary = await write_answers(where, form, job, parts, of_all)
+        answers, before = answers + summary["answers"], before + count_of(job)
+    return {**summary, "answers": answers}
 
 
 async def wait_for_death(server: subprocess.Popen) -> None:
