@@ -154,10 +154,12 @@ def estimate(step: Step, shape: Shape, machine: Machine) -> Load | None:
 
 
 def load_of_engine(how: Vllm, shape: Shape, length: int, machine: Machine) -> Load:
-    kv = memory.KV_BYTES.get(how.dtype, 2)
-    return memory.load_of_vllm(
-        shape, how.gpus, how.tensor_parallel, how.memory, length, fp8=False, kv=kv, gpu_memory=machine.gpu_memory
-    )
+    """Of one copy of the weights; a server's further copies need the same on their own GPUs."""
+    kv = 1 if how.kv_cache_dtype.startswith("fp8") else memory.KV_BYTES.get(how.dtype, 2)
+    copy = how.tensor_parallel * how.pipeline_parallel
+    fp8, length = how.quantization.startswith("fp8"), how.max_model_len or length
+    load = memory.load_of_vllm(shape, copy, how.tensor_parallel, how.memory, length, fp8, kv, machine.gpu_memory)
+    return replace(load, host=load.host * how.data_parallel)
 
 
 def judge(need: Need, pool: str | None, machine: Machine) -> Need:

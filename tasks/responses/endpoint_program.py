@@ -135,7 +135,7 @@ class Tokens:
         self.ends = find_end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
         self.vocabulary = read_config(job["tokenizer"]).vocab_size
         self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
-        self.engine = f"endpoint {how['model']}"
+        self.engine, self.seeded = f"endpoint {how['model']}", True
         self.fields = {
             "model": how["model"],
             "temperature": what["temperature"],
@@ -151,7 +151,8 @@ class Tokens:
         asked = self.reader(row)
         if isinstance(asked, dict):
             return asked
-        return {**self.fields, "prompt": asked.ids, "max_tokens": asked.room, "seed": row["seed"]}
+        seed = {"seed": row["seed"]} if self.seeded else {}
+        return {**self.fields, "prompt": asked.ids, "max_tokens": asked.room, **seed}
 
     def row(self, row: dict, reply: dict) -> dict:
         choice = reply["choices"][0]

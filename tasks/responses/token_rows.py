@@ -91,6 +91,34 @@ def longest_row(job: dict, reader: Reader) -> int:
     return max((len(one.ids) + one.room for one in asked), default=reader.context)
 
 
+def reserved_length(longest: int, how: dict) -> int:
+    """The context length that vLLM reserves. A smaller one than the longest row would cut responses, so it is refused."""
+    if 0 < how["max_model_len"] < longest:
+        raise BadInput(
+            f"max_model_len: {how['max_model_len']:,}, but the longest prompt with its response has {longest:,} tokens; "
+            "raise it, or lower sampling.max_new_tokens"
+        )
+    return how["max_model_len"] or longest
+
+
+def engine_seed(rows: dict) -> int:
+    """A seed for an engine whose requests have none: that of its first row, so that no two programs have the same."""
+    first = next(pq.ParquetFile(rows["rows"]).iter_batches(1, columns=["seed"]))
+    return first["seed"][0].as_py() % 2**31
+
+
+def name_engine(version: str, dtype: str, how: dict) -> str:
+    """The engine as its rows name it, with all settings that change the distribution of responses."""
+    words = [f"vllm {version} {dtype}"]
+    if how["quantization"]:
+        words.append(how["quantization"])
+    if how["kv_cache_dtype"] != "auto":
+        words.append(f"kv-cache {how['kv_cache_dtype']}")
+    if how["seeds"] == "engine":
+        words.append("seed of the engine")
+    return " ".join([*words, *(f"{name}={value}" for name, value in sorted(how["extra"].items()))])
+
+
 def find_end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens that end an answer: the chat template's end token, as in training, and the model's eos tokens."""
     own = generation.eos_token_id

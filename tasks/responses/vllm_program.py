@@ -19,9 +19,12 @@ from tasks.responses.token_rows import (
     answer_row,
     context_of,
     count_of,
+    engine_seed,
     find_end_tokens,
     jobs_of,
     longest_row,
+    name_engine,
+    reserved_length,
     rows_of,
 )
 from tasks.responses.vllm_arguments import engine_arguments
@@ -35,8 +38,10 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     ends = find_end_tokens(generation_of(job["model"]), tokenizer)
     readers = [Reader(tokenizer, context_of(job["model"]), each["what"]["max_new_tokens"]) for each, _ in jobs]
     longest = max(longest_row(each, reader) for (each, _), reader in zip(jobs, readers, strict=True))
-    engine = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(job["model"], how, longest)))
-    name = f"vllm {vllm.__version__} {engine.model_config.dtype}".replace("torch.", "")
+    seed = engine_seed(jobs[0][0]) if how["seeds"] == "engine" else 0
+    arguments = engine_arguments(job["model"], how, reserved_length(longest, how), seed)
+    engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    name = name_engine(vllm.__version__, str(engine.model_config.dtype).removeprefix("torch."), how)
     parts = [Parts(RESPONSE, folder, how["part_seconds"]) for _, folder in jobs]
     waiting = ((place, row) for place, (each, _) in enumerate(jobs) for row in rows_of(each))
     asked: dict[str, tuple[int, Asked]] = {}
@@ -49,7 +54,7 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
             if isinstance(one, Asked):
                 number = f"{place}-{row['prompt_id']}-{row['sample_index']}"
                 asked[number] = place, one
-                parameters = sampling_parameters(jobs[place][0]["what"], one, ends)
+                parameters = sampling_parameters(jobs[place][0]["what"], one, ends, how["seeds"] == "row")
                 engine.add_request(number, {"prompt_token_ids": one.ids}, parameters)
             else:
                 parts[place].add([one])
@@ -71,14 +76,14 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     }
 
 
-def sampling_parameters(what: dict, one: Asked, ends: set[int]) -> SamplingParams:
+def sampling_parameters(what: dict, one: Asked, ends: set[int], seeded: bool = True) -> SamplingParams:
     return SamplingParams(
         temperature=what["temperature"],
         top_p=what["top_p"],
         top_k=what["top_k"],
         repetition_penalty=what["repetition_penalty"],
         max_tokens=one.room,
-        seed=one.row["seed"],
+        seed=one.row["seed"] if seeded else None,
         stop_token_ids=sorted(ends),
         detokenize=False,
     )

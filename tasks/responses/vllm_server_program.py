@@ -20,7 +20,7 @@ from tasks.endpoint.client import EndpointClient
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.endpoint_program import Tokens, write_answers
-from tasks.responses.token_rows import count_of, jobs_of, longest_row
+from tasks.responses.token_rows import count_of, engine_seed, jobs_of, longest_row, name_engine, reserved_length
 from tasks.rows.parts import Parts
 
 PATIENCE = 86_400.0  # seconds for one answer: a living server will answer, and wait_for_death notices a dead one
@@ -30,7 +30,14 @@ def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
     how, jobs = job["how"], jobs_of(job, out)
     forms = [Tokens({**each, "tokenizer": job["model"], "how": {"model": "served"}}) for each, _ in jobs]
     longest = max(longest_row(each, form.reader) for (each, _), form in zip(jobs, forms, strict=True))
-    told = {"model": job["model"], "how": how, "context": longest, "port": free_port()}
+    seed = engine_seed(jobs[0][0]) if how["seeds"] == "engine" else 0
+    told = {
+        "model": job["model"],
+        "how": how,
+        "context": reserved_length(longest, how),
+        "seed": seed,
+        "port": free_port(),
+    }
     key = secrets.token_urlsafe()
     with run_server(told | {"key": key}) as server:
         where = EndpointClient(
@@ -52,7 +59,8 @@ async def ask_server(
     if (version := await server_version(server, where.url.removesuffix("/v1"))) is None:
         return None
     for form in forms:
-        form.engine = f"vllm {version} {jobs[0][0]['how']['dtype']} server"
+        form.engine = f"{name_engine(version, jobs[0][0]['how']['dtype'], jobs[0][0]['how'])} server"
+        form.seeded = jobs[0][0]["how"]["seeds"] == "row"
     work, death = (
         asyncio.create_task(write_all_answers(where, forms, jobs, progress)),
         asyncio.create_task(wait_for_death(server)),
