@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from infra.launch import Environment
 from infra.manifest import Manifest
@@ -47,6 +47,25 @@ class CheckingHow(How):
         min_length=1,
         description="the first that holds on the machine is taken",
     )
+    workers: int = Field(default=1, gt=0, description="programs that share the responses")
+    shares: int = Field(
+        default=1, gt=0, le=64, description="flow runs of the work pool that take a step's responses at once"
+    )
+    restarts: int = Field(default=2, ge=0, description="how often a program that dies is started again")
+
+    @model_validator(mode="after")
+    def shared_on_a_pool(self) -> "CheckingHow":
+        if self.shares > 1 and self.work_pool is None:
+            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
+        return self
+
+    @property
+    def programs(self) -> int:
+        return self.workers
+
+    @property
+    def hosts(self) -> int:
+        return self.shares
 
 
 def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -64,7 +83,9 @@ def check_responses(
     there = asked["gold"].fillna("").str.strip() != ""
     rows = asked.loc[~there, ["content_id"]].assign(**WITHOUT).reindex(columns=CHECK.names)
     if there.any():
-        wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
+        wanted = asked.loc[there, ["content_id", "text", "gold"]].sort_values(
+            "content_id"
+        )  # fill_pool shares by the first
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
         made = fill_pool(
@@ -75,7 +96,11 @@ def check_responses(
             "tasks.checks.check",
             job,
             environment=Environment(closed=True),
+            workers=how.workers,
+            restarts=how.restarts,
         )
         rows = pd.concat([made, rows], ignore_index=True)
+    if run.share:
+        return
     run.count(rows=len(rows), **{str(name): int(number) for name, number in rows["verdict"].value_counts().items()})
     write_table(run, rows.sort_values("content_id"), CHECK, "scores.parquet")
