@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test test-node test-vllm test-real e2e chaos audit lint vllm image-env clean
+.PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm image-env clean
 .PHONY: bench-orchestration bench-training bench-rewards bench-checks bench-sampling bench-load
 
 demo: $(VENV)/.installed
@@ -19,7 +19,10 @@ ablate-demo: $(VENV)/.installed
 	@$(BIN)/fuse ablate demo
 
 # Three files at a time, as much of it is waiting: what a file's tests share is made once.
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory -j2 lint suite
+
+suite:
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Minutes on a quiet machine: Prefect, an S3 server, workers; runs killed, retried, cancelled, scheduled.

@@ -59,7 +59,7 @@ def asking_too_much(last: Step) -> list[Finding]:
     a worker gives back a run that needs more GPUs than it has."""
     available = len(find_gpus())
     too_wide = [step for step in lineage(last) if not step.how.work_pool and step.gpus > available > 0]
-    text = "one program asks for {} GPUs, this machine has {}"
+    text = "one program needs {} GPUs, this machine has {}"
     return [Finding(step.label, "gpus", True, text.format(step.gpus, available)) for step in too_wide]
 
 

@@ -1,7 +1,7 @@
 """Stores named bytes in a folder, or in a bucket with S3's conditional writes.
 
 Writes are atomic: a reader sees the old bytes or the new bytes, never a part. `create` and `compare_and_swap` are also
-exclusive, which fsspec alone does not promise. Errors: BadInput if a person must act, StoreUnreachable if a retry may work.
+exclusive, which fsspec does not promise. Errors: BadInput if a person must act, StoreUnreachable if a retry may work.
 """
 
 import copy
@@ -38,13 +38,13 @@ class Blobs:
         if rest and rest.isprintable() and not host and (not separator or scheme == "file"):
             root = Path(os.path.expanduser(rest)).absolute()
             if os.path.lexists(root) and not root.is_dir():
-                raise BadInput(f"{self.url}: the store must be a folder, this is none")
+                raise BadInput(f"{self.url}: the store must be a folder, and this path is not a folder")
             self._place: FolderBlobs | S3Blobs = FolderBlobs(root)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
             self._place = S3Blobs(self.url, options or {})
         else:  # the message does not repeat the address: it may contain a password
             raise BadInput(
-                "a store is <folder>, file://<folder> or s3://<bucket>/<prefix>; credentials come from AWS_*"
+                "the store's address must be <folder>, file://<folder> or s3://<bucket>/<prefix>; set credentials as AWS_*"
             )
 
     def read(self, path: str) -> bytes:
@@ -132,7 +132,9 @@ class Blobs:
                 raise BadInput(f"{self.url}: this store ignores If-None-Match, so two runs could overwrite each other")
             self._place.probe(path)
             if not self.compare_and_swap(path, b"first", b"third") or self.read(path) != b"third":
-                raise BadInput(f"{self.url}: this store cannot replace an object under a condition")
+                raise BadInput(
+                    f"{self.url}: this store does not replace an object under a condition (If-Match); use another store"
+                )
             self.delete(path)
         except StoreUnreachable:
             raise

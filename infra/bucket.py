@@ -124,7 +124,7 @@ class S3Blobs:
                 self._call("", "call_s3", "abort_multipart_upload", Bucket=self.bucket, **named)
 
     def probe(self, path: str) -> None:
-        """Tests If-Match alone, since `compare_and_swap` also compares the bytes itself."""
+        """Tests only If-Match, since `compare_and_swap` also compares the bytes itself."""
         if self._put(path, b"overwritten", IfMatch='"00000000000000000000000000000000"'):
             raise BadInput(f"{self.url}: this store ignores If-Match, so two runs could overwrite each other")
 
@@ -183,16 +183,16 @@ def translate_error(where: str, error: Exception) -> Exception | None:
     from botocore import exceptions as boto
     from fsspec.exceptions import FSTimeoutError
 
-    unknown_to_us = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+    no_credentials = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
     sign_in = (boto.ProfileNotFound, boto.TokenRetrievalError, boto.SSOError)
     configured = (boto.InvalidRegionError, boto.NoRegionError, boto.ConfigParseError, boto.ConfigNotFound)
-    silent = (boto.ConnectionError, boto.HTTPClientError, FSTimeoutError)
+    unreachable = (boto.ConnectionError, boto.HTTPClientError, FSTimeoutError)
     code, status = _code(error), _status(error)
-    said = " ".join(f"{where}: {error or type(error).__name__}".split())
-    if isinstance(error, (*unknown_to_us, *sign_in, *configured)) or str(error).startswith("Invalid endpoint"):
-        return BadInput(said)
-    if isinstance(error, silent) or is_damaged(error):
-        return StoreUnreachable(said)
+    message = " ".join(f"{where}: {error or type(error).__name__}".split())
+    if isinstance(error, (*no_credentials, *sign_in, *configured)) or str(error).startswith("Invalid endpoint"):
+        return BadInput(message)
+    if isinstance(error, unreachable) or is_damaged(error):
+        return StoreUnreachable(message)
     if not isinstance(error, OSError) or code in (*_IN_FLIGHT, *_REFUSED):
         return None
     if isinstance(error, FileNotFoundError) and code != "NoSuchBucket":
@@ -203,8 +203,8 @@ def translate_error(where: str, error: Exception) -> Exception | None:
         or isinstance(error, TimeoutError)
         or error.errno in (errno.EBUSY, errno.EREMOTEIO)
     ):
-        return StoreUnreachable(f"{said} ({code})")
-    return BadInput(f"{said} ({code})") if status else None  # without a status it may be an error of the local disk
+        return StoreUnreachable(f"{message} ({code})")
+    return BadInput(f"{message} ({code})") if status else None  # without a status it may be an error of the local disk
 
 
 async def _body(stream: Any) -> bytes:

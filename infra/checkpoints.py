@@ -39,7 +39,7 @@ class Marker(BaseModel, frozen=True, extra="forbid"):
         """Raises ValueError unless `raw` equals the output of `render`, byte for byte."""
         found = cls(files=json.loads(raw)["files"])
         if found.render() != raw:
-            raise ValueError("does not fit its own digest")
+            raise ValueError("its digest does not match its fields")
         return found
 
 
@@ -85,7 +85,7 @@ class StoredCheckpoints:
         except CorruptArtifact as problem:
             return str(problem)
         except FileNotFoundError:
-            return f"{self.blobs.url}/{self.root}/{name}.json: lacks bytes that it names"
+            return f"{self.blobs.url}/{self.root}/{name}.json: a file that it names is missing"
         return None
 
     def discard(self, name: str) -> None:
@@ -116,7 +116,7 @@ class StoredCheckpoints:
             return Marker.parse(self.blobs.read(path)).files
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole checkpoint: {reason}") from error
+            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a valid checkpoint: {reason}") from error
 
 
 def checkpoints_of(blobs: Blobs, addresses: set[str]) -> Iterator[tuple[str, str]]:

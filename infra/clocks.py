@@ -10,8 +10,8 @@ APART = 30.0  # seconds: S3 gives whole seconds, and a lease of 90 s is renewed 
 
 def clock_difference(blobs: Blobs) -> float:
     """Seconds by which the store's clock is ahead of this machine's (negative: behind); 0 if within the time of one write."""
-    before, there, after = time.time(), blobs.clock(), time.time()
-    return min(there - before, 0.0) or max(there - after, 0.0)
+    before, store_time, after = time.time(), blobs.clock(), time.time()
+    return min(store_time - before, 0.0) or max(store_time - after, 0.0)
 
 
 def name_difference(blobs: Blobs) -> str | None:
@@ -19,11 +19,11 @@ def name_difference(blobs: Blobs) -> str | None:
     if abs(apart := clock_difference(blobs)) <= APART:
         return None
     which = "ahead of" if apart > 0 else "behind"
-    return f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's; set the wrong one right"
+    return f"{blobs.url}: the store's clock is {abs(apart):.0f} s {which} this machine's; correct the wrong clock"
 
 
 def require_same_clock(blobs: Blobs) -> None:
     if problem := name_difference(blobs):
         raise BadInput(
-            f"{problem}; at most {APART:.0f} s are allowed, since otherwise files in use could look abandoned"
+            f"{problem}; at most {APART:.0f} s are allowed, since otherwise `fuse gc` could delete files in use"
         )

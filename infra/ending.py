@@ -11,7 +11,7 @@ from infra.signals import OF_A_GROUP, describe
 from infra.warm import AnyProgram
 
 LOG_TAIL = 20
-SAVING = "saving"  # the file by which a program that was told to end reports that it is saving
+SAVING = "saving"  # the file by which a program that received SIGTERM reports that it is saving
 TORCHRUN = "torch/distributed/elastic/"
 KINDS = {kind.__name__: kind for kind in (BadInput, OutOfMemory, Unavailable)}
 
@@ -32,8 +32,8 @@ def send_signal(process: AnyProgram, what: signal.Signals) -> None:
 def describe_failure(module: str, code: int, log: Path, killed_before: int | None) -> Exception:
     reason = log.with_name("failure.json")
     if code and reason.exists():  # any code but 0: torchrun replaces its workers' exit code
-        said = json.loads(reason.read_text())
-        return KINDS[said["kind"]](said["message"])
+        failure = json.loads(reason.read_text())
+        return KINDS[failure["kind"]](failure["message"])
     lines = log.read_text(errors="replace").splitlines()
     last = next((place for place, line in enumerate(lines) if TORCHRUN in line), len(lines))
     tail = "\n".join(lines[:last][-LOG_TAIL:])  # torchrun's own report would hide the workers' messages

@@ -33,7 +33,7 @@ class Unavailable(RuntimeError):
 
 
 class LeaseLost(Unavailable):
-    """This process lost its lease by silence or to another process; it writes and deletes nothing more."""
+    """This process did not renew its lease in time, or another process took it; it may not write or delete any more."""
 
 
 class StoreUnreachable(ConnectionError):

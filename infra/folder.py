@@ -61,7 +61,7 @@ class FolderBlobs:
         """The path under the root; refuses links that lead out of the store, since other users may have made them."""
         file = self.root / path
         if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(self.root)):
-            raise BadInput(f"{file}: leads out of the store")
+            raise BadInput(f"{file}: a link leads out of the store; remove the link")
         return file
 
     def read(self, path: str) -> bytes:

@@ -31,7 +31,7 @@ def find_gpus() -> list[Gpu]:
 
 
 def find_gpu(name: str, listed: list[Gpu]) -> Gpu:
-    """The GPU with this index, this UUID or a UUID that begins so."""
+    """The GPU with this index, or whose UUID begins with this name."""
     for gpu in listed:
         if name == gpu.name or (not name.isdigit() and gpu.uuid.startswith(name)):
             return gpu
@@ -57,11 +57,11 @@ def list_gpus() -> list[Gpu]:
     return found
 
 
-def require_gpus(asked: int = 0) -> None:
-    """Raises Unavailable if there are fewer GPUs than FUSE_GPUS, or some but fewer than a program asks for: the work is
-    put back, and another worker or a later try may have enough."""
+def require_gpus(needed: int = 0) -> None:
+    """Raises Unavailable if there are fewer GPUs than FUSE_GPUS, or some but fewer than a program needs: the work is
+    returned to its pool, where another worker or a later attempt may have enough."""
     found = len(find_gpus())
     if found < (wanted := settings().gpus):
-        raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work goes back to its pool")
-    if 0 < found < asked:
-        raise Unavailable(f"one program asks for {asked} GPUs, this machine shows {found}")
+        raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work is returned to its pool")
+    if 0 < found < needed:
+        raise Unavailable(f"one program needs {needed} GPUs, this machine has {found}")

@@ -74,8 +74,8 @@ def data_set(
         ConnectionError,
         ValueError,
     ) as problem:
-        said = " ".join(f"{problem} {problem.__cause__ or ''}".split())
-        raise BadInput(f"data set {id!r} at {revision[:12]}: {said}") from problem
+        reason = " ".join(f"{problem} {problem.__cause__ or ''}".split())
+        raise BadInput(f"data set {id!r} at {revision[:12]}: {reason}") from problem
     rows = cast("datasets.Dataset", found)  # load_dataset returns this type for one split that is not streamed
     rows.select_columns([name for name in rows.column_names if name in columns] or rows.column_names).to_parquet(target)
 
@@ -88,5 +88,5 @@ def data_file(id: str, revision: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(id, name, repo_type="dataset", revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as problem:
-        said = " ".join(str(problem).split())
-        raise BadInput(f"data set {id!r} at {revision[:12]} gives no {name}: {said}") from problem
+        reason = " ".join(str(problem).split())
+        raise BadInput(f"data set {id!r} at {revision[:12]} cannot deliver the file {name}: {reason}") from problem

@@ -27,7 +27,7 @@ def local_files(field: str, location: str) -> list[Path]:
         else copy_remote_files(field, location, scheme, rest)
     )
     if not found and has_magic(location) and scheme not in UNLISTED:
-        raise BadInput(f"{field}: nothing matches {location!r:.200}")
+        raise BadInput(f"{field}: no file matches {location!r:.200}")
     if not found:
         within = "in " if local and is_there(Path(rest if separator else location), Path.is_dir) else ""
         raise BadInput(f"{field}: there is no {'file' if local else 'object'} {within}{location!r:.200}")
@@ -62,9 +62,13 @@ def is_there(file: Path, ask) -> bool:
 
 def copy_remote_files(field: str, location: str, scheme: str, rest: str) -> list[Path]:
     if re.match("[^/]*:[^/]*@", rest):  # a password; artifacts keep their recipe, and the message must not repeat it
-        raise BadInput(f"{field}: there is a password in the address; give it by {scheme}'s own variables")
+        raise BadInput(
+            f"{field}: the address contains a password; set the password in the environment variables of {scheme} instead"
+        )
     if scheme not in SCHEMES:
-        raise BadInput(f"{field}: {location!r:.200} cannot be read: neither a file nor one of {', '.join(SCHEMES)}")
+        raise BadInput(
+            f"{field}: {location!r:.200} cannot be read: it is neither a file nor an address with one of {', '.join(SCHEMES)}"
+        )
     import fsspec  # here, since this import takes tenths of a second and local files do not need it
 
     try:

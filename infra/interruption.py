@@ -16,7 +16,7 @@ def one_a_second(last: float = -math.inf) -> Iterator[None]:
     """Ignores a signal that comes less than a second after the last counted one; `last` is the time of that one, on the
     monotonic clock. GNU timeout signals a program and then its group, so one interruption sends two signals.
 
-    Only handlers written in Python are changed, and only in the main thread, which alone receives signals.
+    Only handlers written in Python are changed, and only in the main thread, since no other thread receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,14 +24,14 @@ def one_a_second(last: float = -math.inf) -> Iterator[None]:
     kept: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     kept = {number: handler for number, handler in kept.items() if callable(handler)}
 
-    def hear(number: int, frame) -> None:
+    def count_signal(number: int, frame) -> None:
         nonlocal last
         if (now := time.monotonic()) - last >= QUIET:
             last = now
             kept[number](number, frame)
 
     for number in kept:
-        signal.signal(number, hear)
+        signal.signal(number, count_signal)
     try:
         yield
     finally:

@@ -49,9 +49,9 @@ class Launcher:
         self.slots = threading.BoundedSemaphore(slots or settings().slots)
         self.limited, self.given_threads = bool(slots or settings().programs), threads
         self.stopped = threading.Event()
-        self.patience = 0.0  # deadline, on the monotonic clock, for a signalled program to report that it saves
-        self.running: dict[int, Path] = {}  # per process id the file by which the program reports that it saves
-        self.untold: dict[int, AnyProgram] = {}
+        self.save_deadline = 0.0  # monotonic time until which a signalled program may report that it saves; 0: none
+        self.saving_files: dict[int, Path] = {}  # per process id the file by which the program reports that it saves
+        self.not_signalled: dict[int, AnyProgram] = {}  # per process id the program; SIGTERM is sent only once
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -62,23 +62,23 @@ class Launcher:
         return self.given_threads or settings().threads_beside(len(self.ledger.gpus))
 
     def leave(self) -> None:
-        """Called on an interruption: tells all programs to end and waits while they save. A second interruption, one
+        """Called on an interruption: sends SIGTERM to all programs and waits while they save. A second interruption, one
         second or more after the first, ends the wait."""
         with one_a_second(last=time.monotonic()):
-            self.patience = time.monotonic() + settings().save_seconds
+            self.save_deadline = time.monotonic() + settings().save_seconds
             self.stopped.set()
             try:
-                for process in list(self.untold.values()):
-                    self._tell(process)  # here, since the thread that watches the program may be busy
-                while self.running and self._waits_for(*self.running.values()):
+                for process in list(self.not_signalled.values()):
+                    self._terminate(process)  # here, since the thread that watches the program may be busy
+                while self.saving_files and self._may_save(*self.saving_files.values()):
                     time.sleep(0.1)
             finally:
-                self.patience = 0.0
+                self.save_deadline = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Sleeps between two looks at a lease or a GPU; raises ProgramFailed as soon as the run is ending."""
+        """Sleeps between two checks of a lease or a GPU; raises ProgramFailed as soon as the run is ending."""
         if self.stopped.wait(seconds):
-            raise ProgramFailed("the run is ending: nobody is waited for any more")
+            raise ProgramFailed("the run is shutting down; it stopped waiting for another run or for a GPU")
 
     def run(
         self,
@@ -122,14 +122,14 @@ class Launcher:
         killed_before = killed_for_memory()
         with log.open("wb") as output:
             process = self._start(words, output, environment, granted)
-        self.untold[process.pid] = process
-        self.running[process.pid] = log.with_name(SAVING)
+        self.not_signalled[process.pid] = process
+        self.saving_files[process.pid] = log.with_name(SAVING)
         try:
             self._attend(process, module, watch)
         finally:
             end_group(process)
-            self.untold.pop(process.pid, None)
-            del self.running[process.pid]
+            self.not_signalled.pop(process.pid, None)
+            del self.saving_files[process.pid]
         assert process.returncode is not None  # end_group waited for its end
         if process.returncode != 0:
             raise describe_failure(module, process.returncode, log, killed_before)
@@ -142,7 +142,7 @@ class Launcher:
         if may_fork and (process := warm.start(words, variables, output, locks, self.stopped)):
             return process
         if self.stopped.is_set():
-            raise ProgramFailed(f"{words[-4]} was not begun: the run is ending")
+            raise ProgramFailed(f"{words[-4]} was not started: the run is shutting down")
         return subprocess.Popen(
             [environment.python, "-m", *words],
             stdin=subprocess.PIPE,
@@ -162,34 +162,39 @@ class Launcher:
         except BaseException as problem:
             if not isinstance(problem, Exception):  # an interruption; only the main thread receives it
                 with one_a_second(last=time.monotonic()):
-                    self.patience = time.monotonic() + settings().save_seconds
+                    self.save_deadline = time.monotonic() + settings().save_seconds
                     self._let_save(process, watch)
             raise
         if process.poll() is None:
             self._let_save(process, watch)
             if process.returncode != 0:
-                raise ProgramFailed(f"{module} was stopped: the run was interrupted, or another step failed for good")
+                raise ProgramFailed(
+                    f"{module} was stopped: the run was interrupted, or another step failed and cannot be retried"
+                )
         watch()
 
     def _let_save(self, process: AnyProgram, watch: Callable[[], None]) -> None:
-        """Tells the program to end and waits while it reports that it saves: a training finishes its step and writes a
+        """Sends SIGTERM to the program and waits while it reports that it saves: a training finishes its step and writes a
         checkpoint, which `watch` copies to the store. The model's size decides how long this takes."""
-        heard = self.running[process.pid]
-        if not self._waits_for(heard):
+        saving_file = self.saving_files[process.pid]
+        if not self._may_save(saving_file):
             return
-        self._tell(process)
-        while process.poll() is None and self._waits_for(heard):
+        self._terminate(process)
+        while process.poll() is None and self._may_save(saving_file):
             watch()
             time.sleep(0.1)
         watch()
 
-    def _tell(self, process: AnyProgram) -> None:
+    def _terminate(self, process: AnyProgram) -> None:
         """Sends SIGTERM only once: after a second signal torchrun would not wait for its workers."""
-        if self.untold.pop(process.pid, None):
+        if self.not_signalled.pop(process.pid, None):
             send_signal(process, signal.SIGTERM)
 
-    def _waits_for(self, *heard: Path) -> bool:
-        return self.patience > 0 and (any(file.exists() for file in heard) or time.monotonic() < self.patience)
+    def _may_save(self, *saving_files: Path) -> bool:
+        """True before the deadline, and while a program reports that it saves."""
+        return self.save_deadline > 0 and (
+            any(file.exists() for file in saving_files) or time.monotonic() < self.save_deadline
+        )
 
 
 def as_group(processes: int) -> list[str]:

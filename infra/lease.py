@@ -44,9 +44,9 @@ class Holder(BaseModel, frozen=True):
 
 
 class Lease:
-    def __init__(self, blobs: Blobs, path: str, mine: Holder, ttl: float, taken: float):
-        self._blobs, self._path, self._owner, self._ttl = blobs, path, mine.owner, ttl
-        self.epoch = mine.epoch  # increases with each holder
+    def __init__(self, blobs: Blobs, path: str, holder: Holder, ttl: float, taken: float):
+        self._blobs, self._path, self._owner, self._ttl = blobs, path, holder.owner, ttl
+        self.epoch = holder.epoch  # increases with each holder
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -72,7 +72,9 @@ class Lease:
             raise self._lost()
 
     def _lost(self) -> LeaseLost:
-        return LeaseLost(f"{self._blobs.url}/{self._path}: this process was silent for too long, another has its lease")
+        return LeaseLost(
+            f"{self._blobs.url}/{self._path}: this process did not renew its lease in time, and another process has it now"
+        )
 
     def keep(self) -> None:
         self._thread.start()
@@ -193,7 +195,7 @@ def _wait(
         if holder and holder.owner != announced:
             announced = holder.owner
             if on_wait:
-                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making it")
+                on_wait(f"waiting: process {holder.pid} on {holder.host} is already making this artifact")
             continue  # asks `done` now instead of after a pause
         pause(poll)
 
@@ -208,7 +210,7 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
     except FileNotFoundError:
         raw, before = None, None
     began = now()
-    mine = Holder(
+    holder = Holder(
         owner=uuid4().hex,
         host=socket.gethostname(),
         boot=boot_identity(),
@@ -218,12 +220,12 @@ def _take(blobs: Blobs, path: str, ttl: float) -> tuple[Lease | None, Holder | N
         ttl=ttl,
         epoch=before.epoch + 1 if before else 1,
     )
-    got = blobs.create(path, mine.bytes()) if raw is None else blobs.compare_and_swap(path, raw, mine.bytes())
-    return (Lease(blobs, path, mine, ttl, began) if got else None), None
+    got = blobs.create(path, holder.bytes()) if raw is None else blobs.compare_and_swap(path, raw, holder.bytes())
+    return (Lease(blobs, path, holder, ttl, began) if got else None), None
 
 
 def _parse(blobs: Blobs, path: str, raw: bytes) -> Holder:
     try:
         return Holder.model_validate_json(raw)
     except ValidationError as error:
-        raise CorruptArtifact(f"{blobs.url}/{path}: not a lease; delete it if nothing is running") from error
+        raise CorruptArtifact(f"{blobs.url}/{path}: not a valid lease; delete this file if no run is active") from error

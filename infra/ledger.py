@@ -18,8 +18,8 @@ from infra.gpu_order import Waiting, choose_gpus
 from infra.gpus import Gpu
 from infra.ledger_folder import LedgerFolder, Ticket, write_note
 
-LOOK_AGAIN = (0.05, 0.5)  # seconds: for the first in the queue, and for those far behind
-TELL_AGAIN = 30.0  # minimum seconds between two messages about a wait
+POLL_SECONDS = (0.05, 0.5)  # seconds: for the first in the queue, and for those far behind
+MESSAGE_SECONDS = 30.0  # minimum seconds between two messages about a wait
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Ledger:
     ) -> Iterator[Grant]:
         """Waits for the program's turn and takes its GPUs during the block. An exception from `pause` ends the wait."""
         if request.gpus > len(self.gpus):
-            raise BadInput(f"how: {request.what} asks for {request.gpus} GPUs, this machine has {len(self.gpus)}")
+            raise BadInput(f"how: {request.what} needs {request.gpus} GPUs, this machine has {len(self.gpus)}")
         granted = self._wait(request, pause, on_wait) if request.gpus else Grant()
         try:
             yield granted
@@ -80,18 +80,19 @@ class Ledger:
         waiting = Waiting(request.gpus, tuple(self.gpus), *self.folder.expected(request.kind, request.rows))
         with self.folder.gate(pause):
             ticket = self.folder.draw(waiting, request.since or time.time(), request.urgency)
-        told, when = "", -TELL_AGAIN
+        last_text, reported_at = "", -MESSAGE_SECONDS
         try:
             while True:
                 with self.folder.gate(pause):
                     if granted := self._try(request, waiting, ticket):
                         return granted
                     before = len(self.folder.before(ticket))
-                    text = told if time.monotonic() - when < TELL_AGAIN else self._waits_for(waiting, before)
-                if text != told:
-                    told, when = text, time.monotonic()
+                    recent = time.monotonic() - reported_at < MESSAGE_SECONDS
+                    text = last_text if recent else self._describe_wait(waiting, before)
+                if text != last_text:
+                    last_text, reported_at = text, time.monotonic()
                     on_wait(text)
-                pause(min(LOOK_AGAIN[0] * (1 + before), LOOK_AGAIN[1]))
+                pause(min(POLL_SECONDS[0] * (1 + before), POLL_SECONDS[1]))
         finally:
             ticket.drop()
 
@@ -102,9 +103,9 @@ class Ledger:
             if len(locks) < waiting.gpus:
                 return None
             ahead = self.folder.ahead(ticket)
-            theirs = {uuid for one in ahead for uuid in one.usable} - self.gpus.keys()
-            locks |= self._free(theirs)
-            taken = ({*waiting.usable} | theirs) - locks.keys()
+            others = {uuid for one in ahead for uuid in one.usable} - self.gpus.keys()
+            locks |= self._free(others)
+            taken = ({*waiting.usable} | others) - locks.keys()
             ends = {uuid: self.folder.seconds_left(uuid) if ahead else None for uuid in taken}
             chosen = choose_gpus(waiting, ahead, ends)
             note = {"what": request.what, "since": time.time(), "pid": os.getpid(), "progress": request.progress}
@@ -121,7 +122,7 @@ class Ledger:
     def _free(self, uuids: Collection[str]) -> dict[str, int]:
         return {uuid: lock for uuid in uuids if (lock := self.folder.lock(uuid)) is not None}
 
-    def _waits_for(self, waiting: Waiting, before: int) -> str:
+    def _describe_wait(self, waiting: Waiting, before: int) -> str:
         """The message for a person who waits: which programs have the GPUs, and how many wait before this one."""
         holders: Counter[str] = Counter()
         for uuid in waiting.usable:
@@ -131,6 +132,7 @@ class Ledger:
             else:
                 os.close(lock)
         free, number = len(waiting.usable) - holders.total(), waiting.gpus
-        asked = f"{number} GPUs" if number > 1 else "1 GPU"
-        said = [f"{who} has {taken}" for who, taken in holders.items()] + ([f"{before} before it"] if before else [])
-        return f"waits for {asked}, {free} of {len(waiting.usable)} free: {', '.join(said)}"
+        needed = f"{number} GPUs" if number > 1 else "1 GPU"
+        reasons = [f"{program} has {taken}" for program, taken in holders.items()]
+        reasons += [f"{before} waiting before it"] if before else []
+        return f"waits for {needed}, {free} of {len(waiting.usable)} free: {', '.join(reasons)}"

@@ -19,7 +19,7 @@ from infra.gpu_order import Waiting
 
 HOUR = 3600.0
 SILENT = 15.0  # seconds without an access after which a waiting process counts as suspended and is skipped
-LIVES = 1.0  # seconds for which a ticket that was read is not read again
+REREAD_SECONDS = 1.0  # seconds for which a ticket that was read is not read again
 KINDS = 500  # kinds of programs whose run times are kept
 FEW = 10  # a run predicts at most so many times its rows: a short run consists mostly of loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
@@ -46,9 +46,9 @@ class LedgerFolder:
     def make(self) -> None:
         """Creates the folder with access only for this user, since others could lock GPUs or plant links in it."""
         self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = self.place.lstat()
-        if self.place.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o077:
-            raise BadInput(f"FUSE_LEDGER: {self.place} is not a folder that you alone can read; name another one")
+        state = self.place.lstat()
+        if self.place.is_symlink() or state.st_uid != os.getuid() or state.st_mode & 0o077:
+            raise BadInput(f"FUSE_LEDGER: {self.place} is not a folder that only you can read; set another folder")
         self.tickets.mkdir(exist_ok=True)
 
     @contextmanager
@@ -78,8 +78,8 @@ class LedgerFolder:
         """The requests before this ticket. Reads each ticket at most once per second, since many processes may wait."""
         now, found = time.monotonic(), []
         for path in self.before(ticket):
-            when, waiting = self.alive.get(path.name, (-LIVES, None))
-            if now - when >= LIVES:
+            when, waiting = self.alive.get(path.name, (-REREAD_SECONDS, None))
+            if now - when >= REREAD_SECONDS:
                 waiting = self._read(path)
                 self.alive[path.name] = now, waiting
             found += [waiting] if waiting else []

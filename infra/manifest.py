@@ -52,9 +52,9 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         """Refuses a name that appears twice, or that is also a folder of another name."""
         names = {entry.name for entry in files}
         if len(names) < len(files):
-            raise ValueError("a file's name stands twice")
+            raise ValueError("a file's name occurs twice")
         if above := {str(folder) for name in names for folder in PurePosixPath(name).parents} & names:
-            raise ValueError(f"{min(above)!r} is a file and a folder")
+            raise ValueError(f"{min(above)!r} is both a file and a folder")
         return files
 
     @property
@@ -80,14 +80,14 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("not a JSON object")
         digest = fields.pop("digest", None)
         if digest != hashlib.sha256(as_json(fields)).hexdigest():
-            raise ValueError("does not fit its own digest")
+            raise ValueError("its digest does not match its fields")
         if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
             raise NewerManifest(
-                f"is of form {fields['format']}, written by a newer version; this one reads form {FORMAT}"
+                f"has format {fields['format']}, from a newer version of this project; this version reads format {FORMAT}"
             )
         found = cls.model_validate(fields)
         if found.render() != raw:
-            raise ValueError("is not in the form in which it was written")
+            raise ValueError("its bytes differ from those that this project writes")
         return found
 
 

@@ -14,4 +14,4 @@ def post_message(address: str, text: str) -> None:
         )
         urllib.request.urlopen(request, timeout=10).close()
     except (urllib.error.URLError, OSError, ValueError) as problem:
-        logging.getLogger(__name__).warning("the webhook was not reached: %s", type(problem).__name__)
+        logging.getLogger(__name__).warning("cannot reach the webhook: %s", type(problem).__name__)

@@ -24,20 +24,23 @@ class Settings(BaseSettings):
     )
     store: str = Field(
         default="",
-        description="where artifacts live: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store",
+        description="where artifacts are stored: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store",
     )
     programs: int = Field(
         default=0,
         ge=0,
         le=1024,
-        description="largest number of programs at the same time; 0: one for each free GPU, and at most two that need no GPU",
+        description="largest number of programs that run at the same time; 0: one for each free GPU, and at most two without GPU",
     )
     threads: int = Field(
-        default=0, ge=0, le=4096, description="CPU threads per program; 0: the cores shared out evenly"
+        default=0,
+        ge=0,
+        le=4096,
+        description="CPU threads per program; 0: the cores are divided evenly among the programs",
     )
     warm: bool = Field(
         default=True,
-        description="true: programs start quickly, from a process that has loaded their libraries; false: each loads them",
+        description="true: programs start quickly, from a process that has loaded the libraries; false: each program loads them",
     )
     reward_key: SecretStr = Field(
         default=SecretStr(""), description="the key of the endpoints that serve reward models"
@@ -45,48 +48,47 @@ class Settings(BaseSettings):
     gpus: int = Field(
         default=0,
         ge=0,
-        description="GPUs that a work pool's worker needs here; fewer: its work is put back and tried again",
+        description="number of GPUs that a work pool's worker needs here; with fewer GPUs its work is returned and tried again",
     )
     ledger: Path = Field(
         default=Path(f"/tmp/fuse-gpus-{os.getuid()}"),
-        description="folder in which your processes on this machine note which GPUs they have; a local one, for you alone",
+        description="local folder, readable only by you, in which your processes on this machine record which GPUs they use",
     )
     webhook: SecretStr = Field(
         default=SecretStr(""),
-        description='where runs of deployments tell how they ended: {"text": …} by POST, as Slack takes it',
+        description='URL that receives the result of each run of a deployment: {"text": …} by POST, in the form of Slack',
     )
-    ui_port: int = Field(
-        default=4200, gt=0, lt=65536, description="fuse up: where Prefect's UI answers on this machine"
-    )
+    ui_port: int = Field(default=4200, gt=0, lt=65536, description="fuse up: port of Prefect's UI on this machine")
     s3_port: int = Field(
-        default=8333, gt=0, lt=65536, description="fuse up: where the S3 server answers, unless STORE is set"
+        default=8333, gt=0, lt=65536, description="fuse up: port of the S3 server, unless STORE is set"
     )
     database: SecretStr = Field(
         default=SecretStr(""),
         description="fuse up: Prefect's database, postgresql+asyncpg://…; default SQLite in WORKSPACE",
     )
-    harness_python: str = Field(
-        default="", description="the Python of the environment that has lm-eval, for benchmarks"
-    )
-    livebench_python: str = Field(default="", description="the Python of the environment that has LiveBench")
+    harness_python: str = Field(default="", description="the Python of an environment that has lm-eval, for benchmarks")
+    livebench_python: str = Field(default="", description="the Python of an environment that has LiveBench")
     judge_key: SecretStr = Field(default=SecretStr(""), description="the key of the judge's endpoint")
     lease_seconds: float = Field(
-        default=90, gt=0, le=86_400, description="a silent worker loses its claim on a stage after this long"
+        default=90,
+        gt=0,
+        le=86_400,
+        description="seconds after which a worker that does not renew its lease loses its stage",
     )
     save_seconds: float = Field(
         default=20,
         ge=0,
         le=86_400,
-        description="after an interruption, seconds that a program has to report that it saves; otherwise it is killed",
+        description="after an interruption, seconds in which a program must report that it saves; otherwise it is killed",
     )
-    vllm: Path = Field(default=Path(".venv-vllm"), description="vLLM's own environment, which make vllm makes")
+    vllm: Path = Field(default=Path(".venv-vllm"), description="the separate environment of vLLM; make vllm creates it")
 
     @field_validator("workspace", "vllm", "ledger")
     @classmethod
     def named(cls, folder: Path) -> Path:
         """Refuses an empty variable, since it would mean the current folder."""
         if folder == Path() or not str(folder).isprintable():
-            raise ValueError("should name a folder")
+            raise ValueError("must be the path of a folder")
         return folder
 
     @property
@@ -193,7 +195,7 @@ def read_secret(name: str) -> str:
     """Reads a key from the environment (or `.env`), by the name in the recipe; the key is sent only to its server."""
     settings()
     if not (value := os.environ.get(name, "").strip()):  # a key that comes from a file may end with a line break
-        raise BadInput(f"{name}: is not set; the recipe names it as the variable that holds a key")
+        raise BadInput(f"{name}: is not set; the recipe names this environment variable for a key")
     return value
 
 

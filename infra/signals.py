@@ -17,7 +17,7 @@ def killed_for_memory() -> int | None:
 
 
 def describe(code: int, before: int | None) -> str:
-    """Says how a program ended: its exit code or signal, and if the kernel's count of memory kills has risen since
+    """Describes how a program ended: its exit code or signal, and if the kernel's count of memory kills has risen since
     `before`."""
     if code != -signal.SIGKILL:
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -25,5 +25,5 @@ def describe(code: int, before: int | None) -> str:
     if now is None or before is None:
         return "was killed by signal 9: probably out of memory"
     if now > before:
-        return "was killed by signal 9: out of memory, as the kernel ended a process for that meanwhile"
-    return "was killed by signal 9: the kernel ended nothing for want of memory, so somebody or a scheduler did"
+        return "was killed by signal 9: out of memory, since the kernel killed a process for lack of memory meanwhile"
+    return "was killed by signal 9: the kernel killed no process for lack of memory, so a person or a scheduler did"

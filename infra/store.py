@@ -50,7 +50,7 @@ class Store:
             raise BadInput(f"{self.blobs.url}/{path}: {error}") from error
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a whole manifest: {reason}") from error
+            raise CorruptArtifact(f"{self.blobs.url}/{path}: not a valid manifest: {reason}") from error
         if (found.stage, found.fingerprint) != (stage, fingerprint):
             raise CorruptArtifact(f"{self.blobs.url}/{path}: is the manifest of {found.stage}/{found.fingerprint}")
         return found
@@ -91,7 +91,9 @@ class Store:
         self.blobs.create(f"{root}/MANIFEST.json", complete.render())
         found = self.manifest(draft.stage, draft.fingerprint)  # ours, or that of a faster process
         if found is None:
-            raise RuntimeError(f"{self.blobs.url}/{root}/MANIFEST.json: deleted by someone as soon as it was written")
+            raise RuntimeError(
+                f"{self.blobs.url}/{root}/MANIFEST.json: another process deleted it as soon as it was written"
+            )
         return found
 
     def fetch(self, manifest: Manifest, names: Collection[str] | None = None) -> Path:
@@ -230,13 +232,13 @@ def _link(link: Path, target: Path) -> None:
 
 def _segments(value: str, kind: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]+(/[a-z0-9_-]+)*", value):
-        raise BadInput(f"{value!r} is not a {kind} name: lower-case letters, digits, '_' and '-' between slashes")
+        raise BadInput(f"{value!r} is not a {kind} name: use lower-case letters, digits, '_' and '-' between slashes")
     return value
 
 
 def _stage(stage: str) -> str:
     if stage.startswith("_") or stage.partition("/")[0] == "pools":
-        raise BadInput(f"{stage!r} is not a stage name: the store keeps other things there")
+        raise BadInput(f"{stage!r} is not a stage name: the store uses this name for other files")
     return _segments(stage, "stage")
 
 
@@ -246,5 +248,5 @@ def _pool(pool: str) -> str:
 
 def _artifact(stage: str, fingerprint: str) -> str:
     if not re.fullmatch(r"[0-9a-f]+", fingerprint):
-        raise BadInput(f"{fingerprint!r} is not a fingerprint: hexadecimal digits")
+        raise BadInput(f"{fingerprint!r} is not a fingerprint: a fingerprint has only hexadecimal digits")
     return f"{_stage(stage)}/{fingerprint}"

@@ -54,7 +54,9 @@ def needed_by(blobs: Blobs, path: str) -> list[str]:
     try:
         return TypeAdapter(list[str]).validate_json(blobs.read(path))
     except ValidationError as problem:
-        raise BadInput(f"{blobs.url}/{path}: not what a flow writes; delete it if nothing is running") from problem
+        raise BadInput(
+            f"{blobs.url}/{path}: not a valid record of a flow; delete this file if no run is active"
+        ) from problem
 
 
 def forget_use(blobs: Blobs, name: str) -> None:

@@ -37,9 +37,9 @@ class WarmProgram:
 
     def wait(self) -> int:
         if self.returncode is None:
-            said = self.report.readline()
+            line = self.report.readline()
             self.report.close()
-            self.returncode = int(said) if said else -signal.SIGKILL  # empty: the reporting process was killed, too
+            self.returncode = int(line) if line else -signal.SIGKILL  # empty: the reporting process was killed, too
         return self.returncode
 
     def give_up(self) -> None:
@@ -56,25 +56,25 @@ class WarmParent:
 
     def __init__(self, environment: Mapping[str, str]):
         self.key = key(environment)
-        self.channel, theirs = socket.socketpair()
-        with theirs:
+        self.channel, parent_end = socket.socketpair()
+        with parent_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "infra.warm_parent", str(theirs.fileno()), " " * TITLE],
+                [sys.executable, "-m", "infra.warm_parent", str(parent_end.fileno()), " " * TITLE],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[parent_end.fileno()],
                 env={**environment, **THREADLESS},
             )
 
     def start(self, request: dict, log: BinaryIO, locks: Sequence[int], stopped: threading.Event) -> WarmProgram | None:
         """Starts a program in a fork; None if it cannot be forked or the run is ending."""
         stdin, tether = os.pipe()
-        heard, report = os.pipe()
+        report_reader, report = os.pipe()
         order = os.memfd_create("order")
         os.write(order, json.dumps(request).encode())
-        program = WarmProgram(FileIO(tether, "w"), FileIO(heard))
+        program = WarmProgram(FileIO(tether, "w"), FileIO(report_reader))
         try:
             socket.send_fds(self.channel, [b"."], [order, stdin, log.fileno(), report, *locks])
         except OSError:  # the parent was killed

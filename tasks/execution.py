@@ -23,7 +23,7 @@ from infra.checkpoints import StoredCheckpoints
 from infra.errors import Unavailable
 from infra.launch import HERE, Environment, Launcher
 from infra.lease import Lease, hold_lease
-from infra.ledger import TELL_AGAIN, Request
+from infra.ledger import MESSAGE_SECONDS, Request
 from infra.manifest import ArtifactReference, Manifest
 from infra.scratch import new_scratch
 from infra.settings import count_cores, settings
@@ -73,7 +73,7 @@ class Run:
     urgency: int = 0  # length of the longest chain of steps that depend on this step
     beside: Sequence[Step] = ()  # steps whose rows this step's programs make too, since they need the same model
     began: float = field(default_factory=time.time)
-    told: float = -math.inf  # monotonic time of the last message about a wait
+    wait_reported: float = -math.inf  # monotonic time of the last message about a wait
 
     @property
     def folder(self) -> Path:
@@ -108,10 +108,10 @@ class Run:
         place in the queue."""
         return Request(self.step.gpus, self.step.label, self.urgency, self.began, rows)
 
-    def waits(self, text: str) -> None:
+    def report_wait(self, text: str) -> None:
         """Passes a message about a wait to the observer, at most every 30 s, since several programs may wait together."""
-        if time.monotonic() - self.told >= TELL_AGAIN:
-            self.told = time.monotonic()
+        if time.monotonic() - self.wait_reported >= MESSAGE_SECONDS:
+            self.wait_reported = time.monotonic()
             self.observe(self.step, text, 0, 0, "")
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
@@ -141,7 +141,7 @@ class Run:
             self._relay(out / "progress.json", before)
 
         threads = max(1, self.launcher.threads // max(group, 1))
-        job, wait = {**job, "threads": threads}, self.waits
+        job, wait = {**job, "threads": threads}, self.report_wait
         summary = self.launcher.run(module, job, out, look, group, environment, request=self.request(), on_wait=wait)
         self.count(**summary)
         return out
@@ -187,7 +187,9 @@ def ensure_artifact(
             observe(step, "found", 0, 0, "")
             return found
         if held is None:
-            raise Unavailable(f"{step.label}: was made by another process, and is gone from the store again")
+            raise Unavailable(
+                f"{step.label}: another process made this artifact, but it is no longer in the store; run again"
+            )
         observe(step, "running", 0, 0, "")
         made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency, beside)
     observe(step, "done", 0, 0, "")

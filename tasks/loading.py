@@ -21,10 +21,12 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
     """Loads a model by `kind`, one of transformers' Auto classes, with the arguments `more`. Reads only safetensors in
     the folder and runs no code from it."""
     if not (Path(folder) / "config.json").is_file():
-        raise BadInput(f"model: {folder} holds no config.json")
+        raise BadInput(f"model: {folder} has no config.json")
     if (Path(folder) / "adapter_config.json").exists():  # transformers would load the base model that this file names
-        raise BadInput(f"model: {folder} is an adapter: merge it into its base, and name the merged model")
-    with blame_on(f"model: {folder}"):
+        raise BadInput(
+            f"model: {folder} is an adapter: merge it into its base model, and give the merged model's folder"
+        )
+    with report_load_errors(f"model: {folder}"):
         model, found = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **more, **LOCAL
         )
@@ -36,20 +38,20 @@ def load_model(kind: Any, folder: str | Path, dtype: str | torch.dtype = "auto",
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Loads a tokenizer; refuses it if its chat template is missing or fails (transformers renders it in a sandbox)."""
-    with blame_on(f"model: the tokenizer in {folder}"):
+    with report_load_errors(f"model: the tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     if not tokenizer.chat_template:
         raise BadInput(f"model: the tokenizer in {folder} has no chat template")
     template = tokenizer.chat_template
     if isinstance(template, str) and "strftime_now" in template and not template.startswith(TODAY):
         tokenizer.chat_template = TODAY + template
-    with blame_on(f"model: the chat template in {folder}"):
+    with report_load_errors(f"model: the chat template in {folder}"):
         tokenizer.apply_chat_template([{"role": "user", "content": "a question"}], add_generation_prompt=True)
     return tokenizer
 
 
 @contextmanager
-def blame_on(what: str) -> Iterator[None]:
+def report_load_errors(what: str) -> Iterator[None]:
     """Turns every exception but out-of-memory into BadInput about `what`, since for a broken file libraries may raise any
     exception."""
     try:
@@ -57,7 +59,7 @@ def blame_on(what: str) -> Iterator[None]:
     except Exception as problem:
         if out_of_memory(problem):
             raise
-        raise BadInput(f"{what} does not load: {' '.join(str(problem).split())[:300]}") from problem
+        raise BadInput(f"{what} cannot be loaded: {' '.join(str(problem).split())[:300]}") from problem
 
 
 def out_of_memory(problem: Exception) -> bool:

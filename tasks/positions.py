@@ -39,5 +39,6 @@ def refuse_longer_rows(config: PretrainedConfig, longest: int, room: str) -> Non
     if limit and longest > limit.tokens:
         raise BadInput(
             f"{room}.max_length: the longest row has {longest} tokens; beyond {limit.tokens} tokens the model's positions"
-            f" ({limit.kind}) depend on the longest row of a batch, so one row would change others: set it to {limit.tokens}"
+            f" ({limit.kind}) depend on the longest row of a batch, so one row would change other rows; set"
+            f" max_length to {limit.tokens}"
         )

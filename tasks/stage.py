@@ -39,12 +39,15 @@ class How(Exact):
     """Settings that change only speed or place. They are never hashed."""
 
     work_pool: str | None = Field(
-        default=None, description="the pool whose workers do it; none: wherever the flow runs"
+        default=None,
+        description="the Prefect work pool whose workers run the step; none: the step runs in the flow's process",
     )
     memory_gb: int = Field(
-        default=0, ge=0, description="host memory that a run on a work pool asks for; 0: as the pool has it"
+        default=0, ge=0, description="host memory in GB that a run on a work pool requests; 0: the pool's default"
     )
-    shared_memory_gb: int = Field(default=0, ge=0, description="of /dev/shm, likewise")
+    shared_memory_gb: int = Field(
+        default=0, ge=0, description="size of /dev/shm in GB that a run on a work pool requests; 0: the pool's default"
+    )
 
     @property
     def hosts(self) -> int:
@@ -60,6 +63,33 @@ class How(Exact):
     def gpus(self) -> int:
         """The number of GPUs that each of these programs needs."""
         return 0
+
+
+class SharedHow(How):
+    """How of a stage whose rows several programs, and several runs of a work pool, can share."""
+
+    workers: int = Field(
+        default=1,
+        gt=0,
+        description="programs that share the rows; each uses separate GPUs, and as many run at once as there are GPUs",
+    )
+    shares: int = Field(
+        default=1, gt=0, le=64, description="runs of the work pool that make the rows at the same time, a share each"
+    )
+
+    @model_validator(mode="after")
+    def check_shares(self) -> "SharedHow":
+        if self.shares > 1 and self.work_pool is None:
+            raise ValueError("shares: more than one share needs a work_pool, whose runs make the shares")
+        return self
+
+    @property
+    def programs(self) -> int:
+        return self.workers
+
+    @property
+    def hosts(self) -> int:
+        return self.shares
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -161,12 +191,12 @@ class Step:
     @property
     def machine(self) -> dict[str, int]:
         """The resources that a run of the step needs from its work pool, by the variable names of the pool's template."""
-        asked = {
+        needed = {
             "gpus": self.gpus * self.how.programs,
             "memory_gb": self.how.memory_gb,
             "shared_memory_gb": self.how.shared_memory_gb,
         }
-        return {name: number for name, number in asked.items() if number}
+        return {name: number for name, number in needed.items() if number}
 
     @property
     def pool(self) -> str | None:

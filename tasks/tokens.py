@@ -37,9 +37,9 @@ def prompt_ids(
         else:
             ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     except TemplateError as problem:
-        whose, roles = f"prompt {prompt_id}: " if prompt_id else "", ", ".join(turn["role"] for turn in messages)
+        owner, roles = f"prompt {prompt_id}: " if prompt_id else "", ", ".join(turn["role"] for turn in messages)
         raise TurnsRefused(
-            f"{whose}the chat template of {tokenizer.name_or_path} refuses its turns ({roles}): {problem}"
+            f"{owner}the chat template of {tokenizer.name_or_path} refuses its turns ({roles}): {problem}"
         ) from problem
     return with_one_bos(tokenizer, list(cast(list[int], ids)))
 
@@ -60,17 +60,17 @@ def around_words(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, st
     return ids_around(tokenizer, cast(str, rendered), marks)
 
 
-def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, said: str, after: str) -> list[int]:
-    """The ids of a rendered conversation `before + said + after`; special-token text in `said` is encoded as plain text."""
-    marks = marks_for(tokenizer, said)
-    hidden = special_pattern(tokenizer).sub(lambda word: marks[word[0]], said)
+def around_answer(tokenizer: PreTrainedTokenizerBase, before: str, answer: str, after: str) -> list[int]:
+    """The ids of a rendered conversation `before + answer + after`; special-token text in `answer` is encoded as plain text."""
+    marks = marks_for(tokenizer, answer)
+    hidden = special_pattern(tokenizer).sub(lambda word: marks[word[0]], answer)
     return ids_around(tokenizer, before + hidden + after, marks)
 
 
-def marks_for(tokenizer: PreTrainedTokenizerBase, said: str) -> dict[str, str]:
-    """Maps each special-token text in `said` to a private-use character that `said` does not contain."""
+def marks_for(tokenizer: PreTrainedTokenizerBase, answer: str) -> dict[str, str]:
+    """Maps each special-token text in `answer` to a private-use character that `answer` does not contain."""
     return dict(
-        zip(sorted(set(special_pattern(tokenizer).findall(said))), unused_characters(0xF0000, said), strict=False)
+        zip(sorted(set(special_pattern(tokenizer).findall(answer))), unused_characters(0xF0000, answer), strict=False)
     )
 
 
@@ -84,8 +84,12 @@ def ids_around(tokenizer: PreTrainedTokenizerBase, rendered: str, marks: dict[st
     the whole lets this text merge with its neighbours as any text does, and leaves the other ids unchanged."""
     places = [place for place, token in tokenizer.added_tokens_decoder.items() if token.special]
     stand_ins = dict(zip(places, unused_characters(0x100000, rendered), strict=False))
-    stands = lambda word: stand_ins[cast(int, tokenizer.convert_tokens_to_ids(word[0]))]
-    text = special_pattern(tokenizer).sub(stands, rendered).translate({ord(mark): word for word, mark in marks.items()})
+    stand_in_of = lambda word: stand_ins[cast(int, tokenizer.convert_tokens_to_ids(word[0]))]
+    text = (
+        special_pattern(tokenizer)
+        .sub(stand_in_of, rendered)
+        .translate({ord(mark): word for word, mark in marks.items()})
+    )
     reader, meant = with_stand_ins(tokenizer, tuple(stand_ins.items()))
     ids = cast(list[int], reader(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
     return [meant.get(token, token) for token in ids]
@@ -125,8 +129,8 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, cut_off: bool = 
 
     A response that was cut off gets no end token and loses the replacement character of an incomplete last letter.
     """
-    said = text.rstrip("\ufffd") if cut_off else text
-    ids = tokenizer(said, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    kept = text.rstrip("\ufffd") if cut_off else text
+    ids = tokenizer(kept, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids if cut_off else [*ids, end_id(tokenizer)]
 
 
@@ -142,7 +146,10 @@ def end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     ids = tokenizer(after, add_special_tokens=False)["input_ids"]
     end = next((token for token in ids if token in tokenizer.added_tokens_decoder), tokenizer.eos_token_id)
     if end is None:
-        raise BadInput(f"{tokenizer.name_or_path}: no end token after an assistant's turn in the chat template, no eos")
+        raise BadInput(
+            f"{tokenizer.name_or_path}: the chat template writes no end token after an assistant's turn, and there"
+            " is no eos token"
+        )
     return cast(int, end)
 
 

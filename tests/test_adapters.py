@@ -47,7 +47,7 @@ def test_without_an_adapter_the_model_is_itself():
 
 def test_a_target_that_no_layer_has_is_named_with_those_that_there_are():
     with pytest.raises(
-        BadInput, match=r"lora.targets: 'query' is no linear layer of the model; there are: down_proj, "
+        BadInput, match=r"lora.targets: 'query' is not a linear layer of the model; its linear layers are down_proj, "
     ):
         add_adapter(tiny.llama(), LORA | {"targets": ("q_proj", "query")}, seed=1)
     model = add_adapter(tiny.llama(), LORA | {"targets": ("q_proj", "mlp.up_proj")}, seed=1)

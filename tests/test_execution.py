@@ -89,7 +89,7 @@ def test_who_waits_for_another_leaves_with_the_run(workplace):
         waiting = threads.submit(ensure_artifact, step, workplace.store, workplace.launcher, observe)
         assert told.wait(STILL)
         workplace.launcher.leave()
-        with pytest.raises(ProgramFailed, match="ending"):
+        with pytest.raises(ProgramFailed, match="shutting down"):
             waiting.result(STILL)
     assert workplace.store.manifests("spelling") == []
 

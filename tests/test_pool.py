@@ -85,7 +85,9 @@ def test_a_row_that_two_runs_made_counts_once_and_always_the_same(workplace, tmp
 
 
 def test_a_program_that_leaves_rows_out_makes_no_artifact(workplace):
-    with pytest.raises(RuntimeError, match=r"tests\.squares ended well but 1 of 5 rows are not in pool squares/"):
+    with pytest.raises(
+        RuntimeError, match=r"tests\.squares ended without an error, but 1 of 5 rows are not in pool squares/"
+    ):
         workplace.made(step(1, 2, 3, 4, 5, leaves_out=4))
     assert workplace.store.manifests("squares") == []
     assert counts(workplace.made(step(1, 2, 3, 4, 5))) == (5, 4, 1)

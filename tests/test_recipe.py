@@ -28,7 +28,7 @@ def test_every_shipped_recipe_makes_a_chain_once_its_slots_are_decided(name, tmp
 
 
 def test_an_open_slot_is_refused_without_the_chain_too():
-    with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is an open slot"):
+    with pytest.raises(BadInput, match=r"^target\.revision: 'pin-me' is only a placeholder"):
         load_recipe("wrpo-llama3-8b").target.resolve("target")
 
 
@@ -139,7 +139,7 @@ def test_an_override_reaches_nested_fields_and_list_items():
             "evaluation.collectives.0.model.foo: there is no such",
         ),
         ("target={kind='existing'}", "target: Input tag 'existing' found"),
-        ("sampling.by_category={copy=-1}", "by_category: 'copy' has -1"),
+        ("sampling.by_category={copy=-1}", "by_category: 'copy' must not be negative"),
         ("split={kind='given', seed=1}", "split.seed: there is no such field"),
     ],
 )

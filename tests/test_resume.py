@@ -25,7 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from flows.config.loading import load_recipe
 from infra.ending import SAVING
 from infra.errors import OutOfMemory
-from tasks.loading import blame_on
+from tasks.loading import report_load_errors
 from tasks.program import Progress
 from tasks.records import PREFERENCE_RECORD, SFT_RECORD
 from tasks.training.checkpoints import finished_checkpoints, restore_checkpoint, write_checkpoint
@@ -324,7 +324,7 @@ def test_out_of_memory_names_settings_of_the_recipe(program, where, tmp_path, mo
 
 
 def test_out_of_memory_while_files_are_read_is_not_the_files_fault():
-    with pytest.raises(MemoryError), blame_on("model: x"):
+    with pytest.raises(MemoryError), report_load_errors("model: x"):
         raise MemoryError
 
 

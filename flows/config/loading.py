@@ -72,7 +72,7 @@ def section_of(values: dict, path: str, origin: str) -> tuple[dict, str]:
     """The section that holds the field of a dotted path, and the field's name."""
     *parents, last = path.split(".")
     if len(parents) > DEEPEST:
-        raise BadInput(f"{origin:.80}…: no field lies {len(parents)} sections deep")
+        raise BadInput(f"{origin:.80}…: the field name has {len(parents)} sections, more than any field")
     place: Any = values
     for part in parents:
         place = step_into(place, part, origin)

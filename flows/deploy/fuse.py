@@ -11,7 +11,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.deploy.forms import KNOBS, Override, Pools, read_form
-from flows.deploy.hooks import TOLD, refuse_endless_starts
+from flows.deploy.hooks import WEBHOOK_HOOKS, refuse_endless_starts
 from flows.run.orchestrate import PAGE, carry_out, name_run
 from flows.upkeep.garbage import chains_of, collect_garbage, list_pinned
 from flows.workspace import Workspace
@@ -28,7 +28,7 @@ def deployed_run_name() -> str:
         return f"{flow_run.parameters['recipe']} · refused"
 
 
-@flow(name="fuse", flow_run_name=deployed_run_name, **TOLD, **PAGE)
+@flow(name="fuse", flow_run_name=deployed_run_name, **WEBHOOK_HOOKS, **PAGE)
 def fuse(
     recipe: str,
     seed: Seed | None = None,

@@ -14,7 +14,7 @@ def call_webhook(flow, run, state) -> None:
         post_message(address, f"{run.name}: {state.name.lower()}{f', {state.message}' if state.message else ''}")
 
 
-TOLD = {name: [call_webhook] for name in ("on_completion", "on_failure", "on_crashed")}
+WEBHOOK_HOOKS = {name: [call_webhook] for name in ("on_completion", "on_failure", "on_crashed")}
 
 
 def refuse_endless_starts() -> None:

@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from flows import ablation
 from flows.config.examination import load_examination
 from flows.deploy.forms import Override, Pools
-from flows.deploy.hooks import TOLD, refuse_endless_starts, refuse_failures
+from flows.deploy.hooks import WEBHOOK_HOOKS, refuse_endless_starts, refuse_failures
 from flows.evaluation import build_chains
 from flows.results.examination import summarise_examination
 from flows.results.matrix import matrix_table
@@ -25,7 +25,7 @@ def study_run_name() -> str:
     return Path(parameters.get("matrix") or parameters["examination"]).stem
 
 
-@flow(name="ablate", flow_run_name=study_run_name, **TOLD, **PAGE)
+@flow(name="ablate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **PAGE)
 def ablate(
     matrix: str,
     base: str | None = None,
@@ -61,7 +61,7 @@ def ablate(
     return page
 
 
-@flow(name="evaluate", flow_run_name=study_run_name, **TOLD, **PAGE)
+@flow(name="evaluate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **PAGE)
 def evaluate(
     examination: str,
     overrides: list[Override] = [],  # noqa: B006

@@ -135,8 +135,8 @@ def follow_run(run: FlowRun, errand: Errand, place: Workspace, observe: Observer
             observe(step, doing, 0, 0, "")
             reported = doing
         if place.launcher.stopped.wait(POLL):
-            client.set_flow_run_state(run.id, Cancelling(message="the flow that asked for it has ended"))
-            raise ProgramFailed(f"{step.label}: {run.name} was ended with the flow that asked for it")
+            client.set_flow_run_state(run.id, Cancelling(message="the flow that started it has ended"))
+            raise ProgramFailed(f"{step.label}: {run.name} was ended, because the flow that started it ended")
         run = client.read_flow_run(run.id)
     observe(step, "running", 0, 0, "")
     return run

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from infra.launch import Environment
 from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import CHECK
 from tasks.rows.pool import fill_pool, write_table
-from tasks.stage import Addressed, How, What, stage
+from tasks.stage import Addressed, SharedHow, What, stage
 
 Manifests = tuple[Manifest, ...]
 WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "reason": "the prompt has no gold"}
@@ -40,32 +40,14 @@ class Checking(What):
     )
 
 
-class CheckingHow(How):
+class CheckingHow(SharedHow):
     batch_size: int = Field(default=256, gt=0, description="responses between two commits: what a kill may cost")
     sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
         default=("bubblewrap", "namespaces", "landlock"),
         min_length=1,
         description="the first that holds on the machine is taken",
     )
-    workers: int = Field(default=1, gt=0, description="programs that share the responses")
-    shares: int = Field(
-        default=1, gt=0, le=64, description="flow runs of the work pool that take a step's responses at once"
-    )
-    restarts: int = Field(default=2, ge=0, description="how often a program that dies is started again")
-
-    @model_validator(mode="after")
-    def shared_on_a_pool(self) -> "CheckingHow":
-        if self.shares > 1 and self.work_pool is None:
-            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
-        return self
-
-    @property
-    def programs(self) -> int:
-        return self.workers
-
-    @property
-    def hosts(self) -> int:
-        return self.shares
+    restarts: int = Field(default=2, ge=0, description="number of times that a program that dies is restarted")
 
 
 def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -83,9 +65,8 @@ def check_responses(
     there = asked["gold"].fillna("").str.strip() != ""
     rows = asked.loc[~there, ["content_id"]].assign(**WITHOUT).reindex(columns=CHECK.names)
     if there.any():
-        wanted = asked.loc[there, ["content_id", "text", "gold"]].sort_values(
-            "content_id"
-        )  # fill_pool shares by the first
+        columns = ["content_id", "text", "gold"]  # fill_pool assigns rows to programs by the first
+        wanted = asked.loc[there, columns].sort_values("content_id")
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
         made = fill_pool(

@@ -91,7 +91,7 @@ def check_date(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
             name,
             "date",
             True,
-            f"the template writes a date ({found[0]!r}); here the date is fixed, on a server it may change every day",
+            f"the template writes a date ({found[0]!r}); this project fixes the date, but a server may change it every day",
         )
     return Finding(name, "date", False, "no date")
 
@@ -104,10 +104,14 @@ def system_role(name: str, tokenizer: PreTrainedTokenizerBase, used: int) -> Fin
     try:
         rendered = render_conversation(tokenizer, ("system", rule), ("user", QUESTION))
     except TemplateError as problem:
-        return Finding(name, "system-role", used > 0, f"the template refuses it ({problem}); {used} prompts have one")
+        return Finding(
+            name, "system-role", used > 0, f"the template refuses a system turn ({problem}); {used} prompts have one"
+        )
     if rule not in rendered:
-        return Finding(name, "system-role", used > 0, f"the template silently drops it; {used} prompts have one")
-    return Finding(name, "system-role", False, "the template renders it")
+        return Finding(
+            name, "system-role", used > 0, f"the template drops a system turn without an error; {used} prompts have one"
+        )
+    return Finding(name, "system-role", False, "the template renders a system turn")
 
 
 def check_end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, eos: int | list[int] | None) -> Finding:
@@ -126,7 +130,7 @@ def check_context(name: str, limit: int, stated: int, wanted: int, scored: int =
             name, "context", True, f"it scores texts of up to {scored:,} tokens, but its context is {limit:,}"
         )
     if stated and stated != limit:
-        return Finding(name, "context", True, f"the recipe says {stated:,} tokens, the model's config {limit:,}")
+        return Finding(name, "context", True, f"the recipe has {stated:,} tokens, but the model's config has {limit:,}")
     if wanted >= limit:
         return Finding(
             name, "context", True, f"a response of {wanted:,} tokens leaves no room for a prompt in {limit:,}"
@@ -159,7 +163,7 @@ def positions(name: str, limit: PositionLimit, max_length: int) -> Finding:
     """Whether positions depend on the longest row of a batch. `max_length`: of the training, 0 if the model is not trained."""
     text = (
         f"beyond {limit.tokens:,} tokens its positions ({limit.kind}) depend on the longest row of a batch: transformers"
-        f" samples such rows one by one, a training refuses them"
+        f" samples such rows one by one, and a training refuses them"
     )
     if max_length > limit.tokens:
         return Finding(name, "positions", True, f"{text}; max_length is {max_length:,}, set it to {limit.tokens:,}")

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from infra.errors import BadInput
 from tasks.doctor import checks
 from tasks.doctor.findings import Finding
-from tasks.loading import LOCAL, blame_on
+from tasks.loading import LOCAL, report_load_errors
 from tasks.positions import position_limit
 from tasks.program import Progress, run_program, write_json
 from tasks.tokens import generation_of, prompt_ids
@@ -42,13 +42,16 @@ def choose_prompts(file: str) -> list[list[dict]]:
 def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     name, folder, code = model["name"], Path(model["folder"]), []
     try:
-        with blame_on(f"model: {folder}"):
+        with report_load_errors(f"model: {folder}"):
             code = remote_code(name, folder, model["origin"])
             config = AutoConfig.from_pretrained(folder, **LOCAL)
             tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
             generation = generation_of(folder) if model["answers"] else None
     except BadInput as problem:
-        needs_code = "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+        needs_code = (
+            "the model needs code from its repository, which this project never runs: serve the model at an endpoint, or "
+            "remove it"
+        )
         problem_text = needs_code if "custom code" in str(problem) else str(problem)[:200]
         return [*code, Finding(name, "loads", True, problem_text)]
     if model["classifies"]:
@@ -56,7 +59,7 @@ def examine_model(model: dict, prompts: list[list[dict]]) -> list[Finding]:
     if not tokenizer.chat_template:
         return [*code, Finding(name, "template", True, "the tokenizer has no chat template")]
     try:
-        with blame_on("the chat template"):
+        with report_load_errors("the chat template"):
             checks.render_conversation(
                 tokenizer, ("user", checks.QUESTION), ("assistant", checks.ANSWER), opening=False
             )
@@ -104,7 +107,14 @@ def remote_code(name: str, folder: Path, origin: str) -> list[Finding]:
         if (folder / file).is_file() and "auto_map" in (folder / file).read_text()
     ]
     return (
-        [Finding(name, "remote-code", False, f"{origin} contains code, which is not run here: {'; '.join(named)}")]
+        [
+            Finding(
+                name,
+                "remote-code",
+                False,
+                f"{origin} contains code, which this project does not run: {'; '.join(named)}",
+            )
+        ]
         if named
         else []
     )

@@ -19,20 +19,20 @@ import aiohttp
 from infra.errors import BadInput
 from tasks.endpoint.rate_limit import Pace
 
-PASSING = {408, 409, 425, 429, *range(500, 600)}  # proxies add codes such as 524, a time-out
+TEMPORARY = {408, 409, 425, 429, *range(500, 600)}  # proxies add codes such as 524, a time-out
 BUSY = {429, 529}
-OURS = {
-    401: "the key is not accepted",
-    402: "the account is not paid for",
-    403: "the key has no right to it",
-    404: "there is no such model or address",
-    405: "the address takes no such request",
-    410: "the model or address is gone",
+PERMANENT = {
+    401: "the server does not accept the key",
+    402: "the account needs a payment",
+    403: "the key does not permit this request",
+    404: "this model or address does not exist",
+    405: "the address does not accept this kind of request",
+    410: "the model or address no longer exists",
 }
 WITHOUT_TEXT = {  # finish reasons of answers without text; another attempt would not give a text
-    "content_filter": "filtered: the server withholds its answer",
-    "length": "no text: the answer was cut before it began",
-    "stop": "no text: the model does not answer",
+    "content_filter": "filtered: the server's filter removed the answer",
+    "length": "no text: the answer reached its length limit before its first text",
+    "stop": "no text: the model ended its answer at once",
 }
 LARGEST = 2**26  # bytes of a decompressed reply; the longest response is much shorter
 LONGEST_WAIT = 60.0  # seconds of our own pauses; a server may ask for a longer pause
@@ -50,9 +50,9 @@ class Refused(Unanswered):
 def is_completion(reply: dict) -> bool:
     """True if a reply has a choice with a text, or with a reason for no text, and the server did not abort it."""
     choice = reply["choices"][0]
-    said, ended = choice_text(choice), choice.get("finish_reason")
-    whole = isinstance(said, str) and ended != "abort"  # vLLM sends "abort" with status 200 while it is shutting down
-    return whole or (said is None and ended in WITHOUT_TEXT)
+    text, ended = choice_text(choice), choice.get("finish_reason")
+    whole = isinstance(text, str) and ended != "abort"  # vLLM sends "abort" with status 200 while it is shutting down
+    return whole or (text is None and ended in WITHOUT_TEXT)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, 
     failed, answered = 0, endpoint.seen["answers"]
     for attempt in itertools.count():
         if failed == endpoint.attempts:
-            raise Unanswered(f"{endpoint.attempts} attempts, the last: {fault}")
+            raise Unanswered(f"all {endpoint.attempts} attempts failed; the last one: {fault}")
         await asyncio.sleep(pause)
         reserved = await endpoint.pace.turn()
         endpoint.seen.update(requests=1, retries=bool(attempt))
@@ -138,12 +138,12 @@ async def ask_endpoint(client: aiohttp.ClientSession, endpoint: EndpointClient, 
         if reply:
             endpoint.seen.update(answers=1)
             return unless_withheld(reply)
-        fault, asked = judge_answer(endpoint, answer, text)
+        fault, wait = judge_answer(endpoint, answer, text)
         if answer.status in BUSY and endpoint.seen["answers"] > answered:
             failed, answered = 0, endpoint.seen["answers"]
-        if asked:
-            endpoint.pace.stop_until(time.monotonic() + asked)
-            pause = max(pause, asked)
+        if wait:
+            endpoint.pace.stop_until(time.monotonic() + wait)
+            pause = max(pause, wait)
     raise AssertionError("the attempts end with a reply or an error")
 
 
@@ -153,24 +153,25 @@ async def text_within(answer: aiohttp.ClientResponse) -> str:
     async for piece in answer.content.iter_any():
         read += piece
         if len(read) > LARGEST:
-            raise aiohttp.ClientPayloadError(f"more than {LARGEST:,} bytes")
+            raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST:,} bytes")
     return read.decode("utf-8", "replace")
 
 
 def judge_answer(endpoint: EndpointClient, answer: aiohttp.ClientResponse, text: str) -> tuple[str, float]:
     """Returns the fault and the pause that the server asks for; raises an error if another attempt cannot help."""
-    said = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
+    shown = " ".join((text.replace(endpoint.key, "***") if endpoint.key else text).split())[:200]  # some echo the key
     if 300 <= answer.status < 400:  # never followed: the new address would get the key and the prompts
         raise BadInput(
-            f"{endpoint.url}: it sends us to {answer.headers.get('Location', 'nowhere')!r} ({answer.status})"
+            f"{endpoint.url}: it redirects to {answer.headers.get('Location', 'an unknown address')!r}"
+            f" ({answer.status}); set the server's own address"
         )
-    if answer.status in OURS:
-        raise BadInput(f"{endpoint.url}: {OURS[answer.status]} ({answer.status}): {said}")
-    if answer.status in PASSING:
+    if answer.status in PERMANENT:
+        raise BadInput(f"{endpoint.url}: {PERMANENT[answer.status]} ({answer.status}): {shown}")
+    if answer.status in TEMPORARY:
         return f"status {answer.status}", asked_to_wait(answer.headers.get("Retry-After", ""))
     if answer.status != 200:
-        raise Refused(f"status {answer.status}: {said}")
-    return f"no reply to this: {said[:80]!r}", 0.0
+        raise Refused(f"status {answer.status}: {shown}")
+    return f"not a valid reply: {shown[:80]!r}", 0.0
 
 
 def asked_to_wait(text: str) -> float:

@@ -18,15 +18,17 @@ def check_address(url: str) -> str:
     except ValueError:
         whole = False
     if parts is None or not whole:
-        raise ValueError("no address such as http://127.0.0.1:8000/v1")
+        raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
     if parts.username is not None or parts.query or parts.fragment:
-        raise PydanticCustomError("secret", "more than a server and a path; the key has a variable of its own")
+        raise PydanticCustomError(
+            "secret", "must have only a server and a path; give the key in its environment variable"
+        )
     return url
 
 
 def check_addresses(urls: tuple[str, ...]) -> tuple[str, ...]:
     if not urls:
-        raise ValueError("names no server")
+        raise ValueError("must name at least one server")
     return tuple(map(check_address, urls))
 
 
@@ -37,10 +39,12 @@ Addresses = Annotated[tuple[str, ...], AfterValidator(check_addresses)]
 class Asking(How):
     """Settings of every room that sends requests to a server; a room may add its own."""
 
-    concurrency: int = Field(default=32, gt=0, description="requests at once to each server")
+    concurrency: int = Field(default=32, gt=0, description="requests at the same time to each server")
     timeout: float = Field(default=120.0, gt=0, description="seconds to wait for one answer")
-    attempts: int = Field(default=6, gt=0, description="per request")
-    first_wait: float = Field(default=0.5, ge=0, description="seconds before the second attempt; doubles")
+    attempts: int = Field(default=6, gt=0, description="attempts per request")
+    first_wait: float = Field(
+        default=0.5, ge=0, description="seconds before the second attempt; doubles with each further attempt"
+    )
 
 
 def asking_settings(how: dict) -> dict:

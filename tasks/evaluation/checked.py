@@ -24,7 +24,9 @@ EXAMPLES = 6
 
 class CheckedResults(What):
     suite: str = Field(description="the suite's name")
-    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
+    models: tuple[str, ...] = Field(
+        min_length=1, description="names of the models; all others are compared with the first"
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
 
@@ -38,7 +40,7 @@ def measure_checked(
     made = zip(what.models, responses, checks, strict=True)
     tables = {name: join_checked_answers(run, name, responded, checked, golds) for name, responded, checked in made}
     if obstacle := find_obstacle(list(tables.values())):
-        raise BadInput(f"{what.suite}: there is no accuracy: {obstacle}")
+        raise BadInput(f"{what.suite}: the accuracy cannot be computed: {obstacle}")
     right = {name: (rows["check"] == 1).to_numpy() for name, rows in tables.items()}
     report = {
         "suite": what.suite,

@@ -1,7 +1,8 @@
-"""Evaluation: leaves `answers.parquet` (a row per model and held-out prompt) and `results.json` (rates with intervals).
+"""Evaluation: writes `answers.parquet` (a row per model and held-out prompt) and `results.json` (rates with intervals).
 
-Two measures: accuracy, of the prompts with a gold, as the recipe's checks judge the answers; and the win rate against one
-answer of each source, decoded alike, as a judge scores them that did not build the data. Ties count a half.
+It has two measures. Accuracy: the share of correct answers, according to the recipe's checks, on the prompts with a gold.
+Win rate: the share of the sources' answers that score lower, according to a judge that did not build the training data; all
+answers are decoded in the same way, and a tie counts one half.
 """
 
 import itertools
@@ -22,12 +23,10 @@ Manifests = tuple[Manifest, ...]
 
 
 class Evaluation(What):
-    models: tuple[str, ...] = Field(
-        description="names of the evaluated models, from the weakest claim to the strongest"
-    )
+    models: tuple[str, ...] = Field(description="names of the evaluated models, each compared with the one before it")
     opponents: tuple[str, ...] = Field(description="names of the sources")
     collectives: tuple[str, ...] = Field(
-        default=(), description="names of baselines that are made of the sources' answers"
+        default=(), description="names of the baselines that combine the sources' answers"
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
@@ -44,7 +43,7 @@ def evaluate(
     scores: Manifests,
     checks: Manifests,
 ) -> None:
-    """`checks`: of each model's answers, in the order of `answers`; none where the recipe has no checks."""
+    """`checks`: the checks of each model's answers, in the order of `answers`; empty if the recipe has no checks."""
     held_out = read_held_out_prompts(run, prompts, splits)
     values = pd.read_parquet(run.file(scores[0], "scores.parquet"), columns=["content_id", "score"])
     made = zip(
@@ -82,7 +81,7 @@ def read_held_out_prompts(run: Run, prompts: Manifests, splits: Manifests) -> pd
 def join_answers(
     run: Run, name: str, manifest: Manifest, checks: Manifest | None, held_out: pd.DataFrame, values: pd.DataFrame
 ) -> pd.DataFrame:
-    """A model's answer to each held-out prompt, its judge's score, and what the checks found."""
+    """A model's answer to each held-out prompt, with its score by the judge and its verdict by the checks."""
     rows = pd.read_parquet(
         run.file(manifest, "responses.parquet"), columns=["prompt_id", "text", "content_id", "tokens"]
     )
@@ -97,24 +96,24 @@ def join_answers(
 
 
 def find_correct(table: pd.DataFrame, obstacle: str | None) -> pd.Series:
-    """True or False where the prompt has a gold; None elsewhere, and everywhere if nothing was checked."""
+    """True or False if the prompt has a gold; otherwise None, and always None if no answer was checked."""
     right = (table["check"] == 1).astype(object)
     return right.where(has_gold(table["gold"]) & (obstacle is None), None)
 
 
 def drop_unanswered(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    """Models are compared on the same prompts: one that some model has no answer to is left out, and counted."""
+    """Drops and counts the prompts that some model did not answer, since models are compared on the same prompts."""
     silent = table.loc[table["text"].isna(), "prompt_id"]
     left = table[~table["prompt_id"].isin(silent)].reset_index(drop=True)
     run.count(dropped_without_answer=int(silent.nunique()))
     if left.empty:
-        raise BadInput(f"evaluation: none of {table['prompt_id'].nunique()} held-out prompts is answered by all models")
+        raise BadInput(f"evaluation: no held-out prompt of {table['prompt_id'].nunique()} has an answer by every model")
     return left
 
 
 def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Series:
-    """Of each answer: the share of the opponents' answers to the same prompt that it beats, a tie being half a win.
-    An opponent is not set against itself."""
+    """For each answer: the share of the opponents' answers to the same prompt that it beats; a tie is half a win.
+    An opponent is not compared with itself."""
     scores = table.pivot(index="prompt_id", columns="model", values="score")
     rates = {}
     for name in scores:
@@ -127,25 +126,25 @@ def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Ser
 
 
 def summarise_model(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
-    mine = table[table["model"] == name].sort_values("prompt_id")
+    rows = table[table["model"] == name].sort_values("prompt_id")
     return {
         "model": name,
         "role": "source" if name in what.opponents else "collective" if name in what.collectives else name.lower(),
-        "accuracy": estimate_rate(mine["correct"], what),
-        "unchecked": int((mine["correct"].notna() & mine["check"].isna()).sum()),
-        "win_rate": estimate_rate(mine["win_rate"], what),
-        "tokens": None if mine["tokens"].isna().all() else float(mine["tokens"].mean()),
+        "accuracy": estimate_rate(rows["correct"], what),
+        "unchecked": int((rows["correct"].notna() & rows["check"].isna()).sum()),
+        "win_rate": estimate_rate(rows["win_rate"], what),
+        "tokens": None if rows["tokens"].isna().all() else float(rows["tokens"].mean()),
     }
 
 
 def compare_all_models(table: pd.DataFrame, what: Evaluation) -> list[dict]:
-    """From each model to the next, and from each collective to the last."""
+    """Compares each model with the next, and each collective with the last model."""
     pairs = [*itertools.pairwise(what.models), *((name, what.models[-1]) for name in what.collectives)]
     return [change for before, after in pairs for change in compare_models(before, after, table, what)]
 
 
 def compare_models(before: str, after: str, table: pd.DataFrame, what: Evaluation) -> list[dict]:
-    """How much better `after` is than `before` on the same prompts."""
+    """The differences `after` minus `before` on the same prompts."""
     one, two = (table[table["model"] == name].sort_values("prompt_id") for name in (before, after))
     found = []
     for metric, column in (("accuracy", "correct"), ("win_rate", "win_rate")):
@@ -156,6 +155,6 @@ def compare_models(before: str, after: str, table: pd.DataFrame, what: Evaluatio
 
 
 def estimate_rate(values: pd.Series, what: Evaluation) -> dict[str, float] | None:
-    """None where there is nothing to measure, for example no gold answers."""
+    """The mean with its interval; None if there are no values, for example without gold answers."""
     known = values.dropna().to_numpy(dtype=float)
     return bootstrap_mean(known, what.confidence, what.seed) if len(known) else None

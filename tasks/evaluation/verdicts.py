@@ -1,7 +1,7 @@
-"""Which answers are right, as the checks say. A recipe's evaluation and a checked suite count by the same rules:
+"""Joins the checks' verdicts to answers. A recipe's evaluation and a checked suite use the same rules:
 
-prompts with a gold are counted, and an answer that could not be checked is not right. Where no answer could be checked,
-there is no accuracy, only the reason.
+only prompts with a gold count, and an answer that could not be checked is not correct. If no answer could be checked, there is
+no accuracy, only the reason.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from infra.manifest import Manifest
 from tasks.execution import Run
 
 NO_CHECKS = "the recipe has no [checks]"
-NO_GOLD = "no prompt has a gold (a right answer, or tests)"
+NO_GOLD = "no prompt has a gold (a correct answer, or tests)"
 
 
 def has_gold(golds: pd.Series) -> pd.Series:
@@ -21,27 +21,27 @@ def has_gold(golds: pd.Series) -> pd.Series:
 
 
 def read_verdicts(run: Run, checks: Manifest) -> pd.DataFrame:
-    """Of each distinct answer: `check` is 1 (correct), 0 (not) or missing (could not be checked); `reason` says why."""
+    """For each distinct answer: `check` is 1 (correct), 0 (not correct) or missing (not checked, for this `reason`)."""
     rows = pd.read_parquet(run.file(checks, "scores.parquet"), columns=["content_id", "score", "verdict", "reason"])
     reason = rows["reason"].where(rows["reason"].fillna("") != "", rows["verdict"])
     return rows[["content_id"]].assign(check=rows["score"], reason=reason.where(rows["score"].isna()))
 
 
-def add_verdicts(rows: pd.DataFrame, verdicts: pd.DataFrame, who: str) -> pd.DataFrame:
+def add_verdicts(rows: pd.DataFrame, verdicts: pd.DataFrame, name: str) -> pd.DataFrame:
     joined = rows.merge(verdicts, on="content_id", how="left", validate="many_to_one", indicator="known")
-    lost = (joined["known"] == "left_only") & joined["content_id"].notna()
-    if lost.any():
-        raise BadInput(f"evaluation: {int(lost.sum())} answers of {who!r} have no check")
+    missing = (joined["known"] == "left_only") & joined["content_id"].notna()
+    if missing.any():
+        raise BadInput(f"evaluation: {int(missing.sum())} answers of {name!r} have no check")
     return joined.drop(columns="known")
 
 
 def find_obstacle(answers: Sequence[pd.DataFrame]) -> str | None:
-    """Why the models' answers to prompts with a gold have no accuracy; None where at least one answer was checked."""
+    """The reason why there is no accuracy on prompts with a gold; None if at least one answer was checked."""
     rows = pd.concat([one[["text", "check", "reason"]] for one in answers])
     if rows.empty:
         return NO_GOLD
     if rows["check"].notna().any():
         return None
-    said = rows.dropna(subset="text")
-    commonest = said["reason"].mode().iloc[0] if len(said) else "there is no answer"
-    return f"none of {len(said)} answers could be checked: {commonest}"
+    answered = rows.dropna(subset="text")
+    commonest = answered["reason"].mode().iloc[0] if len(answered) else "there is no answer"
+    return f"none of {len(answered)} answers could be checked: {commonest}"

@@ -40,7 +40,9 @@ class ScoringFile(Exact):
     kind: Literal["program"]
     path: str
     command: tuple[str, ...] = Field(
-        default=("python3", "{program}"), min_length=1, description="the command; {program} stands for the file"
+        default=("python3", "{program}"),
+        min_length=1,
+        description="the command; {program} is replaced by the file's path",
     )
 
     def resolve(self, field: str) -> dict:
@@ -48,6 +50,8 @@ class ScoringFile(Exact):
         if not file.is_file():
             raise BadInput(f"{field}.path: there is no file {self.path!r}")
         if not any("{program}" in word for word in self.command):
-            raise BadInput(f"{field}.command: {list(self.command)} must contain {{program}}, which stands for the file")
+            raise BadInput(
+                f"{field}.command: {list(self.command)} must contain {{program}}, which is replaced by the file's path"
+            )
         what = ProgramIdentity(kind="program", name=file.name, sha256=file_digest(file), command=self.command)
         return {"what": what, "how": ProgramAt(path=str(file.absolute()))}

@@ -18,7 +18,7 @@ from tasks.models.served import ProgramAt, ProgramIdentity, ScoringFile, Served
 from tasks.models.weights import NO_HEAD, find_damage, find_text_writer, read_model_json
 from tasks.stage import Exact, How, Seed, What, stage
 
-SLOT = "pin-me"  # marks a field that the recipe's user has to decide; such a recipe loads, but its chain is refused
+SLOT = "pin-me"  # placeholder for a value that the recipe's user must set; such a recipe can be loaded, but not planned or run
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -45,7 +45,8 @@ class TinyGenerator(Tiny):
 
     kind: Literal["tiny"]
     skills: dict[Literal["copy", "flip", "sort", "next", "back", "roll"], Annotated[float, Field(ge=0)]] = Field(
-        min_length=1, description="relative frequency of each skill in its training; 0 or absent: never"
+        min_length=1,
+        description="relative frequency of each skill in the training; 0 or absent: the skill does not occur",
     )
     noise: float = Field(default=0.0, ge=0, le=1, description="share of training examples with another skill's answer")
 
@@ -98,7 +99,9 @@ class HubModel(What):
     def resolve(self, field: str) -> dict:
         for name, value in (("id", self.id), ("revision", self.revision)):
             if value == SLOT:
-                raise BadInput(f"{field}.{name}: {SLOT!r} is an open slot; set a value with --set {field}.{name}=…")
+                raise BadInput(
+                    f"{field}.{name}: {SLOT!r} is only a placeholder; set a value with --set {field}.{name}=…"
+                )
         return {"what": self}
 
 
@@ -164,7 +167,9 @@ def check_folder(field: str, folder: Path) -> None:
         raise BadInput(f"{field}.path: {str(folder)!r} has no tokenizer (one of {', '.join(TOKENIZER_FILES)})")
     for file in model_files(folder):
         if leads_out(file):
-            raise BadInput(f"{field}.path: {file} is a link to {file.resolve()}: put a copy in its place, or remove it")
+            raise BadInput(
+                f"{field}.path: {file} is a link to {file.resolve()}: replace the link by a copy, or remove it"
+            )
 
 
 def leads_out(file: Path) -> bool:
@@ -178,7 +183,7 @@ def leads_out(file: Path) -> bool:
 def check_classifier(field: str, model: ModelFolder) -> None:
     """Raises BadInput if the config names a text-generating model: as a classifier it would have an untrained head."""
     if name := find_text_writer(read_model_json(Path(model.path) / "config.json")):
-        raise BadInput(f"{field}.path: {model.path!r} holds {name}, which generates text; {NO_HEAD}")
+        raise BadInput(f"{field}.path: {model.path!r} is a {name}, which generates text; {NO_HEAD}")
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-NO_HEAD = "as a sequence classifier it would score with an untrained head"
+NO_HEAD = "as a sequence classifier its head would be untrained"
 LARGEST_HEADER = 100_000_000  # the limit of the safetensors library
 
 
@@ -13,7 +13,7 @@ def find_damage(folder: Path) -> str | None:
     """The first problem in a model's configuration, its weights or the index of its weights; None if there is no problem."""
     try:
         if not isinstance(read_model_json(folder / "config.json"), dict):
-            return f"{folder / 'config.json'} does not hold a JSON object"
+            return f"{folder / 'config.json'} is not a JSON object"
         for file in sorted(folder.glob("*.safetensors")):
             check_tensors(file)
         if (index := folder / "model.safetensors.index.json").is_file():
@@ -44,13 +44,13 @@ def check_tensors(file: Path) -> None:
         first = stream.read(8)
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else LARGEST_HEADER + 1
         if length > min(size - 8, LARGEST_HEADER):
-            raise ValueError(f"{file} is not safetensors, or is cut short ({size:,} bytes; pickles are never loaded)")
+            raise ValueError(f"{file} is not a complete safetensors file ({size:,} bytes; pickles are never loaded)")
         try:
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             end = 8 + length + max(ends, default=0)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as problem:
-            raise ValueError(f"{file} is not safetensors: its header cannot be read") from problem
+            raise ValueError(f"{file} is not a safetensors file: its header cannot be read") from problem
     if end != size:
         raise ValueError(f"{file} is damaged: {end:,} bytes expected, {size:,} found")
 
@@ -60,7 +60,7 @@ def check_index(index: Path) -> None:
     listed = read_model_json(index)
     shards = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-        raise ValueError(f"{index} has no weight_map of names")
+        raise ValueError(f"{index} has no weight_map from tensor names to file names")
     for name in sorted(set(shards.values())):
         if Path(name).name != name or not name.endswith(".safetensors") or not (index.parent / name).is_file():
             raise ValueError(f"{index} names {name!r}, which is not a safetensors file beside it")

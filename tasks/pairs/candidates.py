@@ -109,7 +109,8 @@ def refuse_unclear(checks: np.ndarray, content: pa.Array, file: Path | None) -> 
     unclear = np.flatnonzero(~np.isnan(checks) & (checks != 0) & (checks != 1))
     if len(unclear):
         raise BadInput(
-            f"{file}: a check is 1 (correct) or 0 (incorrect), and content {content[unclear[0]]} has {checks[unclear[0]]}"
+            f"{file}: a check must be 1 (correct) or 0 (incorrect), but that of content {content[unclear[0]]} is"
+            f" {checks[unclear[0]]}"
         )
 
 

@@ -17,10 +17,13 @@ class ScoreGap(What):
     """A window for score(chosen) - score(rejected), both ends included, in float64."""
 
     low: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    high: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="default: no upper end")
+    high: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="upper end of the window; none: no upper end"
+    )
     unit: Literal["score", "quantile"] = Field(
         default="score",
-        description="quantile: the ends are quantiles of the gaps of the rule's pairs, rounded to the next lower and the next "
+        description="quantile: low and high are quantiles of the gaps of the rule's pairs, rounded to the next lower and the"
+        " next "
         "higher gap",
     )
 
@@ -33,21 +36,27 @@ class ScoreGap(What):
         return self
 
 
-MARGIN = Field(default=0.0, ge=0, allow_inf_nan=False, description="chosen must score above rejected by more than this")
+MARGIN = Field(
+    default=0.0,
+    ge=0,
+    allow_inf_nan=False,
+    description="the score of the chosen response must exceed that of the rejected one by more than this",
+)
 
 
 Cut = Literal["dropped", "learned"]  # the treatment of a response that max_new_tokens cut off
 CUT_REJECTED: Cut = Field(
     default="learned",
-    description="rejected responses that max_new_tokens cut off. learned: they may be chosen and are trained without an end "
-    "token (with it, the model would learn that ending is bad); dropped: they are never chosen",
+    description="responses that max_new_tokens cut off. learned: they may be the rejected response, and are trained without"
+    " an end "
+    "token (with it, the model would learn that ending is bad); dropped: they are never the rejected response",
 )
 
 
 class Rule(What):
     """A rule, with the inputs that it reads in addition to the prompts."""
 
-    if TYPE_CHECKING:  # every rule of a recipe has this field, with a text that names only this rule
+    if TYPE_CHECKING:  # every rule of a recipe has this field, with a value that names only this rule
         kind: Any
 
     reads_own: ClassVar[bool] = False  # whether it reads responses of the SFT model
@@ -69,8 +78,8 @@ class ChoosingRule(Rule):
     min_tokens: int = Field(default=0, ge=0, description="shorter responses are ignored")
     cut_chosen: Cut = Field(
         default="dropped",
-        description="responses that max_new_tokens cut off, as chosen ones. dropped: never chosen as the best one; learned: "
-        "allowed, trained without an end token",
+        description="responses that max_new_tokens cut off. dropped: they are never the chosen response; learned: they may be "
+        "chosen, and are trained without an end token",
     )
 
 
@@ -89,7 +98,7 @@ class Wrpo(FromSources):
     reads_own: ClassVar[bool] = True
     kind: Literal["wrpo"]
     rank: Literal[1, 2] = Field(default=1, description="y_ws is the best response of all sources, or the second best")
-    source_worst: bool = Field(default=False, description="also y_ls, the worst response of all sources")
+    source_worst: bool = Field(default=False, description="true: adds y_ls, the worst response of all sources")
     margin: float = MARGIN
     cut_rejected: Cut = CUT_REJECTED
 
@@ -147,7 +156,7 @@ class Code(FromSources):
     fills: ClassVar[tuple[str, ...]] = ("source_best", "source_worst")
     kind: Literal["code"]
     same_source: bool = Field(
-        default=False, description="both of the same source, as for math; otherwise over all sources"
+        default=False, description="true: both responses are of the same source, as for math; false: of any source"
     )
     gap: ScoreGap | None = None
     cut_rejected: Cut = CUT_REJECTED

@@ -57,7 +57,7 @@ def build_sft_records(
         run, read_part_prompts(run, "sft", prompts, splits, with_response), what.sources, (responses, scores, checks)
     )
     selection = settle_selection(
-        run, "records: no prompt of the SFT part leaves a record", apply_rule(what.rule, evidence)
+        run, "records: no prompt of the SFT part makes a record", apply_rule(what.rule, evidence)
     )
     records = sft_records(evidence, selection)
     count_cut_off(run, records, {"finish_reason": "response"})
@@ -83,7 +83,7 @@ def build_pairs(
     selected = read_part_prompts(run, "preference", prompts, splits)
     evidence = gather_evidence(run, selected, what.sources, (responses, scores, checks), (own_responses, own_scores))
     selection = settle_selection(
-        run, "pairs: no prompt of the preference part leaves a record", apply_rule(what.rule, evidence)
+        run, "pairs: no prompt of the preference part makes a pair", apply_rule(what.rule, evidence)
     )
     if {"source_best", "own_best"} <= selection.chosen.keys():
         ahead = selection.chosen["source_best"]["score"] > selection.chosen["own_best"]["score"]
@@ -96,7 +96,9 @@ def build_pairs(
 def refuse_unchecked(field: str, rule: Rule, checks: Manifests) -> None:
     for single in rule.each():
         if single.reads_checks and not checks:
-            raise BadInput(f"{field}.kind: {single.kind!r} needs checks of the responses, but there are none")
+            raise BadInput(
+                f"{field}.kind: {single.kind!r} needs checks of the responses, but the recipe has no [checks]"
+            )
 
 
 def settle_selection(run: Run, message: str, selection: Selection) -> Selection:

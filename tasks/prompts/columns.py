@@ -38,7 +38,7 @@ class Columns(What):
         default=None, description="sft, preference or held_out, for the split 'given'; only read if named here"
     )
     turns: Literal["all", "first"] = Field(
-        default="all", description="first: only the first user turn and the turns before it"
+        default="all", description="all: all turns; first: only the first user turn and the turns before it"
     )
     answered: Literal["refuse", "cut"] = Field(
         default="refuse", description="assistant turns at the end: refuse or remove them"
@@ -66,7 +66,7 @@ def read_prompt(row: Any, columns: Columns, category: str = "") -> dict:
         raise ValueError(f"is {type(row).__name__}, not an object with columns")
     for name, (part, must) in columns.wanted().items():
         if must and name not in row:
-            raise ValueError(f"{part}: there is no column {name!r} (there are {', '.join(map(repr, row))})")
+            raise ValueError(f"{part}: there is no column {name!r}; the columns are {', '.join(map(repr, row))}")
     messages, answer = split_answer(turns_of(row, columns), columns)
     found = {
         "messages": messages,
@@ -77,13 +77,13 @@ def read_prompt(row: Any, columns: Columns, category: str = "") -> dict:
         "part": read_part(row, columns),
     }
     if columns.tests != "given":
-        found |= mine(messages[-1]["content"], row, columns, found["response"])
+        found |= mine_gold(messages[-1]["content"], row, columns, found["response"])
     for name, words in walk_strings(found):
         refuse_unstorable(name, words)
     return {"prompt_id": prompt_id(messages), **found}
 
 
-def mine(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
+def mine_gold(prompt: str, row: dict, columns: Columns, response: str | None) -> dict:
     """The gold made from the prompt or the response, or the reason why it cannot be made."""
     try:
         if columns.tests == "examples":
@@ -173,7 +173,7 @@ def check_text(value: Any, name: str) -> str | None:
 
 
 def refuse_value(name: str, value: Any) -> Any:
-    raise ValueError(f"{name}: cannot be read from {value!r:.80}")
+    raise ValueError(f"{name}: invalid value {value!r:.80}")
 
 
 def walk_strings(found: dict) -> Iterator[tuple[str, str]]:
@@ -188,8 +188,8 @@ def walk_strings(found: dict) -> Iterator[tuple[str, str]]:
 def refuse_unstorable(name: str, words: str) -> None:
     """Refuses texts that other programs would cut at a NUL, that have no UTF-8 form, or that are too long for a prompt."""
     if len(words) > LONGEST:
-        raise ValueError(f"{name}: a text of {len(words):,} characters: {words[:40]!r}…")
+        raise ValueError(f"{name}: the text is too long ({len(words):,} characters): {words[:40]!r}…")
     if (bad := re.search("[\0\ud800-\udfff]", words)) is not None:
-        what = "a NUL" if bad[0] == "\0" else "a lone surrogate"
+        what = "a NUL" if bad[0] == "\0" else "half of a surrogate pair"
         around = words[max(bad.start() - 30, 0) : bad.start() + 30]
         raise ValueError(f"{name}: character {bad.start()} is {what}: {around!r}")

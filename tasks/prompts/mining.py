@@ -41,21 +41,23 @@ CHANGING = {
 def mine_examples(statement: str, solution: str | None) -> str:
     """A gold from a problem's worked examples; the data set's solution shows how to call the function."""
     if not solution:
-        raise ValueError("no solution that names the function")
+        raise ValueError("there is no solution that names the function")
     text = read_markup(statement)
     if SEVERAL.search(text):
-        raise ValueError("several answers are right, or an argument is changed")
+        raise ValueError("several answers are correct, or the function changes an argument")
     code = find_code(solution)
     if NODES.search(code):
-        raise ValueError("it takes nodes of a list or a tree")
+        raise ValueError("the function takes nodes of a list or a tree")
     examples = [(split_arguments(given), wanted) for given, wanted in EXAMPLE.findall(text)]
     if not examples:
-        raise ValueError("no Input with an Output")
+        raise ValueError("there is no example with an Input and an Output")
     name, parameters = find_function(parse(code), list(examples[0][0]))
     lines = []
     for given, wanted in examples:
         if list(given) != parameters:
-            raise ValueError(f"the examples give {', '.join(given)}, the solution takes {', '.join(parameters)}")
+            raise ValueError(
+                f"the examples have the arguments {', '.join(given)}, but the solution takes {', '.join(parameters)}"
+            )
         lines.append(write_assert(name, [read_value(one) for one in given.values()], read_value(wanted)))
     return write_gold(lines, name, code)
 
@@ -79,7 +81,7 @@ def read_value(text: str) -> Any:
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise ValueError(f"no plain value: {text!r:.60}") from None
+        raise ValueError(f"not a plain value: {text!r:.60}") from None
 
 
 def find_function(module: ast.Module, names: list[str]) -> tuple[str, list[str]]:
@@ -100,17 +102,21 @@ def write_assert(name: str, arguments: list, wanted: Any) -> str:
 def mine_asserts(instruction: str, answer: str | None) -> str:
     """A gold from asserts in the instruction or in the data set's response, about one function that the response defines."""
     if not answer:
-        raise ValueError("no answer that defines the function")
-    ours, theirs = find_statements(answer), find_statements(instruction)
-    defined = {node.name for node in ours if isinstance(node, ast.FunctionDef)}
-    asserts = [node for node in (*theirs, *ours) if isinstance(node, ast.Assert) and not find_names(node) & CHANGING]
+        raise ValueError("there is no response that defines the function")
+    in_response, in_prompt = find_statements(answer), find_statements(instruction)
+    defined = {node.name for node in in_response if isinstance(node, ast.FunctionDef)}
+    asserts = [
+        node for node in (*in_prompt, *in_response) if isinstance(node, ast.Assert) and not find_names(node) & CHANGING
+    ]
     called = Counter(name for node in asserts for name in find_names(node) & defined)
     if not called:
-        raise ValueError("no assert of a function that the answer defines")
+        raise ValueError("there is no assert of a function that the response defines")
     name = called.most_common(1)[0][0]
     kept = [node for node in asserts if find_names(node) & defined == {name}]
-    imports = [ast.unparse(node) for node in (*theirs, *ours) if isinstance(node, ast.Import | ast.ImportFrom)]
-    solution = [ast.unparse(node) for node in ours if not isinstance(node, ast.Assert)]
+    imports = [
+        ast.unparse(node) for node in (*in_prompt, *in_response) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    solution = [ast.unparse(node) for node in in_response if not isinstance(node, ast.Assert)]
     tests = dict.fromkeys([*imports, *map(ast.unparse, kept)])
     return write_gold(list(tests), name, "\n".join(solution))
 
@@ -145,7 +151,7 @@ def parse(code: str) -> ast.Module:
     try:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise ValueError(f"no Python: {problem!s:.80}") from None
+        raise ValueError(f"not Python: {problem!s:.80}") from None
 
 
 def write_gold(tests: list[str], name: str, solution: str) -> str:

@@ -51,7 +51,7 @@ def raw_rows(file: Path, wanted: dict[str, bool] | None = None) -> Iterator[tupl
         case "jsonl":
             yield from read_json_lines(file, zipped=file.suffix.lower() == ".gz")
         case _:
-            raise BadInput(f"{file}: neither .parquet nor .jsonl nor .jsonl.gz")
+            raise BadInput(f"{file}: the name must end in .parquet, .jsonl or .jsonl.gz")
 
 
 def file_kind(file: Path) -> str:
@@ -67,7 +67,8 @@ def of_one_kind(field: str, files: list[Path]) -> list[Path]:
     for file in files[1:]:
         if file_kind(file) != file_kind(files[0]):
             raise BadInput(
-                f"{field}: {files[0].name!r} and {file.name!r} are not of one kind; choose files with a pattern"
+                f"{field}: {files[0].name!r} and {file.name!r} have different formats; choose the files with a"
+                " pattern such as *.jsonl"
             )
     return files
 
@@ -78,11 +79,11 @@ def read_json_lines(file: Path, zipped: bool) -> Iterator[tuple[int, Any]]:
         with gzip.open(file) if zipped else file.open("rb") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST + 1), b""), 1):
                 if len(line) > LONGEST:
-                    raise BadInput(f"{file}, row {number}: longer than {LONGEST:,} bytes")
+                    raise BadInput(f"{file}, row {number}: the line is longer than {LONGEST:,} bytes")
                 if not line.isspace():
                     yield number, parse_line(line)
     except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
-        raise BadInput(f"{file}: not a whole gzip file: {problem}") from problem
+        raise BadInput(f"{file}: not a complete gzip file: {problem}") from problem
 
 
 def parse_line(line: bytes) -> Any:

@@ -80,7 +80,7 @@ def drop_contaminated(
         found = list(read_items(benchmark, [Path(file) for file in files[benchmark.name]]))
         if not found:
             raise BadInput(
-                f"prompts.decontamination.benchmarks.{benchmark.name}: has no text in column {benchmark.text!r}"
+                f"prompts.decontamination.benchmarks.{benchmark.name}: no item has a text in column {benchmark.text!r}"
             )
         items += found
     turns = [[turn["content"] for turn in selecting.kept[prompt_id]["messages"]] for prompt_id in ids]

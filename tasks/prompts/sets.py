@@ -44,8 +44,8 @@ class BenchmarkItems(Exact):
 
     name: str = Field(pattern=NAME)
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or a pattern")
-    text: str = Field(description="the column with the item's text, or with its turns")
-    id: str = Field(default="", description="the column with its id; default: its row number")
+    text: str = Field(description="the column with the item's text, or with the list of its turns")
+    id: str = Field(default="", description="the column with the item's id; default: its row number")
 
     def resolve(self, field: str) -> BenchmarkIdentity:
         files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
@@ -98,7 +98,7 @@ class ReadySelection(Exact):
 
     kind: Literal["selection"]
     name: str
-    revisions: dict[str, str] = Field(default={}, description="set -> commit of its data set")
+    revisions: dict[str, str] = Field(default={}, description="name of the set -> commit of its data set")
     only: tuple[str, ...] = Field(default=(), description="use only these sets; empty: all sets")
     near_duplicates: NearDuplicates | None = None
     decontamination: Decontamination | None = None
@@ -107,11 +107,11 @@ class ReadySelection(Exact):
     def known(self) -> "ReadySelection":
         shipped = sorted(file.stem for file in SELECTIONS.glob("*.toml"))
         if self.name not in shipped:
-            raise ValueError(f"there is no selection {self.name!r} (there are {', '.join(shipped)})")
+            raise ValueError(f"there is no selection {self.name!r}; the selections are {', '.join(shipped)}")
         names = [each["name"] for each in self.values()["sets"]]
         for name in (*self.revisions, *self.only):
             if name not in names:
-                raise ValueError(f"selection {self.name!r} has no set {name!r} (it has {', '.join(names)})")
+                raise ValueError(f"selection {self.name!r} has no set {name!r}; its sets are {', '.join(names)}")
         return self
 
     def values(self) -> dict:

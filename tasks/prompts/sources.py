@@ -39,7 +39,8 @@ class PromptFile(Exact):
     path: str = Field(description="JSONL or Parquet: a path or a URL, of a file, of a folder, or s3://bucket/*.parquet")
     columns: Columns = Columns()
     bad_rows: Literal["refuse", "drop"] = Field(
-        default="refuse", description="drop: drops, counts and lists rows that are not prompts"
+        default="refuse",
+        description="for rows that are not prompts. refuse: the run fails; drop: they are dropped, counted and listed",
     )
     sha256: str = Field(
         default="", pattern="^([0-9a-f]{64})?$", description="expected digest of the content; default: no check"
@@ -52,7 +53,7 @@ class PromptFile(Exact):
         files = of_one_kind(f"{field}.path", local_files(f"{field}.path", self.path))
         begins = [next(read_prompts([file], self.columns, drop_bad=self.bad_rows == "drop"), None) for file in files]
         if not any(begins):
-            raise BadInput(f"{field}.path: {self.path!r} holds no prompts")
+            raise BadInput(f"{field}.path: there are no prompts in {self.path!r}")
         found = files_digest(files)
         if self.sha256 not in ("", found):
             raise BadInput(f"{field}.sha256: expected {self.sha256[:12]}…, but {self.path} has {found[:12]}…")
@@ -64,7 +65,7 @@ class HubSet(Exact):
 
     kind: Literal["hub"]
     id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
-    revision: str = Field(default="", description="the commit, 40 hexadecimal digits, not a branch")
+    revision: str = Field(default="", description="the commit (40 hexadecimal digits), not a branch")
     config: str = ""
     split: str = "train"
     files: tuple[str, ...] = Field(
@@ -87,7 +88,8 @@ class HubSet(Exact):
             raise BadInput(f"{field}.revision: pin the commit of data set {self.id} (40 hexadecimal digits)")
         if Path(self.id).exists():  # the library would load the folder instead of the data set
             raise BadInput(
-                f"{field}.id: there is a folder {self.id!r} here, which would hide the data set of that name"
+                f"{field}.id: the working directory has a folder {self.id!r}, which would be read instead of the"
+                " data set; rename it"
             )
         return HubIdentity(**self.model_dump())
 

@@ -34,7 +34,7 @@ def parquet_rows(file: Path, wanted: dict[str, bool]) -> Iterator[tuple[int, Any
                 number += 1
                 yield number, row
     except (pa.ArrowException, OSError, OverflowError) as problem:
-        raise BadInput(f"{file}: not a whole Parquet file: {' '.join(str(problem).split())}") from problem
+        raise BadInput(f"{file}: not a complete Parquet file: {' '.join(str(problem).split())}") from problem
 
 
 def batch_values(batch: pa.RecordBatch) -> list[Any]:

@@ -1,7 +1,7 @@
 """Program: asks an OpenAI-compatible endpoint for responses and writes them as they arrive.
 
-JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. A server that speaks "tokens" gets the same
-token ids as every other engine; a server that speaks "chat" gets the messages and applies its own chat template.
+JOB {rows, prompts, what, how, url, tokenizer, found}; writes OUT/part-*.parquet. A server with `speaks = "tokens"` gets the same
+token ids as every other engine; one with `speaks = "chat"` gets the messages and applies its own chat template.
 """
 
 import asyncio
@@ -76,10 +76,12 @@ async def write_answers(
                 parts.add(refusals)
                 refusals = []
             elif len(refusals) == HOPELESS:
-                raise BadInput(f"{where.url}: the first {HOPELESS} requests are all refused, the last: {reply}")
+                raise BadInput(
+                    f"{where.url}: the server refused all of the first {HOPELESS} requests; its last answer: {reply}"
+                )
             progress(parts.count, total)
         if refusals and not job["found"]:
-            raise BadInput(f"{where.url}: all of {len(refusals)} requests are refused, the last: {reply}")
+            raise BadInput(f"{where.url}: the server refused all {len(refusals)} requests; its last answer: {reply}")
         parts.add(refusals)
     finally:
         parts.close()
@@ -92,7 +94,7 @@ class Chat:
     def __init__(self, job: dict):
         what, how = job["what"], job["how"]
         if what["top_k"] or what["repetition_penalty"] != 1:
-            raise BadInput('sampling: top_k and repetition_penalty need a server that speaks "tokens"')
+            raise BadInput('sampling: top_k and repetition_penalty need a server with speaks = "tokens"')
         self.engine = f"endpoint {how['model']}"
         self.fields = {
             "model": how["model"],
@@ -148,19 +150,20 @@ class Tokens:
         }
 
     def body(self, row: dict) -> dict:
-        asked = self.reader(row)
-        if isinstance(asked, dict):
-            return asked
+        request = self.reader(row)
+        if isinstance(request, dict):
+            return request
         seed = {"seed": row["seed"]} if self.seeded else {}
-        return {**self.fields, "prompt": asked.ids, "max_tokens": asked.room, **seed}
+        return {**self.fields, "prompt": request.ids, "max_tokens": request.room, **seed}
 
     def row(self, row: dict, reply: dict) -> dict:
         choice = reply["choices"][0]
         if not isinstance(ids := choice.get("token_ids"), list):
-            raise BadInput('how.engines: the server returns no token ids; it speaks "chat"')
+            raise BadInput('how.engines: the server returns no token ids; set speaks = "chat"')
         if foreign := [one for one in ids if type(one) is not int or not 0 <= one < self.vocabulary]:
             raise BadInput(
-                f"how.engines: the server answers with a token {foreign[0]!r}, which the model does not have"
+                f"how.engines: the server returned the token {foreign[0]!r}, which the model does not have; check"
+                " the server's model"
             )
         return answer_row(self.tokenizer, row, count_tokens(reply, "prompt_tokens"), ids, self.ends, self.engine)
 

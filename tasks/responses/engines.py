@@ -10,53 +10,29 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from tasks.endpoint.settings import Addresses, Asking
-from tasks.stage import How
+from tasks.stage import How, SharedHow
 
 
 class Engine(How):
     part_seconds: float = Field(
-        default=45.0, ge=0, description="rows are committed at least so often: what a kill may cost"
+        default=45.0,
+        ge=0,
+        description="seconds after which finished rows are saved; a kill loses at most the rows since then",
     )
-    restarts: int = Field(default=2, ge=0, description="how often an engine that dies is started again")
+    restarts: int = Field(default=2, ge=0, description="how often an engine that was killed or failed is restarted")
 
 
-class Local(Engine):
+class Local(Engine, SharedHow):
     """An engine that loads the weights itself."""
-
-    workers: int = Field(
-        default=1,
-        gt=0,
-        description="programs that share the rows, each with GPUs of its own; as many run at once as have them",
-    )
-    shares: int = Field(
-        default=1,
-        gt=0,
-        le=64,
-        description="flow runs of the work pool that take this model's rows at once, each its own share",
-    )
-
-    @model_validator(mode="after")
-    def shared_on_a_pool(self) -> "Local":
-        if self.shares > 1 and self.work_pool is None:
-            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
-        return self
-
-    @property
-    def programs(self) -> int:
-        return self.workers
-
-    @property
-    def hosts(self) -> int:
-        return self.shares
 
 
 class Transformers(Local):
     """transformers, in the application's environment: slow, but runs every model that transformers can load."""
 
     kind: Literal["transformers"] = "transformers"
-    batch_size: int = Field(default=64, gt=0, le=65_536, description="responses generated at once")
+    batch_size: int = Field(default=64, gt=0, le=65_536, description="responses generated at the same time")
     batches_per_part: int = Field(
-        default=8, gt=0, description="batches between two commits, where part_seconds are not over"
+        default=8, gt=0, description="batches after which finished rows are saved, even before part_seconds"
     )
 
     @property
@@ -99,16 +75,18 @@ class Vllm(Local):
     """vLLM, in a separate environment (`make vllm`): continuous batching, weights split over GPUs."""
 
     kind: Literal["vllm"]
-    tensor_parallel: int = Field(default=1, gt=0, description="GPUs that each layer is spread over")
-    pipeline_parallel: int = Field(default=1, gt=0, description="groups of such GPUs that the layers are spread over")
+    tensor_parallel: int = Field(default=1, gt=0, description="number of GPUs among which each layer is divided")
+    pipeline_parallel: int = Field(
+        default=1, gt=0, description="number of such groups of GPUs, each with some of the layers"
+    )
     data_parallel: int = Field(
         default=1, gt=0, description="copies of the weights in one server; offline engines have workers for this"
     )
     expert_parallel: bool = Field(default=False, description="whole experts on each GPU; for mixtures of experts")
-    in_flight: int = Field(default=256, gt=0, description="responses in flight")
-    memory: float = Field(default=0.92, gt=0, le=1, description="share of a GPU's memory")
+    in_flight: int = Field(default=256, gt=0, description="responses generated at the same time")
+    memory: float = Field(default=0.92, gt=0, le=1, description="share of a GPU's memory that vLLM may use")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="auto: as the weights are kept"
+        default="auto", description="auto: the type of the stored weights"
     )
     quantization: str = Field(
         default="", pattern="^[a-z0-9_-]*$", description="such as fp8; changes the responses, so their rows name it"
@@ -129,7 +107,7 @@ class Vllm(Local):
     extra: dict[str, str | int | float | bool] = Field(
         default={}, description="other arguments of vLLM's engine, by their names there; the rows name them"
     )
-    eager: bool = Field(default=False, description="no graphs: a slower engine that starts sooner")
+    eager: bool = Field(default=False, description="true: without CUDA graphs; the engine is slower, but starts sooner")
     server: bool = Field(
         default=False,
         description="run vLLM as a local server and send it requests, for models that its offline engine cannot serve",
@@ -154,23 +132,28 @@ class EndpointEngine(Engine, Asking):
     """A server with an OpenAI-compatible API: a paid API, or a vLLM server that you run."""
 
     kind: Literal["endpoint"]
-    urls: Addresses = Field(description="up to and with /v1; of several each answers its share")
-    model: str = Field(min_length=1, description="as the server calls it")
+    urls: Addresses = Field(description="addresses up to and including /v1; several servers share the rows")
+    model: str = Field(min_length=1, description="the model's name at the server")
     key: str = Field(
-        default="", description="the environment variable with the key, never the key itself; none: no key"
+        default="", description="name of the environment variable that holds the key, not the key; empty: no key"
     )
     speaks: Literal["chat", "tokens"] = Field(
         default="chat",
-        description="tokens: the server takes token ids and vLLM's sampling fields, so no template but ours is used",
+        description="tokens: the server accepts token ids and vLLM's sampling fields, so it applies no template; chat: it"
+        " applies its own",
     )
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    concurrency: int = Field(default=64, gt=0, description="requests at once to each server")
+    concurrency: int = Field(default=64, gt=0, description="requests at the same time to each server")
     timeout: float = Field(default=600.0, gt=0, description="seconds to wait for one answer")
     attempts: int = Field(
-        default=8, gt=0, description="per request; then the source has failed, and its finished rows stay"
+        default=8,
+        gt=0,
+        description="attempts per request; after the last one the source fails, and its finished rows are kept",
     )
-    requests_per_minute: float = Field(default=0, ge=0, description="to each server; 0: no limit")
-    tokens_per_minute: float = Field(default=0, ge=0, description="prompt and response together; 0: no limit")
+    requests_per_minute: float = Field(default=0, ge=0, description="requests per minute to each server; 0: no limit")
+    tokens_per_minute: float = Field(
+        default=0, ge=0, description="tokens of prompts and responses per minute to each server; 0: no limit"
+    )
     price_in: float = Field(default=0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(default=0, ge=0, description="dollars per million response tokens")
 

@@ -20,7 +20,7 @@ def read_existing(prompts: Path, chosen: pd.DataFrame, seed: int) -> Iterator[pa
     rows = held[held["prompt_id"].isin(chosen["prompt_id"])].sort_values("prompt_id")
     if rows.empty:
         raise BadInput(
-            f"sources: none of {len(chosen)} prompts came with a response; prompts.columns.response names the column"
+            f"sources: none of the {len(chosen)} prompts has a response; name its column in prompts.columns.response"
         )
     yield pa.Table.from_pylist(
         [

@@ -21,18 +21,18 @@ def choose_workers(run: Run, how: AnyEngine, model: Manifest) -> tuple[Workers, 
             return Workers("tasks.responses.transformers_program", **shared), weights
         case Vllm():
             program = "tasks.responses.vllm_server_program" if how.server else "tasks.responses.vllm_program"
-            return Workers(program, environment=of_vllm(how), **shared), weights
+            return Workers(program, environment=vllm_python(how), **shared), weights
         case EndpointEngine():
             if how.key:
                 read_secret(how.key)  # fails here, before a worker starts, if the variable is not set
             tokens = how.speaks == "tokens"
             return Workers(
-                "tasks.responses.endpoint_program", own=lambda worker: {"url": how.urls[worker]}, **shared
+                "tasks.responses.endpoint_program", extra_job=lambda worker: {"url": how.urls[worker]}, **shared
             ), lambda: {"tokenizer": str(run.tokenizer(model))} if tokens else {}
 
 
-def of_vllm(how: Vllm) -> Environment:
+def vllm_python(how: Vllm) -> Environment:
     python = settings().vllm.absolute() / "bin" / "python"
     if not python.exists():
-        raise BadInput(f"FUSE_VLLM: {settings().vllm} holds no environment; make vllm makes it")
+        raise BadInput(f"FUSE_VLLM: {settings().vllm} has no Python environment; run make vllm")
     return Environment(str(python), vllm_environment())

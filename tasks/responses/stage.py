@@ -17,10 +17,10 @@ from infra.errors import BadInput, SourceFailed
 from infra.manifest import Manifest
 from tasks.execution import Run, inputs_of
 from tasks.records import REFUSED, RESPONSE
-from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import AnyEngine
 from tasks.responses.existing import read_existing
 from tasks.responses.programs import choose_workers
+from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
 from tasks.rows.filling import Filling, Wanted
 from tasks.rows.pool import make_lacking, read_sorted
@@ -48,23 +48,23 @@ def sample_responses(
         file, chosen = choose_prompts(run, what, prompts[0], splits)
         leave_artifact(run, read_existing(file, chosen, what.seed), {})
         return
-    crew, prepare = choose_workers(run, how, model[0])
+    workers, prepare = choose_workers(run, how, model[0])
     wanted = [want_rows(run, step) for step in (run.step, *run.beside)]
     filling = Filling(run, wanted, KEY)
     job = {**wanted[0].job, "how": how.model_dump(mode="json")} | (prepare() if filling.lacking else {})
     try:
-        make_lacking(run, filling, crew, job, alone=True)
+        make_lacking(run, filling, workers, job, exclusive=True)
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     if run.share is None:
-        leave_artifact(run, read_sorted(run, wanted[0].rows, KEY, RESPONSE, crew.module), token_prices(how))
+        leave_artifact(run, read_sorted(run, wanted[0].rows, KEY, RESPONSE, workers.module), token_prices(how))
 
 
 def choose_prompts(
     run: Run, what: Sampling, prompts: Manifest, splits: Sequence[Manifest]
 ) -> tuple[Path, pd.DataFrame]:
     file = run.file(prompts, "prompts.parquet")
-    return file, asked_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
+    return file, select_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
 
 
 def want_rows(run: Run, step: Step) -> Wanted:
@@ -82,13 +82,13 @@ def token_prices(how: AnyEngine) -> dict[str, float]:
 def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]) -> None:
     """Writes the artifact's files table by table, and counts their contents."""
     counts: Counter[str] = Counter(tokens=0, cut_at_length=0)
-    dollars, refused, asked = 0.0, [], 0
+    dollars, refused, total = 0.0, [], 0
     with pq.ParquetWriter(run.folder / "responses.parquet", RESPONSE, compression="zstd") as writer:
         for table in tables:
             rows = table.to_pandas()
             without = rows["finish_reason"].str.startswith(REFUSED)
             refused.append(rows[without])
-            asked += len(rows)
+            total += len(rows)
             writer.write_table(table.filter(pa.array(~without)))
             counts["tokens"] += int(rows["tokens"].sum())
             counts["cut_at_length"] += int((rows["finish_reason"] == "length").sum())
@@ -96,9 +96,9 @@ def leave_artifact(run: Run, tables: Iterable[pa.Table], price: dict[str, float]
             dollars += sum(float(rows[column].sum()) * each / 1e6 for column, each in price.items())
     if refusals := sum(len(rows) for rows in refused):
         counts["refused"] = refusals
-        if refusals == asked:
+        if refusals == total:
             reason = next(rows["finish_reason"].iloc[0] for rows in refused if len(rows))
-            raise SourceFailed(f"{run.step.label}: none of {asked} rows is a response, the first was {reason}")
+            raise SourceFailed(f"{run.step.label}: none of {total} rows is a response; the first row was {reason}")
         table = pa.Table.from_pandas(pd.concat(refused), RESPONSE, preserve_index=False)
         pq.write_table(table, run.folder / "refused.parquet", compression="zstd")
     run.count(**counts, **({"dollars": round(dollars, 4)} if any(price.values()) else {}))

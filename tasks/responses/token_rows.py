@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BATCH = 1024
 
 
-class Asked(NamedTuple):
+class TokenRequest(NamedTuple):
     """A wanted row, the token ids of its prompt, and the maximum number of tokens of its answer (`room`)."""
 
     row: dict
@@ -56,7 +56,7 @@ class Reader:
         self.tokenizer, self.context, self.max_new_tokens = tokenizer, context, max_new_tokens
         self.last: tuple[str, list[int]] = ("", [])
 
-    def __call__(self, row: dict) -> Asked | dict:
+    def __call__(self, row: dict) -> TokenRequest | dict:
         """Returns the request, or a refusal row with the reason if the prompt cannot be sent."""
         if self.last[0] != row["prompt_id"]:
             try:
@@ -69,13 +69,13 @@ class Reader:
         room = min(self.max_new_tokens, self.context - len(ids))
         if room < 1:
             return refusal_row(row, f"too long: {len(ids)} tokens, context {self.context}", len(ids))
-        return Asked(row, ids, room)
+        return TokenRequest(row, ids, room)
 
 
 def context_of(folder: str | Path) -> int:
     """The model's maximum number of tokens, prompt and response together."""
     if (context := getattr(read_config(folder), "max_position_embeddings", None)) is None:
-        raise BadInput(f"model: the configuration in {folder} says no max_position_embeddings")
+        raise BadInput(f"model: the configuration in {folder} has no max_position_embeddings")
     return context
 
 
@@ -87,8 +87,8 @@ def read_config(folder: str | Path) -> PretrainedConfig:
 
 def longest_row(job: dict, reader: Reader) -> int:
     """Tokens of the longest prompt with its response: the context length that an engine has to reserve."""
-    asked = (one for one in map(reader, rows_of(job)) if isinstance(one, Asked))
-    return max((len(one.ids) + one.room for one in asked), default=reader.context)
+    requests = (one for one in map(reader, rows_of(job)) if isinstance(one, TokenRequest))
+    return max((len(one.ids) + one.room for one in requests), default=reader.context)
 
 
 def reserved_length(longest: int, how: dict) -> int:
@@ -138,7 +138,7 @@ def answer_row(
 
 
 def refusal_row(row: dict, reason: str, prompt_tokens: int = 0, engine: str = "") -> dict:
-    """A row for a prompt without an answer. It is stored, so the prompt is not asked again."""
+    """A row for a prompt without an answer. It is stored, so the prompt is not sent again."""
     return make_row(row, "", prompt_tokens, 0, f"{REFUSED}{reason}", engine)
 
 

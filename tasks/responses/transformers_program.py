@@ -18,8 +18,8 @@ from tasks.positions import PositionLimit, position_limit
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.token_rows import (
-    Asked,
     Reader,
+    TokenRequest,
     answer_row,
     context_of,
     count_of,
@@ -61,8 +61,8 @@ def answer_rows(model, tokenizer, job: dict, parts: Parts) -> Iterator[int]:
     reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
     side = partial(side_of, limit=position_limit(model.config), max_new_tokens=what["max_new_tokens"])
     for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
-        rows = [one for one in batch if not isinstance(one, Asked)]
-        made = generate_answers(model, tokenizer, [one for one in batch if isinstance(one, Asked)], what)
+        rows = [one for one in batch if not isinstance(one, TokenRequest)]
+        made = generate_answers(model, tokenizer, [one for one in batch if isinstance(one, TokenRequest)], what)
         parts.add(rows + made)
         if number % how["batches_per_part"] == 0:
             parts.close()
@@ -70,7 +70,9 @@ def answer_rows(model, tokenizer, job: dict, parts: Parts) -> Iterator[int]:
     parts.close()
 
 
-def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | dict], str]) -> Iterator[list]:
+def batches(
+    waiting: Iterable[TokenRequest | dict], size: int, side: Callable[[TokenRequest | dict], str]
+) -> Iterator[list]:
     """Yields batches in which all rows have the same `side_of`; rows keep their order."""
     begun: dict[str, list] = {}
     for one in waiting:
@@ -81,57 +83,57 @@ def batches(waiting: Iterable[Asked | dict], size: int, side: Callable[[Asked | 
     yield from begun.values()
 
 
-def side_of(one: Asked | dict, limit: PositionLimit | None, max_new_tokens: int) -> str:
+def side_of(one: TokenRequest | dict, limit: PositionLimit | None, max_new_tokens: int) -> str:
     """The group of rows that may share a batch with this one. In models with a position limit, the longest row of a batch
     changes the positions of all rows. `len(ids) - 1` because prefill_prompts leaves out the prompt's last token."""
-    if limit is None or not isinstance(one, Asked) or len(one.ids) + max_new_tokens <= limit.tokens:
+    if limit is None or not isinstance(one, TokenRequest) or len(one.ids) + max_new_tokens <= limit.tokens:
         return "within"
     return "beyond" if limit.kind == "longrope" and len(one.ids) - 1 > limit.tokens else "alone"
 
 
 def sample_batch(model, tokenizer, rows: list[dict], what: dict) -> list[dict]:
     """Generates the responses to one batch of rows, without a check of the context length."""
-    asked = [Asked(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
-    return generate_answers(model, tokenizer, asked, what)
+    requests = [TokenRequest(row, prompt_ids(tokenizer, row["messages"]), what["max_new_tokens"]) for row in rows]
+    return generate_answers(model, tokenizer, requests, what)
 
 
 @torch.inference_mode()
-def generate_answers(model, tokenizer, asked: list[Asked], what: dict) -> list[dict]:
+def generate_answers(model, tokenizer, requests: list[TokenRequest], what: dict) -> list[dict]:
     """Generates one left-padded batch. Each prompt is computed once, even if the batch has several samples of it."""
-    if not asked:
+    if not requests:
         return []
     batch = {
         name: ids.to(model.device)
-        for name, ids in pad_rows([one.ids for one in asked], tokenizer.pad_token_id, "left").items()
+        for name, ids in pad_rows([one.ids for one in requests], tokenizer.pad_token_id, "left").items()
     }
     width = batch["input_ids"].shape[1]
     ends = find_end_tokens(model.generation_config, tokenizer)
     # replaced because generate takes missing settings from it: a repetition penalty, banned tokens, beams
     model.generation_config = GenerationConfig(eos_token_id=sorted(ends))
     config = GenerationConfig(
-        max_new_tokens=max(one.room for one in asked),
+        max_new_tokens=max(one.room for one in requests),
         do_sample=False,
         eos_token_id=sorted(ends),
         pad_token_id=tokenizer.pad_token_id or 0,
     )
     ids = model.generate(
         **batch,
-        **prefill_prompts(model, asked, batch),
+        **prefill_prompts(model, requests, batch),
         generation_config=config,
-        logits_processor=LogitsProcessorList(sampling_steps(asked, width, what)),
+        logits_processor=LogitsProcessorList(sampling_steps(requests, width, what)),
     )
     return [
         answer_row(tokenizer, one.row, len(one.ids), new[: one.room], ends, ENGINE)
-        for one, new in zip(asked, ids[:, width:].tolist(), strict=True)
+        for one, new in zip(requests, ids[:, width:].tolist(), strict=True)
     ]
 
 
-def prefill_prompts(model, asked: list[Asked], batch: dict[str, torch.Tensor]) -> dict:
+def prefill_prompts(model, requests: list[TokenRequest], batch: dict[str, torch.Tensor]) -> dict:
     """Computes the keys and values of every prompt but its last token, once per prompt, and copies them to its samples.
 
     Only if every layer has full attention: other caches cannot be copied row by row.
     """
-    prompts = [one.row["prompt_id"] for one in asked]
+    prompts = [one.row["prompt_id"] for one in requests]
     first = {prompt: place for place, prompt in reversed(list(enumerate(prompts)))}
     if len(first) == len(prompts) or batch["input_ids"].shape[1] < 2 or not attends_to_everything(model):
         return {}

@@ -10,17 +10,17 @@ from transformers import LogitsProcessor
 from infra.errors import BadInput
 
 if TYPE_CHECKING:
-    from tasks.responses.token_rows import Asked
+    from tasks.responses.token_rows import TokenRequest
 
 
-def sampling_steps(asked: list[Asked], prompt_length: int, what: dict) -> list[LogitsProcessor]:
+def sampling_steps(requests: list[TokenRequest], prompt_length: int, what: dict) -> list[LogitsProcessor]:
     """The processors from scores to a chosen token, in the same order as in vLLM."""
     steps: list[LogitsProcessor] = []
     if what["repetition_penalty"] != 1:
-        steps.append(RepetitionPenalty([one.ids for one in asked], prompt_length, what["repetition_penalty"]))
+        steps.append(RepetitionPenalty([one.ids for one in requests], prompt_length, what["repetition_penalty"]))
     if not what["temperature"]:
         return [*steps, LikeliestChoice()]
-    seeds, longest = [one.row["seed"] for one in asked], max(one.room for one in asked)
+    seeds, longest = [one.row["seed"] for one in requests], max(one.room for one in requests)
     return [*steps, SeededChoice(seeds, prompt_length, what["temperature"], what["top_p"], longest, what["top_k"])]
 
 
@@ -85,4 +85,4 @@ class RepetitionPenalty(LogitsProcessor):
 
 def refuse_bad_logits(scores: torch.Tensor) -> None:
     if not torch.isfinite(scores).any(dim=-1).all() or torch.isnan(scores).any():
-        raise BadInput("model: its scores of the next token are not numbers")
+        raise BadInput("model: its scores of the next token are not finite numbers; check the model's weights")

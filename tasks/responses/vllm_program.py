@@ -14,8 +14,8 @@ from tasks.loading import load_tokenizer
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
 from tasks.responses.token_rows import (
-    Asked,
     Reader,
+    TokenRequest,
     answer_row,
     context_of,
     count_of,
@@ -44,14 +44,14 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     name = name_engine(vllm.__version__, str(engine.model_config.dtype).removeprefix("torch."), how)
     parts = [Parts(RESPONSE, folder, how["part_seconds"]) for _, folder in jobs]
     waiting = ((place, row) for place, (each, _) in enumerate(jobs) for row in rows_of(each))
-    asked: dict[str, tuple[int, Asked]] = {}
+    asked: dict[str, tuple[int, TokenRequest]] = {}
     tokens, total = 0, sum(count_of(each) for each, _ in jobs)
     started_at = time.monotonic(), time.process_time()
     while True:
         while len(asked) < 2 * how["in_flight"] and (following := next(waiting, None)):
             place, row = following
             one = readers[place](row)
-            if isinstance(one, Asked):
+            if isinstance(one, TokenRequest):
                 number = f"{place}-{row['prompt_id']}-{row['sample_index']}"
                 asked[number] = place, one
                 parameters = sampling_parameters(jobs[place][0]["what"], one, ends, how["seeds"] == "row")
@@ -76,7 +76,7 @@ def generate_with_vllm(job: dict, out: Path, progress: Progress) -> dict:
     }
 
 
-def sampling_parameters(what: dict, one: Asked, ends: set[int], seeded: bool = True) -> SamplingParams:
+def sampling_parameters(what: dict, one: TokenRequest, ends: set[int], seeded: bool = True) -> SamplingParams:
     return SamplingParams(
         temperature=what["temperature"],
         top_p=what["top_p"],

@@ -13,17 +13,17 @@ from tasks.program import end_with_starter
 SERVER = "vllm.entrypoints.openai.api_server"
 
 
-def start_vllm_server(told: dict) -> None:
+def start_vllm_server(options: dict) -> None:
     from tasks.responses.vllm_arguments import as_words, engine_arguments
 
-    arguments = engine_arguments(told["model"], told["how"], told["context"], told["seed"])
+    arguments = engine_arguments(options["model"], options["how"], options["context"], options["seed"])
     words = [
         "--host",
         "127.0.0.1",
         "--port",
-        str(told["port"]),
+        str(options["port"]),
         "--api-key",
-        told["key"],
+        options["key"],
         "--served-model-name",
         "served",
     ]
@@ -32,6 +32,6 @@ def start_vllm_server(told: dict) -> None:
 
 
 if __name__ == "__main__":
-    told = json.loads(sys.stdin.buffer.readline())
+    options = json.loads(sys.stdin.buffer.readline())
     end_with_starter()
-    start_vllm_server(told)
+    start_vllm_server(options)

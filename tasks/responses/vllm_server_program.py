@@ -1,4 +1,4 @@
-"""Program: starts a vLLM server and asks it for responses like any endpoint. Runs in vLLM's Python.
+"""Program: starts a vLLM server and requests responses from it as from any endpoint. Runs in vLLM's Python.
 
 JOB {model, rows, prompts, what, how, beside}; writes OUT/part-*.parquet. The server listens on a free loopback port with a random
 key. If the server dies, this program ends too, and the stage starts both again.
@@ -31,7 +31,7 @@ def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
     forms = [Tokens({**each, "tokenizer": job["model"], "how": {"model": "served"}}) for each, _ in jobs]
     longest = max(longest_row(each, form.reader) for (each, _), form in zip(jobs, forms, strict=True))
     seed = engine_seed(jobs[0][0]) if how["seeds"] == "engine" else 0
-    told = {
+    options = {
         "model": job["model"],
         "how": how,
         "context": reserved_length(longest, how),
@@ -39,9 +39,14 @@ def serve_rows(job: dict, out: Path, progress: Progress) -> dict:
         "port": free_port(),
     }
     key = secrets.token_urlsafe()
-    with run_server(told | {"key": key}) as server:
+    with run_server(options | {"key": key}) as server:
         where = EndpointClient(
-            f"http://127.0.0.1:{told['port']}/v1", key, 2 * how["in_flight"], PATIENCE, attempts=3, path="completions"
+            f"http://127.0.0.1:{options['port']}/v1",
+            key,
+            2 * how["in_flight"],
+            PATIENCE,
+            attempts=3,
+            path="completions",
         )
         if (summary := asyncio.run(ask_server(server, where, forms, jobs, progress))) is None:
             sys.exit(f"vLLM's server ended with code {server.wait()}")  # no traceback: the server logged its error
@@ -106,12 +111,12 @@ async def server_version(server: subprocess.Popen, url: str) -> str | None:
 
 
 @contextmanager
-def run_server(told: dict) -> Iterator[subprocess.Popen]:
+def run_server(options: dict) -> Iterator[subprocess.Popen]:
     """Runs the server in this process group and with this log, and kills it at the end."""
     server = subprocess.Popen([sys.executable, "-m", "tasks.responses.vllm_server"], stdin=subprocess.PIPE)
     try:
         assert server.stdin is not None
-        server.stdin.write(json.dumps(told).encode() + b"\n")
+        server.stdin.write(json.dumps(options).encode() + b"\n")
         server.stdin.flush()
         yield server
     finally:

@@ -45,7 +45,10 @@ def cast_batches(run: Run, found: Batches) -> Iterator[pa.RecordBatch]:
     for entry, batch in found:
         first = first or (entry.name, batch.schema)
         if batch.schema != first[1]:
-            raise BadInput(f"{run.store.blobs.url}/{entry.path}: not rows of this pool, as {first[0]} is; delete it")
+            raise BadInput(
+                f"{run.store.blobs.url}/{entry.path}: its columns differ from those of {first[0]} in this pool;"
+                " delete the wrong file"
+            )
         yield batch
 
 
@@ -69,9 +72,11 @@ def open_part(run: Run, entry: FileEntry, file: Path, columns: list[str] | None)
     try:
         found = pq.ParquetFile(file)
     except pa.ArrowException as problem:
-        raise BadInput(f"{where}: not a Parquet file ({problem}); delete it") from problem
+        raise BadInput(f"{where}: not a Parquet file ({problem}); delete this file") from problem
     if lacking := set(columns or ()) - set(found.schema_arrow.names):
-        raise BadInput(f"{where}: not rows of this pool, without {', '.join(sorted(lacking))}; delete it")
+        raise BadInput(f"{where}: lacks the columns {', '.join(sorted(lacking))} of this pool; delete this file")
     if found.metadata.num_rows != entry.rows:
-        raise BadInput(f"{where}: {found.metadata.num_rows} rows where its name says {entry.rows}; delete it")
+        raise BadInput(
+            f"{where}: has {found.metadata.num_rows} rows, but {entry.rows} according to its name; delete this file"
+        )
     return found

@@ -47,9 +47,9 @@ def at_work(blobs: Blobs, whole: str) -> list[Share]:
 
 
 def wait_while(busy: Callable[[], object], on_wait: Callable[[str], object], pause: Callable[[float], None]) -> None:
-    told = False
+    reported = False
     while busy():
-        if not told:
+        if not reported:
             on_wait("waiting: another step is making rows of the same pool")
-            told = True
+            reported = True
         pause(POLL)

@@ -30,14 +30,14 @@ class Workers:
     restarts: int = 0
     group: int = 0  # number of torchrun processes per worker; 0: a single process
     environment: Environment = HERE
-    own: Callable[[int], Mapping] = lambda worker: {}  # extra job fields of one worker, counted from 0
+    extra_job: Callable[[int], Mapping] = lambda worker: {}  # extra job fields of one worker, counted from 0
 
 
 class WorkerGroup:
     """Runs worker programs over the missing rows and restarts those that die."""
 
-    def __init__(self, run: Run, crew: Workers, job: dict, before: int, filling: Filling):
-        self.run, self.crew, self.job, self.before, self.filling = run, crew, job, before, filling
+    def __init__(self, run: Run, settings: Workers, job: dict, before: int, filling: Filling):
+        self.run, self.settings, self.job, self.before, self.filling = run, settings, job, before, filling
         self.ended = threading.Event()
         self.total, self.started = 0, False
         self.done: dict[int, int] = {}  # per worker: rows that were made before its last restart
@@ -46,7 +46,7 @@ class WorkerGroup:
     def work(self, missing: pd.DataFrame) -> None:
         """Runs all workers until each has finished or used up its restarts; then raises the first failure."""
         self.total = self.before + len(missing)
-        shares = deal_rows(missing, self.crew.workers)
+        shares = deal_rows(missing, self.settings.workers)
         self.run.observe(self.run.step, "queued", 0, 0, "")
         with ThreadPoolExecutor(len(shares)) as threads:
             try:
@@ -62,13 +62,13 @@ class WorkerGroup:
 
     def share(self, number: int, rows: pd.DataFrame) -> None:
         everything = len(rows)
-        for death in range(self.crew.restarts + 1):
+        for death in range(self.settings.restarts + 1):
             rows = self.filling.left(rows) if death else rows
             self.done[number] = everything - len(rows)
             try:
                 return self.once(number, rows) if len(rows) else None
             except ProgramFailed:
-                if death == self.crew.restarts or self.run.launcher.stopped.is_set() or self.ended.is_set():
+                if death == self.settings.restarts or self.run.launcher.stopped.is_set() or self.ended.is_set():
                     raise
                 self.counts["restarts"] += 1
 
@@ -76,18 +76,25 @@ class WorkerGroup:
         out = self.out(number)
         out.mkdir(parents=True, exist_ok=True)
         (out / "progress.json").unlink(missing_ok=True)
-        job = {**self.job, **self.crew.own(number), **self.filling.ask(rows, out)}
-        job["threads"] = max(1, self.run.launcher.threads // max(self.crew.group, 1))
+        job = {**self.job, **self.settings.extra_job(number), **self.filling.ask(rows, out)}
+        job["threads"] = max(1, self.run.launcher.threads // max(self.settings.group, 1))
         look = lambda: self.look(out)
-        asked, crew = self.run.request(len(rows)), self.crew
+        request, settings = self.run.request(len(rows)), self.settings
         summary = self.run.launcher.run(
-            crew.module, job, out, look, crew.group, crew.environment, request=asked, on_wait=self.run.waits
+            settings.module,
+            job,
+            out,
+            look,
+            settings.group,
+            settings.environment,
+            request=request,
+            on_wait=self.run.report_wait,
         )
         self.counts.update({name: value for name, value in summary.items() if not isinstance(value, str)})
 
     def look(self, out: Path) -> None:
         if self.ended.is_set():
-            raise ProgramFailed(f"{self.crew.module} was ended with the run")
+            raise ProgramFailed(f"{self.settings.module} was stopped, because the run was interrupted")
         if not self.started:
             self.started = True
             self.run.observe(self.run.step, "running", 0, 0, "")

@@ -78,7 +78,7 @@ def check_names(folder: str | Path, backbone: PreTrainedModel, shapes: dict[str,
     """Raises BadInput if the folder's files lack a tensor or have an additional one."""
     needed = {f"model.{name}" for name in backbone.state_dict()} | set(shapes)
     found = {name for file in weight_files(folder) for name in tensor_names(file)}
-    for what, names in (("lacks", needed - found), ("has beside what ArmoRM has", found - needed)):
+    for what, names in (("lacks", needed - found), ("has tensors that ArmoRM does not have", found - needed)):
         if names:
             raise BadInput(f"reward.model: {folder} {what}: {', '.join(sorted(names)[:5])}")
 
@@ -99,7 +99,9 @@ def read_heads(folder: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[s
             found |= {name: tensors.get_tensor(name) for name in tensors.keys() if name in shapes}  # noqa: SIM118
     for name, shape in shapes.items():
         if tuple(found[name].shape) != shape:
-            raise BadInput(f"reward.model: {folder}: {name} is {tuple(found[name].shape)}, its config says {shape}")
+            raise BadInput(
+                f"reward.model: {folder}: {name} has the shape {tuple(found[name].shape)}, but {shape} according to its config"
+            )
     return found
 
 

@@ -42,9 +42,9 @@ class Conversations:
             self.frame(messages)
         whole = self.rendered(messages, text)
         framed = whole.startswith(self.before) and whole.endswith(self.after)
-        said = whole[len(self.before) : len(whole) - len(self.after)] if framed else ""
-        if special_pattern(self.tokenizer).search(said):  # text that spells a special token must not become one
-            ids = around_answer(self.tokenizer, self.before, said, self.after)
+        response = whole[len(self.before) : len(whole) - len(self.after)] if framed else ""
+        if special_pattern(self.tokenizer).search(response):  # text that spells a special token must not become one
+            ids = around_answer(self.tokenizer, self.before, response, self.after)
         else:
             ids = self.ids(whole)
         ids = with_one_bos(self.tokenizer, ids)

@@ -24,7 +24,9 @@ def ask_scores(job: dict, out: Path, progress: Progress) -> dict:
     how = job["how"]
     model = json.loads((Path(job["model"]) / "served.json").read_text())["id"]
     if model not in how["urls"]:
-        raise BadInput(f"how.scoring.urls: says no endpoint of {model!r}, for example http://127.0.0.1:8000/classify")
+        raise BadInput(
+            f"how.scoring.urls: has no endpoint for {model!r}; add one, for example http://127.0.0.1:8000/classify"
+        )
     endpoint = EndpointClient(
         url=how["urls"][model],
         path="",
@@ -57,7 +59,7 @@ def score_row(content: str, reply: dict | Unanswered, url: str) -> dict:
         case Refused():
             return empty | {"reason": f"refused: {reply}"}
         case Unanswered():
-            raise RuntimeError(f"{url}: content {content} got no answer: {reply}")
+            raise RuntimeError(f"{url}: no answer for content {content}: {reply}")
     if not math.isfinite(found := read_number(reply)):
         raise BadInput(f"{url}: the score of content {content} is {found}")
     return empty | {"score": found, "tokens": count_tokens(reply, "prompt_tokens") or None}
@@ -68,7 +70,7 @@ def read_number(reply: dict) -> float:
     (one,) = reply["data"]
     (value,) = one["probs"] if "probs" in one else one["data"]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)
 
 

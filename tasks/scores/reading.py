@@ -75,7 +75,7 @@ def find_cache_objection(backbone: PreTrainedModel, longest: int) -> str | None:
     if kinds := length_dependent(backbone):
         return f"its positions ({', '.join(kinds)}) depend on the longest text of a batch"
     if windowed and windowed < longest:
-        return f"a {config.model_type} model attends to {windowed} tokens, a text may have {longest}"
+        return f"a {config.model_type} model attends only to {windowed} tokens, but a text may have {longest}"
     if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"a {config.model_type} model has layers of {', '.join(sorted(odd))}"
     return None
@@ -83,8 +83,10 @@ def find_cache_objection(backbone: PreTrainedModel, longest: int) -> str | None:
 
 def length_dependent(backbone: PreTrainedModel) -> list[str]:
     """The model's kinds of rotary positions whose frequencies change for a whole batch if one text in it is long."""
-    asked = getattr(backbone.config.get_text_config(), "rope_parameters", None) or {}
-    kinds = {asked.get("rope_type")} | {one.get("rope_type") for one in asked.values() if isinstance(one, dict)}
+    parameters = getattr(backbone.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = {parameters.get("rope_type")} | {
+        one.get("rope_type") for one in parameters.values() if isinstance(one, dict)
+    }
     return sorted({"dynamic", "longrope"} & kinds)
 
 
@@ -94,7 +96,7 @@ def find_disagreement(backbone: PreTrainedModel, texts: Sequence[Text], places: 
     try:
         found = torch.cat(after_prompts(backbone, texts, places, len(texts)))
     except (TypeError, ValueError, AttributeError) as error:  # the model has no cache, or another kind of cache
-        return f"a {backbone.config.model_type} model cannot go on from a prompt: {error}"
+        return f"a {backbone.config.model_type} model cannot continue from a stored prompt: {error}"
     apart = ((found - expected).float().norm(dim=1) / expected.float().norm(dim=1).clamp(min=1e-6)).max().item()
     allowed = TOLERANCE.get(backbone.dtype, ROUNDING)
-    return None if apart < allowed else f"its states would differ by {apart:.1e} (relative)"
+    return None if apart < allowed else f"its hidden states differ by {apart:.1e} (relative)"

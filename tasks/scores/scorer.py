@@ -31,7 +31,7 @@ class Scorer:
             case "sequence-classifier":
                 self.model = OneLogit(folder)
             case kind:
-                raise ValueError(f"no reader for a reward model of kind {kind!r}")
+                raise ValueError(f"unknown kind of reward model: {kind!r}")
         # With such positions a batch has one text: a score must not depend on its batch.
         alone = reading.length_dependent(self.model.backbone)
         self.max_length, self.too_long, self.batch_size = (
@@ -50,12 +50,12 @@ class Scorer:
             self.layout = "whole"
         elif wanted == "shared-prompt":
             if problem := self.problem([text for text in sample if text.shareable]):
-                logging.warning("prompts are not shared: %s", problem)
+                logging.warning("the shared-prompt layout is not used: %s", problem)
             self.layout = "padded" if problem else wanted
 
     def problem(self, texts: list[Text]) -> str | None:
         if not texts:
-            return "the chat template writes a prompt in another way under each response"
+            return "the chat template renders a prompt differently for each response"
         backbone = self.model.backbone
         return reading.find_cache_objection(backbone, self.max_length) or reading.find_disagreement(
             backbone, texts, self.places(texts)
@@ -84,10 +84,10 @@ class Scorer:
             if self.too_long == "skip":
                 return None, 0, False, f"{length} tokens, of at most {self.max_length}"
             if text.prompt >= self.max_length:
-                return None, 0, False, f"the prompt alone has {text.prompt} tokens, of at most {self.max_length}"
+                return None, 0, False, f"the prompt has {text.prompt} tokens, of at most {self.max_length}"
             text, cut = text.cut(self.max_length), True
         if self.model.place(text) is None:
-            return None, 0, False, "no turn of the assistant opens in it"
+            return None, 0, False, "the text has no assistant turn"
         return text, len(text.ids), cut, None
 
     def columns(self, texts: list[Text]) -> list[dict]:
@@ -114,11 +114,13 @@ class Scorer:
                 raise
             if len(texts) == 1:
                 raise OutOfMemory(
-                    f"out of memory with one response: lower the reward's scoring.max_length ({self.max_length}), or score"
-                    f" on a GPU with more memory; {str(problem).partition(chr(10))[0]}"
+                    f"out of memory with a single response: lower the reward's scoring.max_length ({self.max_length}), or use"
+                    f" a GPU with more memory; {str(problem).partition(chr(10))[0]}"
                 ) from problem
         # Outside of the except block: the exception keeps the failed batch's tensors in memory.
-        logging.warning("out of memory with %d responses at once: read in halves from here on", len(texts))
+        logging.warning(
+            "out of memory with %d responses at the same time: batches have half the size from now on", len(texts)
+        )
         torch.cuda.empty_cache()
         self.halved += 1
         half = len(texts) // 2

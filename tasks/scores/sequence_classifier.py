@@ -22,7 +22,7 @@ class OneLogit:
         self.model = load_model(AutoModelForSequenceClassification, folder)
         if self.model.config.num_labels != 1:
             labels = self.model.config.num_labels
-            raise BadInput(f"reward.model: {folder} has {labels} labels, a reward model has 1")
+            raise BadInput(f"reward.model: {folder} has {labels} labels, but a reward model has exactly 1")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = self.model.to(device).eval()  # pyright: ignore[reportArgumentType]
         self.head = head_of(self.model, folder).float()
@@ -65,5 +65,7 @@ def head_of(model: PreTrainedModel, folder: str | Path) -> nn.Linear:
     outside = [module for module in model.modules() if isinstance(module, nn.Linear) and module not in inside]
     heads = [module for module in outside if module.out_features == 1]
     if len(heads) != 1:
-        raise BadInput(f"reward.model: {folder} has {len(heads)} heads of one logit, a reward model has 1")
+        raise BadInput(
+            f"reward.model: {folder} has {len(heads)} heads with one logit, but a reward model has exactly 1"
+        )
     return heads[0]

@@ -2,19 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tasks.endpoint.settings import Asking
-from tasks.stage import What
+from tasks.stage import SharedHow, What
 
 
 class Reading(What):
     """Scores prompt and response in the model's chat template, with a model loaded on this machine."""
 
-    max_length: int = Field(default=4096, gt=0, description="tokens of prompt and response")
+    max_length: int = Field(default=4096, gt=0, description="maximum number of tokens of prompt and response")
     too_long: Literal["flag", "skip"] = Field(
         default="flag",
-        description="a longer text: cut at its end and its row says truncated, or no score and its row says why",
+        description="for a longer text. flag: it is cut at its end, and its row is marked truncated; skip: it gets no score,"
+        " only a reason",
     )
 
 
@@ -55,38 +56,23 @@ PROGRAMS = {
 READS = {"endpoint": "served", "program": "program"}
 
 
-class ScoringHow(Asking):
-    batch_size: int = Field(default=64, gt=0, le=65_536, description="responses at once, at most")
+class ScoringHow(Asking, SharedHow):
+    batch_size: int = Field(default=64, gt=0, le=65_536, description="maximum number of responses per forward pass")
     batch_tokens: int = Field(
-        default=65_536, gt=0, description="tokens at once, at most, padding included; a response is never cut"
+        default=65_536,
+        gt=0,
+        description="maximum number of tokens per forward pass, with padding; a response is never cut",
     )
     batches_per_part: int = Field(default=8, gt=0)
     layout: Literal["shared-prompt", "padded"] = Field(
         default="shared-prompt",
-        description="a prompt computed once for its responses, or with each of them; the scores agree",
+        description="shared-prompt: computes each prompt once for all its responses; padded: with each response; the scores"
+        " are equal",
     )
     urls: dict[str, str] = Field(
-        default={}, description="of each served model, by its id: the endpoint, without a path"
+        default={}, description="endpoint of each served model, by the model's id: the whole address"
     )
     timeout: float = Field(
-        default=120.0, gt=0, description="seconds for a reply of an endpoint, or for a batch of a program"
+        default=120.0, gt=0, description="maximum seconds for an endpoint's reply, or for a program's batch"
     )
-    workers: int = Field(default=1, gt=0, description="programs that share the rows, each with a GPU of its own")
-    shares: int = Field(
-        default=1, gt=0, le=64, description="flow runs of the work pool that take a step's rows at once"
-    )
-    restarts: int = Field(default=2, ge=0, description="how often a program that dies is started again")
-
-    @model_validator(mode="after")
-    def shared_on_a_pool(self) -> "ScoringHow":
-        if self.shares > 1 and self.work_pool is None:
-            raise ValueError(f"shares: {self.shares} are runs on a work pool, and work_pool names none")
-        return self
-
-    @property
-    def programs(self) -> int:
-        return self.workers
-
-    @property
-    def hosts(self) -> int:
-        return self.shares
+    restarts: int = Field(default=2, ge=0, description="how often a program that was killed or failed is restarted")

@@ -23,8 +23,8 @@ Manifests = tuple[Manifest, ...]
 def score_rows(what: Scoring, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """The pool's key. Each sampled model has a separate pool, because several are scored at once; inputs of many models share
     one."""
-    alone = [item.fingerprint for item in inputs.get("model", ())]
-    return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": alone}
+    model = [item.fingerprint for item in inputs.get("model", ())]
+    return {"reward": inputs["reward"][0].fingerprint, "scoring": what, "model": model}
 
 
 def count_gpus(what: Scoring, how: ScoringHow) -> int:
@@ -43,9 +43,9 @@ def annotate_rewards(
     model: Manifests = (),
 ) -> None:
     columns = ["prompt_id", "text", "content_id"]
-    said = [pd.read_parquet(run.file(made, "responses.parquet"), columns=columns) for made in responses]
-    asked = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages", "gold"])
-    wanted = pd.concat(said).drop_duplicates("content_id").merge(asked, on="prompt_id", validate="many_to_one")
+    texts = [pd.read_parquet(run.file(made, "responses.parquet"), columns=columns) for made in responses]
+    questions = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "messages", "gold"])
+    wanted = pd.concat(texts).drop_duplicates("content_id").merge(questions, on="prompt_id", validate="many_to_one")
     rows = fill_pool(
         run,
         order_by_length(wanted, how.layout),
@@ -80,8 +80,8 @@ def refuse_bad_scores(rows: pd.DataFrame) -> None:
     """Raises BadInput for a score that is not finite and has no reason, or if no row has a score."""
     bad = rows[~np.isfinite(rows["score"].astype(float)) & rows["reason"].isna()]
     if len(bad):
-        raise BadInput(f"{len(bad)} scores are not finite, the first of content {bad['content_id'].iloc[0]}")
+        raise BadInput(f"{len(bad)} scores are not finite; the first is that of content {bad['content_id'].iloc[0]}")
     if len(rows) and rows["score"].isna().all():
         raise BadInput(
-            f"reward: none of {len(rows)} responses has a score, the first because: {rows['reason'].iloc[0]}"
+            f"reward: none of {len(rows)} responses has a score; reason of the first: {rows['reason'].iloc[0]}"
         )

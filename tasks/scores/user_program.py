@@ -42,11 +42,11 @@ def run_user_program(command: list[str], name: str, rows: Rows, patience: float)
             env=allowed_environment(),
         )
     except OSError as problem:
-        raise BadInput(f"reward.model.command: {command} does not start: {problem}") from problem
+        raise BadInput(f"reward.model.command: {command} cannot be started: {problem}") from problem
     except subprocess.TimeoutExpired as problem:
         first = rows[0]["content_id"]
         raise BadInput(
-            f"{name}: no end after {patience:g} s over {len(rows)} rows from content {first} (how.scoring.timeout)"
+            f"{name}: did not end within {patience:g} s for {len(rows)} rows from content {first}; see how.scoring.timeout"
         ) from problem
     if ended.returncode:
         raise BadInput(f"{name}: ended with code {ended.returncode}: {last_line(ended.stderr)}")
@@ -66,10 +66,10 @@ def row_question(row: dict) -> dict:
 def check_score(content: str, answer: str, name: str) -> dict:
     row = {"content_id": content, "score": None, "tokens": None, "truncated": False, "reason": None}
     try:
-        said = json.loads(answer)
+        parsed = json.loads(answer)
     except (ValueError, RecursionError) as problem:
-        raise BadInput(f"{name}: wrote no JSON for content {content}: {answer[:80]!r}") from problem
-    match said:
+        raise BadInput(f"{name}: its answer for content {content} is not JSON: {answer[:80]!r}") from problem
+    match parsed:
         case {"reason": str(reason)}:
             return row | {"reason": reason}
         case {"score": value} | value if is_number(value):
@@ -83,7 +83,7 @@ def is_number(value: object) -> bool:
 
 
 def last_line(output: bytes) -> str:
-    return next(reversed(output.decode(errors="replace").split("\n")[-3:-1]), "it said nothing")[:200]
+    return next(reversed(output.decode(errors="replace").split("\n")[-3:-1]), "no error message")[:200]
 
 
 if __name__ == "__main__":

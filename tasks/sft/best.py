@@ -26,7 +26,7 @@ def hold_out(samples: list[dict], share: float) -> tuple[list[dict], list[dict]]
     if not out or len(out) == len(samples):
         raise BadInput(
             f"sft.best_of_two.held_out: a share of {share:g} holds out {len(out)} of {len(samples)} records; it must hold out"
-            " at least one, and not all"
+            " at least one record, but not all"
         )
     return [sample for sample in samples if place(sample) >= share], out
 

@@ -15,13 +15,13 @@ class BestOfTwo(What):
     """Compares the final weights with those of an earlier step, and keeps the better ones."""
 
     every: int = Field(
-        default=100, gt=0, description="optimizer steps: that moment is the last multiple of them before the end"
+        default=100, gt=0, description="number of steps: the earlier step is the last multiple of it before the end"
     )
     held_out: float = Field(
         default=0.02,
         gt=0,
         lt=0.5,
-        description="share of the records that no step sees; the loss on their responses decides",
+        description="share of the records that are not used for training; the loss on their responses decides",
     )
 
 
@@ -30,11 +30,11 @@ class SFT(Training):
 
     form: Literal["completion", "packed", "none"] = Field(
         default="completion",
-        description="completion: a row is a record, the loss is on its response; packed: as WRPO was published, a row is a "
-        "block of max_length tokens of records in a chain, the loss is on all of them; none: no SFT, the target itself is "
-        "optimised",
+        description="completion: a row is one record, with the loss on its response; packed: as in WRPO's published code, "
+        "the records are joined and cut into rows of max_length tokens, with the loss on all tokens; none: no SFT, WRPO "
+        "trains the target directly",
     )
-    best_of_two: BestOfTwo | None = Field(default=None, description="none: the last weights are kept")
+    best_of_two: BestOfTwo | None = Field(default=None, description="none: keeps the weights of the last step")
 
 
 @stage("SFT", version="3")

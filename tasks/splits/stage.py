@@ -34,7 +34,9 @@ class Shares(What):
         description="share for SFT: the target is fine-tuned on the sources' best responses to these prompts",
     )
     preference: float = Field(gt=0, lt=1, description="share for the preference pairs")
-    held_out: float = Field(ge=0, lt=1, description="share for the evaluation only; 0 if a whole set is held out")
+    held_out: float = Field(
+        ge=0, lt=1, description="share that is used only for the evaluation; 0 if a whole set of prompts is held out"
+    )
     seed: Seed
 
     @model_validator(mode="after")
@@ -53,15 +55,19 @@ class ByCategory(What):
 
     kind: Literal["by-category"]
     held_out: float = Field(
-        ge=0, lt=1, description="share of each category for the evaluation only; 0 if a whole set is held out"
+        ge=0,
+        lt=1,
+        description="share of each category that is used only for the evaluation; 0 if a whole set of prompts is held out",
     )
-    sft: float = Field(ge=0, le=1, description="share for SFT, of the prompts not held out; FuseChat-3.0 has 0.4")
+    sft: float = Field(
+        ge=0, le=1, description="share for SFT of the prompts that are not held out; FuseChat-3.0 uses 0.4"
+    )
     shares: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default={}, description="SFT shares of single categories: category -> share"
     )
     pairable: tuple[str, ...] = Field(
         default=(),
-        description="in these categories, only prompts whose source responses make a pair are counted and used",
+        description="categories in which only prompts with a pair of source responses are counted and used",
     )
     seed: int
 
@@ -96,7 +102,7 @@ def split_prompts(
         if not size:
             share = getattr(what, part, None)
             empty = f"a share of {share} of {len(rows)} prompts is empty; add prompts or raise the share"
-            raise BadInput(f"split.{part}: {'no prompt states this part' if share is None else empty}")
+            raise BadInput(f"split.{part}: {'no prompt has this part' if share is None else empty}")
     run.count(rows=len(rows), **sizes)
     write_table(run, rows, SPLIT, "splits.parquet")
 

@@ -67,9 +67,11 @@ def training_arguments(kind: type[ArgumentsKind], job: dict, rows: int, out: Pat
         **more,
     )
     if args.n_gpu > 1:
-        raise BadInput(f"{args.n_gpu} GPUs are visible to one process: start one process for each, or show it only one")
+        raise BadInput(
+            f"one process sees {args.n_gpu} GPUs: set how.processes to the number of GPUs, or make only one GPU visible"
+        )
     if args.world_size != processes:
-        raise BadInput(f"how.processes: {processes}, while {args.world_size} were started")
+        raise BadInput(f"how.processes: is {processes}, but {args.world_size} processes were started")
     return args
 
 
@@ -99,15 +101,15 @@ def enough_memory(job: dict, room: str) -> Iterator[None]:
         if not out_of_memory(problem):
             raise
         lora = what.get("lora")
-        adapters = "" if lora else f", train adapters alone ({room}.lora)"
+        adapters = "" if lora else f", train only adapters ({room}.lora)"
         if lora and lora.get("base") != "nf4":
-            adapters = f", hold what is not trained in 4 bits ({room}.lora.base)"
+            adapters = f", keep the frozen weights in 4 bits ({room}.lora.base)"
         raise OutOfMemory(
             f"out of memory: lower how.{room}.device_batch_size ({how['device_batch_size']}), set"
-            f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), share the training out among"
+            f" how.{room}.gradient_checkpointing ({str(how['gradient_checkpointing']).lower()}), divide the training among"
             f" GPUs by how.{room}.processes ({how.get('processes', 1)}) and how.{room}.deepspeed"
             f" ({how.get('deepspeed') or 'none'}){adapters}, or lower {room}.max_length ({what['max_length']}), which cuts"
-            f" more; {str(problem).partition(chr(10))[0]}"
+            f" more responses; {str(problem).partition(chr(10))[0]}"
         ) from problem
 
 

@@ -38,7 +38,9 @@ def refuse_unknown(model: PreTrainedModel, targets: list[str]) -> None:
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):
             known = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
-            raise BadInput(f"lora.targets: {target!r} is no linear layer of the model; there are: {known}")
+            raise BadInput(
+                f"lora.targets: {target!r} is not a linear layer of the model; its linear layers are {known}"
+            )
 
 
 def has_adapter(model: torch.nn.Module) -> bool:

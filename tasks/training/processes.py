@@ -63,7 +63,7 @@ class SharedOrder(Sampler):
         self.epoch = epoch
 
 
-class EpochTeller(TrainerCallback):
+class EpochSetter(TrainerCallback):
     """Gives the epoch's number to SharedOrder: accelerate does not do it if a resumed epoch skips batches."""
 
     def __init__(self, order: SharedOrder):
@@ -104,7 +104,7 @@ class InGroup(TrainerMethods):
         if self.args.world_size == 1:
             return super()._get_train_sampler(train_dataset)
         order = SharedOrder(len(cast(Sized, self.train_dataset)) - self.fillers, self.fillers, self.args.seed)
-        self.add_callback(EpochTeller(order))
+        self.add_callback(EpochSetter(order))
         return order
 
     def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):

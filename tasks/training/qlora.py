@@ -22,7 +22,7 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
         return model
     if find_spec("bitsandbytes") is None:
         raise BadInput(
-            "lora.base: nf4 needs the package bitsandbytes, which is not installed; pip install bitsandbytes"
+            "lora.base: nf4 needs the package bitsandbytes, which is not installed; run pip install bitsandbytes"
         )
     rounding = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -43,15 +43,16 @@ def load_base(folder: str | Path, base: str, precision: str) -> PreTrainedModel:
 def refuse_quantised(folder: str | Path, already: bool) -> None:
     """Raises BadInput for a quantised model: the adapter would learn on rounded weights, against the recipe's `base`."""
     if already:
-        raise BadInput(f"model: {folder} is quantised already: train it from its full weights")
+        raise BadInput(f"model: {folder} is already quantised; give a model with full weights")
 
 
 def refuse_odd(name: str, layer: torch.nn.Linear) -> None:
     if layer.source_cls is not torch.nn.Linear:
-        raise BadInput(f"lora.base: nf4 is for linear layers, and {name} is a {layer.source_cls.__name__}")
+        raise BadInput(f"lora.base: nf4 supports only linear layers, but {name} is a {layer.source_cls.__name__}")
     if layer.in_features % BLOCK:  # on a CPU bitsandbytes uses wrong scales for such rows
         raise BadInput(
-            f"lora.base: nf4 rounds blocks of {BLOCK} weights, and {name} has rows of {layer.in_features}, no multiple"
+            f"lora.base: nf4 rounds blocks of {BLOCK} weights, but a row of {name} has {layer.in_features}"
+            " weights, not a multiple"
         )
 
 

@@ -31,7 +31,7 @@ def train_resumably(run: Run, module: str, job: dict, group: int, restarts: int 
                 raise
             deaths += 1
             run.count(restarts=deaths)
-            words = f"goes on from its newest checkpoint: {str(problem).partition(';')[0]}"
+            words = f"the training resumes from its newest checkpoint: {str(problem).partition(';')[0]}"
             run.observe(run.step, words, 0, 0, "")
 
 
@@ -58,17 +58,17 @@ def newest_stored(run: Run, stored: StoredCheckpoints) -> Path | None:
             damaged[name] = problem
             continue
         if damaged:
-            pass_over(run, stored, damaged, name)
+            skip_damaged(run, stored, damaged, name)
         return run.scratch / "resume" / name
     for problem in damaged.values():
         raise problem
     return None
 
 
-def pass_over(run: Run, stored: StoredCheckpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
+def skip_damaged(run: Run, stored: StoredCheckpoints, damaged: dict[str, CorruptArtifact], name: str) -> None:
     """Deletes the damaged checkpoints and their bytes, because the training will write the same files again."""
     for one, problem in damaged.items():
-        run.observe(run.step, f"{problem}; the training goes on from the older checkpoint {name}", 0, 0, "")
+        run.observe(run.step, f"{problem}; the training resumes from the older checkpoint {name}", 0, 0, "")
         stored.discard(one)
     stored.drop(keep=KEPT)
     run.count(damaged_checkpoints=len(damaged))

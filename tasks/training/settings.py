@@ -8,12 +8,12 @@ from tasks.stage import How, Seed, What
 
 
 class Lora(What):
-    """Trains low-rank adapters instead of the model's own weights; the saved model is whole, with the adapters merged."""
+    """Trains low-rank adapters instead of the model's own weights; the saved model is complete, with the adapters merged."""
 
     rank: int = Field(gt=0)
     alpha: float = Field(gt=0, allow_inf_nan=False, description="the adapters' output is scaled by alpha / rank")
     targets: tuple[str, ...] = Field(
-        default=(), description="names of linear layers, e.g. q_proj; none: all but the LM head"
+        default=(), description="names of linear layers, e.g. q_proj; empty: all linear layers except the LM head"
     )
     base: Literal["full", "nf4"] = Field(
         default="full",
@@ -29,9 +29,13 @@ class Training(What):
         default=2048, gt=0, description="tokens of prompt and response; a longer response is cut and counted"
     )
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
-    max_steps: int | None = Field(default=None, gt=0, description="ends the training early; none: all epochs")
+    max_steps: int | None = Field(
+        default=None,
+        gt=0,
+        description="number of optimizer steps after which the training ends early; none: all epochs",
+    )
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="bf16: arithmetic in bf16, and the result is kept so"
+        default="fp32", description="bf16: computes in bf16, and saves the model in bf16"
     )
     lora: Lora | None = Field(default=None, description="none: all weights are trained")
     seed: Seed
@@ -40,26 +44,38 @@ class Training(What):
 class DeepSpeed(How):
     """ZeRO: splits gradients, optimizer states and optionally weights among the processes."""
 
-    zero: Literal[2, 3] = Field(description="2: gradients and the optimizer's states; 3: the weights too")
+    zero: Literal[2, 3] = Field(
+        description="2: splits gradients and optimizer states among the processes; 3: also the weights"
+    )
     offload: bool = Field(
-        default=False, description="the optimizer's states, at 3 the weights too, wait in the CPU's memory"
+        default=False, description="keeps the optimizer states, and with zero = 3 also the weights, in the CPU's memory"
     )
 
 
 class TrainingHow(How):
-    processes: int = Field(default=1, gt=0, description="on this machine, one for each GPU; they share every batch")
-    deepspeed: DeepSpeed | None = Field(default=None, description="none: every process holds the whole training")
+    processes: int = Field(
+        default=1, gt=0, description="training processes on this machine, one for each GPU; they share every batch"
+    )
+    deepspeed: DeepSpeed | None = Field(
+        default=None, description="none: every process holds all weights and optimizer states"
+    )
     device_batch_size: int = Field(
-        default=8, gt=0, description="rows at once on a device; times processes it divides the batch"
+        default=8,
+        gt=0,
+        description="rows per device at the same time; batch_size must be a multiple of it times processes",
     )
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(
-        default=100, ge=0, description="optimizer steps between two checkpoints; 0: the last step alone leaves one"
+        default=100,
+        ge=0,
+        description="optimizer steps between two checkpoints; 0: only the last step writes a checkpoint",
     )
 
-    restarts: int = Field(default=2, ge=0, description="how often a program that dies goes on from its checkpoint")
+    restarts: int = Field(
+        default=2, ge=0, description="how often a program that was killed is restarted from its checkpoint"
+    )
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
-        default=(), description="where the log goes too; TensorBoard's to the workspace's runs/"
+        default=(), description="trackers that also receive the log; TensorBoard's files are in the workspace's runs/"
     )
 
     @property

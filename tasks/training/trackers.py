@@ -17,7 +17,9 @@ def make_trackers(job: dict) -> list[TrainerCallback]:
     wanted = job["how"].get("report_to", ())
     for name in wanted:
         if not any(find_spec(package) for package in PACKAGES[name]):
-            raise BadInput(f"how.report_to: the package {' or '.join(PACKAGES[name])} is not installed")
+            raise BadInput(
+                f"how.report_to: the package {' or '.join(PACKAGES[name])} is not installed; install it, or change how.report_to"
+            )
     made = {
         "tensorboard": make_tensorboard,
         "wandb": lambda job: WandbCallback(),

@@ -20,7 +20,9 @@ def zero_config(deepspeed: dict | None, precision: str) -> dict | None:
     if deepspeed is None:
         return None
     if find_spec("deepspeed") is None:
-        raise BadInput("how.deepspeed: the package deepspeed is not installed; DS_BUILD_OPS=0 pip install deepspeed")
+        raise BadInput(
+            "how.deepspeed: the package deepspeed is not installed; run DS_BUILD_OPS=0 pip install deepspeed"
+        )
     if not torch.cuda.is_available():
         without_own_communication()
     waiting = {"device": "cpu", "pin_memory": torch.cuda.is_available()}

@@ -36,10 +36,10 @@ def encode_pairs(
         except TurnsRefused:
             continue
         if missing := [role for role in roles if record[role] is None]:
-            raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective reads")
+            raise BadInput(f"prompt {record['prompt_id']}: has no {missing[0]}, which the objective needs")
         cut_off = [record[f"{role}_finish_reason"] == CUT_OFF for role in roles]
-        said = [response_ids(tokenizer, record[role], cut) for role, cut in zip(roles, cut_off, strict=True)]
-        if not all(said) or (fitting := fit_responses(prompt, said, max_length)) is None:
+        encoded = [response_ids(tokenizer, record[role], cut) for role, cut in zip(roles, cut_off, strict=True)]
+        if not all(encoded) or (fitting := fit_responses(prompt, encoded, max_length)) is None:
             continue
         responses, cut = fitting
         truncated += cut
@@ -143,7 +143,7 @@ def make_ready(model: PreTrainedModel, rows: list[dict], pad_id: int, layout: st
 
     longest = row_length(by_length[-1])
     if problem := shared_prompt.install_attention(model, longest, partial(try_out, "padded"), partial(try_out, layout)):
-        print(f"how.layout: each response is padded with its own prompt, since {problem}", flush=True)
+        print(f"how.layout: the padded layout is used, because {problem}", flush=True)
         return "padded"
     return layout
 

@@ -79,7 +79,7 @@ class Preference:
                 return compute_ipo_loss(*values.values(), tau=tau)
             case SimPO(beta=beta, gamma=gamma):
                 return compute_simpo_loss(*values.values(), beta=beta, gamma=gamma)
-        raise TypeError(f"{type(self.settings).__name__} has no loss")
+        raise TypeError(f"{type(self.settings).__name__} has no loss function")
 
     def alpha(self, step: int, steps: int, history: Sequence[dict]) -> float | None:
         """alpha for the optimizer step after `step` completed ones, whose logs are `history`; None for unweighted objectives."""
@@ -96,7 +96,7 @@ class Preference:
             case GapSchedule(scale=scale, window=window):
                 gaps = [entry["gap"] for entry in history if "gap" in entry and entry["step"] <= step]
                 return gap_alpha(gaps, settings.alpha, scale, window)
-        raise TypeError(f"{type(settings.schedule).__name__} is no schedule")
+        raise TypeError(f"{type(settings.schedule).__name__} is not a schedule")
 
     def metrics(self, values: dict[str, Tensor], log_probs: Tensor, lengths: Tensor, alpha: float | None) -> dict:
         """A batch's metrics for the log, each (B,): rewards, margin, accuracies, sums of log pi, and the gap for `gap_alpha`."""

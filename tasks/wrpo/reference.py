@@ -52,9 +52,9 @@ def compute_share(job, model, rows: list[dict], tokenizer, state: PartialState, 
     assert device is not None
     total, pad_id, done = sum(len(row["content_ids"]) for row in rows), tokenizer.pad_token_id or 0, 0
     layout = make_ready(model.to(device), rows, pad_id, how["layout"])
-    mine = rows[state.process_index :: state.num_processes]
-    for start in range(0, len(mine), PART):
-        made, some = [], mine[start : start + PART]
+    share = rows[state.process_index :: state.num_processes]
+    for start in range(0, len(share), PART):
+        made, some = [], share[start : start + PART]
         with torch.autocast(device.type, torch.bfloat16, enabled=what["precision"] == "bf16"):
             for place, values in reference_log_probs(model, some, how["device_batch_size"], pad_id, layout):
                 made += reference_rows(some[place], values.tolist())

@@ -37,13 +37,18 @@ class GapSchedule(What):
     scale: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="nats per token at which the weight is alpha / e"
     )
-    window: int = Field(default=10, gt=0, description="optimizer steps over which the measured gap is averaged")
+    window: int = Field(
+        default=10, gt=0, description="number of optimizer steps over which the measured gap is averaged"
+    )
 
 
 Schedule = Annotated[Linear | Static | Cosine | GapSchedule, Field(discriminator="kind")]
 LogProbs = Literal["sum", "mean"]
 ALPHA = Field(
-    default=0.1, ge=0, le=1, description="weight of the source's response, at its largest; `schedule` says when"
+    default=0.1,
+    ge=0,
+    le=1,
+    description="largest weight of the source's response; `schedule` sets its course over the steps",
 )
 BETA = Field(default=0.01, gt=0, allow_inf_nan=False)
 TAU = Field(default=0.01, gt=0, allow_inf_nan=False)
@@ -64,7 +69,7 @@ class Weighted(Training):
     schedule: Schedule = Linear(kind="linear")
     source_worst: bool = Field(
         default=False,
-        description="alpha r(y_ls) + (1 - alpha) r(y_l) on the rejected side (Table 10); needs pairs with y_ls",
+        description="true: alpha r(y_ls) + (1 - alpha) r(y_l) on the rejected side (Table 10); needs pairs with y_ls",
     )
 
     @property
@@ -87,7 +92,7 @@ class WRPOSimPO(Weighted):
 
     objective: Literal["wrpo-simpo"]
     beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    gamma: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    gamma: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="the margin, not its ratio to beta")
     alpha: float = Field(default=0.5, ge=0, le=1)
     log_probs: LogProbs = "mean"
 
@@ -137,7 +142,7 @@ class SimPO(PairwiseObjective):
 
     objective: Literal["simpo"]
     beta: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="the margin itself, not its ratio to beta")
+    gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="the margin, not its ratio to beta")
     log_probs: LogProbs = "mean"
 
 

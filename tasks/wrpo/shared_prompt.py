@@ -78,9 +78,9 @@ def unpad_grid(places: Tensor, back: Tensor) -> Tensor:
 def attend_packed(module, query: Tensor, key: Tensor, value: Tensor, attention_mask=None, layout=None, **settings):
     """transformers' attention interface over one packed line: (1, heads, tokens, size) in, (1, tokens, heads, size) out."""
     if layout is None or attention_mask is not None or query.shape[0] != 1:
-        raise ValueError("its attention was called without a layout, or with a mask")
+        raise ValueError("the attention was called without a layout, or with a mask")
     if more := [name for name in ("softcap", "s_aux", "position_bias") if settings.get(name) is not None]:
-        raise ValueError(f"its attention uses {', '.join(more)}")
+        raise ValueError(f"the attention uses {', '.join(more)}")
     groups = query.shape[1] // key.shape[1]
     kind = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else query.dtype
     heads = query, *(repeat_heads(x, groups) for x in (key, value))
@@ -123,13 +123,13 @@ def install_attention(
         model.set_attn_implementation(NAME)
         if model.config._attn_implementation != NAME:
             return f"the attention of a {model.config.model_type} model cannot be set"
-        hook = model.base_model.register_forward_hook(responses_alone, with_kwargs=True)
+        hook = model.base_model.register_forward_hook(keep_responses, with_kwargs=True)
         try:
             apart = ((shared() - expected).abs() / expected.abs().clamp(min=1)).max().item()
         except (TypeError, ValueError) as error:  # the model passes other arguments to its attention
-            problem = f"a {model.config.model_type} model cannot be called so: {error}"
+            problem = f"a {model.config.model_type} model does not accept the packed inputs: {error}"
         else:
-            problem = None if apart < TOLERANCE else f"log-probabilities would differ by {apart:.1e} (relative)"
+            problem = None if apart < TOLERANCE else f"the log-probabilities differ by {apart:.1e} (relative)"
     if problem:
         hook.remove()
         model.set_attn_implementation(before)
@@ -141,15 +141,15 @@ def find_layout_objection(model: PreTrainedModel, longest: int) -> str | None:
     config = model.config.get_text_config()
     windowed = getattr(config, "use_sliding_window", True) and getattr(config, "sliding_window", None)
     if windowed and windowed < longest:
-        return f"a {config.model_type} model attends to {windowed} tokens, the longest row has {longest}"
+        return f"a {config.model_type} model attends only to {windowed} tokens, but the longest row has {longest}"
     if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return f"a {config.model_type} model has layers of {', '.join(sorted(odd))}"
     if model.config._attn_implementation not in ("sdpa", "eager"):
-        return f"the model asks for the attention {model.config._attn_implementation!r}"
+        return f"the model needs the attention {model.config._attn_implementation!r}"
     return None
 
 
-def responses_alone(module, arguments, keywords, output):
+def keep_responses(module, arguments, keywords, output):
     output.last_hidden_state = output.last_hidden_state[:, len(keywords["layout"]["prompt_back"]) :]
     return output
 

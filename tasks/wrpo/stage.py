@@ -27,7 +27,8 @@ Manifests = tuple[Manifest, ...]
 class WRPOHow(TrainingHow):
     layout: Literal["shared-prompt", "padded"] = Field(
         default="shared-prompt",
-        description="a prompt computed once for its responses, or with each of them; the results agree",
+        description="shared-prompt: computes each prompt once for all its responses; padded: with each response; the results"
+        " are equal",
     )
 
 
@@ -52,7 +53,9 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
     refuse_none(len(read), len(rows), what.max_length)
     bad = read[~np.isfinite(read["log_prob"].astype(float))]
     if len(bad):
-        raise RuntimeError(f"{len(bad)} log-probs are not finite, the first of content {bad['content_id'].iloc[0]}")
+        raise RuntimeError(
+            f"{len(bad)} log-probs are not finite; the first is that of content {bad['content_id'].iloc[0]}"
+        )
     run.count(tokens=int(rows["tokens"].sum()), left_out=len(rows) - len(read))
     write_table(run, rows.sort_values("content_id"), LOG_PROB, "reference.parquet")
 
@@ -60,12 +63,12 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
 def distinct_responses(pairs: pd.DataFrame) -> pd.DataFrame:
     """Every distinct response of the pairs, in any role, grouped by prompt."""
     prompts = pairs[["prompt_id", "messages"]]
-    said = pd.concat(
+    responses = pd.concat(
         [prompts.assign(text=pairs[role], finish_reason=pairs[f"{role}_finish_reason"]) for role in ROLES]
     ).dropna(subset="text")
-    words = zip(said["prompt_id"], said["text"], said["finish_reason"] == CUT_OFF, strict=True)
-    said["content_id"] = [learned_id(*one) for one in words]
-    return said.drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
+    words = zip(responses["prompt_id"], responses["text"], responses["finish_reason"] == CUT_OFF, strict=True)
+    responses["content_id"] = [learned_id(*one) for one in words]
+    return responses.drop_duplicates("content_id").sort_values(["prompt_id", "content_id"])
 
 
 @stage("WRPO", version="3")

@@ -33,7 +33,7 @@ ROUNDING = {"fp32": 5e-4, "bf16": 0.4}
 def join_reference(rows: list[dict], files: list[str], roles: tuple[str, ...]) -> None:
     """Adds `reference` to each row: the stored log-probabilities of its responses, in the order of the roles."""
     if not files:
-        raise BadInput("reference: the objective compares with a reference, and the job names none")
+        raise BadInput("reference: the objective needs a reference, but the job has no reference file")
     table = [row for file in files for row in pq.read_table(file, schema=LOG_PROB).to_pylist()]
     stored = {row["content_id"]: row for row in table}
     for row in rows:
@@ -42,7 +42,7 @@ def join_reference(rows: list[dict], files: list[str], roles: tuple[str, ...]) -
             tokens = entry["tokens"] if entry else "no"
             if tokens != len(row[role]):
                 raise BadInput(
-                    f"reference: prompt {row['prompt_id']}: {role} has {len(row[role])} tokens, {tokens} are stored"
+                    f"reference: prompt {row['prompt_id']}: {role} has {len(row[role])} tokens, but {tokens} are stored"
                 )
         row["reference"] = torch.tensor([cast(dict, entry)["log_prob"] for entry in found])
 
@@ -101,8 +101,9 @@ def compare_differences(found: Iterator[Difference], rounding: float) -> None:
         total, sum_of_all = total + tokens, sum_of_all + before - now
     if abs(sum_of_all) > rounding * math.sqrt(total):
         raise BadInput(
-            f"reference: over {total} tokens log pi_ref is stored {sum_of_all / total:+.2e} nats per token away from"
-            f" what is computed, where rounding leaves {rounding / math.sqrt(total):.1e}"
+            f"reference: over {total} tokens the stored log pi_ref differs from the computed one by"
+            f" {sum_of_all / total:+.2e} nats per"
+            f" token; rounding allows only {rounding / math.sqrt(total):.1e}"
         )
 
 
@@ -115,5 +116,5 @@ def compare_digests(kept: Path, rows: list[dict]) -> None:
     before, now = json.loads(kept.read_text())["sha256"], rows_digest(rows)
     if before != now:
         raise BadInput(
-            f"reference: the checkpoint was trained against log-probs of sha256 {before[:12]}, these have {now[:12]}"
+            f"reference: the checkpoint was trained with log-probs of sha256 {before[:12]}, but these have {now[:12]}"
         )

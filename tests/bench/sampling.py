@@ -33,7 +33,7 @@ def prepared(folder: Path) -> dict:
     import pyarrow.parquet as pq
 
     from tasks.records import PROMPT, prompt_id
-    from tasks.responses.asked_prompts import asked_prompts
+    from tasks.responses.sampled_prompts import select_prompts
     from tasks.responses.settings import Sampling
     from tasks.responses.stage import list_wanted
     from tests.responses import small_model
@@ -43,7 +43,7 @@ def prepared(folder: Path) -> dict:
     turns = [[{"role": "user", "content": text}] for text in texts]
     prompts = [{"prompt_id": prompt_id(each), "messages": each, "category": ""} for each in turns]
     pq.write_table(pa.Table.from_pylist(prompts, PROMPT), folder / "prompts.parquet")
-    rows = list_wanted(asked_prompts(folder / "prompts.parquet", None, what), what, "model")
+    rows = list_wanted(select_prompts(folder / "prompts.parquet", None, what), what, "model")
     rows.to_parquet(folder / "rows.parquet", index=False)
     return {
         "model": str(small_model.write(folder / "small")),
@@ -58,16 +58,16 @@ def bench_vllm(folder: Path, job: dict) -> None:
     from infra.launch import Launcher
     from infra.settings import program_environment, vllm_environment
     from tasks.responses.engines import Vllm
-    from tasks.responses.programs import of_vllm
+    from tasks.responses.programs import vllm_python
 
     how = Vllm(kind="vllm", dtype="float32", eager=True, in_flight=32)
     job = {**job, "how": how.model_dump(mode="json")}
-    ours = Launcher(1, 1).run("tasks.responses.vllm_program", job, folder / "vllm", environment=of_vllm(how))
+    ours = Launcher(1, 1).run("tasks.responses.vllm_program", job, folder / "vllm", environment=vllm_python(how))
     mine = ours["tokens_made"] / ours["sampling_cpu_seconds"]
     for shares in (True, False):
         file = folder / f"plain-{shares}.json"
         file.write_text(json.dumps({**job, "prefix_caching": shares}))
-        words = [of_vllm(how).python, "-m", "tests.bench.plain_vllm", str(file)]
+        words = [vllm_python(how).python, "-m", "tests.bench.plain_vllm", str(file)]
         environment = program_environment(1) | vllm_environment()
         answer = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         plain = json.loads(answer.stdout.splitlines()[-1])

@@ -11,7 +11,7 @@ from flows.fusion import fusion
 from flows.plan import plan_all
 from infra.manifest import Manifest
 from tasks.records import RESPONSE, content_id
-from tasks.responses.stage import asked_prompts
+from tasks.responses.stage import select_prompts
 from tasks.stage import Step, lineage
 from tests.chain.small import write_recipe
 from tests.evaluation.made import folder_of, reply
@@ -88,7 +88,7 @@ def said(step: Step, workplace) -> pd.DataFrame:
         for kind, name in (("prompts", "prompts.parquet"), ("splits", "splits.parquet"))
         for one in step.inputs.get(kind, ())
     ]
-    asked = asked_prompts(files[0], files[1] if len(files) > 1 else None, step.what)["prompt_id"]
+    asked = select_prompts(files[0], files[1] if len(files) > 1 else None, step.what)["prompt_id"]
     rows = pd.DataFrame({"prompt_id": asked, "sample_index": 0, "tokens": 1})
     rows["text"] = [f"{step.label.split()[-1]} says {prompt[:8]}" for prompt in asked]
     rows["content_id"] = [content_id(*pair) for pair in zip(rows["prompt_id"], rows["text"], strict=True)]

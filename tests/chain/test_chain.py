@@ -216,7 +216,9 @@ def test_an_empty_prompt_file_is_refused_in_a_line(tmp_path):
     answer = fuse(
         tmp_path / "space", "run", str(recipe), "--set", f"prompts={{kind='file', path='{tmp_path / 'none.jsonl'}'}}"
     )
-    assert answer.returncode == 2 and "holds no prompts" in answer.stderr and len(answer.stderr.splitlines()) == 1
+    assert (
+        answer.returncode == 2 and "there are no prompts in" in answer.stderr and len(answer.stderr.splitlines()) == 1
+    )
     assert not (tmp_path / "space").exists()
 
 

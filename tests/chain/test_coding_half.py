@@ -58,9 +58,13 @@ LEETCODE = [  # content, python; and why no tests can be made
     ),
     (ADD.replace("Given", "Take"), fenced("def twoSum(nums, target):\n    return []"), "takes num1, num2"),
     (ADD.replace("Given", "Use"), fenced("def f(head: ListNode):\n    return head"), "nodes of a list"),
-    (ADD.replace("**Output:** 17", "**Output:** 1 7 apples"), fenced("def f(num1, num2): return 1"), "no plain value"),
-    ("Print the first line of a file.", fenced("def f(): pass"), "no Input with an Output"),
-    (ADD.replace("Given", "Have"), fenced("def f(num1, num2) return"), "no Python"),
+    (
+        ADD.replace("**Output:** 17", "**Output:** 1 7 apples"),
+        fenced("def f(num1, num2): return 1"),
+        "not a plain value",
+    ),
+    ("Print the first line of a file.", fenced("def f(): pass"), "no example with an Input and an Output"),
+    (ADD.replace("Given", "Have"), fenced("def f(num1, num2) return"), "not Python"),
     (
         ADD.replace("17", "18").replace("Given", "Get"),
         fenced("def plus(num1, num2):\n    return num1 + num2"),

@@ -13,7 +13,7 @@ def test_steps_beside_a_failed_source_are_made_and_the_run_fails(tmp_path):
         ended = fuse(workspace, "run", str(recipe), "--set", engine)
         assert ended.returncode == 1 and "source-1" in ended.stderr, ended.stdout + ended.stderr
         assert (
-            "the key is not accepted (401)" in ended.stderr and 0 < len(stub.asked) <= 2 * 64
+            "the server does not accept the key (401)" in ended.stderr and 0 < len(stub.asked) <= 2 * 64
         )  # sampling and evaluation
     plan = states(fuse(workspace, "plan", str(recipe)).stdout)
     assert plan["per-model sampling · source-2"] == plan["reward annotation · source-2"] == "found"

@@ -115,7 +115,7 @@ def test_a_degenerate_answer_loses_and_nobody_is_paid_for_it(workplace):
 
 def test_pairs_without_reply_fail_and_a_replay_makes_no_call(workplace):
     with stub_endpoint(likes_numbers, lambda request, attempt: "refused") as stub:
-        with pytest.raises(ProgramFailed, match=r"30 of 36 games .* got no reply, the first: status 400"):
+        with pytest.raises(ProgramFailed, match=r"30 of 36 games .* got no reply; reason of the first: status 400"):
             workplace.made(compared(stub.url, *THREE)[0])
         asked = stub.seen.total()
         with pytest.raises(BadInput, match="not stored, and replay makes no requests"):

@@ -112,7 +112,7 @@ def test_accuracy_is_what_the_checks_say_and_what_a_checked_suite_says(workplace
     ("checks", "without", "reason"),
     [
         ((), (), "the recipe has no [checks]"),
-        (FOUND, tuple(IDS), "no prompt has a gold (a right answer, or tests)"),
+        (FOUND, tuple(IDS), "no prompt has a gold (a correct answer, or tests)"),
         (
             [Found(name=name, unchecked=tuple(IDS)) for name in MODELS],
             (),

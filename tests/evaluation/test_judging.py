@@ -97,7 +97,7 @@ def test_a_request_without_reply_is_marked_and_many_are_a_failure(workplace):
         judged = workplace.table(step, "judgements.parquet").set_index("status")
         marked = judged.loc[["unanswered"]]
         assert 0 < len(marked) < 20 and marked["reply"].isna().all() and "400" in marked["why"].iloc[0]
-        with pytest.raises(ProgramFailed, match=r"games .* got no reply, the first: status 400"):
+        with pytest.raises(ProgramFailed, match=r"games .* got no reply; reason of the first: status 400"):
             workplace.made(judging(workplace, "arena-hard", stub.url, unanswered=0.0))
     assert set(stub.answered.values()) == {1}  # the second step found what the first had paid for
 
@@ -188,7 +188,7 @@ def counting(folder) -> str:
 def test_the_projected_cost_is_within_two_percent_and_limited(workplace):
     prices = {"price_in": 10.0, "price_out": 30.0, "tokenizer": counting(workplace.folder)}
     with stub_endpoint(says("alpaca-eval")) as stub:
-        with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, the limit is \$0.00"):
+        with pytest.raises(BadInput, match=r"20 requests .* would cost about \$.*, but the limit is \$0.00"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, limit=0.001, **prices))
         assert stub.seen.total() == 0
         counts = workplace.made(judging(workplace, "alpaca-eval", stub.url, **prices)).counts
@@ -237,7 +237,7 @@ def test_a_price_needs_a_tokenizer_and_a_wrong_key_ends_everything_at_once(workp
     with stub_endpoint(says("alpaca-eval"), lambda request, attempt: "locked") as stub:
         with pytest.raises(BadInput, match=r"how\.tokenizer"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url, price_in=1.0))
-        with pytest.raises(BadInput, match="the key is not accepted"):
+        with pytest.raises(BadInput, match="the server does not accept the key"):
             workplace.made(judging(workplace, "alpaca-eval", stub.url))
     assert stub.seen.total() <= 8
 

@@ -253,7 +253,7 @@ def test_files_of_a_suite_may_come_from_a_hub_by_commit_and_digest(workplace, tm
     opened = open_suite(**suite.resolve("suite"))
     assert opened.address == local.address  # the bytes decide, not where they lie
     assert workplace.made(opened).counts["questions"] == 5
-    with pytest.raises(ValueError, match="comes from a hub and is not pinned"):
+    with pytest.raises(ValueError, match="comes from a hub; add its expected sha256"):
         on_a_hub(folder, tmp_path / "hub", sha256={})
     with pytest.raises(ValueError, match="needs the data set's id and revision"):
         on_a_hub(folder, tmp_path / "hub", revision="")
@@ -261,5 +261,5 @@ def test_files_of_a_suite_may_come_from_a_hub_by_commit_and_digest(workplace, tm
     with pytest.raises(BadInput, match=r"data/question.jsonl is not 000000000000…"):
         workplace.made(open_suite(**other.resolve("suite")))
     absent = on_a_hub(folder, tmp_path / "hub", revision="f" * 40, sha256={**suite.sha256, "question.jsonl": "1" * 64})
-    with pytest.raises(BadInput, match=r"data set 'someone/arena' at ffffffffffff gives no data/"):
+    with pytest.raises(BadInput, match=r"data set 'someone/arena' at ffffffffffff cannot deliver the file data/"):
         workplace.made(open_suite(**absent.resolve("suite")))

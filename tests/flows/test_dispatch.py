@@ -177,7 +177,7 @@ def test_a_flow_that_ends_takes_its_shares_along(server, shared, tmp_path):
     here, told = place(tmp_path / "store"), []
     server.set_flow_run_state = lambda run, state: told.append(run)
     here.launcher.stopped.set()
-    with pytest.raises(ProgramFailed, match="ended with the flow"):
+    with pytest.raises(ProgramFailed, match="the flow that started it ended"):
         dispatch.dispatch_step(shared, here, lambda *said: None)
     assert sorted(told) == sorted(run.id for run in server.runs.values()) and len(told) == 3
 

@@ -84,7 +84,7 @@ def test_each_defect_is_found_under_its_name_and_nothing_else_is(tmp_path, check
 def test_a_system_role_that_no_prompt_needs_is_said_and_not_red(tmp_path):
     findings = seen(tmp_path, **DEFECTS["system-role"])
     (said,) = [one for one in findings if one.check == "system-role"]
-    assert not said.red and "the template refuses it (no system); 0 prompts have one" in said.text
+    assert not said.red and "the template refuses a system turn (no system); 0 prompts have one" in said.text
 
 
 def test_a_mark_that_opens_every_turn_may_be_the_models_bos(tmp_path):
@@ -100,7 +100,7 @@ def test_code_that_a_model_brings_along_is_named(tmp_path):
     (unknown,) = [one for one in seen(tmp_path / "other", **DEFECTS["loads"]) if one.check == "loads"]
     assert (
         unknown.text
-        == "needs code from its repository, which is never run here: serve it at an endpoint, or leave it out"
+        == "the model needs code from its repository, which this project never runs: serve the model at an endpoint, or remove it"
     )
 
 
@@ -143,7 +143,7 @@ def test_a_default_system_prompt_is_quoted_and_can_be_accepted(tmp_path):
     assert select_blocking(recipe, [found]) == [] and select_blocking(load_recipe("demo"), [found]) == [found]
 
 
-CAUSAL = "holds LlamaForCausalLM, which generates text; as a sequence classifier it would score with an untrained head"
+CAUSAL = "is a LlamaForCausalLM, which generates text; as a sequence classifier its head would be untrained"
 
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
@@ -258,7 +258,7 @@ def test_more_gpus_than_this_machine_has_are_refused(workplace, capsys, monkeypa
     capsys.readouterr()
     for command in ("plan", "run"):
         assert main([command, *wide]) == 2
-        said = "per-model sampling · mirror.gpus: one program asks for 16 GPUs, this machine has 8"
+        said = "per-model sampling · mirror.gpus: one program needs 16 GPUs, this machine has 8"
         assert said in capsys.readouterr().err
     assert main(["doctor", *wide]) == 1
     assert not [*(workplace.folder / "workspace").rglob("MANIFEST.json")]

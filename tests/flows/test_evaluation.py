@@ -222,7 +222,7 @@ def test_a_file_of_outputs_becomes_answers_and_published_preferences(tmp_path, w
     assert workplace.table(given, "published.parquet")["preference"].tolist() == [1.0, 1.1, 1.2, 1.3]
     (tmp_path / "outputs.json").write_text(json.dumps(rows[:3]))
     short = take_answers(suite=opened, **Outputs(kind="outputs", path=str(tmp_path / "outputs.json")).resolve("model"))
-    with pytest.raises(BadInput, match="1 of 4 questions have no answer, the first is 2"):
+    with pytest.raises(BadInput, match="1 of 4 questions have no answer; the first is 2"):
         workplace.made(short)
 
 

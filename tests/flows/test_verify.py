@@ -110,7 +110,7 @@ def test_a_damaged_manifest_is_named_and_its_artifact_made_again(made):
     before = manifests(made)
     spoil(made, f"{steps(chain())['total'].address}/MANIFEST.json", flip)
     (piece,) = found(made)
-    assert piece.label == "total" and "not a whole manifest" in piece.problem
+    assert piece.label == "total" and "not a valid manifest" in piece.problem
     assert "made again" in mended(made)[0]
     assert found(made) == [] and manifests(made)["total"].content == before["total"].content
 
@@ -234,5 +234,5 @@ def test_a_damaged_lease_on_a_share_of_a_pool_is_named_and_deleted(made):
     assert found(made) == []
     spoil(made, f"_leases/{pool}/2-of-3.json", lambda file: file.write_bytes(b"\x7f" + file.read_bytes()))
     (piece,) = found(made)
-    assert piece.label == "squares, lease" and "2-of-3.json: not a lease" in piece.problem
+    assert piece.label == "squares, lease" and "2-of-3.json: not a valid lease" in piece.problem
     assert "deleted" in mended(made)[0] and found(made) == []

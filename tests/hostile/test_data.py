@@ -14,8 +14,8 @@ from tests.hostile.said import refused
 GOOD = b'{"prompt": "What is it?"}\n'
 DEEP = b"[" * 100_000 + b"]" * 100_000
 LINES = {
-    "nothing": (b"", "holds no prompts"),
-    "empty lines": (b"\n \n\t\n", "holds no prompts"),
+    "nothing": (b"", "there are no prompts in"),
+    "empty lines": (b"\n \n\t\n", "there are no prompts in"),
     "no JSON": (b"prompt: hello\n", "row 1: not JSON"),
     "half of a line": (GOOD[:-5], "row 1: not JSON"),
     "latin-1": ('{"prompt": "caf\xe9"}\n'.encode("latin-1"), "row 1: not JSON"),
@@ -23,8 +23,8 @@ LINES = {
     "a list": (b"[1, 2]\n", "row 1: is list"),
     "a text": (b'"prompt"\n', "row 1: is str"),
     "another column": (b'{"question": "x"}\n', "row 1: has neither a prompt"),
-    "a number": (b'{"prompt": 7}\n', "row 1: prompt: cannot be read from 7"),
-    "not a number": (b'{"prompt": NaN}\n', "row 1: prompt: cannot be read from nan"),
+    "a number": (b'{"prompt": 7}\n', "row 1: prompt: invalid value 7"),
+    "not a number": (b'{"prompt": NaN}\n', "row 1: prompt: invalid value nan"),
     "no text": (b'{"prompt": "  "}\n', "row 1: the last message"),
     "an unknown role": (b'{"messages": [{"role": "root", "content": "x"}]}\n', "row 1: messages: cannot be read"),
     "an answer at the end": (b'{"messages": [{"role": "assistant", "content": "x"}]}\n', "row 1: the last message"),
@@ -34,7 +34,7 @@ LINES = {
         "row 1: messages: cannot",
     ),
     "a NUL": (b'{"prompt": "a\\u0000b"}\n', "row 1: prompt: character 1 is a NUL"),
-    "half of a pair": (b'{"prompt": "a\\ud800b"}\n', "row 1: prompt: character 1 is a lone surrogate"),
+    "half of a pair": (b'{"prompt": "a\\ud800b"}\n', "row 1: prompt: character 1 is half of a surrogate pair"),
     "lists in lists": (b'{"prompt": ' + DEEP + b"}\n", "row 1: not JSON"),
     "a library": (b'{"prompt": "' + b"a" * 10_000_001 + b'"}\n', "row 1: prompt: a text of 10,000,001 characters"),
     "a number of 5,000 digits": (b'{"prompt": "x", "gold": ' + b"9" * 5000 + b"}\n", "row 1: not JSON"),
@@ -55,10 +55,10 @@ def test_lines_that_are_no_prompts_are_refused_with_their_number(name, tmp_path,
 
 
 TABLES = {
-    "no rows": ({"prompt": pa.array([], pa.string())}, "holds no prompts"),
-    "numbers": ({"prompt": [1, 2]}, "row 1: prompt: cannot be read from 1"),
+    "no rows": ({"prompt": pa.array([], pa.string())}, "there are no prompts in"),
+    "numbers": ({"prompt": [1, 2]}, "row 1: prompt: invalid value 1"),
     "nulls": ({"prompt": pa.array([None], pa.string())}, "row 1: has neither a prompt"),
-    "bytes": ({"prompt": [b"\xff\xfe"]}, "row 1: prompt: cannot be read from b"),
+    "bytes": ({"prompt": [b"\xff\xfe"]}, "row 1: prompt: invalid value b"),
     "another column": ({"question": ["x"]}, "row 1: has neither a prompt"),
     "structs": ({"prompt": [{"a": 1}]}, "row 1: prompt: cannot be read"),
     "lists": ({"messages": [["hello"]]}, "row 1: messages: cannot be read"),
@@ -90,7 +90,7 @@ def damaged(file, name: str) -> None:
 @pytest.mark.parametrize("name", ["nothing", "cut", "lines", "no foot", "a foot beyond measure", "another page"])
 def test_a_damaged_table_is_refused(name, tmp_path, workplace, capsys):
     damaged(tmp_path / "prompts.parquet", name)
-    assert "prompts.parquet: not a whole Parquet file" in plan(capsys, tmp_path / "prompts.parquet")
+    assert "prompts.parquet: not a complete Parquet file" in plan(capsys, tmp_path / "prompts.parquet")
 
 
 def test_what_is_no_file_is_refused(tmp_path, workplace, capsys):

@@ -86,7 +86,7 @@ def test_a_reply_that_is_none_is_a_fault_and_is_not_read_for_ever(name, monkeypa
     monkeypatch.setattr(endpoint, "LARGEST", 4_000_000)
     with serving(HARM[name]) as (url, sent):
         reply = asked(url)
-    assert isinstance(reply, Unanswered) and "2 attempts, the last: " in str(reply)
+    assert isinstance(reply, Unanswered) and "all 2 attempts failed; the last one: " in str(reply)
     assert "\n" not in str(reply) and sum(sent) < 40_000_000
 
 

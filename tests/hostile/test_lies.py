@@ -59,14 +59,14 @@ LIES = {
 @pytest.mark.parametrize("name", LIES)
 def test_a_manifest_that_fits_its_digest_and_lies_is_refused(name, store):
     store.blobs.create("score_responses/aa/MANIFEST.json", manifest(**LIES[name]))
-    with pytest.raises(CorruptArtifact, match="not a whole manifest") as refusal:
+    with pytest.raises(CorruptArtifact, match="not a valid manifest") as refusal:
         store.manifest("score_responses", "aa")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_manifest_of_a_newer_form_is_not_damaged_and_not_made_again(store, workplace, tmp_path, monkeypatch, capsys):
     store.blobs.create("model/aa/MANIFEST.json", manifest(stage="model", format=2, later="x"))
-    with pytest.raises(BadInput, match="is of form 2, written by a newer version") as refusal:
+    with pytest.raises(BadInput, match="has format 2, from a newer version") as refusal:
         store.manifest("model", "aa")
     assert not isinstance(refusal.value, CorruptArtifact)
     assert store.manifests("model") == []  # others are still compared with
@@ -122,23 +122,26 @@ def test_a_checkpoint_that_is_none_is_refused_and_writes_nothing(name, store, tm
     checkpoints = StoredCheckpoints(store.blobs, "sft/aa")
     store.blobs.create(FILE["path"], b"x")
     store.blobs.create("_checkpoints/sft/aa/000000001.json", MARKERS[name])
-    with pytest.raises(CorruptArtifact, match=r"000000001\.json: not a whole checkpoint") as refusal:
+    with pytest.raises(CorruptArtifact, match=r"000000001\.json: not a valid checkpoint") as refusal:
         checkpoints.fetch("000000001", tmp_path / "scratch" / "resume" / "1")
     assert "\n" not in str(refusal.value) and not (tmp_path / "scratch").exists() and not (tmp_path / "x").exists()
-    assert "not a whole checkpoint" in checkpoints.problem("000000001")
+    assert "not a valid checkpoint" in checkpoints.problem("000000001")
     checkpoints.drop(keep=2)  # what is made now is kept all the same
 
 
 PARTS = {
     "text": (lambda file: file.write_bytes(b"PAR1 no table PAR1"), "not a Parquet file"),
-    "other columns": (lambda file: pq.write_table(pa.table({"other": [1]}), file), "not rows of this pool"),
+    "other columns": (
+        lambda file: pq.write_table(pa.table({"other": [1]}), file),
+        "lacks the columns number",
+    ),
     "other types": (
         lambda file: pq.write_table(pa.table({"number": ["1"], "square": ["1"], "tokens": ["1"]}), file),
-        "not rows of this pool",
+        "its columns differ from those of",
     ),
     "more rows": (
         lambda file: pq.write_table(pa.table({"number": [8, 9], "square": [64, 81], "tokens": [1, 1]}), file),
-        "2 rows where its name says 1",
+        "has 2 rows, but 1 according to its name",
     ),
 }
 
@@ -152,7 +155,7 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
     with pytest.raises(BadInput, match=message) as refusal:
         workplace.made(step(1, 2, 3))
     assert foreign.path in str(refusal.value) or name == "other types"
-    assert "\n" not in str(refusal.value) and "delete it" in str(refusal.value)
+    assert "\n" not in str(refusal.value) and "; delete th" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -160,5 +163,8 @@ def test_a_part_that_holds_no_rows_of_its_pool_is_named(name, workplace, tmp_pat
 )
 def test_what_flows_are_said_to_use_must_be_readable_or_nothing_is_swept(raw, store):
     store.blobs.create("_uses/aa.json", raw)
-    with hold_lease(store.blobs, "uses/aa"), pytest.raises(BadInput, match=r"_uses/aa\.json: not what a flow writes"):
+    with (
+        hold_lease(store.blobs, "uses/aa"),
+        pytest.raises(BadInput, match=r"_uses/aa\.json: not a valid record of a flow"),
+    ):
         list_used(store.blobs, 0.0)

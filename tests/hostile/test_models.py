@@ -67,13 +67,16 @@ FOLDERS = {  # what is done to a sound folder, and what the plan says
     "only a pickle": (pickled_alone, "has no *.safetensors weights (pickled weights are never loaded)"),
     "a pickle by another name": (
         lambda model, mark: (model / "model.safetensors").write_bytes(bomb(mark)),
-        "model.safetensors is not safetensors",
+        "model.safetensors is not a complete safetensors file",
     ),
     "cut weights": (weights(lambda data: data[:-1]), "is damaged: "),
-    "cut in the header": (weights(lambda data: data[:100]), "is not safetensors, or is cut short"),
-    "no bytes": (weights(lambda data: b""), "is not safetensors, or is cut short (0 bytes"),
+    "cut in the header": (weights(lambda data: data[:100]), "is not a complete safetensors file"),
+    "no bytes": (weights(lambda data: b""), "is not a complete safetensors file (0 bytes"),
     "trailing bytes": (weights(lambda data: data + bytes(8)), "is damaged: "),
-    "a header beyond measure": (weights(lambda data: b"\xff" * 7 + b"\x7f" + data[8:]), "is not safetensors"),
+    "a header beyond measure": (
+        weights(lambda data: b"\xff" * 7 + b"\x7f" + data[8:]),
+        "is not a complete safetensors file",
+    ),
     "a header of lists": (weights(lambda data: (5).to_bytes(8, "little") + b"[1,2]"), "its header cannot be read"),
     "an index of absent shards": (
         index({"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
@@ -95,7 +98,7 @@ FOLDERS = {  # what is done to a sound folder, and what the plan says
     ),
     "a config that is a list": (
         lambda model, mark: (model / "config.json").write_text("[]"),
-        "does not hold a JSON object",
+        "is not a JSON object",
     ),
     "no tokenizer": (
         lambda model, mark: [file.unlink() for file in model.glob("tokenizer*")],

@@ -49,7 +49,7 @@ ADDRESSES = ["file://key:very-secret@host/x", "~nobody-of-this-name/x/..", "a\nb
 def test_an_address_that_is_none_is_refused_and_no_password_repeated(address, workplace, capsys, monkeypatch):
     monkeypatch.setenv("FUSE_STORE", address)
     if not address.startswith("~"):
-        assert "a store is" in refused(capsys, "plan", "demo")
+        assert "the store's address must be" in refused(capsys, "plan", "demo")
     else:
         assert Blobs(address).url == address  # a name that the shell would have left as it is
 

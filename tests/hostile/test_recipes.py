@@ -83,7 +83,7 @@ FIELDS = {  # --set, and what the line holds
     ".=1": "write FIELD=VALUE",
     "sources.99.model.steps=1": "no '99' in the list",
     "sources.-1.model.steps=1": "no '-1' in the list",
-    "a" + ".b" * 20_000 + "=1": "sections deep",
+    "a" + ".b" * 20_000 + "=1": "sections, more than any field",
     "__class__.x=1": "__class__: there is no such field",
 }
 

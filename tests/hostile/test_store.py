@@ -77,7 +77,7 @@ MANIFESTS = [
 @pytest.mark.parametrize("raw", MANIFESTS, ids=lambda raw: repr(raw[:20]))
 def test_a_manifest_that_is_none_is_named(store, raw):
     store.blobs.create("score_responses/aa/MANIFEST.json", raw)
-    with pytest.raises(CorruptArtifact, match="not a whole manifest"):
+    with pytest.raises(CorruptArtifact, match="not a valid manifest"):
         store.manifest("score_responses", "aa")
 
 

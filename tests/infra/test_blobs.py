@@ -155,7 +155,7 @@ def test_names_that_could_leave_the_root_are_refused(name, tmp_path):
     "url", ["", "s3://", "s3://bucket/../x", "s3://key:secret@bucket/x", "gs://bucket/x", "file://"]
 )
 def test_an_address_that_is_no_store_is_refused_without_repeating_it(url):
-    with pytest.raises(BadInput, match="a store is") as refused:
+    with pytest.raises(BadInput, match="the store's address must be") as refused:
         Blobs(url)
     assert "secret" not in str(refused.value)
 
@@ -175,7 +175,7 @@ def refusal(blobs: Blobs) -> str:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "store").write_text("a file where the folder should be")
-    with pytest.raises(BadInput, match="the store must be a folder, this is none"):
+    with pytest.raises(BadInput, match="the store must be a folder, and this path is not a folder"):
         Blobs(f"file://{tmp_path}/store")
     assert "Not a directory" in refusal(Blobs(f"file://{tmp_path}/store/below"))
 

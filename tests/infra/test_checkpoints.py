@@ -104,7 +104,7 @@ def test_a_damaged_one_is_passed_over_said_and_made_anew(kept, tmp_path):
     run.count = counted.update
     assert newest_stored(run, kept).name == "000000010"
     assert counted == {"damaged_checkpoints": 1} and kept.names() == ["000000005", "000000010"]
-    assert "damaged; the training goes on from the older checkpoint 000000010" in said[0][1]
+    assert "damaged; the training resumes from the older checkpoint 000000010" in said[0][1]
     kept.keep(folder_of(tmp_path / "again", weights=b"15", config=b"same"), "000000015")
     assert kept.problem("000000015") is None
 

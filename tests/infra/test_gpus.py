@@ -71,7 +71,7 @@ def test_fewer_than_promised_are_unavailable(driver, monkeypatch):
         require_gpus()
     driver(listed(2))
     require_gpus(2)
-    with pytest.raises(Unavailable, match="asks for 8 GPUs, this machine shows 2"):
+    with pytest.raises(Unavailable, match="needs 8 GPUs, this machine has 2"):
         require_gpus(8)
 
 

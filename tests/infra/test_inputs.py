@@ -62,7 +62,7 @@ def test_a_folder_and_a_pattern_are_objects_in_name_order(bucket):
     assert read(f"s3://{BUCKET}/shards/*.jsonl") == ["a.jsonl", "b.jsonl"]
     assert read(f"s3://{BUCKET}/sh*/**/*.jsonl") == ["a.jsonl", "b.jsonl", "deep/c.jsonl"]
     for location in (f"s3://{BUCKET}/shards/*.parquet", f"s3://{BUCKET}/none/*.jsonl"):
-        with pytest.raises(BadInput, match=r"^prompts.path: nothing matches 's3://"):
+        with pytest.raises(BadInput, match=r"^prompts.path: no file matches 's3://"):
             local_files("prompts.path", location)
 
 
@@ -87,7 +87,7 @@ def test_a_name_of_nothing_is_refused(tmp_path, monkeypatch, location):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "_SUCCESS").touch()
-    with pytest.raises(BadInput, match=r"^path: (there is no file|nothing matches)"):
+    with pytest.raises(BadInput, match=r"^path: (there is no file|no file matches)"):
         local_files("path", location)
 
 

@@ -186,7 +186,7 @@ def test_a_program_that_says_that_it_saves_takes_as_long_as_that_takes(launcher,
     """A big model's step and checkpoint do; three seconds are longer than one."""
     patience(1)
     took, seen = interrupted(launcher, tmp_path / "out", "say so and save slowly", launcher.leave, group=group)
-    assert took >= 3 and seen[-1] and not launcher.running
+    assert took >= 3 and seen[-1] and not launcher.saving_files
 
 
 @pytest.mark.parametrize("kind", ["ignore", "say so and save slowly"])
@@ -296,7 +296,7 @@ def test_a_main_threads_program_may_save_when_signalled_twice(launcher, tmp_path
 
 def test_nothing_is_begun_once_the_run_is_leaving(launcher, tmp_path):
     launcher.leave()
-    with pytest.raises(ProgramFailed, match="was not begun"):
+    with pytest.raises(ProgramFailed, match="was not started"):
         launcher.run(SLEEPER, {"kind": "quick"}, tmp_path / "out")
 
 

@@ -72,7 +72,7 @@ def test_a_program_sees_its_grant_and_nothing_else(ledger):
         assert two.variables == {"CUDA_VISIBLE_DEVICES": "0,1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         assert others.variables["CUDA_VISIBLE_DEVICES"] == "2,3"
         assert none.variables["CUDA_VISIBLE_DEVICES"] == ""
-    with pytest.raises(BadInput, match="WRPO asks for 5 GPUs, this machine has 4"), ledger().taken(Request(5, "WRPO")):
+    with pytest.raises(BadInput, match="WRPO needs 5 GPUs, this machine has 4"), ledger().taken(Request(5, "WRPO")):
         pass
 
 
@@ -178,7 +178,7 @@ def test_waiting_ends_with_the_run(ledger):
 def test_a_folder_that_others_can_write_is_refused(tmp_path):
     (tmp_path / "ledger").mkdir(mode=0o777)
     (tmp_path / "ledger").chmod(0o777)
-    with pytest.raises(BadInput, match=r"FUSE_LEDGER: .* is not a folder that you alone"):
+    with pytest.raises(BadInput, match=r"FUSE_LEDGER: .* is not a folder that only you"):
         Ledger([Gpu("0", "GPU-0")], tmp_path / "ledger")
     assert Ledger([], tmp_path / "nothing") and not (tmp_path / "nothing").exists()
 

@@ -15,8 +15,8 @@ def counted(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("after", "said"),
     [
-        (8, "out of memory, as the kernel ended a process for that meanwhile"),
-        (7, "the kernel ended nothing for want of memory, so somebody or a scheduler did"),
+        (8, "out of memory, since the kernel killed a process for lack of memory meanwhile"),
+        (7, "the kernel killed no process for lack of memory, so a person or a scheduler did"),
     ],
 )
 def test_the_kernel_s_count_says_whether_memory_was_short(counted, after, said):

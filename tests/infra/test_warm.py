@@ -242,7 +242,7 @@ def test_a_run_that_ends_while_libraries_load_does_not_wait_for_them(place):
         wait_until((place / "loading").exists)
         loading = psutil.Process(warm.CURRENT[0].process.pid)
         launcher.leave()
-        with pytest.raises(ProgramFailed, match=r"room\.seen was not begun: the run is ending"):
+        with pytest.raises(ProgramFailed, match=r"room\.seen was not started: the run is shutting down"):
             begun.result(STILL)
     loading.kill()
 

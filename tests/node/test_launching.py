@@ -72,7 +72,7 @@ def test_a_program_sees_only_the_gpus_granted_to_it(node):
     here = node(CUDA_VISIBLE_DEVICES="GPU-5a,3,2,-1,7")
     seen = {one["what"]: one["gpus"] for one in run(here, Launcher(), 0, 3)}
     assert seen == {"0": [], "1": ["5", "3", "2"]}
-    with pytest.raises(BadInput, match="0 asks for 4 GPUs, this machine has 3"):
+    with pytest.raises(BadInput, match="0 needs 4 GPUs, this machine has 3"):
         run(here, Launcher(), 4)
 
 

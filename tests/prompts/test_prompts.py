@@ -124,7 +124,7 @@ def test_a_line_that_is_no_json_is_named_with_its_number(workplace):
 def test_a_file_that_is_not_there_or_empty_is_refused_before_the_run(workplace):
     with pytest.raises(BadInput, match=r"^prompts\.path: there is no file '.*nowhere\.jsonl'$"):
         PromptFile(kind="file", path=str(workplace.folder / "nowhere.jsonl")).resolve("prompts")
-    with pytest.raises(BadInput, match=r"^prompts\.path: '.*rows\.jsonl' holds no prompts$"):
+    with pytest.raises(BadInput, match=r"^prompts\.path: there are no prompts in '.*rows\.jsonl'$"):
         from_file(workplace, [])
 
 

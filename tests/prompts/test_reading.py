@@ -44,10 +44,10 @@ def test_text_comes_through_exactly(tmp_path, kind):
     ("row", "message"),
     [
         ('{"prompt": "a\\u0000b"}', "row 2: prompt: character 1 is a NUL"),
-        ('{"prompt": "ab\\ud800c"}', "row 2: prompt: character 2 is a lone surrogate"),
-        ('{"prompt": "fine", "gold": "\\udfff"}', "row 2: gold: character 0 is a lone surrogate"),
+        ('{"prompt": "ab\\ud800c"}', "row 2: prompt: character 2 is half of a surrogate pair"),
+        ('{"prompt": "fine", "gold": "\\udfff"}', "row 2: gold: character 0 is half of a surrogate pair"),
         ('{"prompt": " \\n"}', "row 2: the last message must be a user turn with some text"),
-        ('{"prompt": 5}', "row 2: prompt: cannot be read from 5"),
+        ('{"prompt": 5}', "row 2: prompt: invalid value 5"),
         ('{"question": "a"}', "row 2: has neither a prompt nor messages"),
         ('{"messages": [{"role": "tool", "content": "x"}]}', "row 2: messages: cannot be read"),
         ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "row 2: messages: cannot be read"),
@@ -104,10 +104,10 @@ def test_gzipped_lines_are_read_and_other_endings_refused(tmp_path):
     zipped.write_bytes(gzip.compress(b'{"prompt": "a"}\n{"prompt": "b"}\n'))
     assert [found["messages"] for found in prompts(zipped)] == [user("a"), user("b")]
     zipped.write_bytes(zipped.read_bytes()[:-12])
-    with pytest.raises(BadInput, match="not a whole gzip file"):
+    with pytest.raises(BadInput, match="not a complete gzip file"):
         prompts(zipped)
     (tmp_path / "prompts.csv").write_text("prompt\na\n")
-    with pytest.raises(BadInput, match=r"prompts.csv: neither .parquet nor .jsonl"):
+    with pytest.raises(BadInput, match=r"prompts.csv: the name must end in .parquet, .jsonl"):
         prompts(tmp_path / "prompts.csv")
 
 
@@ -127,7 +127,7 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
     data = bytearray(file.read_bytes())
     data[4:40] = bytes(36)
     file.write_bytes(data)
-    with pytest.raises(BadInput, match="not a whole Parquet file"):
+    with pytest.raises(BadInput, match="not a complete Parquet file"):
         prompts(file)
 
 

@@ -183,7 +183,7 @@ def test_a_hub_set_needs_a_commit():
 
 def test_a_local_folder_cannot_pass_for_a_data_set(published, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadInput, match="would hide the data set"):
+    with pytest.raises(BadInput, match="would be read instead of the data set"):
         HubSet(kind="hub", id="team/talks", revision=COMMIT).resolve("prompts")
 
 
@@ -233,10 +233,10 @@ def test_shards_that_cannot_be_read_as_one_are_refused_by_the_field(tmp_path):
     resolve = lambda path: PromptFile(kind="file", path=str(path)).resolve("prompts")
     for other in ("b.parquet", "README.md"):
         (tmp_path / other).touch()
-        with pytest.raises(BadInput, match=rf"^prompts\.path: .*{other}.* not of one kind"):
+        with pytest.raises(BadInput, match=rf"^prompts\.path: .*{other}.* have different formats"):
             resolve(tmp_path)
         (tmp_path / other).unlink()
-    with pytest.raises(BadInput, match=r"^prompts\.path: nothing matches '.*/\*\.parquet'$"):
+    with pytest.raises(BadInput, match=r"^prompts\.path: no file matches '.*/\*\.parquet'$"):
         resolve(tmp_path / "*.parquet")
     jsonl(tmp_path / "b.jsonl", [{"question": "2"}])
     with pytest.raises(BadInput, match=r"b\.jsonl, row 1: has neither a prompt nor messages"):
@@ -304,10 +304,10 @@ def test_the_ready_selections_hold_what_the_papers_name():
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ("{kind='selection', name='wrpoo'}", "there is no selection 'wrpoo' (there are fusechat3, wrpo)"),
+        ("{kind='selection', name='wrpoo'}", "there is no selection 'wrpoo'; the selections are fusechat3, wrpo"),
         (
             "{kind='selection', name='wrpo', revisions={ultra='x'}}",
-            "has no set 'ultra' (it has ultrafeedback, ultrafeedback-test)",
+            "has no set 'ultra'; its sets are ultrafeedback, ultrafeedback-test",
         ),
         ("{kind='sets', sets=[]}", "prompts.sets: "),
         (
@@ -366,5 +366,7 @@ def test_a_benchmark_without_any_text_is_refused(workplace):
     source = written(workplace, "some", [{"prompt": "a"}])
     what = {"kind": "sets", "sets": [{"name": "some", "source": source}], "decontamination": checked}
     step = select_prompts(**PromptSets.model_validate(what).resolve("prompts"))
-    with pytest.raises(BadInput, match=r"prompts.decontamination.benchmarks.bench: has no text in column 'text'"):
+    with pytest.raises(
+        BadInput, match=r"prompts.decontamination.benchmarks.bench: no item has a text in column 'text'"
+    ):
         workplace.made(step)

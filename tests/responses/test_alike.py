@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.program import Progress
-from tasks.responses.asked_prompts import asked_prompts
+from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
 from tasks.responses.stage import list_wanted, row_seed
 from tasks.tokens import prompt_ids
@@ -105,7 +105,7 @@ def job(workplace, tmp_path) -> dict:
     made = workplace.made(given_prompts(what=Texts(texts=TEXTS)))
     prompts = workplace.store.fetch(made) / "prompts.parquet"
     what = Sampling(**WHAT, n=2, seed=5, by_category={"code": 3, "maths": 0})
-    rows = list_wanted(asked_prompts(prompts, None, what), what, "model")
+    rows = list_wanted(select_prompts(prompts, None, what), what, "model")
     rows.to_parquet(tmp_path / "rows.parquet", index=False)
     folder = tiny.folder(tmp_path / "model")
 

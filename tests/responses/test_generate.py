@@ -166,12 +166,12 @@ def test_a_prompt_that_the_template_refuses_is_a_row():
 
 
 def test_a_prompt_gets_the_rest_of_the_context_or_says_why_not():
-    from tasks.responses.token_rows import Asked, Reader
+    from tasks.responses.token_rows import Reader, TokenRequest
 
     read, tokenizer = Reader(tiny.tokenizer(), 16, 8), tiny.tokenizer()
     short, tight, long = (read(row) for row in rows("abc", "a" * 10, "a" * 12))
-    assert isinstance(short, Asked) and (len(short.ids), short.room) == (7, 8)
-    assert isinstance(tight, Asked) and (len(tight.ids), tight.room) == (14, 2)
+    assert isinstance(short, TokenRequest) and (len(short.ids), short.room) == (7, 8)
+    assert isinstance(tight, TokenRequest) and (len(tight.ids), tight.room) == (14, 2)
     assert long["finish_reason"] == "refused: too long: 16 tokens, context 16" and long["tokens"] == 0
     from tasks.responses.transformers_program import generate_answers
 
@@ -284,5 +284,5 @@ def test_scores_that_are_not_numbers_are_refused(temperature):
     model = scripted(HELLO, None)
     with torch.no_grad():
         model.lm_head.weight[40] = float("nan")
-    with pytest.raises(BadInput, match="not numbers"):
+    with pytest.raises(BadInput, match="not finite numbers"):
         sample_batch(model, tiny.tokenizer(), rows("say it"), {**SAMPLED, "temperature": temperature})

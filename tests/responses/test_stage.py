@@ -7,8 +7,8 @@ import pytest
 
 from infra.errors import BadInput, SourceFailed
 from tasks.records import PROMPT, RESPONSE, content_id
-from tasks.responses.asked_prompts import asked_prompts
 from tasks.responses.engines import EndpointEngine, Transformers, Vllm
+from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
 from tasks.responses.stage import response_rows
 from tasks.rows import pool
@@ -45,7 +45,7 @@ def test_each_category_is_asked_as_often_as_stated(workplace):
 
 
 def test_a_category_that_no_prompt_has_is_named(workplace):
-    with pytest.raises(BadInput, match="no prompt is of 'Code'; there are 'chat', 'code', 'maths'"):
+    with pytest.raises(BadInput, match="no prompt has the category 'Code'; the categories are 'chat', 'code', 'maths'"):
         workplace.made(served(Stub(url="http://127.0.0.1:9/v1"), by_category={"Code": 8}))
 
 
@@ -55,7 +55,7 @@ def test_a_category_that_is_all_in_another_part_of_the_split_is_no_mistake(tmp_p
     pq.write_table(pa.Table.from_pylist(rows, PROMPT), tmp_path / "prompts.parquet")
     pd.DataFrame({"prompt_id": ["chat", "code"], "part": ["sft", "preference"]}).to_parquet(tmp_path / "splits.parquet")
     what = Sampling(seed=1, by_category={"chat": 8}).on("preference")
-    asked = asked_prompts(tmp_path / "prompts.parquet", tmp_path / "splits.parquet", what)
+    asked = select_prompts(tmp_path / "prompts.parquet", tmp_path / "splits.parquet", what)
     assert asked[["prompt_id", "length", "n"]].values.tolist() == [["code", 4, 5]]
 
 
@@ -72,7 +72,7 @@ def test_existing_responses_are_a_source_without_sampling(workplace):
 
 
 def test_prompts_without_any_response_are_no_source(workplace):
-    with pytest.raises(BadInput, match=r"none of 6 prompts came with a response"):
+    with pytest.raises(BadInput, match=r"none of the 6 prompts has a response"):
         workplace.made(sampled(Transformers(), TEXTS, model(kind="existing")))
 
 
@@ -97,7 +97,7 @@ def test_a_refused_prompt_is_a_row_and_others_are_answered(workplace):
 def test_a_model_that_answers_no_prompt_has_failed_and_says_why(workplace):
     step = sampled(Transformers(), TEXTS, refusing(workplace, "maths"), by_category={"code": 0, "chat": 0})
     with pytest.raises(
-        SourceFailed, match=r"none of 2 rows is a response, the first was refused: the template .* not that"
+        SourceFailed, match=r"none of 2 rows is a response; the first row was refused: the template .* not that"
     ):
         workplace.made(step)
 

@@ -96,10 +96,10 @@ def test_a_model_in_shards_scores_as_one_in_one_file(tmp_path):
     [
         (lambda tensors: tensors.pop("gating.layers.2.bias"), r"lacks: gating\.layers\.2\.bias"),
         (lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"), r"lacks.*layers\.1\.mlp\.up_proj\.weight"),
-        (lambda tensors: tensors.update(v_head=torch.ones(1)), r"has beside what ArmoRM has: v_head"),
+        (lambda tensors: tensors.update(v_head=torch.ones(1)), r"has tensors that ArmoRM does not have: v_head"),
         (
             lambda tensors: tensors.update({"regression_layer.weight": torch.ones(18, armo.HIDDEN)}),
-            r"regression_layer\.weight is \(18, 32\), its config says \(19, 32\)",
+            r"regression_layer\.weight has the shape \(18, 32\), but \(19, 32\) according to its config",
         ),
     ],
 )

@@ -99,17 +99,19 @@ def test_a_dead_endpoint_ends_the_program_and_keeps_scores(tmp_path):
         stub.shaped = classified
         down = lambda request, attempt: "broken" if sum(stub.answered.values()) >= 5 else "well"
         stub.manner = down
-        with pytest.raises(RuntimeError, match=r"content \d+ got no answer: 6 attempts, the last: status 500"):
+        with pytest.raises(
+            RuntimeError, match=r"no answer for content \d+: all 6 attempts failed; the last one: status 500"
+        ):
             asked(tmp_path, stub, "/classify")
     assert len(list((tmp_path / "out").glob("part-*"))) == 1
 
 
 def test_a_refused_key_and_an_unknown_endpoint_are_user_errors(tmp_path):
     locked = stub_endpoint(lambda body: {}, lambda request, attempt: "locked")
-    with locked as stub, pytest.raises(BadInput, match="the key is not accepted"):
+    with locked as stub, pytest.raises(BadInput, match="the server does not accept the key"):
         asked(tmp_path, stub, "/classify")
     (tmp_path / "out").rmdir()
-    with pytest.raises(BadInput, match=r"how\.scoring\.urls: says no endpoint of 'a/reward'"):
+    with pytest.raises(BadInput, match=r"how\.scoring\.urls: has no endpoint for 'a/reward'"):
         run(ask_scores, tmp_path, urls={})
 
 
@@ -161,14 +163,14 @@ def test_a_program_scores_row_by_row_in_their_order(tmp_path):
     [
         ("print(0.5) if row['prompt'] != 'what is 3?' else None", "wrote 4 lines for 5 rows, the first of content 0"),
         ("print('NaN')", "the score of content 0 is NaN"),
-        ("print('good')", "wrote no JSON for content 0: 'good'"),
+        ("print('good')", "its answer for content 0 is not JSON: 'good'"),
         ("print('null')", "the score of content 0 is null"),
         ("print('true')", "the score of content 0 is true"),
         ("print('1' + 400 * '0')", "the score of content 0 is 1000"),
         ("print(json.dumps({'score': '0.5'}))", "the score of content 0 is"),
-        ("print(100000 * '[')", "wrote no JSON for content 0"),
+        ("print(100000 * '[')", "its answer for content 0 is not JSON"),
         ("raise SystemExit('I give up')", "ended with code 1: I give up"),
-        ("__import__('time').sleep(1e6)", r"no end after 0.5 s over 5 rows from content 0"),
+        ("__import__('time').sleep(1e6)", r"did not end within 0.5 s for 5 rows from content 0"),
     ],
 )
 def test_a_program_that_does_not_do_as_it_should_is_named_with_the_row(tmp_path, body, message):
@@ -177,5 +179,5 @@ def test_a_program_that_does_not_do_as_it_should_is_named_with_the_row(tmp_path,
 
 
 def test_a_command_that_does_not_start_is_named(tmp_path):
-    with pytest.raises(BadInput, match=r"\['/nowhere', '.*check\.py'\] does not start"):
+    with pytest.raises(BadInput, match=r"\['/nowhere', '.*check\.py'\] cannot be started"):
         examined(tmp_path, "print(1)", ("/nowhere", "{program}"))

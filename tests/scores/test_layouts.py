@@ -208,7 +208,10 @@ def test_a_batch_too_large_for_memory_is_read_in_halves(tmp_path, monkeypatch, c
     halved, summary = scored(model, tmp_path / "halved", asked, 32, layout)
     assert halved.keys() == whole.keys() and summary["batches_halved"] == len(failed) in range(1, 8)
     assert all(halved[key]["score"] == pytest.approx(whole[key]["score"], abs=1e-4) for key in whole)
-    assert "out of memory with 32 responses at once: read in halves" in caplog.text or layout == "shared-prompt"
+    assert (
+        "out of memory with 32 responses at the same time: batches have half the size" in caplog.text
+        or layout == "shared-prompt"
+    )
 
 
 def test_one_response_that_is_too_large_for_memory_ends_the_step(tmp_path, monkeypatch):
@@ -221,5 +224,5 @@ def test_one_response_that_is_too_large_for_memory_ends_the_step(tmp_path, monke
         return forward(self, input_ids=input_ids, **parts)
 
     monkeypatch.setattr(LlamaModel, "forward", short_of_memory)
-    with pytest.raises(OutOfMemory, match=r"out of memory with one response: lower .*scoring.max_length"):
+    with pytest.raises(OutOfMemory, match=r"out of memory with a single response: lower .*scoring.max_length"):
         scored(model, tmp_path / "out", asked, 4, "padded")

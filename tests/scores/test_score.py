@@ -70,7 +70,7 @@ def test_what_is_longer_than_the_limit_is_cut_at_its_end_and_says_so(tmp_path):
         ids, row = whole_ids(number, text), found[f"{number}"]
         if (prompt := len(whole_ids(number, "")) - 1) >= limit:
             assert row["score"] is None and not row["truncated"]
-            assert row["reason"] == f"the prompt alone has {prompt} tokens, of at most {limit}"
+            assert row["reason"] == f"the prompt has {prompt} tokens, of at most {limit}"
         else:
             assert (row["tokens"], row["truncated"]) == (min(len(ids), limit), len(ids) > limit)
             assert row["score"] == pytest.approx(forward(model, ids[:limit]), abs=1e-5) and row["reason"] is None
@@ -115,7 +115,7 @@ def test_a_tokenizer_without_a_pad_token_scores_the_same(tmp_path):
 
 
 def test_a_classifier_with_two_labels_is_no_reward_model(tmp_path):
-    with pytest.raises(BadInput, match=r"has 2 labels, a reward model has 1"):
+    with pytest.raises(BadInput, match=r"has 2 labels, but a reward model has exactly 1"):
         scores(reward_model(tmp_path / "model", labels=2), tmp_path / "out", 2)
 
 

@@ -136,7 +136,7 @@ def test_rows_of_armorm_keep_objectives_and_gate_and_are_not_made_twice(tmp_path
 
 def test_a_reward_model_that_scores_nothing_is_refused(tmp_path, workplace):
     step = annotated(by_program(tmp_path, SAYS_LENGTH.replace("not said", "True")), ByProgram(kind="program"))
-    with pytest.raises(BadInput, match="none of 6 responses has a score, the first because: nothing said"):
+    with pytest.raises(BadInput, match="none of 6 responses has a score; reason of the first: nothing said"):
         workplace.made(step)
 
 

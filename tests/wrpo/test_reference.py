@@ -189,7 +189,7 @@ def seen(sigma: float, shift: float, seed: int) -> list:
 def test_in_bf16_what_rounding_does_passes_and_a_small_shift_is_found():
     for seed in range(300):
         compare_differences(seen(0.075, 0.0, seed), ROUNDING["bf16"])
-        with pytest.raises(BadInput, match=r"reference: .* nats per token away|rounding allows"):
+        with pytest.raises(BadInput, match=r"reference: .* rounding allows"):
             compare_differences(seen(0.075, 0.012, seed), ROUNDING["bf16"])  # 0.02 was let pass before, at any length
 
 
@@ -276,7 +276,7 @@ def test_a_resumed_policy_needs_its_own_reference(start, tmp_path):
     model.model.embed_tokens.weight.data *= 1.1  # trained: the model can no longer tell
     verify(trainer, tmp_path, resume=tmp_path)
     rows[3]["reference"][1] += 1e-4
-    with pytest.raises(BadInput, match=r"trained against log-probs of sha256 \w{12}, these have \w{12}"):
+    with pytest.raises(BadInput, match=r"trained with log-probs of sha256 \w{12}, but these have \w{12}"):
         verify(trainer, tmp_path, resume=tmp_path)
 
 

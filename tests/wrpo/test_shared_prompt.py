@@ -121,8 +121,9 @@ def test_gradient_checkpointing_changes_nothing():
         (lambda: Qwen3ForCausalLM(Qwen3Config(**SMALL, head_dim=8)), None),
         (lambda: GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2)), None),
         (lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4096)), None),
-        (lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=16)), "attends to 16 tokens, the longest row has 70"),
-        (lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8)), "its attention uses softcap"),
+        (lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=16)),
+            "attends only to 16 tokens, but the longest row has 70"),
+        (lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8)), "the attention uses softcap"),
         (lambda: BloomForCausalLM(BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4)), "cannot be set"),
     ],
 )  # fmt: skip
@@ -146,7 +147,7 @@ def test_a_model_that_would_answer_otherwise_is_left_as_it_was(monkeypatch, caps
     monkeypatch.setattr(shared_prompt, "attend_to_both", lambda query, key, value, *others: value)
     model, given = llama(), rows(RAGGED)
     assert make_ready(model, given, 0, "shared-prompt") == "padded"
-    assert "would differ by" in capsys.readouterr().out and model.config._attn_implementation == "sdpa"
+    assert "log-probabilities differ by" in capsys.readouterr().out and model.config._attn_implementation == "sdpa"
     assert response_log_probs(model, lay_out(given, 0, "padded")).shape == (3, len(given))
 
 

@@ -14,7 +14,9 @@ from tasks.stage import Seed, What
 
 class ItemResults(What):
     suite: str
-    models: tuple[str, ...] = Field(min_length=1, description="names; the others are compared with the first")
+    models: tuple[str, ...] = Field(
+        min_length=1, description="names of the models; all others are compared with the first"
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: Seed
 

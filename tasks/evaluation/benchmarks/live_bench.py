@@ -47,7 +47,7 @@ class LiveBench(Exact):
     release: str = Field(
         default="2024-08-31",
         pattern=r"^\d{4}-\d\d-\d\d$",
-        description="use questions released until this date and not removed by then",
+        description="use only questions that were released until this date and not removed before it",
     )
 
     def resolve(self, field: str) -> dict:

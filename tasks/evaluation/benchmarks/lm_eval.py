@@ -26,10 +26,10 @@ Manifests = tuple[Manifest, ...]
 
 
 class LmEvalTask(What):
-    task: str = Field(description="the name in its YAML file")
+    task: str = Field(description="the task's name in its YAML file")
     shots: int = Field(ge=0)
     metric: str = Field(default="acc", description="the metric's name in lm-eval")
-    filter: str = Field(default="none", description="the answer filter, for a task with several")
+    filter: str = Field(default="none", description="the answer filter, for a task with several filters")
 
 
 # Open LLM Leaderboard v1 with its shots and metrics (its mean of six tasks is Table 7 of the papers); MMLU-Pro as published
@@ -51,7 +51,7 @@ PRESETS = {
 class LmEvalIdentity(What):
     tasks: tuple[LmEvalTask, ...]
     files: dict[str, str]  # name -> sha256, of the task files and their data
-    chat: bool = Field(default=False, description="questions in the model's chat template")
+    chat: bool = Field(default=False, description="true: asks questions in the model's chat template")
 
 
 class LmEvalHow(How):

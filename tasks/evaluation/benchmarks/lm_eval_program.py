@@ -46,7 +46,8 @@ def score_task_items(model: HFLM, tasks: TaskManager, wanted: dict, chat: bool) 
 def read_item_score(sample: dict, wanted: dict) -> float:
     if wanted["metric"] not in sample["metrics"]:
         raise BadInput(
-            f"tasks.{wanted['task']}.metric: unknown metric {wanted['metric']!r}; known are {', '.join(sample['metrics'])}"
+            f"tasks.{wanted['task']}.metric: unknown metric {wanted['metric']!r}; known metrics are"
+            f" {', '.join(sample['metrics'])}"
         )
     return float(sample[wanted["metric"]])
 

@@ -41,7 +41,9 @@ def measure_surprise(
 
 
 class CollectiveChoice(What):
-    members: tuple[str, ...] = Field(min_length=2, description="names; a tie goes to the first")
+    members: tuple[str, ...] = Field(
+        min_length=2, description="names of the members; for equal scores the first one is chosen"
+    )
 
 
 @stage("collective answers", version="1")

@@ -1,8 +1,8 @@
 """Pairwise ranking of models' answers: writes `comparisons.parquet`, a judge's raw reply to each pair in both orders.
 
 LLM-Blender (arXiv 2306.02561) compares such pairs with PairRM, a model trained for it. Here the judge is any endpoint, and
-the answer that wins most pairs (Copeland) is chosen. The judge is not asked about a degenerate answer, which loses to a
-normal one, or about equal answers, which draw.
+the answer that wins most pairs (Copeland) is chosen. The judge gets no request for a degenerate answer, which loses to a
+normal one, or for equal answers, which draw.
 """
 
 import itertools
@@ -39,7 +39,7 @@ class Comparing(What):
     members: tuple[str, ...] = Field(min_length=2)
     model: str = Field(min_length=1, description="the judge's name at its endpoint")
     revision: str = ""
-    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without reply")
+    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without a reply")
 
 
 def make_comparison_pool_key(what: Comparing, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -57,7 +57,9 @@ def compare_answers(run: Run, what: Comparing, how: JudgingHow, prompts: Manifes
     missing = games["request"].notna() & games["reply"].isna()
     if (share := missing.mean()) > what.unanswered:
         first = reasons.get(games.loc[missing, "request"].iloc[0])
-        raise ProgramFailed(f"{missing.sum()} of {len(games)} games ({share:.1%}) got no reply, the first: {first}")
+        raise ProgramFailed(
+            f"{missing.sum()} of {len(games)} games ({share:.1%}) got no reply; reason of the first: {first}"
+        )
     games.to_parquet(run.folder / "comparisons.parquet", index=False)
     run.count(
         rows=len(games),

@@ -53,7 +53,7 @@ def take_answers(run: Run, what: OutputsIdentity, how: OutputsFile, suite: Manif
     missing = [question.question_id for question in questions.values() if question.turns[0] not in given]
     if missing:
         raise BadInput(
-            f"{file}: {len(missing)} of {len(questions)} questions have no answer, the first is {missing[0]}"
+            f"{file}: {len(missing)} of {len(questions)} questions have no answer; the first is {missing[0]}"
         )
     answers, published = [], []
     for name, question in questions.items():

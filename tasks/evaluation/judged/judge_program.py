@@ -73,7 +73,7 @@ def check_projected_cost(projected: JudgingCost, how: dict, requests: int) -> No
     if projected.dollars > how["limit"]:
         raise BadInput(
             f"how.limit: {requests:,} requests with {projected.prompt_tokens:,} tokens would cost about "
-            f"${projected.dollars:,.2f}, the limit is ${how['limit']:,.2f}"
+            f"${projected.dollars:,.2f}, but the limit is ${how['limit']:,.2f}"
         )
 
 

@@ -32,19 +32,26 @@ class Judging(What):
     suite: str
     model: str = Field(min_length=1, description="the judge's name at its endpoint; shown beside each number")
     revision: str = Field(default="", description="a snapshot or commit that pins the judge")
-    both_orders: bool = Field(default=False, description="ask in both orders where the suite asks in one")
-    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without reply")
+    both_orders: bool = Field(
+        default=False, description="true: asks in both orders of the answers, even if the suite asks only in one"
+    )
+    unanswered: float = Field(default=0.01, ge=0, le=1, description="largest allowed share of games without a reply")
 
 
 class JudgingHow(Asking):
     """The judge's endpoint, its rate limits and the budget."""
 
-    url: Address = Field(default="http://127.0.0.1:8000/v1", description="an OpenAI-compatible endpoint, with /v1")
+    url: Address = Field(
+        default="http://127.0.0.1:8000/v1",
+        description="address of an OpenAI-compatible endpoint, up to and including /v1",
+    )
     price_in: float = Field(default=0.0, ge=0, description="dollars per million prompt tokens")
     price_out: float = Field(default=0.0, ge=0, description="dollars per million reply tokens")
     limit: float = Field(default=10.0, ge=0, description="budget in dollars for one suite and one model")
-    tokenizer: str = Field(default="", description="the judge's tokenizer.json, for the projected cost")
-    replay: bool = Field(default=False, description="send no requests: use stored replies, fail if one is missing")
+    tokenizer: str = Field(default="", description="path of the judge's tokenizer.json, for the projected cost")
+    replay: bool = Field(
+        default=False, description="true: sends no requests, uses only stored replies, and fails if a reply is missing"
+    )
 
 
 def make_judgement_pool_key(what: Judging, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -65,7 +72,9 @@ def judge_answers(run: Run, what: Judging, how: JudgingHow, suite: Manifests, re
     judged["why"] = judged["why"].fillna(judged["request"].map(unanswered))
     if (share := missing.mean()) > what.unanswered:
         reason = judged.loc[missing, "why"].iloc[0]
-        raise ProgramFailed(f"{missing.sum()} of {len(judged)} games ({share:.1%}) got no reply, the first: {reason}")
+        raise ProgramFailed(
+            f"{missing.sum()} of {len(judged)} games ({share:.1%}) got no reply; reason of the first: {reason}"
+        )
     judged.drop(columns="body").to_parquet(run.folder / "judgements.parquet", index=False)
     kept = pd.DataFrame({"question_id": list(answers), "turns": [list(turns) for turns in answers.values()]})
     kept.to_parquet(run.folder / "answers.parquet", index=False)

@@ -23,7 +23,7 @@ from tasks.stage import Exact, How, What, stage
 
 Manifests = tuple[Manifest, ...]
 Answers = dict[str, tuple[str, ...]]
-NO_ANSWER = ""  # stands for a missing answer; it is degenerate, so it loses
+NO_ANSWER = ""  # the text of a missing answer; it is degenerate, so it loses
 SuiteName = Literal["alpaca-eval", "arena-hard", "mt-bench", "align-bench"]
 
 
@@ -60,7 +60,7 @@ class PublishedSuite(Exact):
                 f"{self.suite} has no file {min(unknown)!r}; its files are {', '.join(SUITES[self.suite].files)}"
             )
         if unpinned := self.hub.keys() - self.sha256.keys():
-            raise ValueError(f"sha256: {min(unpinned)!r} comes from a hub and is not pinned")
+            raise ValueError(f"sha256: {min(unpinned)!r} comes from a hub; add its expected sha256")
         return self
 
     def resolve(self, field: str) -> dict:
@@ -77,7 +77,7 @@ class PublishedSuite(Exact):
             raise BadInput(f"{field}.path: {self.suite} needs {name} in {self.path!r}: {origin}")
         digest = file_digest(file)
         if (expected := self.sha256.get(name, digest)) != digest:
-            raise BadInput(f"{field}.sha256.{name}: expected {expected[:12]}…, {file} is {digest[:12]}…")
+            raise BadInput(f"{field}.sha256.{name}: expected {expected[:12]}…, but {file} has {digest[:12]}…")
         return digest
 
 
@@ -89,7 +89,9 @@ def open_suite(run: Run, what: SuiteIdentity, how: SuiteFolder) -> None:
         shutil.copyfile(file, run.folder / name)
         if file_digest(run.folder / name) != expected:
             changed = (
-                f"is not {expected[:12]}…" if hub_path else "changed while the run was being prepared; run it again"
+                f"has another sha256 than {expected[:12]}…"
+                if hub_path
+                else "changed while the run was being prepared; run it again"
             )
             raise BadInput(f"{hub_path or file} {changed}")
     questions = SUITES[what.suite].read_questions(run.folder)

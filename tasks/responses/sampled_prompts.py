@@ -16,24 +16,24 @@ from tasks.responses.settings import Sampling
 BATCH = 8192
 
 
-def asked_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.DataFrame:
+def select_prompts(prompts: Path, splits: Path | None, what: Sampling) -> pd.DataFrame:
     """Returns prompt_id, category, length (in characters) and n of every selected prompt."""
     batches = pq.ParquetFile(prompts).iter_batches(BATCH, columns=["prompt_id", "messages", "category"])
     rows = pd.concat([measure_lengths(batch) for batch in batches], ignore_index=True)
     if unknown := set(what.by_category) - set(rows["category"]):
         known = ", ".join(sorted(map(repr, rows["category"].dropna().unique())))
-        raise BadInput(f"sampling.by_category: no prompt is of {min(unknown)!r}; there are {known}")
+        raise BadInput(f"sampling.by_category: no prompt has the category {min(unknown)!r}; the categories are {known}")
     if what.parts:
         assert splits is not None
         parts = pd.read_parquet(splits)
         rows = rows[rows["prompt_id"].isin(parts.loc[parts["part"].isin(what.parts), "prompt_id"])]
     if rows.empty:
-        raise BadInput(f"sampling.parts: no prompt is in {', '.join(what.parts)}")
+        raise BadInput(f"sampling.parts: no prompt is in the part {', '.join(what.parts)} of the split")
     numbers = cast("Mapping[Any, int]", what.by_category)  # Any: the category of a prompt may be null
     rows["n"] = rows["category"].map(lambda name: numbers.get(name, what.n)).astype("int64")
     rows = rows[rows["n"] > 0].reset_index(drop=True)
     if rows.empty:
-        raise BadInput(f"sampling.by_category: leaves no prompt: {what.by_category}")
+        raise BadInput(f"sampling.by_category: {what.by_category} excludes every prompt; set a number above 0")
     return rows
 
 

@@ -39,11 +39,11 @@ class Fate(How):
     deaths: str = ""
 
 
-@stage("crew squares", version="1", rows=lambda what, inputs: {"squares": "by a crew"})
+@stage("worker squares", version="1", rows=lambda what, inputs: {"squares": "by workers"})
 def squares(run, what, how):
     wanted = pd.DataFrame({"number": range(what.count)})
-    crew = Workers("tests.slow_squares", workers=how.workers, restarts=how.restarts)
-    make_missing(run, wanted, ["number"], crew, how.model_dump(), alone=True)
+    workers = Workers("tests.slow_squares", workers=how.workers, restarts=how.restarts)
+    make_missing(run, wanted, ["number"], workers, how.model_dump(), exclusive=True)
     write_table(run, read_pool(run, run.step.pool, ["number"]).sort_values("number"), SCHEMA, "squares.parquet")
 
 
@@ -196,7 +196,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_who_observes_a_crew_finds_the_context_that_the_step_runs_in(workplace):
+def test_observers_of_workers_find_the_context_that_the_step_runs_in(workplace):
     """Prefect keeps there which server to tell, and which run is told of."""
     server, seen = ContextVar("server"), []
     server.set("here")
