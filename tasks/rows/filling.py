@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from infra.lease import Lease
+from infra.store import Store
 from tasks.execution import Run
 from tasks.rows.reading import drop_held, read_pool
 
@@ -88,10 +89,13 @@ class Filling:
     def commit(self, out: Path) -> None:
         """Moves every finished part from a program's folder to its pool."""
         for place, wanted in enumerate(self.wanted):
-            folder = out / f"beside-{place}" if place else out
-            for part in sorted(folder.glob("part-*.parquet")):
-                self.stores[wanted.pool].append(wanted.pool, part, pq.read_metadata(part).num_rows)
-                part.unlink()
+            commit_parts(self.stores[wanted.pool], wanted.pool, out / f"beside-{place}" if place else out)
+
+
+def commit_parts(store: Store, pool: str, folder: Path) -> None:
+    for part in sorted(folder.glob("part-*.parquet")):
+        store.append(pool, part, pq.read_metadata(part).num_rows)
+        part.unlink()
 
 
 def split_by_pool(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
