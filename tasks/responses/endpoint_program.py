@@ -32,6 +32,12 @@ from tasks.responses.token_rows import (
 from tasks.rows.parts import Parts
 from tasks.tokens import generation_of
 
+LENGTH_REASONS = {
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "model_length",
+}  # servers name the length limit differently
 HOPELESS = 20  # refusals before the first answer: after that many, the prompts are not the cause
 
 
@@ -120,6 +126,7 @@ class Chat:
         if what["top_k"] or what["repetition_penalty"] != 1:
             raise BadInput('sampling: top_k and repetition_penalty need a server with speaks = "tokens"')
         self.engine = f"endpoint {how['model']}"
+        self.most = what["max_new_tokens"]
         self.fields = {
             "model": how["model"],
             "temperature": what["temperature"],
@@ -132,10 +139,10 @@ class Chat:
 
     def row(self, row: dict, reply: dict) -> dict:
         choice = reply["choices"][0]
-        reason = "length" if choice.get("finish_reason") == "length" else "stop"
         prompt, made = (
             count_tokens(reply, kind) or None for kind in ("prompt_tokens", "completion_tokens")
         )  # 0: the server did not report it
+        reason = "length" if is_cut_off(choice.get("finish_reason"), made, self.most) else "stop"
         text = choice_text(choice)
         assert text is not None  # the client refuses a reply without a text
         return make_row(row, replace_surrogates(text), prompt, made, reason, replace_surrogates(self.named(reply)))
@@ -144,6 +151,13 @@ class Chat:
         """Returns the model name and fingerprint that the server reports: the requested name may be an alias."""
         model = reply.get("model") or self.fields["model"]
         return f"endpoint {model}{self.mark} {reply.get('system_fingerprint') or ''}".strip()
+
+
+def is_cut_off(reason: object, tokens: int | None, most: int) -> bool:
+    """True if an answer reached its length limit. Without a known finish reason, the server's count of tokens decides."""
+    if isinstance(reason, str) and reason.lower() in LENGTH_REASONS:
+        return True
+    return reason != "stop" and tokens is not None and tokens >= most
 
 
 def replace_surrogates(text: str) -> str:
