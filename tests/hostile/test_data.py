@@ -36,7 +36,10 @@ LINES = {
     "a NUL": (b'{"prompt": "a\\u0000b"}\n', "row 1: prompt: character 1 is a NUL"),
     "half of a pair": (b'{"prompt": "a\\ud800b"}\n', "row 1: prompt: character 1 is half of a surrogate pair"),
     "lists in lists": (b'{"prompt": ' + DEEP + b"}\n", "row 1: not JSON"),
-    "a library": (b'{"prompt": "' + b"a" * 10_000_001 + b'"}\n', "row 1: prompt: the text is too long (10,000,001 characters)"),
+    "a library": (
+        b'{"prompt": "' + b"a" * 10_000_001 + b'"}\n',
+        "row 1: prompt: the text is too long (10,000,001 characters)",
+    ),
     "a number of 5,000 digits": (b'{"prompt": "x", "gold": ' + b"9" * 5000 + b"}\n", "row 1: not JSON"),
     "a pickle": (b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x85\x94R\x94.", "row 1: not JSON"),
     "zipped": (gzip.compress(bytes(10_000_000)), "row 1: not JSON"),

@@ -134,12 +134,12 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
 def test_a_missing_column_is_told_with_all_that_are_there(tmp_path):
     file = tmp_path / "prompts.parquet"
     pq.write_table(pa.table({"q": ["a"], "gold": ["b"], "other": ["c"]}), file)
-    with pytest.raises(BadInput, match=r"no column 'question' \(there are 'q', 'gold', 'other'\)"):
+    with pytest.raises(BadInput, match=r"no column 'question'; the columns are 'q', 'gold', 'other'"):
         prompts(file, prompt="question")
 
 
 def test_a_column_that_is_named_must_be_there():
-    with pytest.raises(ValueError, match=r"prompt: there is no column 'question' \(there are 'prompt'\)"):
+    with pytest.raises(ValueError, match=r"prompt: there is no column 'question'; the columns are 'prompt'"):
         read_prompt({"prompt": "a"}, Columns(prompt="question"))
 
 
