@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm clean
+.PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm image-env clean
 .PHONY: bench-orchestration bench-training bench-gpu bench-rewards bench-checks bench-sampling bench-load bench-economics bench-plan
 
 demo: $(VENV)/.installed
@@ -45,6 +45,11 @@ chaos: $(VENV)/.installed-test
 # Ten minutes: eight pretended GPUs, a thousand grants with kills, and all steps of wrpo-llama3-8b on three pools' workers.
 test-node: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m node -s tests/node
+
+# The GPU image's environments without Docker, from the same locks, and every program imported there; gigabytes, minutes.
+IMAGE_ENV ?= .image-env
+image-env:
+	@$(PYTHON) infra/image_env.py $(IMAGE_ENV)
 
 # Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
 audit: $(VENV)/.installed-test
@@ -126,4 +131,4 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .fuse build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(IMAGE_ENV) .fuse build *.egg-info

@@ -1,6 +1,8 @@
 """Downloads models and data sets from the hub, only at a pinned revision. Only this file uses the hub's libraries."""
 
+import json
 from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ FILES = [
     "*.txt",
     "*.jinja",
 ]  # weights as safetensors only: a pickle is never loaded
+TWICE = ["consolidated*", "original/*"]  # the same weights in their authors' own format
 
 
 def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
@@ -22,13 +25,36 @@ def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
 
     what = f"model {repository!r} at {revision[:12]}"
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :], ignore_patterns=TWICE)
+        )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as problem:
         raise BadInput(f"{what}: {' '.join(str(problem).split())}") from problem
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as problem:
         raise Unavailable(
             f"{what}: not in the hub's cache, and the hub does not answer: {' '.join(str(problem).split())}"
         ) from problem
+
+
+def describe_model(repository: str, revision: str) -> tuple[dict, float | None]:
+    """The model's config.json, and the bytes of the weights that a run would download. From the hub's cache, otherwise from
+    the hub's listing; empty and None where neither has them. Downloads config.json at most."""
+    from huggingface_hub import HfApi, errors, hf_hub_download
+
+    refused = (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError)
+    config: dict = {}
+    try:
+        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=revision)).read_text())
+        listed = HfApi().model_info(repository, revision=revision, files_metadata=True).siblings or []
+    except refused:
+        return config, None
+    sizes = [file.size or 0 for file in listed if is_weight(file.rfilename)]
+    return config, float(sum(sizes)) or None
+
+
+def is_weight(name: str) -> bool:
+    """Whether a file of a repository is one of the weights that a run downloads."""
+    return fnmatch(name, "*.safetensors") and not any(fnmatch(name, pattern) for pattern in TWICE)
 
 
 def data_set(

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -72,6 +72,7 @@ class Run:
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # if set, the work makes only this share of the rows, and no artifact
     urgency: int = 0  # length of the longest chain of steps that depend on this step
+    beside: Sequence[Step] = ()  # steps whose rows this step's programs make too, since they need the same model
     began: float = field(default_factory=time.time)
     wait_reported: float = -math.inf  # monotonic time of the last message about a wait
 
@@ -158,9 +159,15 @@ class Run:
 
 
 def ensure_artifact(
-    step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+    step: Step,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer = watch_nothing,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> Manifest:
-    """Returns the step's manifest from the store, or makes the artifact. The inputs must be in the store."""
+    """Returns the step's manifest from the store, or makes the artifact. The inputs must be in the store, also those of
+    the steps `beside`, whose rows are made on this occasion."""
 
     def find() -> Manifest | None:
         return store.manifest(step.stage.name, step.fingerprint)
@@ -185,16 +192,23 @@ def ensure_artifact(
                 f"{step.label}: another process made this artifact, but it is no longer in the store; run again"
             )
         observe(step, "running", 0, 0, "")
-        made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency)
+        made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency, beside)
     observe(step, "done", 0, 0, "")
     return made
 
 
 def make_artifact(
-    step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0
+    step: Step,
+    held: Lease,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
+    scratch = new_scratch(settings().workspace / "scratch")
+    run = Run(step, store, launcher, scratch, observe, urgency=urgency, beside=beside)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
     manifest = store.publish(
@@ -223,15 +237,20 @@ def make_artifact(
 
 
 def make_share(
-    step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+    step: Step,
+    share: Share,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer = watch_nothing,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> dict:
     """Makes the rows of a share in the step's pool and returns the counts. The run that makes the step's artifact finds the
     rows there and makes the missing ones."""
     if store.manifest(*step.address.split("/")):
         return {}
-    run = Run(
-        step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share, urgency=urgency
-    )
+    scratch = new_scratch(settings().workspace / "scratch")
+    run = Run(step, store, launcher, scratch, observe, share=share, urgency=urgency, beside=beside)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs_of(step, store))
     shutil.rmtree(run.scratch)

@@ -106,7 +106,7 @@ def test_a_cut_file_is_refused_by_every_process(tmp_path):
     for process in start(refuse, 2, tmp_path / "model", tmp_path):
         join(process, tmp_path)
     assert all(
-        f"model: {tmp_path}/model does not load" in (tmp_path / f"said-{rank}.txt").read_text() for rank in (0, 1)
+        f"model: {tmp_path}/model cannot be loaded" in (tmp_path / f"said-{rank}.txt").read_text() for rank in (0, 1)
     )
 
 

@@ -25,7 +25,8 @@ def add_recipe_commands(commands) -> None:
             "doctor",
             "recipes:run_doctor",
             RECIPE,
-            "check the models' templates, end tokens and contexts on the real prompts; load no weights",
+            "compare each stage's GPUs, memory and disk with this machine; check the models' templates, end tokens and "
+            "contexts on the real prompts; load no weights",
         ),
         ("plan", "recipes:show_recipe_plan", RECIPE, "show which steps a run would do, and why; run nothing"),
         (
@@ -65,6 +66,9 @@ def add_recipe_commands(commands) -> None:
         add_overrides(command, "override a field of the recipe, for example wrpo.alpha=0.3; may be repeated")
         if name in ("run", "plan"):
             add_prices(command)
+        if name == "doctor":
+            text = "compare with this machine instead, and check nothing else: '8x80GB, 1TB RAM, 4TB disk'"
+            command.add_argument("--machine", metavar="TEXT", help=text)
         if name == "verify":
             command.add_argument("--sample", metavar="N", type=int, help="read only N files, chosen at random")
             command.add_argument("--repair", action="store_true", help="make the damaged pieces of a recipe again")

@@ -6,13 +6,14 @@ from pathlib import Path
 from flows.cli.console import Watcher, make_console
 from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.cli.suite_tables import show_suites
-from flows.cli.tables import show_findings, show_plan, show_remarks, show_results
+from flows.cli.tables import show_findings, show_needs, show_plan, show_remarks, show_results
 from flows.config.loading import load_recipe
 from flows.config.recipe import Recipe
 from flows.doctor import examine_models, find_gpu_shortage, refuse, refuse_red, select_blocking
 from flows.fusion import fusion
 from flows.plan import plan_chain as make_plan
 from flows.plan import verify_inputs
+from flows.preflight import list_needs, load_filled
 from flows.pricing.estimate import estimate_plan
 from flows.pricing.kept import keep_estimates
 from flows.pricing.prices import load_prices
@@ -20,6 +21,9 @@ from flows.remarks import list_remarks
 from flows.workspace import Workspace
 from infra.budget import BUDGET, read_spent
 from infra.errors import BadInput, CorruptArtifact
+from infra.machine import find_machine, parse_machine
+from infra.settings import settings
+from tasks.doctor.findings import Finding
 from tasks.stage import Step
 
 
@@ -59,9 +63,21 @@ def run_recipe(chosen: argparse.Namespace) -> None:
 
 
 def run_doctor(chosen: argparse.Namespace) -> int:
+    """Compares needs with a machine, before anything is downloaded; then checks the models, unless a machine was described:
+    the description may be of any machine, and the recipe may have open slots."""
+    console = make_console()
+    found = parse_machine(chosen.machine) if chosen.machine else find_machine(settings().workspace)
+    filled, slots = load_filled(chosen.recipe, chosen.overrides)
+    needs = list_needs(fusion(filled), found)
+    show_needs(console, needs, found)
+    findings = [Finding(need.stage, "memory", True, need.note) for need in needs if need.state == "red"]
+    if chosen.machine:
+        if slots:
+            console.print(f"open: {', '.join(slots)}", soft_wrap=True, markup=False)
+        return 1 if select_blocking(filled, findings) else 0
     recipe, last, place = load_chain(chosen)
-    findings = examine_models(recipe, last, place)
-    show_findings(make_console(), findings, recipe.doctor.accepted)
+    findings += examine_models(recipe, last, place)
+    show_findings(console, findings, recipe.doctor.accepted)
     return 1 if select_blocking(recipe, findings) else 0
 
 

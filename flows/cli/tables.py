@@ -7,8 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.plan import Planned
+from flows.preflight import Need
 from flows.upkeep.resample import Resampled
 from flows.upkeep.stored_pieces import Piece
+from infra.machine import GB, Machine
 from tasks.doctor.findings import Finding
 
 STATES = {
@@ -36,6 +38,36 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     console.print(
         f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are done"
     )
+
+
+COLOURS = {"green": "[green]green[/]", "red": "[red]red[/]", "unknown": "[yellow]unknown[/]", "": ""}
+
+
+def show_needs(console: Console, needs: Sequence[Need], machine: Machine) -> None:
+    """Prints what each stage needs, and whether the machine has it."""
+    size = lambda bytes_: "" if bytes_ is None else f"{bytes_ / GB:,.0f}" if bytes_ >= GB else f"{bytes_ / GB:.1f}"
+    there = lambda bytes_: f"{size(bytes_)} GB" if bytes_ is not None else "not known"
+    gpus = (
+        "GPUs not known"
+        if machine.gpus is None
+        else f"{machine.gpus} GPU{'s' * (machine.gpus > 1)} of {there(machine.gpu_memory)}"
+    )
+    console.print(
+        f"the machine: {gpus if machine.gpus != 0 else 'no GPU'}, host memory {there(machine.memory)}, "
+        f"disk {there(machine.disk)}; needs in GB, estimated",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table.add_column("state")
+    table.add_column("stage", no_wrap=True)
+    for name in ("GPUs", "each", "host", "disk"):
+        table.add_column(name, justify="right")
+    table.add_column("note", overflow="fold")
+    for need in needs:
+        asked = "" if not need.gpus else f"{need.gpus}" if need.programs == 1 else f"{need.programs} × {need.gpus}"
+        sizes = (size(need.gpu), size(need.host), size(need.disk))
+        table.add_row(COLOURS[need.state], escape(need.stage), asked, *sizes, escape(need.note))
+    console.print(table)
 
 
 def show_remarks(console: Console, remarks: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, ModelFolder, RewardSource, SourceModel, check_classifier
 from tasks.pairs.rules import Best, OnePairRule, OneRecordRule, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers
+from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers, choose_engine
 from tasks.responses.settings import Sampling
 from tasks.scores.settings import MODELS_WITHOUT_WEIGHTS, Scoring, ScoringHow, SequenceClassifier, needed_model_kind
 from tasks.sft.stage import SFT
@@ -113,11 +113,7 @@ class Execution(Section):
     wrpo: WRPOHow = WRPOHow()
 
     def engine(self, name: str) -> AnyEngine:
-        """The engine of a model. It runs on the work pool for sampling, unless it names another pool or is an endpoint."""
-        engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
-        if isinstance(engine, EndpointEngine) or engine.work_pool or not pool:
-            return engine
-        return engine.model_copy(update={"work_pool": pool})
+        return choose_engine(name, self.engines, self.sampling)
 
 
 class Doctor(Section):

@@ -5,10 +5,10 @@ A step with a work pool runs on one of the pool's workers (`flows/run/work_pools
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
-from prefect import flow, get_run_logger, task
+from prefect import allow_failure, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.exceptions import TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
@@ -24,6 +24,7 @@ from flows.plan import Planned, plan_all
 from flows.run.cache_records import PLAIN
 from flows.run.progress import ProgressArtifact
 from flows.run.work_pools import dispatch_step
+from flows.shared_engines import awaited, in_order
 from flows.suites.comparisons import reports_and_comparisons
 from flows.workspace import Workspace
 from infra.clocks import describe_clock_difference
@@ -150,12 +151,11 @@ def submit_and_collect(
     address. When the run ends, its programs end; when it is interrupted, they may save first."""
     futures: dict[str, PrefectFuture] = {}
     try:
-        for entry in planned:
+        for entry in in_order(planned):
             if entry.state != "not needed":
-                addresses = [item.address for items in entry.step.inputs.values() for item in items]
-                inputs = [futures[address] for address in addresses if address in futures]
                 ensure_step = as_task(entry, place, storage)
-                futures[entry.step.address] = ensure_step.submit(wait_for=inputs)  # pyright: ignore[reportCallIssue]
+                waits = list(list_awaited(entry, futures))
+                futures[entry.step.address] = ensure_step.submit(wait_for=waits)  # pyright: ignore[reportCallIssue]
         for future in as_completed(list(futures.values())):
             future.wait()  # as_completed may return it before it has its final state, and the server's may be stale
             if ended_badly(future):
@@ -166,6 +166,13 @@ def submit_and_collect(
     finally:
         place.launcher.stopped.set()
     return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def list_awaited(entry: Planned, futures: dict[str, PrefectFuture]) -> Iterator[PrefectFuture | allow_failure]:
+    """What a step waits for: its inputs, and a step that makes its rows too. If that one fails, it makes them itself."""
+    for address in awaited(entry):
+        if address in futures:
+            yield allow_failure(futures[address]) if address == entry.after else futures[address]
 
 
 def ended_badly(future: PrefectFuture) -> bool:
@@ -191,9 +198,9 @@ def as_task(planned: Planned, place: Workspace, storage: str):
         observe = lambda *progress: [observer(*progress) for observer in step_observers]
         try:
             if planned.runs and step.how.work_pool:
-                manifest = dispatch_step(step, place, observe, planned.urgency)
+                manifest = dispatch_step(step, place, observe, planned.urgency, planned.beside)
             else:
-                manifest = ensure_artifact(step, place.store, place.launcher, observe, planned.urgency)
+                manifest = ensure_artifact(step, place.store, place.launcher, observe, planned.urgency, planned.beside)
         except TRANSIENT as problem:
             observe(step, f"unavailable, will be tried again: {problem}", 0, 0, "")
             get_run_logger().warning("unavailable, will be tried again: %s", problem)

@@ -5,7 +5,7 @@ gets the same token ids as every other engine; one with `speaks = "chat"` gets t
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def mark_of(served: ServedModel | None) -> str:
 
 
 async def write_answers(
-    where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Progress
+    where: EndpointClient, form: "Chat | Tokens", job: dict, parts: Parts, progress: Callable[[int, int], object]
 ) -> dict:
     """Writes all answers that arrive, even if an error ends the loop: they are paid for."""
     rows, total, answers, refusals = {}, count_of(job), 0, []
@@ -178,7 +178,7 @@ class Tokens:
         self.ends = find_end_tokens(generation_of(job["tokenizer"]), self.tokenizer)
         self.vocabulary = read_config(job["tokenizer"]).vocab_size
         self.reader = Reader(self.tokenizer, context_of(job["tokenizer"]), what["max_new_tokens"])
-        self.engine = f"endpoint {how['model']}"
+        self.engine, self.seeded = f"endpoint {how['model']}", True
         self.fields = {
             "model": how["model"],
             "temperature": what["temperature"],
@@ -194,7 +194,8 @@ class Tokens:
         request = self.reader(row)
         if isinstance(request, dict):
             return request
-        return {**self.fields, "prompt": request.ids, "max_tokens": request.room, "seed": row["seed"]}
+        seed = {"seed": row["seed"]} if self.seeded else {}
+        return {**self.fields, "prompt": request.ids, "max_tokens": request.room, **seed}
 
     def row(self, row: dict, reply: dict) -> dict:
         choice = reply["choices"][0]

@@ -39,6 +39,10 @@ DEVIATIONS = {  # which sample: why its verdict is another one here
     ),
     "custom_finetuned_models--mistral2_instruct_dpo Mbpp/252 base_status": "imports numpy: unchecked without checks.packages",
     "custom_finetuned_models--llama3_base_dpo Mbpp/123 base_status": "right, but one call takes 3 s, too long for EvalPlus",
+    **dict.fromkeys(
+        ("HumanEval/38", "HumanEval/50"), "HumanEval's tests call a function of the prompt, EvalPlus's tests do not"
+    ),
+    "Mbpp/793": "it has no inputs of EvalPlus's own: nothing to check",
     "Mbpp/255": "its output has 1.6 million tuples; a program may return 4 MB",
     "Mbpp/599": "its inputs take 5 s of processor time, twice: a busy machine may be too late",
 }
@@ -71,7 +75,7 @@ def compare(box, samples: dict[str, tuple[str, ProgramTests, bool]], seconds: fl
     )
     for name, (passed, one) in differing.items():
         print(f"{name}: published {'pass' if passed else 'fail'}, here {one.verdict}: {one.reason}")
-    assert set(differing) <= set(DEVIATIONS)
+    assert [name for name in differing if name not in DEVIATIONS and not set(name.split()) & set(DEVIATIONS)] == []
 
 
 def test_programs_of_three_models_get_their_published_verdicts(box):
@@ -112,8 +116,8 @@ def test_human_eval_programs_of_six_models_get_the_verdicts_of_eval_plus(box):
     samples = {}
     for file in sorted(find_published("evalplus/inferenced_output/humaneval").glob("*.json")):
         for name, (sample,) in json.loads(file.read_text())["eval"].items():
-            problem = problems[name]
-            tests = ProgramTests(problem["test"], problem["entry_point"], problem["prompt"])
+            problem = problems[name]  # EvalPlus gives a program nothing of its prompt, not even its imports
+            tests = ProgramTests(problem["test"], problem["entry_point"])
             samples[f"{file.name.split('_vllm')[0]} {name}"] = (
                 sample["solution"],
                 tests,

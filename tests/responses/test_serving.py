@@ -63,7 +63,14 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
 
 
 def test_a_server_ends_with_its_starter(folder):
-    told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "-k"}
+    told = {
+        "model": "m",
+        "how": Vllm(kind="vllm").model_dump(),
+        "context": 64,
+        "seed": 0,
+        "port": free_port(),
+        "key": "-k",
+    }
     words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     try:
