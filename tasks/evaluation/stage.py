@@ -60,7 +60,7 @@ def evaluate(
     table = drop_unanswered(run, table)
     with_gold = table[has_gold(table["gold"])]
     obstacle = find_obstacle([with_gold]) if checks else NO_CHECKS
-    obstacles = {} if obstacle else find_model_obstacles(dict(iter(with_gold.groupby("model"))))
+    obstacles = {} if obstacle else find_model_obstacles({str(name): rows for name, rows in with_gold.groupby("model")})
     table["correct"] = find_correct(table, obstacle).where(~table["model"].isin(obstacles), None)
     table["win_rate"] = compute_win_rates(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
