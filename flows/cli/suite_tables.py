@@ -24,6 +24,8 @@ def show_suites(console: Console, suites: Sequence[dict], models: Sequence[str])
                 model, *(cells.get(name, "–") for name in columns), f"{counts['flagged']}", f"{counts['missing']}"
             )
         console.print(table)
+        for model, reason in suite.get("no_accuracy", {}).items():
+            console.print(f"  {model}: no accuracy, because {reason}", markup=False)
         if suite.get("left_out"):
             console.print(f"  left out: {', '.join(suite['left_out'])}", markup=False)
         for change in suite["differences"]:

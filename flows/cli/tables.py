@@ -111,6 +111,8 @@ def show_results(console: Console, numbers: dict) -> None:
     )
     if numbers["no_accuracy"]:
         console.print(f"no accuracy, because {numbers['no_accuracy']}", markup=False)
+    for row in (row for row in numbers["results"] if row.get("no_accuracy")):
+        console.print(f"{row['model']}: no accuracy, because {row['no_accuracy']}", markup=False)
     if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
         console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
     for change in numbers["differences"]:

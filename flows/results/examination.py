@@ -40,18 +40,24 @@ def read_suite_results(last: Step, store: Store, failed: Collection[str]) -> dic
 
 
 def average_suites(models: Collection[str], suites: list[dict]) -> dict[str, float] | None:
-    """Each model's average over all suites, in percent of each suite's full marks; None if a suite has no results yet."""
+    """Each model's average over all suites, in percent of each suite's full marks; None if a suite has no results yet.
+    A model without a result on a suite has no average."""
     if any(suite["state"] != "done" for suite in suites):
         return None
     found = {}
     for model in models:
-        main = [main_result(suite, model) for suite in suites]
+        main = [result for suite in suites if (result := main_result(suite, model))]
+        if len(main) < len(suites):  # a suite could not check any answer of this model
+            continue
         found[model] = compute_overall_score([(result["value"], result["full_marks"]) for result in main])
     return found
 
 
-def main_result(suite: dict, model: str) -> dict:
+def main_result(suite: dict, model: str) -> dict | None:
+    """The model's main result; None if the suite gives a reason instead (`no_accuracy`)."""
     metric = "accuracy" if suite["judge"] == "gold" else MAIN[suite["suite"]]
+    if model in suite.get("no_accuracy", {}):
+        return None
     return next(result for result in suite["results"] if (result["model"], result["metric"]) == (model, metric))
 
 

@@ -104,11 +104,13 @@ def read_last_answers(run: VariantRun, store: Store) -> pd.DataFrame | None:
 
 
 def no_accuracy(run: VariantRun, store: Store) -> str | None:
-    """The reason why the variant's evaluation has no accuracy; None if it has one, or if there is no evaluation."""
+    """The reason why the variant's final model has no accuracy; None if it has one, or if there is no evaluation."""
     manifest = store.manifest(run.evaluation.stage.name, run.evaluation.fingerprint)
     if manifest is None:
         return None
-    return json.loads((store.fetch(manifest, ["results.json"]) / "results.json").read_text())["no_accuracy"]
+    found = json.loads((store.fetch(manifest, ["results.json"]) / "results.json").read_text())
+    own = [row.get("no_accuracy") for row in found.get("results", ()) if row["model"] == LAST_MODEL]
+    return found["no_accuracy"] or next(iter(own), None)
 
 
 def variant_state(run: VariantRun, answers: pd.DataFrame | None, failed: Collection[str]) -> str:

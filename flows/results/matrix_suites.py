@@ -29,7 +29,9 @@ def suite_cell(
     found = read_suite_results(own, store, failed)
     if found["state"] != "done":
         return None, found["state"]
-    main = main_result(found, cast("ItemResults | CheckedResults | Measuring", own.what).models[-1])
+    last = cast("ItemResults | CheckedResults | Measuring", own.what).models[-1]
+    if (main := main_result(found, last)) is None:
+        return None, f"no accuracy: {found['no_accuracy'][last]}"
     cell = {"estimate": {end: main[end] for end in ENDS}, "column": main["column"], "known": None, "difference": None}
     step = None if run is full else compare_suites(full.last, run.last, run.recipe.name).get(suite)
     if step is None:

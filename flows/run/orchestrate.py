@@ -235,7 +235,10 @@ def publish_results(last: Step, place: Workspace) -> None:
     create_table_artifact(
         key="results",
         description="on held-out prompts, with intervals"
-        + (f"; no accuracy: {numbers['no_accuracy']}" if numbers["no_accuracy"] else ""),
+        + (f"; no accuracy: {numbers['no_accuracy']}" if numbers["no_accuracy"] else "")
+        + "".join(
+            f"; {row['model']}: no accuracy: {why}" for row in numbers["results"] if (why := row.get("no_accuracy"))
+        ),
         table=[
             {"model": row["model"], "accuracy": percent(row["accuracy"]), "win rate": percent(row["win_rate"])}
             for row in numbers["results"]

@@ -49,18 +49,24 @@ def chains_of(recipes: Iterable[str], matrices: Iterable[str] = (), examinations
 
 def collect_garbage(store: Store, kept: Iterable[Step], days: float, delete: bool) -> list[Garbage]:
     """Returns the garbage, deleted if `delete` is true. The lease excludes flows that want to start using an artifact: they
-    wait for it, and deletion stops if the lease is lost."""
-    keep, blobs = list_needed(steps for step in kept for steps in lineage(step)) | list_pinned(store), store.blobs
+    wait for it, and deletion stops if the lease is lost. The lease does not exclude pins, so they are read before each
+    deletion."""
+    keep, blobs = list_needed(steps for step in kept for steps in lineage(step)), store.blobs
     if delete:
         require_same_clock(blobs)
     with hold_lease(blobs, HOUSEKEEPING, ttl=settings().lease_seconds) as held:
         now = blobs.clock()
-        found = find_garbage(blobs, keep | list_used(blobs, now), days, now)
+        pins = blobs.list("_pins")
+        pinned = list_pinned(store, pins)
+        found = find_garbage(blobs, keep | pinned | list_used(blobs, now), days, now)
         if not delete:
             return found
         deleted = []
         for item in found:
-            if kept_as(item.address) not in list_used(blobs, now):
+            used = list_used(blobs, now)
+            if (latest := blobs.list("_pins")) != pins:
+                pins, pinned = latest, list_pinned(store, latest)
+            if kept_as(item.address) not in used | pinned:
                 assert held is not None  # without `done`, hold_lease waits until it holds the lease
                 remove_address(blobs.fenced(held), item.address)
                 deleted.append(item)
@@ -108,10 +114,10 @@ def unpin_manifest(store: Store, manifest: Manifest) -> None:
     store.blobs.delete(f"_pins/{manifest.stage}/{manifest.fingerprint}")
 
 
-def list_pinned(store: Store) -> set[str]:
-    """Addresses and pools of all pinned artifacts and of all their inputs."""
+def list_pinned(store: Store, pins: Iterable[str] | None = None) -> set[str]:
+    """Addresses and pools of all pinned artifacts and of all their inputs. `pins`: their paths, if they are already known."""
     found: set[str] = set()
-    ahead = [path.removeprefix("_pins/") for path in store.blobs.list("_pins")]
+    ahead = [path.removeprefix("_pins/") for path in (store.blobs.list("_pins") if pins is None else pins)]
     while ahead:
         address = ahead.pop()
         if address in found:

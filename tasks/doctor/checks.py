@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.doctor.findings import Finding
-from tasks.models.weights import NO_HEAD, find_text_writer
+from tasks.models.weights import find_classifier_problem
 from tasks.positions import PositionLimit
 from tasks.tokens import end_id, prompt_ids
 from tasks.training.truncation import MIN_RESPONSE
@@ -67,9 +67,9 @@ def check_prefix(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:
 
 
 def check_classifier_head(name: str, config: dict) -> Finding:
-    if found := find_text_writer(config):
-        return Finding(name, "classifier", True, f"its config names {found}, which generates text; {NO_HEAD}")
-    return Finding(name, "classifier", False, "its config does not name a text-generating model")
+    if problem := find_classifier_problem(config):
+        return Finding(name, "classifier", True, problem)
+    return Finding(name, "classifier", False, "its config.json names a sequence classifier")
 
 
 def default_system(name: str, tokenizer: PreTrainedTokenizerBase) -> Finding:

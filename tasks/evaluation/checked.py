@@ -1,7 +1,8 @@
 """Measuring a checked suite: writes `results.json`, each model's share of right answers, with McNemar's test of differences.
 
 The checks decide which answers are right: they compare answers or run programs against tests. An answer that could not be
-checked is not right, and is counted as invalid. The results have the same form as those of a judged suite.
+checked is not right, and is counted as invalid; a model without any checked answer has no result, only a reason. The results
+have the same form as those of a judged suite.
 """
 
 import json
@@ -14,7 +15,7 @@ from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.evaluation.degenerate import find_degenerate_answers
 from tasks.evaluation.statistics import apply_holm, bootstrap_mean, compute_mcnemar_p
-from tasks.evaluation.verdicts import add_verdicts, find_obstacle, has_gold, read_verdicts
+from tasks.evaluation.verdicts import add_verdicts, find_model_obstacles, find_obstacle, has_gold, read_verdicts
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -41,7 +42,8 @@ def measure_checked(
     tables = {name: join_checked_answers(run, name, responded, checked, golds) for name, responded, checked in made}
     if obstacle := find_obstacle(list(tables.values())):
         raise BadInput(f"{what.suite}: the accuracy cannot be computed: {obstacle}")
-    right = {name: (rows["check"] == 1).to_numpy() for name, rows in tables.items()}
+    obstacles = find_model_obstacles(tables)
+    right = {name: (rows["check"] == 1).to_numpy() for name, rows in tables.items() if name not in obstacles}
     report = {
         "suite": what.suite,
         "judge": "gold",
@@ -59,6 +61,7 @@ def measure_checked(
         "counts": {name: count_checked_answers(rows) for name, rows in tables.items()},
         "differences": compare_accuracies(right, what),
         "examples": pick_checked_examples(tables),
+        **({"no_accuracy": obstacles} if obstacles else {}),
     }
     (run.folder / "results.json").write_text(json.dumps(report, indent=1, allow_nan=False))
     run.count(rows=sum(map(len, tables.values())), prompts=len(golds))
@@ -110,6 +113,7 @@ def make_example_answer(text: str | float, verdict: str) -> dict:
 
 
 def compare_accuracies(right: dict[str, np.ndarray], what: CheckedResults) -> list[dict]:
+    """Compares the models that have an accuracy with the first model, if it has one."""
     first, *others = what.models
     changes = [
         {
@@ -121,6 +125,7 @@ def compare_accuracies(right: dict[str, np.ndarray], what: CheckedResults) -> li
             "p": compute_mcnemar_p(right[first], right[name]),
         }
         for name in others
+        if {first, name} <= set(right)
     ]
     apply_holm(changes, what.confidence)
     return changes

@@ -15,7 +15,14 @@ from pydantic import Field
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from tasks.evaluation.statistics import bootstrap_mean
-from tasks.evaluation.verdicts import NO_CHECKS, add_verdicts, find_obstacle, has_gold, read_verdicts
+from tasks.evaluation.verdicts import (
+    NO_CHECKS,
+    add_verdicts,
+    find_model_obstacles,
+    find_obstacle,
+    has_gold,
+    read_verdicts,
+)
 from tasks.execution import Run
 from tasks.stage import How, Seed, What, stage
 
@@ -51,11 +58,13 @@ def evaluate(
     )
     table = pd.concat([join_answers(run, *one, held_out, values) for one in made], ignore_index=True)
     table = drop_unanswered(run, table)
-    obstacle = find_obstacle([table[has_gold(table["gold"])]]) if checks else NO_CHECKS
-    table["correct"] = find_correct(table, obstacle)
+    with_gold = table[has_gold(table["gold"])]
+    obstacle = find_obstacle([with_gold]) if checks else NO_CHECKS
+    obstacles = {} if obstacle else find_model_obstacles({str(name): rows for name, rows in with_gold.groupby("model")})
+    table["correct"] = find_correct(table, obstacle).where(~table["model"].isin(obstacles), None)
     table["win_rate"] = compute_win_rates(table, what.opponents)
     table.to_parquet(run.folder / "answers.parquet", index=False)
-    results = [summarise_model(name, table, what) for name in table["model"].unique()]
+    results = [summarise_model(name, table, what, obstacles.get(name)) for name in table["model"].unique()]
     changes = compare_all_models(table, what)
     (run.folder / "results.json").write_text(
         json.dumps(
@@ -125,7 +134,8 @@ def compute_win_rates(table: pd.DataFrame, opponents: tuple[str, ...]) -> pd.Ser
     return table[["prompt_id", "model"]].merge(by_answer.reset_index(), how="left")["win_rate"]
 
 
-def summarise_model(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
+def summarise_model(name: str, table: pd.DataFrame, what: Evaluation, obstacle: str | None) -> dict:
+    """`obstacle`: the reason why only this model has no accuracy; the result has it as `no_accuracy`."""
     rows = table[table["model"] == name].sort_values("prompt_id")
     return {
         "model": name,
@@ -134,6 +144,7 @@ def summarise_model(name: str, table: pd.DataFrame, what: Evaluation) -> dict:
         "unchecked": int((rows["correct"].notna() & rows["check"].isna()).sum()),
         "win_rate": estimate_rate(rows["win_rate"], what),
         "tokens": None if rows["tokens"].isna().all() else float(rows["tokens"].mean()),
+        **({"no_accuracy": obstacle} if obstacle else {}),
     }
 
 

@@ -1,10 +1,10 @@
 """Joins the checks' verdicts to answers. A recipe's evaluation and a checked suite use the same rules:
 
-only prompts with a gold count, and an answer that could not be checked is not correct. If no answer could be checked, there is
-no accuracy, only the reason.
+only prompts with a gold count, and an answer that could not be checked is not correct. If none of a model's answers could be
+checked, the model has no accuracy, only the reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -45,3 +45,9 @@ def find_obstacle(answers: Sequence[pd.DataFrame]) -> str | None:
     answered = rows.dropna(subset="text")
     commonest = answered["reason"].mode().iloc[0] if len(answered) else "there is no answer"
     return f"none of {len(answered)} answers could be checked: {commonest}"
+
+
+def find_model_obstacles(answers: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """The reason for each model that answered and has no checked answer. A model without any answer is not right, accuracy 0."""
+    answered = {name: rows for name, rows in answers.items() if rows["text"].notna().any()}
+    return {name: reason for name, rows in answered.items() if (reason := find_obstacle([rows]))}

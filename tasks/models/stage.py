@@ -15,7 +15,7 @@ from infra.digests import file_digest
 from infra.errors import BadInput
 from tasks.execution import Run
 from tasks.models.served import ProgramAt, ProgramIdentity, ScoringFile, Served
-from tasks.models.weights import NO_HEAD, find_damage, find_text_writer, read_model_json
+from tasks.models.weights import find_classifier_problem, find_damage, read_model_json
 from tasks.stage import Exact, How, Seed, What, stage
 
 SLOT = "pin-me"  # placeholder for a value that the recipe's user must set; such a recipe can be loaded, but not planned or run
@@ -181,9 +181,9 @@ def leads_out(file: Path) -> bool:
 
 
 def check_classifier(field: str, model: ModelFolder) -> None:
-    """Raises BadInput if the config names a text-generating model: as a classifier it would have an untrained head."""
-    if name := find_text_writer(read_model_json(Path(model.path) / "config.json")):
-        raise BadInput(f"{field}.path: {model.path!r} is a {name}, which generates text; {NO_HEAD}")
+    """Raises BadInput if the config names no sequence classifier: the head of another model would be untrained."""
+    if problem := find_classifier_problem(read_model_json(Path(model.path) / "config.json")):
+        raise BadInput(f"{field}.path: {model.path!r} is no sequence classifier: {problem}")
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 NO_HEAD = "as a sequence classifier its head would be untrained"
+CLASSIFIER = "ForSequenceClassification"  # the end of every class of transformers' AutoModelForSequenceClassification
+NEEDED = f"a sequence classifier needs a class whose name ends with {CLASSIFIER}"
+TEXT_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 LARGEST_HEADER = 100_000_000  # the limit of the safetensors library
 
 
@@ -23,11 +26,17 @@ def find_damage(folder: Path) -> str | None:
     return None
 
 
-def find_text_writer(config: dict) -> str | None:
-    """The model class in a configuration, if it generates text instead of a score."""
-    classes = config.get("architectures") or []
-    generates = lambda name: str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
-    return next((str(name) for name in classes if generates(name)), None) if isinstance(classes, list) else None
+def find_classifier_problem(config: Any) -> str | None:
+    """Why a configuration is not that of a sequence classifier; None if it names a class that transformers loads as one."""
+    classes = config.get("architectures") if isinstance(config, dict) else None
+    names = [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []
+    if any(name.endswith(CLASSIFIER) for name in names):
+        return None
+    if not names:
+        return f"its config.json names no model class in a list under `architectures`, but {NEEDED}"
+    if writer := next((name for name in names if name.endswith(TEXT_WRITERS)), None):
+        return f"its config.json names {writer}, which generates text; {NO_HEAD}"
+    return f"its config.json names {', '.join(names)}, but {NEEDED}"
 
 
 def read_model_json(file: Path) -> Any:

@@ -47,6 +47,8 @@ def render_accuracy_note(numbers: dict) -> str:
     unchecked = {result["model"]: result["unchecked"] for result in numbers["results"] if result["unchecked"]}
     counts = ", ".join(f"{render_value(name)} {count}" for name, count in unchecked.items())
     note = f" (not checked, counted as not correct: {counts})" if counts else ""
+    reasons = {result["model"]: result["no_accuracy"] for result in numbers["results"] if result.get("no_accuracy")}
+    note += "".join(f" ({render_value(name)}: –, because {render_value(why)})" for name, why in reasons.items())
     return "Accuracy on prompts with a gold answer" + note
 
 

@@ -21,6 +21,7 @@ def render_suite(suite: dict) -> str:
     left_out = f"<p>Left out: {render_value(', '.join(suite['left_out']))}.</p>" if suite.get("left_out") else ""
     return (
         render_table(["Model", *columns], rows, len(columns))
+        + "".join(f"<p>{name}: {reason}.</p>" for name, reason in list_obstacles(suite))
         + left_out
         + render_suite_differences(suite)
         + render_calibration(suite)
@@ -28,6 +29,12 @@ def render_suite(suite: dict) -> str:
         + render_table(["Model", *kinds, *(SHARES[name] for name in shares)], count_rows, len(kinds) + len(shares))
         + render_suite_examples(suite)
     )
+
+
+def list_obstacles(suite: dict) -> list[tuple[Html, Html]]:
+    """Each model without an accuracy, and the reason."""
+    found = suite.get("no_accuracy", {}).items()
+    return [(render_value(model), render_value(f"no accuracy, because {reason}")) for model, reason in found]
 
 
 def model_row(model: str, counts: dict, kinds: list[str], shares: list[str]) -> list[str]:

@@ -80,3 +80,29 @@ FIRST, SECOND = "def f(x):\n    return x\n", "class Solution:\n    def g(self): 
 )
 def test_of_a_response_the_program_is_taken(text, entry_point, program):
     assert extract_program(text, entry_point) == program
+
+
+RIGHT = "def f(x): return x + 1\n"
+DOCUMENTED = 'def f(x):\n    """Adds one.\n\n    ```python\n    f(1)\n    ```\n    """\n    return x + 1\n'
+FIVE = 'def f(x):\n    """\n```\nf(1)\n```\n"""\n    return x + 1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        (f"Here:\n```python\n{DOCUMENTED}```\nDone.", DOCUMENTED),
+        (f"`````python\n{FIVE}`````\nDone.", FIVE),
+        (f"````python\n{FIVE}`````  \nDone.", FIVE),
+        (f"~~~~python\n{FIVE}~~~\n~~~~\nDone.", f"{FIVE}~~~\n"),
+        (f"````markdown\n# Answer\n```python\n{DOCUMENTED}```\n````\n", DOCUMENTED),
+        (f"1. Write:\n   ```python\n   {RIGHT.strip()}\n   ```\n", RIGHT),
+        (f"```ipython\n{RIGHT}```\nand so on", RIGHT),
+        (f"```sage\r\n{RIGHT}```\r\nand so on", RIGHT),
+        (f"\ufeff```python\n{RIGHT}```\nand so on", RIGHT),
+        (f"```python\n\ufeff{RIGHT}```\nand so on", RIGHT),
+        (f"\ufeff{RIGHT}", RIGHT),
+        (f"Use ```f``` so:\n```python\n{RIGHT}```\nand ```x``` not", RIGHT),
+    ],
+)
+def test_a_fence_ends_at_a_bare_fence_of_its_length(text, program):
+    assert extract_program(text, "f") == program

@@ -4,11 +4,15 @@ import json
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from flows.cli.suite_tables import show_suites
+from flows.results.examination import average_suites
 from infra.errors import BadInput
 from tasks.evaluation.checked import CheckedResults, measure_checked
 from tasks.evaluation.stage import Evaluation, evaluate
 from tasks.records import PROMPT, RESPONSE, SPLIT
+from tasks.report.suite_view import render_suite
 from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 
@@ -141,3 +145,34 @@ def test_a_checked_suite_without_any_check_has_no_result_either(workplace):
 def test_an_answer_without_a_check_is_an_error(workplace):
     with pytest.raises(BadInput, match="20 answers of 'target' have no check"):
         workplace.made(evaluation([check(what=Found(name="somebody")) for _ in MODELS]))
+
+
+UNCHECKED = [*FOUND[::2], Found(name="WRPO", unchecked=tuple(IDS))]
+WHY = "none of 20 answers could be checked: the comparison was not done in time"
+
+
+def test_a_model_without_a_checked_answer_has_a_reason_and_no_number(workplace):
+    found = read(workplace, evaluation([check(what=one) for one in (UNCHECKED[0], UNCHECKED[2], UNCHECKED[1])]))
+    rows = {one["model"]: one for one in found["results"]}
+    assert (rows["WRPO"]["accuracy"], rows["WRPO"]["no_accuracy"], found["no_accuracy"]) == (None, WHY, None)
+    assert rows["target"]["accuracy"]["value"] == 0.2 and "no_accuracy" not in rows["target"]
+    assert {one["metric"] for one in found["differences"]} == {"win_rate"}
+
+
+def test_so_has_a_model_of_a_checked_suite(workplace):
+    names = ("target", "north", "WRPO")
+    step = measure_checked(
+        prompts=prompts(what=Golds()),
+        responses=[say(what=Said(name=name)) for name in names],
+        checks=[check(what=one) for one in UNCHECKED],
+        what=CheckedResults(suite="sums", models=names, seed=1),
+    )
+    found = read(workplace, step)
+    assert [one["model"] for one in found["results"]] == ["target", "north"] and found["no_accuracy"] == {"WRPO": WHY}
+    assert [one["to"] for one in found["differences"]] == ["north"]
+    suite = {"name": "sums", "state": "done", **found}
+    assert average_suites(names, [suite]) == {"target": 20.0, "north": 0.0}
+    assert f"WRPO: no accuracy, because {WHY}" in render_suite(suite)
+    with (console := Console(width=200)).capture() as shown:
+        show_suites(console, [suite], names)
+    assert f"WRPO: no accuracy, because {WHY}" in shown.get()

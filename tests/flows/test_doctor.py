@@ -143,7 +143,13 @@ def test_a_default_system_prompt_is_quoted_and_can_be_accepted(tmp_path):
     assert select_blocking(recipe, [found]) == [] and select_blocking(load_recipe("demo"), [found]) == [found]
 
 
-CAUSAL = "is a LlamaForCausalLM, which generates text; as a sequence classifier its head would be untrained"
+CAUSAL = (
+    "is no sequence classifier: its config.json names LlamaForCausalLM, which generates text; as a sequence classifier its head"
+    " would be untrained"
+)
+NO_CLASSIFIERS = [None, [], "LlamaForSequenceClassification", [7], ["LlamaModel"], ["GPT2DoubleHeadsModel"]]
+NO_CLASSIFIERS += [["LlamaForTokenClassification"], ["MistralForCausalLMEagle"], ["Qwen2ForProcessRewardModel"]]
+NEEDED = "a sequence classifier needs a class whose name ends with ForSequenceClassification"
 
 
 def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
@@ -165,6 +171,12 @@ def test_a_folder_that_writes_text_is_no_sequence_classifier(workplace, capsys):
     assert {one["name"]: one["classifies"] for one in asked} == {"other": True, "mirror": False}
     told = place(path, answers=False, classifies=True, max_new_tokens=0, scored=512)
     assert red(examine_model(told, PROMPTS)) == {"classifier"}
+    for classes in NO_CLASSIFIERS:
+        edit(path / "config.json", {"architectures": classes})
+        with pytest.raises(BadInput, match=f"reward.model.path: .* is no sequence classifier: .*, but {NEEDED}"):
+            load_recipe("demo", [f"reward.model={model}"]).reward.resolve("reward.model")
+        if classes not in ("LlamaForSequenceClassification", [7]):  # transformers does not load these
+            assert red(examine_model(told, PROMPTS)) == {"classifier"}
     edit(path / "config.json", {"architectures": ["LlamaForSequenceClassification"]})
     assert red(examine_model(told, PROMPTS)) == set()
     assert main(["plan", "demo", "--set", f"reward.model={model}"]) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from flows.config.loading import load_recipe
 from flows.fusion import fusion
+from flows.upkeep import garbage
 from flows.upkeep.garbage import collect_garbage, pin_manifest, unpin_manifest
 from infra.blobs import Blobs
 from infra.checkpoints import StoredCheckpoints
@@ -100,6 +101,21 @@ def test_a_pin_keeps_an_artifact_with_all_that_it_was_made_from(filled):
     unpin_manifest(store, manifest)
     collect_garbage(store, [], days=0, delete=True)
     assert {path.split("/")[0] for path in store.blobs.list("")} == {"_leases"}
+
+
+def test_a_pin_that_is_set_during_a_deletion_counts(filled, monkeypatch):
+    store, _, other = filled
+    (wrpo,) = [step for step in lineage(other) if step.label == "WRPO"]
+    manifest, read_uses = store.manifest(*wrpo.address.split("/")), garbage.list_used
+
+    def pin_meanwhile(blobs, now):
+        pin_manifest(store, manifest)
+        return read_uses(blobs, now)
+
+    monkeypatch.setattr(garbage, "list_used", pin_meanwhile)  # gc reads the uses under its lease
+    collect_garbage(store, [], days=0, delete=True)
+    left = set(store.blobs.list(""))
+    assert all(any(path.startswith(f"{address}/") for path in left) for address in addresses(wrpo))
 
 
 def test_checkpoints_go_with_their_training(filled, tmp_path):

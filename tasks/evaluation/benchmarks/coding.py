@@ -16,7 +16,7 @@ from tasks.evaluation.benchmarks.item_results import ItemResults, write_item_res
 from tasks.evaluation.benchmarks.live_bench import name_live_bench_column
 from tasks.evaluation.benchmarks.live_code_bench import read_live_code_bench
 from tasks.evaluation.checked import join_checked_answers
-from tasks.evaluation.verdicts import find_obstacle
+from tasks.evaluation.verdicts import find_model_obstacles, find_obstacle
 from tasks.execution import Run
 from tasks.records import PROMPT, prompt_id
 from tasks.rows.pool import write_table
@@ -46,7 +46,7 @@ def open_coding_suite(run: Run, what: CodingQuestions, how: CodingFolder) -> Non
 def measure_coding_tasks(
     run: Run, what: ItemResults, how: How, prompts: Manifests, responses: Manifests, checks: Manifests
 ) -> None:
-    """An answer that is missing or could not be checked is not right."""
+    """An answer that is missing or could not be checked is not right. A model without any checked answer has no result."""
     golds = pd.read_parquet(run.file(prompts[0], "prompts.parquet"), columns=["prompt_id", "gold", "category"])
     made = zip(what.models, responses, checks, strict=True)
     answers = {name: join_checked_answers(run, name, responded, checked, golds) for name, responded, checked in made}
@@ -60,6 +60,7 @@ def measure_coding_tasks(
         measure_categories,
         compare_categories,
         column=name_live_bench_column,
+        obstacles=find_model_obstacles(answers),
         left_out=list(live_bench_coding.LEFT_OUT),
     )
 
