@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm clean
-.PHONY: bench-orchestration bench-training bench-gpu bench-rewards bench-checks bench-sampling bench-load
+.PHONY: demo demo-seeds ablate-demo test suite test-node test-vllm test-real e2e chaos audit lint vllm image-env clean
+.PHONY: bench-orchestration bench-training bench-gpu bench-rewards bench-checks bench-sampling bench-load bench-economics bench-plan
 
 demo: $(VENV)/.installed
 	@$(BIN)/fuse run demo
@@ -46,6 +46,11 @@ chaos: $(VENV)/.installed-test
 test-node: $(VENV)/.installed-test
 	@$(BIN)/python -m pytest -m node -s tests/node
 
+# The GPU image's environments without Docker, from the same locks, and every program imported there; gigabytes, minutes.
+IMAGE_ENV ?= .image-env
+image-env:
+	@$(PYTHON) infra/image_env.py $(IMAGE_ENV)
+
 # Parsers against ten times as much nonsense, the lock, and what an index knows of it where pip-audit is installed.
 audit: $(VENV)/.installed-test
 	@FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/hostile tests/test_lock.py
@@ -63,6 +68,14 @@ bench-training: $(VENV)/.installed-test
 # Less than ten minutes on one GPU: the attention of the shared prompt against the padded way, and a step beside TRL's DPO.
 bench-gpu: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.bench.gpu
+
+# What sources are worth, at 3,000,000 responses: seconds and memory; a minute.
+bench-economics: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.economics
+
+# Half an hour on a quiet machine: estimates of three recipes after a calibrating one, beside what their steps took.
+bench-plan: $(VENV)/.installed-test
+	@$(BIN)/python -m tests.bench.plan
 
 # Half a minute: what the check of a program costs beyond the program, by every sandbox of this machine.
 bench-checks: $(VENV)/.installed-test
@@ -118,4 +131,4 @@ $(VENV)/.installed-test: $(VENV)/.installed requirements-test.lock
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) .fuse build *.egg-info
+	rm -rf $(VENV) $(VLLM_VENV) $(IMAGE_ENV) .fuse build *.egg-info

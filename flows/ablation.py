@@ -71,7 +71,7 @@ def list_goals(runs: Sequence[VariantRun]) -> list[Step]:
     return reports_and_comparisons({run.recipe.name: run.last for run in runs})
 
 
-def count_stages(runs: Sequence[VariantRun]) -> tuple[int, int]:
-    """The number of stages if every variant ran separately, and the number of distinct stages."""
+def count_steps(runs: Sequence[VariantRun]) -> tuple[int, int]:
+    """The number of steps if every variant ran separately, and the number of distinct steps."""
     separate = sum(len(lineage(run.last)) for run in runs)
     return separate, len({step.address for last in list_goals(runs) for step in lineage(last)})

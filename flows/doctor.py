@@ -29,7 +29,7 @@ NO_LENGTHS = {"max_new_tokens": 0, "context": 0, "trained": 0, "scored": 0}
 def examine_models(recipe: Recipe, last: Step, place: Workspace) -> list[Finding]:
     """All findings about the recipe's trainings and models; an empty list if there is no model to check."""
     models = [model | {"folder": str(folder)} for model, folder in list_examined_models(recipe)]
-    found = [*find_missing_packages(recipe), *asking_too_much(last)]
+    found = [*find_missing_packages(recipe), *find_gpu_shortage(last)]
     if not models:
         return found
     chosen = ensure_artifact(find_prompt_step(last), place.store, place.launcher)
@@ -54,7 +54,7 @@ def find_missing_packages(recipe: Recipe) -> list[Finding]:
     return found
 
 
-def asking_too_much(last: Step) -> list[Finding]:
+def find_gpu_shortage(last: Step) -> list[Finding]:
     """Steps with a program that needs more GPUs than this machine has (if it has any). Steps on a work pool are not checked:
     a worker gives back a run that needs more GPUs than it has."""
     available = len(find_gpus())
@@ -109,7 +109,7 @@ def refuse_red_of_any(runs: Iterable[tuple[Recipe, Step]], place: Workspace) -> 
     checked = set()
     for recipe, last in runs:
         models = [[model, str(folder)] for model, folder in list_examined_models(recipe)]
-        missing = [finding.text for finding in (*find_missing_packages(recipe), *asking_too_much(last))]
+        missing = [finding.text for finding in (*find_missing_packages(recipe), *find_gpu_shortage(last))]
         subject = json.dumps([models, find_prompt_step(last).address, missing, sorted(recipe.doctor.accepted)])
         if subject not in checked:
             checked.add(subject)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from flows.shared_engines import share_engines
 from infra.errors import CorruptArtifact
 from infra.manifest import FileEntry, Manifest
 from infra.store import REQUESTS, Store
@@ -25,6 +26,8 @@ class Planned:
     manifest: Manifest | None = None
     reasons: list[str] = field(default_factory=list)
     urgency: int = 0  # length of the longest chain of steps that wait for this one
+    beside: list[Step] = field(default_factory=list)  # steps whose rows this one's programs make too
+    after: str = ""  # address of the step whose programs make this one's rows
 
     @property
     def runs(self) -> bool:
@@ -57,6 +60,7 @@ def plan_all(lasts: Sequence[Step], store: Store) -> list[Planned]:
             reasons += why_new(step, known[step.stage.name], planned)
             state = "extends" if held else "to do"
             planned[step.address] = Planned(step, state, None, reasons, follow[step.address])
+    share_engines(list(planned.values()))
     return list(planned.values())
 
 
@@ -105,8 +109,8 @@ def compare_settings(step: Step, manifest: Manifest, planned: dict[str, Planned]
                 (new if planned[item.address].runs else other).append(item.label)
         if len(before) > len(steps):
             found.append(f"{name}: {len(before)} → {len(steps)}")
-    found += [f"another {label}" for label in dict.fromkeys(other)]
-    return found + ([f"follows {', '.join(dict.fromkeys(new))}"] if new else [])
+    found += [f"different input: {label}" for label in dict.fromkeys(other)]
+    return found + ([f"new input: {', '.join(dict.fromkeys(new))}"] if new else [])
 
 
 def compare_values(path: str, before: Any, after: Any) -> list[str]:

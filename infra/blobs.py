@@ -15,6 +15,7 @@ from infra.bucket import S3Blobs
 from infra.errors import BadInput, StoreUnreachable
 from infra.folder import Confirm, FolderBlobs
 from infra.names import is_name
+from infra.settings import settings
 
 
 class Fence(Protocol):
@@ -39,7 +40,7 @@ class Blobs:
             root = Path(os.path.expanduser(rest)).absolute()
             if os.path.lexists(root) and not root.is_dir():
                 raise BadInput(f"{self.url}: the store must be a folder, and this path is not a folder")
-            self._place: FolderBlobs | S3Blobs = FolderBlobs(root)
+            self._place: FolderBlobs | S3Blobs = FolderBlobs(root, settings().store_group)
         elif scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]+", rest.partition("/")[0]) and is_name(rest):
             self._place = S3Blobs(self.url, options or {})
         else:  # the message does not repeat the address: it may contain a password

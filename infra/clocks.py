@@ -14,7 +14,7 @@ def clock_difference(blobs: Blobs) -> float:
     return min(store_time - before, 0.0) or max(store_time - after, 0.0)
 
 
-def name_difference(blobs: Blobs) -> str | None:
+def describe_clock_difference(blobs: Blobs) -> str | None:
     """An error message of one line if the two clocks differ too much, otherwise None."""
     if abs(apart := clock_difference(blobs)) <= APART:
         return None
@@ -23,7 +23,7 @@ def name_difference(blobs: Blobs) -> str | None:
 
 
 def require_same_clock(blobs: Blobs) -> None:
-    if problem := name_difference(blobs):
+    if problem := describe_clock_difference(blobs):
         raise BadInput(
             f"{problem}; at most {APART:.0f} s are allowed, since otherwise `fuse gc` could delete files in use"
         )

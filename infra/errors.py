@@ -12,6 +12,10 @@ class BadInput(Exception):
     """Wrong user input. The message is one line that names the file, the field and the value. Exit code 2, no retry."""
 
 
+class BudgetReached(BadInput):
+    """The run has spent its budget; a higher one continues it."""
+
+
 class CorruptArtifact(BadInput):
     """Stored bytes do not match their sha256, or a manifest does not match its own digest."""
 
@@ -21,11 +25,13 @@ class ProgramFailed(RuntimeError):
 
 
 class ProgramKilled(ProgramFailed):
-    """A signal ended the program. A restart may help, since its input and code may be correct."""
+    """A signal ended the program, so a restart may help. A training is restarted only after this error; a program that makes
+    rows is restarted after every ProgramFailed except OutOfMemory."""
 
 
 class OutOfMemory(ProgramFailed):
-    """A step needs more memory than there is; the user can change its settings. The step fails, other steps continue."""
+    """A step needs more memory than there is; the user can change its settings. Nothing restarts it: the step fails, other
+    steps continue."""
 
 
 class Unavailable(RuntimeError):

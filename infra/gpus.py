@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 
 from infra.errors import Unavailable
@@ -65,3 +66,13 @@ def require_gpus(needed: int = 0) -> None:
         raise Unavailable(f"FUSE_GPUS is {wanted}, but this machine has {found} GPUs; the work is returned to its pool")
     if 0 < found < needed:
         raise Unavailable(f"one program needs {needed} GPUs, this machine has {found}")
+
+
+@cache
+def name_gpus() -> list[str]:
+    """The names of this machine's GPUs, for example `NVIDIA H100 80GB HBM3`."""
+    if (driver := shutil.which("nvidia-smi")) is None:
+        return []
+    words = [driver, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    return [] if answer.returncode else answer.stdout.split("\n")[:-1]

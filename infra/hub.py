@@ -1,10 +1,13 @@
 """Downloads models and data sets from the hub, only at a pinned revision. Only this file uses the hub's libraries."""
 
+import json
 from collections.abc import Collection
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, cast
 
 from infra.errors import BadInput, Unavailable
+from infra.settings import read_secret
 
 FILES = [
     "*.safetensors",
@@ -13,6 +16,7 @@ FILES = [
     "*.txt",
     "*.jinja",
 ]  # weights as safetensors only: a pickle is never loaded
+TWICE = ["consolidated*", "original/*"]  # the same weights in their authors' own format
 
 
 def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
@@ -21,13 +25,36 @@ def local_copy(repository: str, revision: str, weights: bool = True) -> Path:
 
     what = f"model {repository!r} at {revision[:12]}"
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :]))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=FILES[not weights :], ignore_patterns=TWICE)
+        )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as problem:
         raise BadInput(f"{what}: {' '.join(str(problem).split())}") from problem
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError) as problem:
         raise Unavailable(
             f"{what}: not in the hub's cache, and the hub does not answer: {' '.join(str(problem).split())}"
         ) from problem
+
+
+def describe_model(repository: str, revision: str) -> tuple[dict, float | None]:
+    """The model's config.json, and the bytes of the weights that a run would download. From the hub's cache, otherwise from
+    the hub's listing; empty and None where neither has them. Downloads config.json at most."""
+    from huggingface_hub import HfApi, errors, hf_hub_download
+
+    refused = (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError)
+    config: dict = {}
+    try:
+        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=revision)).read_text())
+        listed = HfApi().model_info(repository, revision=revision, files_metadata=True).siblings or []
+    except refused:
+        return config, None
+    sizes = [file.size or 0 for file in listed if is_weight(file.rfilename)]
+    return config, float(sum(sizes)) or None
+
+
+def is_weight(name: str) -> bool:
+    """Whether a file of a repository is one of the weights that a run downloads."""
+    return fnmatch(name, "*.safetensors") and not any(fnmatch(name, pattern) for pattern in TWICE)
 
 
 def data_set(
@@ -64,3 +91,22 @@ def data_file(id: str, revision: str, name: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError) as problem:
         reason = " ".join(str(problem).split())
         raise BadInput(f"data set {id!r} at {revision[:12]} cannot deliver the file {name}: {reason}") from problem
+
+
+def upload_folder(folder: Path, name: str, kind: str, private: bool) -> str:
+    """Uploads a folder as one commit to a repository of `kind` (model or dataset), which is created if it is missing. The key is
+    the variable HF_TOKEN, the hub's address HF_ENDPOINT. Returns the commit's address."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(token=read_secret("HF_TOKEN"))
+    try:
+        api.create_repo(name, repo_type=kind, private=private, exist_ok=True)
+        made = api.upload_folder(
+            repo_id=name, folder_path=folder, repo_type=kind, commit_message="Upload from fuse publish"
+        )
+    except HFValidationError as problem:
+        raise BadInput(f"--name {name!r}: {' '.join(str(problem).split())}") from problem
+    except HfHubHTTPError as problem:
+        raise Unavailable(f"{kind} {name!r}: the hub refuses: {' '.join(str(problem).split())}") from problem
+    return str(made.commit_url)

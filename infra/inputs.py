@@ -5,15 +5,20 @@ import os
 import re
 from glob import escape, glob, has_magic
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from infra.errors import BadInput
 from infra.folder import draft_of
+from infra.link_local import REFUSED, is_link_local, open_session
 from infra.settings import settings
 
 # fsspec's other schemes are mounts, mirrors and archives.
 SCHEMES = ("s3", "https", "http", "gs", "gcs", "abfs", "az")
 UNLISTED = ("https", "http")  # these cannot list a folder, and a ? in their URLs begins a query
-OPTIONS = {"s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}}}  # as in the store: other S3 servers need it
+OPTIONS: dict[str, dict] = {
+    "s3": {"config_kwargs": {"s3": {"addressing_style": "path"}}},  # as in the store: other S3 servers need it
+    **{scheme: {"get_client": open_session} for scheme in UNLISTED},
+}
 
 
 def local_files(field: str, location: str) -> list[Path]:
@@ -69,6 +74,8 @@ def copy_remote_files(field: str, location: str, scheme: str, rest: str) -> list
         raise BadInput(
             f"{field}: {location!r:.200} cannot be read: it is neither a file nor an address with one of {', '.join(SCHEMES)}"
         )
+    if scheme in UNLISTED and is_link_local(urlsplit(location).hostname or ""):
+        raise BadInput(f"{field}: {urlsplit(location).hostname} {REFUSED}")
     import fsspec  # here, since this import takes tenths of a second and local files do not need it
 
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra import warm
+from infra.budget import BUDGET
 from infra.ending import SAVING, describe_failure, end_group, send_signal
 from infra.errors import ProgramFailed
 from infra.gpus import find_gpus
@@ -101,8 +102,10 @@ class Launcher:
         kind = f"{module} {job.get('model', '')} on {request.gpus}"
         request = replace(request, kind=kind, progress=str(out.absolute() / "progress.json"))
         with self._room(request, on_wait) as granted:
+            BUDGET.check()
             started = time.monotonic()
-            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, watch, environment, granted)
+            paid = charge_time(watch, request.gpus)
+            self._run([*as_group(group), module, str(job_file), str(out), "tethered"], log, paid, environment, granted)
             seconds = round(time.monotonic() - started, 3)
             self.ledger.learn(request, seconds)
         return {**json.loads((out / "summary.json").read_text()), "program_seconds": seconds}
@@ -195,6 +198,20 @@ class Launcher:
         return self.save_deadline > 0 and (
             any(file.exists() for file in saving_files) or time.monotonic() < self.save_deadline
         )
+
+
+def charge_time(watch: Callable[[], None], gpus: int) -> Callable[[], None]:
+    """`watch`, which also charges the time since its last call to the budget."""
+    last = time.monotonic()
+
+    def charge() -> None:
+        nonlocal last
+        now = time.monotonic()
+        BUDGET.spend((now - last) * BUDGET.rate(gpus))
+        last = now
+        watch()
+
+    return charge
 
 
 def as_group(processes: int) -> list[str]:

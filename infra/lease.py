@@ -47,6 +47,7 @@ class Lease:
     def __init__(self, blobs: Blobs, path: str, holder: Holder, ttl: float, taken: float):
         self._blobs, self._path, self._owner, self._ttl = blobs, path, holder.owner, ttl
         self.epoch = holder.epoch  # increases with each holder
+        self.lapses = 0  # how often it was renewed after it had expired, since no other process had taken it
         self._renewing = threading.Lock()
         self._until = taken + ttl
         self._ended = threading.Event()
@@ -104,6 +105,7 @@ class Lease:
         with self._renewing:  # two renewals at once would each mistake the other for another holder
             began = now()
             extended = self._expire(time.time() + self._ttl)
+            self.lapses += extended and began >= self._until
             self._until = began + self._ttl if extended else self._until
             return extended
 
@@ -162,6 +164,15 @@ def has_ended(blobs: Blobs, name: str) -> bool:
         return _parse(blobs, path, blobs.read(path)).ended()
     except FileNotFoundError:
         return False
+
+
+def epoch_of(blobs: Blobs, name: str) -> int:
+    """How many holders `name` has had; 0 if it had none."""
+    path = f"_leases/{name}.json"
+    try:
+        return _parse(blobs, path, blobs.read(path)).epoch
+    except FileNotFoundError:
+        return 0
 
 
 def leases_below(blobs: Blobs, name: str) -> list[str]:

@@ -51,8 +51,8 @@ class Grant:
 class Ledger:
     """The ledger, seen from one process: it hands out only the GPUs that this process may use."""
 
-    def __init__(self, gpus: list[Gpu], place: Path):
-        self.gpus, self.folder = {gpu.uuid: gpu for gpu in gpus}, LedgerFolder(place)
+    def __init__(self, gpus: list[Gpu], folder: Path):
+        self.gpus, self.folder = {gpu.uuid: gpu for gpu in gpus}, LedgerFolder(folder)
         if gpus:
             self.folder.make()
 

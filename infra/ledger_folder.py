@@ -21,7 +21,7 @@ HOUR = 3600.0
 SILENT = 15.0  # seconds without an access after which a waiting process counts as suspended and is skipped
 REREAD_SECONDS = 1.0  # seconds for which a ticket that was read is not read again
 KINDS = 500  # kinds of programs whose run times are kept
-FEW = 10  # a run predicts at most so many times its rows: a short run consists mostly of loading
+MOST_TIMES = 10  # a past run predicts only jobs of up to 10 times its rows: a short run is mostly loading
 UNKNOWN = {"what": "another program", "since": 0.0, "pid": 0, "progress": "", "seconds": None}
 
 
@@ -38,22 +38,22 @@ class Ticket:
 
 
 class LedgerFolder:
-    def __init__(self, place: Path):
-        self.place, self.tickets = place, place / "tickets"
+    def __init__(self, folder: Path):
+        self.folder, self.tickets = folder, folder / "tickets"
         self.seen: dict[str, tuple[float, int]] = {}  # per progress file: time and rows done at our first look
         self.alive: dict[str, tuple[float, Waiting | None]] = {}  # per ticket: time of our last look; None: skipped
 
     def make(self) -> None:
         """Creates the folder with access only for this user, since others could lock GPUs or plant links in it."""
-        self.place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = self.place.lstat()
-        if self.place.is_symlink() or state.st_uid != os.getuid() or state.st_mode & 0o077:
-            raise BadInput(f"FUSE_LEDGER: {self.place} is not a folder that only you can read; set another folder")
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = self.folder.lstat()
+        if self.folder.is_symlink() or state.st_uid != os.getuid() or state.st_mode & 0o077:
+            raise BadInput(f"FUSE_LEDGER: {self.folder} is not a folder that only you can read; set another folder")
         self.tickets.mkdir(exist_ok=True)
 
     @contextmanager
     def gate(self, pause: Callable[[float], None] = time.sleep) -> Iterator[None]:
-        with open(self.place / "gate", "a") as file:
+        with open(self.folder / "gate", "a") as file:
             while not try_lock(file.fileno()):
                 pause(0.005)
             try:
@@ -62,7 +62,8 @@ class LedgerFolder:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     def draw(self, waiting: Waiting, since: float, urgency: int) -> Ticket:
-        """Draws a place in the queue. Each step that depends on this program counts as one hour of waiting."""
+        """Draws a place in the queue. Each link of the longest chain of steps that wait for this
+        program counts as one hour of waiting."""
         path = self.tickets / f"{since - urgency * HOUR:020.6f}-{uuid4().hex}"
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         try_lock(lock)
@@ -105,7 +106,7 @@ class LedgerFolder:
 
     def keep(self) -> int:
         """A shared lock on the folder: while a program holds it, systemd-tmpfiles does not delete the folder."""
-        lock = os.open(self.place, os.O_RDONLY)
+        lock = os.open(self.folder, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_SH)
         return lock
 
@@ -116,7 +117,7 @@ class LedgerFolder:
         """The minimum seconds until the program on a GPU ends, from its progress since our first look, otherwise from past
         runs of its kind; None: not known."""
         note = self.holder(uuid)
-        if at := read_json(Path(note["progress"] or self.place / "none")):
+        if at := read_json(Path(note["progress"] or self.folder / "none")):
             now = time.time()
             first, before = self.seen.setdefault(note["progress"], (now, at["done"]))
             if at["done"] > before:
@@ -126,7 +127,11 @@ class LedgerFolder:
     def expected(self, kind: str, rows: int) -> tuple[float | None, float | None]:
         """The minimum and maximum run time in seconds, from the time per row of its kind. For an unknown kind the maximum
         comes from the slowest kind. Since loading takes time, no maximum is below the shortest run of any kind."""
-        known = {name: run for name, run in (read_json(self.place / "runs.json") or {}).items() if run[0] * FEW >= rows}
+        known = {
+            name: run
+            for name, run in (read_json(self.folder / "runs.json") or {}).items()
+            if run[0] * MOST_TIMES >= rows
+        }
         if not rows or not known:
             return None, None
         quickest = min(took for _, took in known.values())
@@ -137,7 +142,7 @@ class LedgerFolder:
 
     def learn(self, kind: str, rows: int, seconds: float) -> None:
         """Records a run, unless it made less than half the rows of its kind's recorded run."""
-        file = self.place / "runs.json"
+        file = self.folder / "runs.json"
         known = read_json(file) or {}
         if rows * 2 >= known.pop(kind, [0])[0]:
             draft = file.with_suffix(".draft")
@@ -145,7 +150,7 @@ class LedgerFolder:
             os.replace(draft, file)
 
     def _file(self, uuid: str) -> Path:
-        return self.place / f"gpu-{uuid.replace('/', '-')}"
+        return self.folder / f"gpu-{uuid.replace('/', '-')}"
 
 
 def try_lock(descriptor: int) -> bool:

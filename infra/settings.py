@@ -26,6 +26,10 @@ class Settings(BaseSettings):
         default="",
         description="where artifacts are stored: a folder, file://… or s3://bucket/prefix; default WORKSPACE/store",
     )
+    store_group: str = Field(
+        default="",
+        description="for a folder store of several users: the group that owns what is stored; its members may write",
+    )
     programs: int = Field(
         default=0,
         ge=0,

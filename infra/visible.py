@@ -1,4 +1,4 @@
-"""Prints foreign text safely on a terminal: control characters are escaped, and one line stays one line."""
+"""Makes untrusted text safe to print on a terminal: escapes control characters, and keeps one line one line."""
 
 import re
 

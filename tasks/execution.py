@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 from infra import hub
 from infra.checkpoints import StoredCheckpoints
 from infra.errors import Unavailable
+from infra.gpus import name_gpus
 from infra.launch import HERE, Environment, Launcher
 from infra.lease import Lease, hold_lease
 from infra.ledger import MESSAGE_SECONDS, Request
@@ -32,10 +33,10 @@ from tasks.stage import Step
 
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "pandas", "pyarrow", "prefect")
 
-Observer = Callable[[Step, str, int, int, str], object]  # step, state, done, total, unit
+Observer = Callable[[Step, str, int, int, str], object]  # step, status, done, total, unit
 
 
-def watch_nothing(step: Step, doing: str, done: int, total: int, unit: str) -> None:
+def watch_nothing(step: Step, status: str, done: int, total: int, unit: str) -> None:
     """An observer that does nothing."""
 
 
@@ -71,6 +72,7 @@ class Run:
     counts: dict[str, float | int | str] = field(default_factory=dict)
     share: Share | None = None  # if set, the work makes only this share of the rows, and no artifact
     urgency: int = 0  # length of the longest chain of steps that depend on this step
+    beside: Sequence[Step] = ()  # steps whose rows this step's programs make too, since they need the same model
     began: float = field(default_factory=time.time)
     wait_reported: float = -math.inf  # monotonic time of the last message about a wait
 
@@ -157,9 +159,15 @@ class Run:
 
 
 def ensure_artifact(
-    step: Step, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+    step: Step,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer = watch_nothing,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> Manifest:
-    """Returns the step's manifest from the store, or makes the artifact. The inputs must be in the store."""
+    """Returns the step's manifest from the store, or makes the artifact. The inputs must be in the store, also those of
+    the steps `beside`, whose rows are made on this occasion."""
 
     def find() -> Manifest | None:
         return store.manifest(step.stage.name, step.fingerprint)
@@ -184,16 +192,23 @@ def ensure_artifact(
                 f"{step.label}: another process made this artifact, but it is no longer in the store; run again"
             )
         observe(step, "running", 0, 0, "")
-        made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency)
+        made = make_artifact(step, held, store.fenced(held), launcher, observe, urgency, beside)
     observe(step, "done", 0, 0, "")
     return made
 
 
 def make_artifact(
-    step: Step, held: Lease, store: Store, launcher: Launcher, observe: Observer, urgency: int = 0
+    step: Step,
+    held: Lease,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> Manifest:
     inputs, started, clock = inputs_of(step, store), datetime.now(UTC), time.monotonic()
-    run = Run(step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, urgency=urgency)
+    scratch = new_scratch(settings().workspace / "scratch")
+    run = Run(step, store, launcher, scratch, observe, urgency=urgency, beside=beside)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs)
     manifest = store.publish(
@@ -210,7 +225,7 @@ def make_artifact(
             },
             files=(),
             counts=run.counts,
-            provenance=find_provenance(),
+            provenance=find_provenance() | describe_gpus(step),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
             attempt=f"{held.epoch}-{uuid.uuid4().hex}",
@@ -222,15 +237,20 @@ def make_artifact(
 
 
 def make_share(
-    step: Step, share: Share, store: Store, launcher: Launcher, observe: Observer = watch_nothing, urgency: int = 0
+    step: Step,
+    share: Share,
+    store: Store,
+    launcher: Launcher,
+    observe: Observer = watch_nothing,
+    urgency: int = 0,
+    beside: Sequence[Step] = (),
 ) -> dict:
     """Makes the rows of a share in the step's pool and returns the counts. The run that makes the step's artifact finds the
     rows there and makes the missing ones."""
     if store.manifest(*step.address.split("/")):
         return {}
-    run = Run(
-        step, store, launcher, new_scratch(settings().workspace / "scratch"), observe, share=share, urgency=urgency
-    )
+    scratch = new_scratch(settings().workspace / "scratch")
+    run = Run(step, store, launcher, scratch, observe, share=share, urgency=urgency, beside=beside)
     run.folder.mkdir(parents=True, exist_ok=True)
     step.stage.work(run, step.what, step.how, **inputs_of(step, store))
     shutil.rmtree(run.scratch)
@@ -255,6 +275,12 @@ def find_provenance() -> dict:
         "cores": count_cores(),
         **versions,
     }
+
+
+def describe_gpus(step: Step) -> dict:
+    """The kind of GPU and how many each program had; empty on a machine without GPUs, and for a step that needs none."""
+    names = name_gpus() if step.gpus else []
+    return {"gpu": names[0], "gpus_of_a_program": step.gpus} if names else {}
 
 
 def find_commit() -> str:

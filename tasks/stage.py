@@ -40,7 +40,7 @@ class How(Exact):
 
     work_pool: str | None = Field(
         default=None,
-        description="the Prefect work pool whose workers run the step; none: the step runs in the flow's process",
+        description="the Prefect work pool whose workers run the step; if not set: the step runs in the flow's process",
     )
     memory_gb: int = Field(
         default=0, ge=0, description="host memory in GB that a run on a work pool requests; 0: the pool's default"
@@ -200,7 +200,7 @@ class Step:
 
     @property
     def pool(self) -> str | None:
-        """The pool of the step's rows, shared by all steps with the same rows; None for a stage without rows."""
+        """The row pool of the step, shared by all steps with the same rows; None for a stage without rows."""
         if self.stage.rows is None:
             return None
         since = self.stage.rows_since or self.stage.version

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from infra.errors import BadInput
+from infra.errors import BadInput, OutOfMemory
 from tasks.program import Progress, run_program
 from tasks.rows.parts import Parts
 from tests.squares import SCHEMA
@@ -21,9 +21,12 @@ def squares(job: dict, out: Path, progress: Progress) -> dict:
         if number in job["refuses"]:
             parts.close()
             raise BadInput(f"{number} is not a number")
-        if number in job["dies_on"] and not (marker := Path(job["deaths"]) / f"{number}").exists():
+        starves_on = job.get("starves_on", ())
+        if number in (*job["dies_on"], *starves_on) and not (marker := Path(job["deaths"]) / f"{number}").exists():
             if number not in job["always"]:
                 marker.touch()
+            if number in starves_on:
+                raise OutOfMemory(f"out of memory at {number}: lower squares.batch_size")
             print(f"the last words before {number}", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(job["seconds"])

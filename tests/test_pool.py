@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.errors import ProgramFailed
-from tasks.rows import pool
+from tasks.rows import reading
 from tasks.rows.pool import fill_pool, write_table
 from tasks.stage import How, What, stage
 from tests.squares import SCHEMA
@@ -94,10 +94,10 @@ def test_a_program_that_leaves_rows_out_makes_no_artifact(workplace):
 
 
 def test_small_parts_are_joined_in_order_until_enough(monkeypatch):
-    monkeypatch.setattr(pool, "BATCH", 4)
+    monkeypatch.setattr(reading, "BATCH", 4)
     sizes = (1, 1, 3, 2, 7, 1, 1)
     numbers = iter(range(sum(sizes)))
     batches = [pa.record_batch({"number": [next(numbers) for _ in range(size)]}) for size in sizes]
-    tables = [table["number"].to_pylist() for table in pool.join_small_batches(batches)]
+    tables = [table["number"].to_pylist() for table in reading.join_small_batches(batches)]
     assert tables == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9, 10, 11, 12, 13], [14, 15]]
-    assert [*pool.join_small_batches([])] == []
+    assert [*reading.join_small_batches([])] == []

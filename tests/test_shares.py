@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from infra.errors import ProgramFailed, SourceFailed
+from infra.errors import LeaseLost, ProgramFailed, SourceFailed
 from infra.lease import is_live
+from infra.settings import settings
 from tasks.execution import Share, ensure_artifact, make_share
 from tasks.responses.engines import EndpointEngine, Vllm
 from tasks.rows import turns as shares
@@ -191,3 +192,21 @@ def test_shares_without_a_work_pool_are_refused_in_one_line():
         Vllm(kind="vllm", shares=4)
     shared, alone = (sampled(Vllm(kind="vllm", **how)) for how in ({"shares": 4, "work_pool": "gpu-sample"}, {}))
     assert (shared.address, shared.pool, shared.how.hosts) == (alone.address, alone.pool, 4)
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(None, BOTH[0]), (BOTH[0], None), (BOTH[0], Share(number=1, of=3))])
+def test_who_was_silent_for_too_long_writes_nothing_beside_another_cut(workplace, monkeypatch, mine, theirs):
+    """The leases of different cuts have different names, so none of them displaces another."""
+    monkeypatch.setattr("infra.lease.Lease.keep", lambda lease: None)  # as in a process that is stopped
+    monkeypatch.setenv("FUSE_LEASE_SECONDS", "0.5")
+    settings.cache_clear()
+    turn = lambda share: take_turn(workplace.store.blobs, "rows/1", share, lambda message: None, time.sleep)
+    with turn(mine) as silent:
+        silent.check()
+        time.sleep(0.6)
+        silent.check()  # without another one it goes on
+        time.sleep(0.6)
+        with turn(theirs) as other:
+            other.check()
+        with pytest.raises(LeaseLost, match="another process made rows of its pool"):
+            silent.check()

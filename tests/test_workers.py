@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from infra.errors import BadInput, ProgramFailed
+from infra.errors import BadInput, OutOfMemory, ProgramFailed
 from infra.launch import Launcher
 from infra.lease import hold_lease
 from tasks.execution import ensure_artifact
@@ -33,6 +33,7 @@ class Fate(How):
     workers: int = 1
     restarts: int = 0
     dies_on: tuple[int, ...] = ()
+    starves_on: tuple[int, ...] = ()
     always: tuple[int, ...] = ()
     refuses: tuple[int, ...] = ()
     seconds: float = 0
@@ -122,6 +123,14 @@ def test_an_engine_that_keeps_dying_is_given_up_with_its_log(workplace):
         workplace.made(dying)
     assert committed(workplace, dying) == 6
     assert workplace.made(step(workplace, 20)).counts["rows_found"] == 6
+
+
+def test_a_program_without_enough_memory_is_not_restarted(workplace):
+    """A restart would load the model again, and fail at the same row: this program would even pass the row."""
+    starving = step(workplace, 20, restarts=2, starves_on=(7,))
+    with pytest.raises(OutOfMemory, match=r"^out of memory at 7: lower squares.batch_size$"):
+        workplace.made(starving)
+    assert committed(workplace, starving) == 6
 
 
 @pytest.mark.parametrize(

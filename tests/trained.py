@@ -50,12 +50,12 @@ def bring_by_flow(folder: Path) -> None:
     from prefect import flow
 
     from flows.plan import plan_all
-    from flows.run.orchestrate import PAGE, result_storage, submit_and_collect
+    from flows.run.orchestrate import FLOW_OPTIONS, result_storage, submit_and_collect
     from flows.workspace import Workspace
 
     place = Workspace(Store(str(folder / "store"), folder / "cache"), Launcher(1, 1), settings().workspace)
 
-    @flow(name="one training", **PAGE)
+    @flow(name="one training", **FLOW_OPTIONS)
     def body() -> None:
         assert not submit_and_collect(plan_all([step(0, epochs=FEWER)], place.store), result_storage(place), place)
 

@@ -6,13 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.ablation import VariantRun, choose_variants, count_stages, list_goals, load_matrix
+from flows.ablation import VariantRun, choose_variants, count_steps, list_goals, load_matrix
 from flows.cli.console import Watcher, make_console
+from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.plan import plan_all, verify_inputs
 from flows.results.matrix import matrix_table
 from flows.results.matrix_text import column_title, matrix_cells
 from flows.results.pages import write_matrix_page
 from flows.workspace import Workspace
+from infra.budget import read_spent
 from infra.errors import CorruptArtifact
 from tasks.stage import Step
 
@@ -33,12 +35,19 @@ def run_ablation(arguments: argparse.Namespace) -> int:
     place.store.probe()
     planned = plan_all(list_goals(runs), place.store)
     missing = [entry for entry in planned if entry.runs]
-    separate, distinct = count_stages(runs)
+    separate, distinct = count_steps(runs)
     console.print(
         f"{matrix.name} on {matrix.base}: {len(runs)} variants, {separate} stages if each ran separately, "
         f"{distinct} distinct; {len(missing)} to do"
     )
     failed: dict[str, str] = {}
+    if missing and (arguments.plan or arguments.budget is not None):
+        estimates = show_costs(console, planned, place, arguments.prices)
+        file = place.workspace / "budgets" / f"matrix-{matrix.name}.json"
+        if arguments.plan:
+            refuse_above_budget(estimates, arguments.budget, read_spent(file))
+        else:
+            begin_budget(estimates, arguments.budget, arguments.prices, file)
     if missing and not arguments.plan:
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
@@ -79,7 +88,7 @@ def show_matrix(console: Console, table: dict) -> None:
         console.print()
     for row in table["rows"]:
         if row["no_accuracy"]:
-            console.print(f"{row['variant']}: no accuracy: {row['no_accuracy']}", markup=False)
+            console.print(f"{row['variant']}: no accuracy, because {row['no_accuracy']}", markup=False)
     console.print(
         f"Δ on the same prompts, with {table['confidence']:.0%} intervals by bootstrap over prompts; p: McNemar's test "
         "(accuracy), sign flips (win rate), for a suite the test in its results; Holm's correction over the matrix"

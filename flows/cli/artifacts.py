@@ -6,7 +6,7 @@ import time
 from flows.cli.console import Watcher, make_console
 from flows.cli.lineage import show_lineage
 from flows.cli.recipes import load_chain
-from flows.cli.tables import show_damage
+from flows.cli.tables import show_damage, show_resampled
 from flows.upkeep.stored_pieces import pieces_of_artifact, pieces_of_recipe
 from flows.workspace import Workspace, find_artifact
 from infra.errors import BadInput
@@ -28,6 +28,8 @@ def show_artifact(chosen: argparse.Namespace) -> None:
 def verify_artifacts(chosen: argparse.Namespace) -> int:
     from flows.upkeep.verify import find_damaged, repair_pieces
 
+    if chosen.resample:
+        return resample_rows(chosen)
     if chosen.sample is not None and chosen.sample < 1:
         raise BadInput(f"--sample: must be at least 1, not {chosen.sample}")
     store, console, last, place = Workspace.from_settings().store, make_console(), None, None
@@ -49,3 +51,20 @@ def verify_artifacts(chosen: argparse.Namespace) -> int:
         broken = find_damaged(pieces_of_recipe(last, store), store)
         show_damage(console, pieces, broken, None)
     return 1 if broken else 0
+
+
+def resample_rows(chosen: argparse.Namespace) -> int:
+    """Makes a sample of the rows again; the exit code is 1 if a row differs."""
+    from flows.upkeep.resample import choose_share, resample_recipe
+
+    if find_artifact(chosen.recipe, Workspace.from_settings().store):
+        raise BadInput(f"--resample: needs a recipe, which names the engines; {chosen.recipe} is an artifact")
+    seed = time.time_ns() % 2**32 if chosen.seed is None else chosen.seed
+    share = choose_share(chosen.resample, seed)
+    _, last, place = load_chain(chosen)
+    console = make_console()
+    with Watcher(console) as watcher:
+        results = resample_recipe(last, place, share, seed, watcher)
+    show_resampled(console, results)
+    console.print(f"\n{share}, seed {seed}")
+    return 1 if any(result.equal < result.rows for result in results) else 0

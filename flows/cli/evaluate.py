@@ -7,15 +7,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.cli.console import Watcher, make_console
+from flows.cli.costs import begin_budget, refuse_above_budget, show_costs
 from flows.cli.suite_tables import show_suites
 from flows.cli.tables import show_plan
-from flows.config.examination import Collective, load_examination
+from flows.config.examination import Collective, RecipeModel, load_examination
+from flows.config.loading import load_recipe
 from flows.evaluation import build_chains, model_step
 from flows.plan import plan_all, verify_inputs
 from flows.results.examination import summarise_examination
 from flows.results.model_card import promote_model
 from flows.results.pages import write_examination_page
 from flows.workspace import Workspace
+from infra.budget import read_spent
 from infra.errors import BadInput, CorruptArtifact
 from tasks.evaluation.judged.given_answers import Outputs
 
@@ -32,11 +35,18 @@ def run_evaluation(arguments: argparse.Namespace) -> int:
     place.store.probe()
     planned = plan_all(list(lasts.values()), place.store)
     failed: dict[str, str] = {}
+    file = place.workspace / "budgets" / f"evaluation-{examination.name}.json"
     if arguments.plan:
         show_plan(console, planned)
+        estimates = show_costs(console, planned, place, arguments.prices)
+        refuse_above_budget(estimates, arguments.budget, read_spent(file))
     elif any(entry.runs for entry in planned):
         if problems := verify_inputs(planned, place.store):
             raise CorruptArtifact("; ".join(problems))
+        if arguments.budget is not None:
+            begin_budget(
+                show_costs(console, planned, place, arguments.prices), arguments.budget, arguments.prices, file
+            )
         from flows.run.local import examine_here
 
         with Watcher(console) as watcher:
@@ -57,7 +67,9 @@ def through_the_gate(console: Console, found: dict, examination, place: Workspac
         return NOT_PROMOTED
     console.print("gate: [green]passed[/]")
     if target:
-        promote_model(model_step(examination.models[-1]), found, place, Path(target))
+        last = examination.models[-1].model
+        recipe = load_recipe(last.recipe, last.set) if isinstance(last, RecipeModel) else None
+        promote_model(model_step(examination.models[-1]), found, place, Path(target), recipe)
         console.print(f"promoted: {Path(target).absolute()}", soft_wrap=True)
     return 0
 

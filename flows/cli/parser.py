@@ -25,7 +25,8 @@ def add_recipe_commands(commands) -> None:
             "doctor",
             "recipes:run_doctor",
             RECIPE,
-            "check the models' templates, end tokens and contexts on the real prompts; load no weights",
+            "compare each stage's GPUs, memory and disk with this machine; check the models' templates, end tokens and "
+            "contexts on the real prompts; load no weights",
         ),
         ("plan", "recipes:show_recipe_plan", RECIPE, "show which steps a run would do, and why; run nothing"),
         (
@@ -34,12 +35,24 @@ def add_recipe_commands(commands) -> None:
             ARTIFACT,
             "show the lineage of an artifact or of a recipe's report, up to the prompts",
         ),
+        (
+            "sources",
+            "sources:show_sources",
+            RECIPE,
+            "show what each source adds to the best reward and what it costs, from stored scores; make no rows",
+        ),
         ("report", "recipes:show_report", RECIPE, "print a finished recipe's results and the path of its report"),
         (
             "verify",
             "artifacts:verify_artifacts",
             ARTIFACT,
             "read all stored files of a recipe, or of an artifact and its inputs; list the damaged ones",
+        ),
+        (
+            "publish",
+            "publish:publish_recipe",
+            RECIPE,
+            "show what a hub would get: a recipe's final model, or its training records, with a card; --push uploads it",
         ),
         (
             "export",
@@ -51,9 +64,25 @@ def add_recipe_commands(commands) -> None:
         command = add_command(commands, name, function, text)
         command.add_argument("recipe", metavar="ARTIFACT|RECIPE" if subject is ARTIFACT else "RECIPE", help=subject)
         add_overrides(command, "override a field of the recipe, for example wrpo.alpha=0.3; may be repeated")
+        if name in ("run", "plan"):
+            add_prices(command)
+        if name == "doctor":
+            text = "compare with this machine instead, and check nothing else: '8x80GB, 1TB RAM, 4TB disk'"
+            command.add_argument("--machine", metavar="TEXT", help=text)
         if name == "verify":
             command.add_argument("--sample", metavar="N", type=int, help="read only N files, chosen at random")
             command.add_argument("--repair", action="store_true", help="make the damaged pieces of a recipe again")
+            command.add_argument(
+                "--resample", metavar="SHARE", help="make this share of the rows again, for example 1%%, and compare"
+            )
+            command.add_argument(
+                "--seed", metavar="N", type=int, help="chooses the rows of --resample; default: the time"
+            )
+        if name == "publish":
+            command.add_argument("--what", choices=("model", "data"), default="model", help="default: the model")
+            command.add_argument("--name", metavar="OWNER/NAME", required=True, help="the repository on the hub")
+            command.add_argument("--push", action="store_true", help="upload; without this nothing leaves this machine")
+            command.add_argument("--public", action="store_true", help="a new repository is public; default: private")
         if name == "export":
             command.add_argument("--format", choices=("trl", "llama-factory", "hub"), required=True, dest="form")
             command.add_argument("--to", metavar="FOLDER", required=True, help="a new folder")
@@ -70,6 +99,7 @@ def add_ablate(commands) -> None:
         "--only", metavar="VARIANT", action="append", default=[], help="run this variant and the base; may be repeated"
     )
     command.add_argument("--plan", action="store_true", help=PLAN)
+    add_prices(command)
 
 
 def add_evaluate(commands) -> None:
@@ -80,6 +110,7 @@ def add_evaluate(commands) -> None:
     command.add_argument("examination", metavar="EXAMINATION", help="a TOML file: models, suites, judge, gate")
     add_overrides(command, "override a field of the examination; may be repeated")
     command.add_argument("--plan", action="store_true", help=PLAN)
+    add_prices(command)
     command.add_argument(
         "--promote", metavar="FOLDER", help="copy the last model and its card to this folder if it passes the gate"
     )
@@ -114,6 +145,16 @@ def add_command(commands, name: str, function: str, text: str) -> argparse.Argum
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(command=function)
     return command
+
+
+def add_prices(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--prices", metavar="FILE", help="a TOML file: prices of GPUs and of endpoints")
+    command.add_argument(
+        "--budget",
+        metavar="DOLLARS",
+        type=float,
+        help="refuse a run that is expected to cost more; pause when it is spent",
+    )
 
 
 def add_overrides(command: argparse.ArgumentParser, text: str) -> None:

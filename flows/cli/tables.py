@@ -7,7 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.plan import Planned
+from flows.preflight import Need
+from flows.upkeep.resample import Resampled
 from flows.upkeep.stored_pieces import Piece
+from infra.machine import GB, Machine
 from tasks.doctor.findings import Finding
 
 STATES = {
@@ -35,6 +38,36 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     console.print(
         f"\n{runs} of {len(planned)} steps to do" if runs else f"\nnothing to do: all {len(planned)} steps are done"
     )
+
+
+COLOURS = {"green": "[green]green[/]", "red": "[red]red[/]", "unknown": "[yellow]unknown[/]", "": ""}
+
+
+def show_needs(console: Console, needs: Sequence[Need], machine: Machine) -> None:
+    """Prints what each stage needs, and whether the machine has it."""
+    size = lambda bytes_: "" if bytes_ is None else f"{bytes_ / GB:,.0f}" if bytes_ >= GB else f"{bytes_ / GB:.1f}"
+    there = lambda bytes_: f"{size(bytes_)} GB" if bytes_ is not None else "not known"
+    gpus = (
+        "GPUs not known"
+        if machine.gpus is None
+        else f"{machine.gpus} GPU{'s' * (machine.gpus > 1)} of {there(machine.gpu_memory)}"
+    )
+    console.print(
+        f"the machine: {gpus if machine.gpus != 0 else 'no GPU'}, host memory {there(machine.memory)}, "
+        f"disk {there(machine.disk)}; needs in GB, estimated",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    table.add_column("state")
+    table.add_column("stage", no_wrap=True)
+    for name in ("GPUs", "each", "host", "disk"):
+        table.add_column(name, justify="right")
+    table.add_column("note", overflow="fold")
+    for need in needs:
+        asked = "" if not need.gpus else f"{need.gpus}" if need.programs == 1 else f"{need.programs} × {need.gpus}"
+        sizes = (size(need.gpu), size(need.host), size(need.disk))
+        table.add_row(COLOURS[need.state], escape(need.stage), asked, *sizes, escape(need.note))
+    console.print(table)
 
 
 def show_remarks(console: Console, remarks: Sequence[str]) -> None:
@@ -77,7 +110,7 @@ def show_results(console: Console, numbers: dict) -> None:
         "win rate against the sources, by the judge's scores"
     )
     if numbers["no_accuracy"]:
-        console.print(f"accuracy –: {numbers['no_accuracy']}", markup=False)
+        console.print(f"no accuracy, because {numbers['no_accuracy']}", markup=False)
     if unchecked := [f"{row['model']} {row['unchecked']}" for row in numbers["results"] if row["unchecked"]]:
         console.print(f"answers that could not be checked count as not correct: {', '.join(unchecked)}", markup=False)
     for change in numbers["differences"]:
@@ -101,6 +134,22 @@ def show_damage(console: Console, pieces: Sequence[Piece], broken: Sequence[Piec
         console.print(f"[red]damaged[/]  {escape(piece.label)}: {escape(piece.problem)}", soft_wrap=True)
     verdict = f"[red]{len(broken)} damaged[/]" if broken else "[green]undamaged[/]"
     console.print(f"{checked} files ({size:,.1f} MB) of {owners} artifacts and pools checked: {verdict}")
+
+
+def show_resampled(console: Console, results: Sequence[Resampled]) -> None:
+    if not results:
+        console.print("the store has no rows of it yet")
+    for result in results:
+        if result.skipped:
+            console.print(f"[dim]not made again[/]  {escape(result.label)}: {escape(result.skipped)}", soft_wrap=True)
+            continue
+        state = "[green]equal[/]" if result.equal == result.rows else "[red]different[/]"
+        within = f", within {result.tolerance:g}" if result.tolerance else ""
+        drift = f"; changed since: {', '.join(result.drift)}" if result.drift else ""
+        counts = f"{result.equal:,} of {result.rows:,} rows equal{within}, {result.stored:,} stored{drift}"
+        console.print(f"{state}  {escape(result.label)}: {escape(counts)}", soft_wrap=True)
+        for row in result.different:
+            console.print(f"    differs: {row}", markup=False, soft_wrap=True)
 
 
 def format_rate(rate: dict | None) -> str:

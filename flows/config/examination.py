@@ -19,8 +19,10 @@ from infra.errors import BadInput
 from tasks.evaluation.judged.given_answers import Outputs
 from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import HubModel, ModelFolder, TinyGenerator
-from tasks.responses.engines import AnyLocal, Transformers
+from tasks.responses.engines import AnyEngine, AnyLocal, Transformers, choose_engine
 from tasks.stage import Seed
+
+SAMPLED = {"checked", "mt-bench", "lm-eval", "livebench", "livecodebench", "livebench-coding", "evalplus"}
 
 
 class RecipeModel(Section):
@@ -76,6 +78,10 @@ class Examination(Section):
     gate: Gate | None = None
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     sampling: AnyLocal = Transformers()
+    engines: dict[str, AnyEngine] = Field(default={}, description="engines of single models, by the model's name")
+
+    def engine(self, name: str) -> AnyEngine:
+        return choose_engine(name, self.engines, self.sampling)
 
     @model_validator(mode="after")
     def consistent(self) -> "Examination":
@@ -84,6 +90,8 @@ class Examination(Section):
                 raise ValueError(f"{field}: the name {twice[0]!r} is taken")
         if self.judge is None and any(isinstance(suite, Judged) for suite in self.suites):
             raise ValueError("judge: is missing, and a suite needs one")
+        if unknown := set(self.engines) - set(self.names):
+            raise ValueError(f"engines: there is no model {min(unknown)!r}")
         self.refuse_unsuitable_models()
         if self.gate and len(self.models) < 2:
             raise ValueError("gate: needs two models: the first is the baseline, the last the candidate")
@@ -96,8 +104,8 @@ class Examination(Section):
         kinds = {suite.suite for suite in self.suites}
         for place, examined in enumerate(self.models):
             field = f"models.{examined.name}"
-            if isinstance(examined.model, Outputs) and kinds & {"checked", "mt-bench", "lm-eval", "livebench"}:
-                raise ValueError(f"{field}: kind 'outputs' cannot be used with checked, mt-bench, lm-eval or livebench")
+            if isinstance(examined.model, Outputs) and (unsuitable := sorted(kinds & SAMPLED)):
+                raise ValueError(f"{field}: kind 'outputs' cannot be used with {unsuitable[0]}")
             if isinstance(examined.model, Collective):
                 if kinds & {"mt-bench", "lm-eval"}:
                     raise ValueError(f"{field}: a collective cannot be used with mt-bench or lm-eval")
@@ -127,6 +135,7 @@ def examine_recipe(recipe: Recipe, names: Sequence[str]) -> Examination:
         judge=JudgeEndpoint(**dict(judge), how=recipe.how.judging) if judge else None,
         confidence=evaluation.confidence,
         sampling=recipe.how.sampling,
+        engines={name: engine for name, engine in recipe.how.engines.items() if name in names},
     )
 
 

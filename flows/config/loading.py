@@ -1,6 +1,7 @@
 """Reads recipes: a TOML file holds the values, `--set a.b=c` overrides them."""
 
 import contextlib
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from infra.errors import BadInput
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
 DEEPEST = 32  # sections around a field: more than any recipe has
+LARGEST = 2**18  # bytes of a file; the largest that we ship has 8,000
+DOTTED = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){{{DEEPEST + 1}}}")
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -30,10 +33,30 @@ def read_recipe_values(name: str, overrides: Sequence[str] = ()) -> dict:
 
 
 def read_toml(file: Path) -> dict:
+    if (size := file.stat().st_size) > LARGEST:
+        raise BadInput(f"{file}: not TOML of ours: {size:,} bytes, at most {LARGEST:,} are read")
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return parse_toml(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, too long numbers, too deep nesting
         raise BadInput(f"{file}: not TOML: {problem}") from problem
+
+
+def parse_toml(text: str) -> dict:
+    """Raises ValueError also for values that are TOML and that nothing after this could handle: sections in sections without
+    end, which take Python minutes, and integers of more than 64 bits, which it refuses to print."""
+    if DOTTED.search(text):
+        raise ValueError(f"a key of more than {DEEPEST} parts")
+    values = tomllib.loads(text)
+    ahead = [(values, 0)]
+    while ahead:
+        value, depth = ahead.pop()
+        if depth > 2 * DEEPEST:
+            raise ValueError(f"more than {2 * DEEPEST} sections or lists in each other")
+        if isinstance(value, int) and value.bit_length() > 63:
+            raise ValueError("an integer of more than 64 bits")
+        if isinstance(value, dict | list):
+            ahead += [(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value)]
+    return values
 
 
 def validate_recipe(values: dict, origin: str) -> Recipe:
@@ -59,7 +82,7 @@ def apply_override(values: dict, override: str) -> None:
     if not equals or path.endswith(".") or not path:
         raise BadInput(f"--set {override}: write FIELD=VALUE, for example wrpo.alpha=0.3")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = parse_toml(f"value = {text}")["value"]
     except RecursionError as problem:
         raise BadInput(f"--set {path}: nested too deeply") from problem
     except ValueError:

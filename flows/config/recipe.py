@@ -15,9 +15,9 @@ from tasks.evaluation.judged.judgements import JudgingHow
 from tasks.models.stage import SLOT, Existing, GeneratorSource, ModelFolder, RewardSource, SourceModel, check_classifier
 from tasks.pairs.rules import Best, OnePairRule, OneRecordRule, PairRule, RecordRule, Wrpo
 from tasks.prompts.stage import PromptSource
-from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers
+from tasks.responses.engines import AnyEngine, AnyLocal, EndpointEngine, Transformers, choose_engine
 from tasks.responses.settings import Sampling
-from tasks.scores.settings import READS, Scoring, ScoringHow, SequenceClassifier
+from tasks.scores.settings import MODELS_WITHOUT_WEIGHTS, Scoring, ScoringHow, SequenceClassifier, needed_model_kind
 from tasks.sft.stage import SFT
 from tasks.splits.stage import ByCategory, SplitRule
 from tasks.stage import Exact, Seed
@@ -57,10 +57,11 @@ class Reward(Section):
     scoring: Scoring = SequenceClassifier(kind="sequence-classifier")
 
     @model_validator(mode="after")
-    def readable(self) -> "Reward":
-        given, scoring = self.model.kind, self.scoring.kind
-        if READS.get(scoring, given if given not in READS.values() else "weights") != given:
-            raise ValueError(f"scoring.kind: {scoring!r} does not read a model of kind {given!r}")
+    def check_model_kind(self) -> "Reward":
+        kind, needed = self.model.kind, needed_model_kind(self.scoring.kind)
+        if needed != (kind if kind in MODELS_WITHOUT_WEIGHTS.values() else "weights"):
+            wanted = "a model with weights" if needed == "weights" else f"a model of kind {needed!r}"
+            raise ValueError(f"scoring.kind: {self.scoring.kind!r} needs {wanted}, not one of kind {kind!r}")
         return self
 
     def resolve(self, field: str) -> dict:
@@ -91,7 +92,7 @@ class Evaluating(Section):
     )
 
     @model_validator(mode="after")
-    def judged(self) -> "Evaluating":
+    def check_suites(self) -> "Evaluating":
         names = [suite_name(suite) for suite in self.suites]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"suites: the name {twice[0]!r} is taken")
@@ -100,7 +101,7 @@ class Evaluating(Section):
         return self
 
 
-class Hows(Section):
+class Execution(Section):
     """How and where stages run. Nothing here changes a result or an address."""
 
     sampling: AnyLocal = Transformers()
@@ -112,11 +113,7 @@ class Hows(Section):
     wrpo: WRPOHow = WRPOHow()
 
     def engine(self, name: str) -> AnyEngine:
-        """The engine of a model. It runs on the work pool for sampling, unless it names another pool or is an endpoint."""
-        engine, pool = self.engines.get(name, self.sampling), self.sampling.work_pool
-        if isinstance(engine, EndpointEngine) or engine.work_pool or not pool:
-            return engine
-        return engine.model_copy(update={"work_pool": pool})
+        return choose_engine(name, self.engines, self.sampling)
 
 
 class Doctor(Section):
@@ -145,17 +142,17 @@ class Recipe(Section):
     pairs: PairRule = Wrpo(kind="wrpo")
     wrpo: Objective
     evaluation: Evaluating
-    how: Hows = Hows()
+    how: Execution = Execution()
     doctor: Doctor = Doctor()
 
     @model_validator(mode="before")
     @classmethod
-    def sow(cls, values: Any) -> Any:
+    def fill_seeds(cls, values: Any) -> Any:
         """Derives a seed from the recipe's for every section that needs a seed and has none."""
         return add_seeds(values)
 
     @model_validator(mode="after")
-    def distinct(self) -> "Recipe":
+    def check_unique_names(self) -> "Recipe":
         names = [source.name for source in self.sources]
         for name in {name for name in names if names.count(name) > 1} | {"target", "SFT", "WRPO"} & set(names):
             raise ValueError(f"sources: the name {name!r} is taken")
@@ -163,6 +160,10 @@ class Recipe(Section):
         taken = {"target", "reward", "judge", *names}
         for name in {name for name in jurors if jurors.count(name) > 1} | taken & set(jurors):
             raise ValueError(f"jury: the name {name!r} is taken")
+        return self
+
+    @model_validator(mode="after")
+    def check_batch_sizes(self) -> "Recipe":
         for stage in ("sft", "wrpo"):
             batch, how = getattr(self, stage).batch_size, getattr(self.how, stage)
             if batch % (how.device_batch_size * how.processes):
@@ -174,7 +175,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def quantised_whole(self) -> "Recipe":
+    def check_nf4(self) -> "Recipe":
         for stage in ("sft", "wrpo"):
             lora = getattr(self, stage).lora
             if lora and lora.base == "nf4" and getattr(self.how, stage).deepspeed:
@@ -185,7 +186,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def engines_have_models(self) -> "Recipe":
+    def check_engines(self) -> "Recipe":
         for name, engine in self.how.engines.items():
             if name not in {source.name for source in self.sources} | {"target", "SFT", "WRPO"}:
                 raise ValueError(f"how.engines: there is no model {name!r}")
@@ -194,7 +195,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def answerable(self) -> "Recipe":
+    def check_rules(self) -> "Recipe":
         """The rules use only data that the chain makes, and fill every role that the objective reads."""
         names = {source.name for source in self.sources}
         for field, rule in (("records", self.records), ("pairs", self.pairs)):
@@ -217,7 +218,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def collectives_have_members(self) -> "Recipe":
+    def check_collectives(self) -> "Recipe":
         answering = [source.name for source in self.sources if source.answers]
         taken = [source.name for source in self.sources] + ["target", "SFT", "WRPO"]
         for named in self.evaluation.collectives:

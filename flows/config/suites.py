@@ -5,7 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.checks.stage import Checking
+from tasks.evaluation.benchmarks.eval_plus import EvalPlus
 from tasks.evaluation.benchmarks.live_bench import LiveBench
+from tasks.evaluation.benchmarks.live_bench_coding import LiveBenchCoding
+from tasks.evaluation.benchmarks.live_code_bench import LiveCodeBench
 from tasks.evaluation.benchmarks.lm_eval import LmEvalBenchmark
 from tasks.evaluation.judged import questions as opening
 from tasks.evaluation.judged.judgements import Judging
@@ -48,8 +51,29 @@ class Live(LiveBench, Decoding):
     max_new_tokens: int = Field(default=4096, gt=0)
 
 
-DecodedSuite = Judged | Checked | Live
-Suite = Judged | Checked | Benchmarked | Live
+class LiveCode(LiveCodeBench, Decoding):
+    """LiveCodeBench. Its programs run in the sandbox, 6 seconds for each case."""
+
+    max_new_tokens: int = Field(default=4096, gt=0)
+    checks: Checking = Checking(memory_megabytes=4096)
+
+
+class LiveCoding(LiveBenchCoding, Decoding):
+    """LiveBench's coding category. Its programs run in the sandbox, 6 seconds for each case."""
+
+    max_new_tokens: int = Field(default=4096, gt=0)
+    checks: Checking = Checking(memory_megabytes=4096)
+
+
+class Plus(EvalPlus, Decoding):
+    """HumanEval+ or MBPP+. The programs run in the sandbox."""
+
+    checks: Checking = Checking(seconds=60, memory_megabytes=4096)
+
+
+Coding = LiveCode | LiveCoding | Plus
+DecodedSuite = Judged | Checked | Live | Coding
+Suite = Judged | Checked | Benchmarked | Live | Coding
 AnySuite = Annotated[Suite, Field(discriminator="suite")]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flows.deploy.forms import KNOBS, Override, Pools, read_form
 from flows.deploy.hooks import WEBHOOK_HOOKS, refuse_endless_starts
-from flows.run.orchestrate import PAGE, carry_out, name_run
+from flows.run.orchestrate import FLOW_OPTIONS, name_run, run_recipe
 from flows.upkeep.garbage import chains_of, collect_garbage, list_pinned
 from flows.workspace import Workspace
 from infra.errors import BadInput
@@ -28,7 +28,7 @@ def deployed_run_name() -> str:
         return f"{flow_run.parameters['recipe']} · refused"
 
 
-@flow(name="fuse", flow_run_name=deployed_run_name, **WEBHOOK_HOOKS, **PAGE)
+@flow(name="fuse", flow_run_name=deployed_run_name, **WEBHOOK_HOOKS, **FLOW_OPTIONS)
 def fuse(
     recipe: str,
     seed: Seed | None = None,
@@ -56,7 +56,7 @@ def fuse(
     """
     refuse_endless_starts()
     values = {knob: value for knob, value in locals().items() if knob in KNOBS}
-    return carry_out(read_form({**values, "recipe": recipe, "overrides": overrides, "pools": pools}))
+    return run_recipe(read_form({**values, "recipe": recipe, "overrides": overrides, "pools": pools}))
 
 
 @flow(name="housekeeping", persist_result=False, validate_parameters=True)

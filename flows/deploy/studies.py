@@ -15,7 +15,7 @@ from flows.results.examination import summarise_examination
 from flows.results.matrix import matrix_table
 from flows.results.matrix_text import column_title, matrix_cells
 from flows.results.pages import write_examination_page, write_matrix_page
-from flows.run.orchestrate import PAGE, bring_all
+from flows.run.orchestrate import FLOW_OPTIONS, ensure_all
 from flows.workspace import Workspace
 
 
@@ -25,7 +25,7 @@ def study_run_name() -> str:
     return Path(parameters.get("matrix") or parameters["examination"]).stem
 
 
-@flow(name="ablate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **PAGE)
+@flow(name="ablate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **FLOW_OPTIONS)
 def ablate(
     matrix: str,
     base: str | None = None,
@@ -44,7 +44,7 @@ def ablate(
     """
     refuse_endless_starts()
     loaded, runs = ablation.load_matrix(matrix, base, [*overrides, *pools.overrides()])
-    failed = bring_all(ablation.list_goals(ablation.choose_variants(runs, only)))
+    failed = ensure_all(ablation.list_goals(ablation.choose_variants(runs, only)))
     place = Workspace.from_settings()
     table = matrix_table(loaded, runs, place.store, failed)
     create_table_artifact(
@@ -61,7 +61,7 @@ def ablate(
     return page
 
 
-@flow(name="evaluate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **PAGE)
+@flow(name="evaluate", flow_run_name=study_run_name, **WEBHOOK_HOOKS, **FLOW_OPTIONS)
 def evaluate(
     examination: str,
     overrides: list[Override] = [],  # noqa: B006
@@ -78,7 +78,7 @@ def evaluate(
     pooled = [f"sampling.work_pool={sampling_pool}"] if sampling_pool else []
     loaded = load_examination(examination, [*overrides, *pooled])
     lasts = build_chains(loaded)
-    failed = bring_all(list(lasts.values()))
+    failed = ensure_all(list(lasts.values()))
     place = Workspace.from_settings()
     found = summarise_examination(loaded, lasts, place.store, failed)
     create_table_artifact(

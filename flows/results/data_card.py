@@ -3,14 +3,16 @@
 import json
 
 from flows.config.recipe import Recipe
+from flows.results.licences import front_matter, licence_section, licences_of, resampled_section
 from flows.results.markdown import escape_markdown, quote_code
+from flows.upkeep.resample import read_all_results
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
 from tasks.prompts.sets import PromptSets, ReadySelection
 
 FRONT = """---
-license: unknown
+{licence}
 configs:
 {configs}
 ---
@@ -24,17 +26,13 @@ FIELDS = """
 CANDIDATES = (
     "* `candidates`: all responses that the rules chose from, with their scores; `prompts`: the prompts they answer.\n"
 )
-LICENCES = """
-## Licences
-
-The rows contain the prompts above, with the licences that the recipe states, and texts written by the models below. The
-licences of all of these limit the use of this data set: look them up before you publish it, and write them here.
-"""
 
 
 def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_candidates: bool) -> str:
     names = ["sft", "preference", *(["candidates", "prompts"] if with_candidates else [])]
-    front = FRONT.format(configs="\n".join(CONFIG.format(name=name) for name in names))
+    licences = licences_of(recipe, with_target=False)
+    configs = "\n".join(CONFIG.format(name=name) for name in names)
+    front = FRONT.format(licence=front_matter(recipe, licences, model=False), configs=configs)
     upstream = list_ancestors(list(made.values()), store)
     counts = [
         f"| {label} | {escape_markdown(name.replace('_', ' '))} | {value:,} |"
@@ -50,7 +48,9 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
             *("## Prompts", "", *prompt_sets(recipe, upstream), ""),
             *("## Rules", "", *rules, ""),
             *("## Counts", "", "| of | what | rows |", "|---|---|---|", *counts),
-            LICENCES,
+            "",
+            *licence_section(licences),
+            *resampled_section(upstream, read_all_results(upstream, store)),
             *made_from(upstream),
         ]
     )
@@ -90,7 +90,7 @@ def made_from(upstream: list[Manifest]) -> list[str]:
         for manifest in upstream
     ]
     head = ("| step | address | version | commit | made |", "|---|---|---|---|---|")
-    return [*models, "", "## Lineage", "", *head, *steps, ""]
+    return ["## Models", "", *models, "", "## Lineage", "", *head, *steps, ""]
 
 
 def describe_identity(manifest: Manifest) -> str:

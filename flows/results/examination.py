@@ -9,6 +9,7 @@ from tasks.evaluation.statistics import compute_overall_score, is_within_noise
 from tasks.stage import Step, lineage
 
 MAIN = {"alpaca-eval": "LC", "arena-hard": "WR", "mt-bench": "overall", "align-bench": "overall"}
+MAIN |= {"arena-hard-v2.0": "hard prompts"}
 
 
 def summarise_examination(

@@ -3,20 +3,27 @@
 import shutil
 from pathlib import Path
 
+from flows.config.recipe import Recipe
 from flows.results.data_card import list_ancestors, made_from
+from flows.results.licences import front_matter, licence_section, licences_of, resampled_section
 from flows.results.markdown import escape_markdown
+from flows.upkeep.resample import read_all_results
 from flows.workspace import Workspace
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
 from tasks.stage import Step
 
-FRONT = """---
-license: unknown
-library_name: transformers
-pipeline_tag: text-generation
-tags: [wrpo, preference-optimisation, model-fusion]
----
+FRONT = "license: unknown\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [wrpo, model-fusion]"
+USAGE = """
+## Usage
+
+```python
+from transformers import pipeline
+
+ask = pipeline("text-generation", model="{name}")
+print(ask([{{"role": "user", "content": "…"}}], max_new_tokens=512)[0]["generated_text"][-1]["content"])
+```
 """
 LICENCES = """
 ## Licences
@@ -26,7 +33,7 @@ these, and of the prompts, limit the use of this model: look them up before you 
 """
 
 
-def promote_model(model: Step, found: dict, place: Workspace, target: Path) -> None:
+def promote_model(model: Step, found: dict, place: Workspace, target: Path, recipe: Recipe | None = None) -> None:
     """Writes the model and its card into a draft folder beside the target, and renames it when it is complete."""
     manifest = place.store.manifest(model.stage.name, model.fingerprint)
     assert manifest is not None  # it was evaluated
@@ -40,22 +47,26 @@ def promote_model(model: Step, found: dict, place: Workspace, target: Path) -> N
     draft = target.with_name(f".{target.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(place.store.fetch(manifest, names) / "model", draft)
-    (draft / "README.md").write_text(model_card(found, manifest, place.store), encoding="utf-8")
+    (draft / "README.md").write_text(model_card(found, manifest, place.store, recipe), encoding="utf-8")
     if target.exists():
         target.rmdir()
     draft.rename(target)
 
 
-def model_card(found: dict, manifest: Manifest, store: Store) -> str:
+def model_card(found: dict, manifest: Manifest, store: Store, recipe: Recipe | None = None) -> str:
+    """`recipe`: the recipe that made the model, if it is known: its licences then stand on the card."""
+    licences = licences_of(recipe, with_target=True) if recipe else []
     name, upstream = found["models"][-1], list_ancestors([manifest], store)
     return "\n".join(
         [
-            FRONT,
+            f"---\n{front_matter(recipe, licences, model=True) if recipe else FRONT}\n---\n",
             f"# {escape_markdown(name)}",
             "",
             f"`{manifest.stage}/{manifest.fingerprint}`, examined as {escape_markdown(found['name'])}.",
             *("", "## Results", "", *list_results(found, name)),
-            LICENCES,
+            USAGE.format(name="PATH-OR-NAME-OF-THIS-MODEL"),
+            *(licence_section(licences) if recipe else [LICENCES]),
+            *resampled_section(upstream, read_all_results(upstream, store)),
             *made_from(upstream),
         ]
     )

@@ -1,14 +1,14 @@
-"""Runs the chain on Prefect: one task per step, named after its stage, cached under the step's address.
+"""Runs the chain on Prefect: one task per step, named by the first part of its label, cached under the step's address.
 
 The cache record lets the UI show *Cached* and lets a retry skip finished steps; only the manifest decides if a step is done.
 A step with a work pool runs on one of the pool's workers (`flows/run/work_pools.py`), any other step in this process.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
-from prefect import flow, get_run_logger, task
+from prefect import allow_failure, flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.exceptions import TerminationSignal
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
@@ -24,10 +24,11 @@ from flows.plan import Planned, plan_all
 from flows.run.cache_records import PLAIN
 from flows.run.progress import ProgressArtifact
 from flows.run.work_pools import dispatch_step
+from flows.shared_engines import awaited, in_order
 from flows.suites.comparisons import reports_and_comparisons
 from flows.workspace import Workspace
-from infra.clocks import name_difference
-from infra.errors import TRANSIENT, BadInput
+from infra.clocks import describe_clock_difference
+from infra.errors import TRANSIENT, BadInput, BudgetReached
 from infra.uses import in_use
 from tasks.execution import Observer, ensure_artifact
 from tasks.stage import How, Step, lineage
@@ -35,7 +36,7 @@ from tasks.stage import How, Step, lineage
 observers: list[Observer] = []  # called on progress besides Prefect: the terminal of a run that a person started
 
 
-def may_pass(task, task_run, state) -> bool:
+def is_retryable(task, task_run, state) -> bool:
     """True if retrying may help: a busy or unreachable server, not bad input."""
     problem = state.result(raise_on_failure=False)
     if isinstance(problem, httpx.HTTPStatusError):
@@ -43,8 +44,12 @@ def may_pass(task, task_run, state) -> bool:
     return isinstance(problem, (*TRANSIENT, httpx.TransportError))
 
 
-PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_condition_fn": may_pass}
-PAGE = {"task_runner": ThreadPoolTaskRunner(max_workers=64), "persist_result": False, "validate_parameters": True}
+PATIENT = {"retries": 6, "retry_delay_seconds": [4, 8, 16, 32, 64, 128], "retry_condition_fn": is_retryable}
+FLOW_OPTIONS = {
+    "task_runner": ThreadPoolTaskRunner(max_workers=64),
+    "persist_result": False,
+    "validate_parameters": True,
+}
 
 
 def name_run(recipe: Recipe) -> str:
@@ -56,13 +61,13 @@ def flow_run_name() -> str:
     return name_run(Recipe.model_validate(flow_run.parameters["recipe"]))
 
 
-@flow(name="fusion", flow_run_name=flow_run_name, **PAGE)
+@flow(name="fusion", flow_run_name=flow_run_name, **FLOW_OPTIONS)
 def fuse(recipe: Recipe) -> dict:
     """Fuses the recipe's sources into its target; returns the report's stage and fingerprint."""
-    return carry_out(recipe)
+    return run_recipe(recipe)
 
 
-def carry_out(recipe: Recipe) -> dict:
+def run_recipe(recipe: Recipe) -> dict:
     """Runs the chain of a recipe: the body of every flow that takes a recipe."""
     last, place = fusion(recipe), Workspace.from_settings()
     with in_use(place.store.blobs, lineage(last)):
@@ -71,20 +76,20 @@ def carry_out(recipe: Recipe) -> dict:
     return {"stage": last.stage.name, "fingerprint": last.fingerprint}
 
 
-@flow(name="ablation", flow_run_name="{matrix}", **PAGE)
+@flow(name="ablation", flow_run_name="{matrix}", **FLOW_OPTIONS)
 def ablate(matrix: str, recipes: list[Recipe]) -> dict[str, str]:
     """Runs every variant's chain, the base's first; shared steps run once. A failed variant does not stop the others.
     Returns the address of each failed step with the reason."""
-    return bring_all(reports_and_comparisons({recipe.name: fusion(recipe) for recipe in recipes}))
+    return ensure_all(reports_and_comparisons({recipe.name: fusion(recipe) for recipe in recipes}))
 
 
-@flow(name="evaluation", flow_run_name="{examination.name}", **PAGE)
+@flow(name="evaluation", flow_run_name="{examination.name}", **FLOW_OPTIONS)
 def examine(examination: Examination) -> dict[str, str]:
     """Evaluates models on suites; returns the address of each failed step with the reason."""
-    return bring_all(list(build_chains(examination).values()))
+    return ensure_all(list(build_chains(examination).values()))
 
 
-def bring_all(lasts: list[Step]) -> dict[str, str]:
+def ensure_all(lasts: list[Step]) -> dict[str, str]:
     place = Workspace.from_settings()
     with in_use(place.store.blobs, [step for last in lasts for step in lineage(last)]):
         failed = submit_and_collect(make_plan(lasts, place), result_storage(place), place)
@@ -94,8 +99,10 @@ def bring_all(lasts: list[Step]) -> dict[str, str]:
 @task(name="plan", task_run_name="plan", persist_result=False, **PATIENT)
 def make_plan(lasts: list[Step], place: Workspace) -> list[Planned]:
     place.store.probe()
-    if problem := name_difference(place.store.blobs):
-        get_run_logger().warning("%s: leases do not depend on it, fuse gc refuses", problem)
+    if problem := describe_clock_difference(place.store.blobs):
+        get_run_logger().warning(
+            "%s. Runs are not affected, but `fuse gc` will not delete until the clocks agree.", problem
+        )
     planned = plan_all(lasts, place.store)
     create_table_artifact(
         key="plan",
@@ -120,13 +127,14 @@ def pool_name(how: How) -> str:
 
 def submit_steps(planned: list[Planned], storage: str, place: Workspace) -> None:
     """Runs every step that is found or needed, and raises the first failure after all steps that can still run have run.
-    Bad input stops everything at once; it is raised before the failures of the steps that it stopped."""
+    Bad input stops everything at once; it is raised before the failures of the steps that it stopped. A spent budget lets
+    running programs reach the end of a part."""
 
     def is_bad_input(future: PrefectFuture) -> bool:
         return isinstance(future.result(raise_on_failure=False), BadInput)
 
     def stop(future: PrefectFuture) -> None:
-        if is_bad_input(future):
+        if is_bad_input(future) and not isinstance(future.result(raise_on_failure=False), BudgetReached):
             place.launcher.stopped.set()  # a retry cannot help, so stop spending
 
     for future in sorted(submit_and_collect(planned, storage, place, stop).values(), key=is_bad_input, reverse=True):
@@ -143,12 +151,11 @@ def submit_and_collect(
     address. When the run ends, its programs end; when it is interrupted, they may save first."""
     futures: dict[str, PrefectFuture] = {}
     try:
-        for entry in planned:
+        for entry in in_order(planned):
             if entry.state != "not needed":
-                addresses = [item.address for items in entry.step.inputs.values() for item in items]
-                inputs = [futures[address] for address in addresses if address in futures]
-                bring = as_task(entry, place, storage)
-                futures[entry.step.address] = bring.submit(wait_for=inputs)  # pyright: ignore[reportCallIssue]
+                ensure_step = as_task(entry, place, storage)
+                waits = list(list_awaited(entry, futures))
+                futures[entry.step.address] = ensure_step.submit(wait_for=waits)  # pyright: ignore[reportCallIssue]
         for future in as_completed(list(futures.values())):
             future.wait()  # as_completed may return it before it has its final state, and the server's may be stale
             if ended_badly(future):
@@ -159,6 +166,13 @@ def submit_and_collect(
     finally:
         place.launcher.stopped.set()
     return {address: future for address, future in futures.items() if ended_badly(future)}
+
+
+def list_awaited(entry: Planned, futures: dict[str, PrefectFuture]) -> Iterator[PrefectFuture | allow_failure]:
+    """What a step waits for: its inputs, and a step that makes its rows too. If that one fails, it makes them itself."""
+    for address in awaited(entry):
+        if address in futures:
+            yield allow_failure(futures[address]) if address == entry.after else futures[address]
 
 
 def ended_badly(future: PrefectFuture) -> bool:
@@ -179,14 +193,14 @@ def as_task(planned: Planned, place: Workspace, storage: str):
         refresh_cache=planned.runs,
         **PATIENT,
     )
-    def bring() -> dict:
+    def ensure_step() -> dict:
         step_observers = [ProgressArtifact(step), *observers]
         observe = lambda *progress: [observer(*progress) for observer in step_observers]
         try:
             if planned.runs and step.how.work_pool:
-                manifest = dispatch_step(step, place, observe, planned.urgency)
+                manifest = dispatch_step(step, place, observe, planned.urgency, planned.beside)
             else:
-                manifest = ensure_artifact(step, place.store, place.launcher, observe, planned.urgency)
+                manifest = ensure_artifact(step, place.store, place.launcher, observe, planned.urgency, planned.beside)
         except TRANSIENT as problem:
             observe(step, f"unavailable, will be tried again: {problem}", 0, 0, "")
             get_run_logger().warning("unavailable, will be tried again: %s", problem)
@@ -194,7 +208,7 @@ def as_task(planned: Planned, place: Workspace, storage: str):
         get_run_logger().info("%s: %s", step.label, "made" if planned.runs else "found")
         return {"stage": manifest.stage, "fingerprint": manifest.fingerprint, "content": manifest.content}
 
-    return bring
+    return ensure_step
 
 
 @task(name="cache", task_run_name="cache", persist_result=False, **PATIENT)

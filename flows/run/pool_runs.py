@@ -35,6 +35,7 @@ class Errand:
     step: Step
     share: Share | None = None
     urgency: int = 0  # length of the longest chain of steps that wait for this one
+    beside: tuple[Step, ...] = ()  # steps whose rows the same programs make, and whose artifacts the same run makes
 
     @property
     def key(self) -> str:
@@ -88,6 +89,11 @@ def attach_run(errand: Errand, place: Workspace, client: SyncPrefectClient) -> F
                     "store": store_url,
                     "urgency": errand.urgency,
                     **({"share": errand.share.model_dump()} if errand.share else {}),
+                    **(
+                        {"beside": [pack_step(each).model_dump(mode="json") for each in errand.beside]}
+                        if errand.beside
+                        else {}
+                    ),
                 },
                 idempotency_key=f"{store_url}/{errand.key}:{attempt}",
                 tags=[*list_tags(errand, place), f"asked-by:{flow_run.id}"],

@@ -4,8 +4,10 @@ If the step's engine has several hosts, several runs first make its rows, one sh
 one more run finds these rows, makes the missing ones, and writes the artifact.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
+from dataclasses import replace
 
 from prefect import flow, get_client
 from prefect.client.schemas.objects import FlowRun, State
@@ -32,7 +34,13 @@ def stage_run_name() -> str:
 
 
 @flow(name="stage", flow_run_name=stage_run_name, persist_result=False, validate_parameters=True)
-def carry_out_stage(step: PackedStep, store: str, share: Share | None = None, urgency: int = 0) -> State:
+def carry_out_stage(
+    step: PackedStep,
+    store: str,
+    share: Share | None = None,
+    urgency: int = 0,
+    beside: list[PackedStep] = [],  # noqa: B006 - Prefect reads the default, no code changes it
+) -> State:
     """Does a flow's work on a worker: makes one step's artifact, or a share of its rows.
 
     Args:
@@ -40,17 +48,22 @@ def carry_out_stage(step: PackedStep, store: str, share: Share | None = None, ur
         store: the store of the flow that asks for this step
         share: the part of the rows that this run makes, without the artifact. None: the whole step
         urgency: the length of the longest chain of steps that wait for this one; programs with higher urgency get GPUs first
+        beside: sampling steps of the same model: the same programs make their rows, and this run makes their artifacts
     """
     place = Workspace.from_settings()
     try:
         if place.store.blobs.url != store:
             raise BadInput(f"FUSE_STORE: this worker's store is {place.store.blobs.url}, but the flow's is {store}")
-        made = unpack_step(step)
+        made, others = unpack_step(step), [unpack_step(each) for each in beside]
         require_gpus(made.gpus)
         if share:
-            counts = make_share(made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency)
+            counts = make_share(
+                made, share, place.store, place.launcher, ProgressArtifact(made, share), urgency, others
+            )
             return Completed(message=f"{counts.get('rows_made', 0):,} rows made of {counts.get('rows', 0):,}")
-        ensure_artifact(made, place.store, place.launcher, ProgressArtifact(made), urgency)
+        ensure_artifact(made, place.store, place.launcher, ProgressArtifact(made), urgency, others)
+        for other in others:
+            ensure_artifact(other, place.store, place.launcher, ProgressArtifact(other), urgency)
     except BadInput as problem:
         return Failed(name=REFUSED, message=str(problem))
     except TRANSIENT as problem:
@@ -58,11 +71,13 @@ def carry_out_stage(step: PackedStep, store: str, share: Share | None = None, ur
     return Completed(message=step.address)
 
 
-def dispatch_step(step: Step, place: Workspace, observe: Observer, urgency: int = 0) -> Manifest:
-    """The step's manifest, made by workers of the step's pool."""
-    whole = Errand(step, urgency=urgency)
+def dispatch_step(
+    step: Step, place: Workspace, observe: Observer, urgency: int = 0, beside: Sequence[Step] = ()
+) -> Manifest:
+    """The step's manifest, made by workers of the step's pool; they make the artifacts of the steps `beside` as well."""
+    whole = Errand(step, urgency=urgency, beside=tuple(beside))
     if step.how.hosts > 1 and not (whole.done(place.store) or under_way(whole, place)):
-        share_out(step, place, observe, urgency)
+        share_out(whole, place, observe)
     run = carried_out(whole, place, observe)
     if found := place.store.manifest(*step.address.split("/")):
         observe(step, "done", 0, 0, "")
@@ -82,11 +97,12 @@ def under_way(errand: Errand, place: Workspace) -> bool:
         return any(is_live(run) for run in runs_of(errand, place, client))
 
 
-def share_out(step: Step, place: Workspace, observe: Observer, urgency: int = 0) -> None:
+def share_out(whole: Errand, place: Workspace, observe: Observer) -> None:
     """Starts a run for each share, all at once, and waits for all of them. There may be more runs than workers: a run in the
     queue holds no lease, so only this flow waits for it."""
+    step = whole.step
     shares = [Share(number=number, of=step.how.hosts) for number in range(1, step.how.hosts + 1)]
-    errands = [Errand(step, share, urgency) for share in shares]
+    errands = [replace(whole, share=share) for share in shares]
 
     def bring(errand: Errand) -> FlowRun:
         observe_share = lambda step, doing, *_: observe(

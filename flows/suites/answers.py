@@ -63,7 +63,8 @@ def answer_as_collective(
         responses={member: turns[0] for member, turns in earlier.items()},
         models=models,
         sampling=suite_sampling(examination, suite),
-        engine=examination.sampling,
+        engine=examination.engine,
+        work_pool=examination.sampling.work_pool,
         judge=judge,
         judging=judge.how if judge else JudgingHow(),
     )
@@ -72,7 +73,7 @@ def answer_as_collective(
 
 def sample_answers(examination: Examination, suite: DecodedSuite, prompts: Step, model: Step, name: str) -> Step:
     label, what = f"{suite_name(suite)} · answers of {name}", suite_sampling(examination, suite)
-    return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.sampling)
+    return sample_responses(label, prompts=prompts, model=model, what=what, how=examination.engine(name))
 
 
 def answer_baselines(
@@ -92,7 +93,8 @@ def answer_baselines(
         responses=responses,
         models=models,
         sampling=recipe.sampling.on(n=1, temperature=chosen.temperature),
-        engine=how.sampling,
+        engine=how.engine,
+        work_pool=how.sampling.work_pool,
         default_members=sources,
         judge=chosen.open_judge,
         judging=how.judging,

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from flows.config.examination import Examination, Outputs, examine_recipe
 from flows.config.recipe import Recipe
-from flows.config.suites import Benchmarked, Checked, Judged, Live, suite_name
+from flows.config.suites import Benchmarked, Checked, Coding, Judged, Live, LiveCode, LiveCoding, Plus, suite_name
 from flows.suites.answers import answer_suite
 from tasks.checks.stage import CheckingHow, check_responses
+from tasks.evaluation.benchmarks.coding import measure_coding_tasks, open_coding_suite
 from tasks.evaluation.benchmarks.item_results import ItemResults
 from tasks.evaluation.benchmarks.live_bench import measure_live_bench, open_live_bench, score_live_bench
 from tasks.evaluation.benchmarks.lm_eval import compare_tasks, run_tasks
@@ -37,19 +38,32 @@ def of_benchmark(examination: Examination, suite: Benchmarked, models: dict[str,
 
 
 def of_checked(examination: Examination, suite: Checked, models: dict[str, Step]) -> Step:
+    prompts = select_prompts(**suite.prompts.resolve(f"suites.{suite_name(suite)}.prompts"))
+    return check_suite(examination, suite, models, prompts)
+
+
+def of_coding(examination: Examination, suite: Coding, models: dict[str, Step]) -> Step:
     name = suite_name(suite)
-    prompts = select_prompts(**suite.prompts.resolve(f"suites.{name}.prompts"))
+    return check_suite(
+        examination, suite, models, open_coding_suite(f"{name} · questions", **suite.resolve(f"suites.{name}"))
+    )
+
+
+def check_suite(examination: Examination, suite: Checked | Coding, models: dict[str, Step], prompts: Step) -> Step:
+    """Answers to prompts with gold, their checks, and results. LiveBench weights its tasks equally, the others their items."""
+    name = suite_name(suite)
     responses: dict[str, list[Step]] = {}
     for examined in examination.models:
         responses[examined.name] = answer_suite(examination, suite, prompts, examined, models, responses)
     checked = [
         check_suite_answers(suite, prompts, models.get(key, made), key, made) for key, (made,) in responses.items()
     ]
-    what = CheckedResults(
-        suite=name, models=examination.names, confidence=examination.confidence, seed=examination.seed
-    )
-    made = [step for (step,) in responses.values()]
-    return measure_checked(f"{name} · results", prompts=prompts, responses=made, checks=checked, what=what)
+    settings = {"suite": name, "models": examination.names, "confidence": examination.confidence}
+    inputs = {"prompts": prompts, "responses": [step for (step,) in responses.values()], "checks": checked}
+    if isinstance(suite, LiveCoding):
+        what = ItemResults(**settings, seed=examination.seed)
+        return measure_coding_tasks(f"{name} · results", **inputs, what=what)
+    return measure_checked(f"{name} · results", **inputs, what=CheckedResults(**settings, seed=examination.seed))
 
 
 def of_judged(examination: Examination, suite: Judged, models: dict[str, Step]) -> Step:
@@ -93,11 +107,17 @@ def of_live_bench(examination: Examination, suite: Live, models: dict[str, Step]
     return measure_live_bench(f"{name} · results", items=scores, what=what)
 
 
-def check_suite_answers(suite: Checked, prompts: Step, model: Step, name: str, responses: Step) -> Step:
+def check_suite_answers(suite: Checked | Coding, prompts: Step, model: Step, name: str, responses: Step) -> Step:
     label = f"{suite_name(suite)} · checks of {name}"
     return check_responses(
         label, prompts=prompts, model=model, responses=responses, what=suite.checks, how=CheckingHow()
     )
 
 
-CHAINS = {Judged: of_judged, Checked: of_checked, Benchmarked: of_benchmark, Live: of_live_bench}
+CHAINS = {
+    Judged: of_judged,
+    Checked: of_checked,
+    Benchmarked: of_benchmark,
+    Live: of_live_bench,
+    **dict.fromkeys((LiveCode, LiveCoding, Plus), of_coding),
+}

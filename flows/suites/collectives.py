@@ -3,7 +3,7 @@
 Three kinds choose one of the answers; a mixture samples a new one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from flows.config.collectives import BestByRewardAnswer, Collective, LowestPerplexity, Mixture, PairwiseRanking
@@ -29,7 +29,8 @@ class CollectiveInputs:
     responses: Mapping[str, Step]
     models: Mapping[str, Step]
     sampling: Sampling
-    engine: AnyEngine
+    engine: Callable[[str], AnyEngine]  # of a model, by its name
+    work_pool: str | None  # where perplexities are measured
     default_members: tuple[str, ...] = ()  # for a collective that names no members
     judge: Judge | None = None
     judging: JudgingHow = field(default_factory=JudgingHow)
@@ -56,14 +57,13 @@ def collective_answers(
             )
             return choose_answers(label, responses=responses, scores=scores, what=what)
         case LowestPerplexity():
-            surprise_how = PerplexityHow(work_pool=voices.engine.work_pool)
             nats = [
                 measure_surprise(
                     f"{voices.part} · perplexity of {member}",
                     **voices.prompts,
                     model=voices.models[member],
                     what=What(),
-                    how=surprise_how,
+                    how=PerplexityHow(work_pool=voices.work_pool),
                 )
                 for member in members
             ]
@@ -83,10 +83,10 @@ def collective_answers(
             read = put_together(
                 f"{voices.part} · answers together for {name}", prompts=prompts, responses=responses, what=What()
             )
-            model = voices.models[collective.aggregator]
+            model, engine = voices.models[collective.aggregator], voices.engine(collective.aggregator)
             sampling = voices.sampling.model_copy(update={"parts": (), "by_category": {}})
             new = sample_responses(
-                f"{voices.part} · mixture for {name}", prompts=read, model=model, what=sampling, how=voices.engine
+                f"{voices.part} · mixture for {name}", prompts=read, model=model, what=sampling, how=engine
             )
             return adopt_answers(label, asked=read, responses=new, what=What())
     raise ValueError(f"there is no collective {collective!r}")

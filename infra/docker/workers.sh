@@ -8,6 +8,8 @@ prefect work-pool create cpu --type docker --base-job-template "$here/pool-cpu.j
 for pool in gpu-sample gpu-score gpu-train; do
     prefect work-pool create $pool --type docker --base-job-template "$here/pool-gpu.json" --overwrite
 done
+# Containers see all GPUs; the ledger, a folder of this machine that they share, gives no GPU to two programs.
+install --directory --owner 1000 --mode 0700 /tmp/fuse-gpus-1000
 fuse deploy
 for pool in gpu-sample gpu-score gpu-train; do
     prefect worker start --pool $pool --type docker --limit 1 &

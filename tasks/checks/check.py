@@ -72,12 +72,12 @@ def read_gold(gold: str) -> Kind:
 
 
 def refute(kind: Kind, box: Sandbox | None, limits: Limits) -> Kind:
-    """Runs the set's own solution against its tests. If it fails, the tests are not used: they or the solution are wrong."""
+    """Runs the data set's own solution against its tests. If it fails, the tests are not used: they or the solution are wrong."""
     if not isinstance(kind, ProgramTests) or not kind.solution:
         return kind
     assert box is not None  # check_rows starts a sandbox if any gold is tests
     found = judge_response(box, kind.solution, kind, limits)
-    reason = f"the set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
+    reason = f"the data set's own solution does not pass its tests: {found.verdict} {found.reason}".rstrip()
     return kind if found.verdict == "passed" else Verdict("unchecked", reason=reason)
 
 

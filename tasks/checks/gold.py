@@ -7,7 +7,6 @@ Any other gold is a right answer.
 
 import ast
 import json
-import re
 import zlib
 
 from tasks.checks.cases import Cases, read_cases
@@ -21,10 +20,6 @@ def find_suite(gold: str) -> ProgramTests | Cases | None:
         cases = read_cases(found)
     except (KeyError, TypeError, AttributeError, zlib.error) as problem:
         raise ValueError(f"gold: cases that cannot be read: {problem!r:.200}") from problem
-    if isinstance(cases, str):
-        function = re.search(r"as_lists\(([^\s(]+)\(\*", cases)
-        assert function is not None  # cases.write_asserts writes it into every assert
-        return ProgramTests(cases, function[1])
     if cases:
         return cases
     if isinstance(found, list) and found and all(isinstance(one, str) and has_asserts(one) for one in found):
@@ -48,7 +43,7 @@ def of_fields(fields: dict) -> ProgramTests:
     lines = fields["tests"]
     whole = {**fields, "tests": "\n".join(lines) if isinstance(lines, list) else lines}
     if wrong := [name for name, value in whole.items() if not isinstance(value, str)]:
-        raise ValueError(f"gold.{wrong[0]}: is no text")
+        raise ValueError(f"gold.{wrong[0]}: is not text")
     return ProgramTests(**whole)
 
 

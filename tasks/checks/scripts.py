@@ -11,20 +11,25 @@ from dataclasses import replace
 from tasks.checks.cases import Cases
 from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
 from tasks.checks.sandbox.waiting import is_readable
-from tasks.checks.verdicts import Verdict, close_descriptors, read_verdict
+from tasks.checks.verdicts import Verdict, close_descriptors, read_verdict, repeat_if_server_died
 
 MOST_MORE = 1 << 16  # bytes that a case may write in addition to twice the expected output
 COMPARING = Limits(seconds=30, memory_megabytes=1024)
 
 
 def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> Verdict:
+    return repeat_if_server_died(sandbox, lambda: judge_script_once(sandbox, text, cases, limits))
+
+
+def judge_script_once(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> Verdict:
     """Runs the cases in order, and stops at the first that takes too long, raises, or writes too much."""
     limits = Limits(cases.seconds or limits.seconds, cases.memory_megabytes or limits.memory_megabytes)
     written: list[str] = []
     problem = ""
+    program = json.dumps({"text": text, "setup": cases.setup, "beginning": cases.beginning})
     for case, expected in zip(cases.inputs, cases.outputs, strict=True):
         most = 2 * len(expected.encode()) + MOST_MORE
-        output, problem, late = run_case(sandbox, text, case, limits, most)
+        output, problem, late = run_case(sandbox, program, case, limits, most)
         if late:
             return Verdict("timeout", len(written), len(cases.inputs), f"case {len(written) + 1} was not done in time")
         written.append(output)
@@ -35,35 +40,35 @@ def judge_script(sandbox: Sandbox, text: str, cases: Cases, limits: Limits) -> V
     return replace(verdict, total=len(cases.inputs))
 
 
-def run_case(sandbox: Sandbox, text: str, case: str, limits: Limits, most: int) -> tuple[str, str, bool]:
+def run_case(sandbox: Sandbox, program: str, case: str, limits: Limits, most: int) -> tuple[str, str, bool]:
     """Returns the script's output, the exception it raised, and whether it was still running at its deadline."""
-    given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(text)]
+    given = [hold(case if case.endswith("\n") else f"{case}\n"), hold(program)]
     out, writes = os.pipe()
-    why, says = os.pipe()
+    reports, report_writer = os.pipe()
     process = None
     try:
-        process = sandbox.start("script", limits, [given[0], writes, given[1], says])
-        close_descriptors([*given, writes, says])
+        process = sandbox.start("script", limits, [given[0], writes, given[1], report_writer])
+        close_descriptors([*given, writes, report_writer])
         given.clear()
         output, late = read_all(out, most, time.monotonic() + limits.seconds)
-        problem, _ = read_all(why, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
+        problem, _ = read_all(reports, 1 << 14, time.monotonic() + 1) if not late else (b"", False)
         return output.decode(errors="replace"), problem.decode(errors="replace"), late
     finally:
         if process is not None:
             end_process(process)
-        close_descriptors([out, why])
+        close_descriptors([out, reports])
 
 
 def compare(sandbox: Sandbox, job: dict) -> Verdict:
     given = hold(json.dumps(job))
-    heard, says = os.pipe()
-    process = sandbox.start("comparing", COMPARING, [given, says])
+    reading, writing = os.pipe()
+    process = sandbox.start("comparing", COMPARING, [given, writing])
     try:
-        close_descriptors([given, says])
-        return read_verdict(heard, COMPARING.seconds)
+        close_descriptors([given, writing])
+        return read_verdict(reading, COMPARING.seconds)
     finally:
         end_process(process)
-        close_descriptors([heard])
+        close_descriptors([reading])
 
 
 def hold(text: str) -> int:

@@ -16,7 +16,7 @@ from infra.manifest import Manifest
 from tasks.execution import Run
 from tasks.records import CHECK
 from tasks.rows.pool import fill_pool, write_table
-from tasks.stage import Addressed, How, What, stage
+from tasks.stage import Addressed, SharedHow, What, stage
 
 Manifests = tuple[Manifest, ...]
 WITHOUT = {"kind": "none", "verdict": "unchecked", "passed": 0, "total": 0, "reason": "the prompt has no gold"}
@@ -40,13 +40,14 @@ class Checking(What):
     )
 
 
-class CheckingHow(How):
+class CheckingHow(SharedHow):
     batch_size: int = Field(default=256, gt=0, description="responses between two commits: what a kill may cost")
     sandboxes: tuple[Literal["bubblewrap", "namespaces", "landlock"], ...] = Field(
         default=("bubblewrap", "namespaces", "landlock"),
         min_length=1,
         description="the first that holds on the machine is taken",
     )
+    restarts: int = Field(default=2, ge=0, description="number of times that a program that dies is restarted")
 
 
 def check_rows_identity(what: Checking, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
@@ -64,7 +65,8 @@ def check_responses(
     there = asked["gold"].fillna("").str.strip() != ""
     rows = asked.loc[~there, ["content_id"]].assign(**WITHOUT).reindex(columns=CHECK.names)
     if there.any():
-        wanted = asked[there].drop(columns="prompt_id").sort_values("content_id")
+        columns = ["content_id", "text", "gold"]  # fill_pool assigns rows to programs by the first
+        wanted = asked.loc[there, columns].sort_values("content_id")
         wanted = wanted.assign(gold_id=[hashlib.sha256(gold.encode()).hexdigest()[:40] for gold in wanted["gold"]])
         job = {"what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
         made = fill_pool(
@@ -75,7 +77,11 @@ def check_responses(
             "tasks.checks.check",
             job,
             environment=Environment(closed=True),
+            workers=how.workers,
+            restarts=how.restarts,
         )
         rows = pd.concat([made, rows], ignore_index=True)
+    if run.share:
+        return
     run.count(rows=len(rows), **{str(name): int(number) for name, number in rows["verdict"].value_counts().items()})
     write_table(run, rows.sort_values("content_id"), CHECK, "scores.parquet")

@@ -10,13 +10,15 @@ If a call returns None, the changed arguments are sent back. Functions as argume
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 from tasks.checks.sandbox.outside import Limits, Sandbox, end_process
 from tasks.checks.sandbox.waiting import is_readable
 
 GRACE = 10.0  # seconds for two processes to start on a busy machine; a timer limits the examiner itself
 LONGEST = 1 << 16
+TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,51 @@ class Verdict:
 class ProgramTests:
     """Python whose `assert`s are the tests. `setup` runs before the tests and before the program; the program can read it, so
     it must contain no answers. `entry_point` is an expression such as `Solution().add`; if the tests define `check(candidate)`,
-    it is called with that object. `solution`: the set's own solution, if any; tests that it fails are not used."""
+    it is called with that object. `solution`: the set's own solution, if any; tests that it fails are not used. If there is a
+    `beginning`, the response continues it. `seconds`: limit for all tests; 0: the recipe's. `seconds_per_call`: limit for each
+    call of the program; 0: none."""
 
     tests: str
     entry_point: str = ""
     setup: str = ""
     solution: str = ""
+    beginning: str = ""
+    seconds: float = 0
+    seconds_per_call: float = 0
 
 
 def judge_response(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Limits) -> Verdict:
     """Judges a response. This process does not parse the text: the sandbox extracts the program from it."""
+    limits = replace(limits, seconds=tests.seconds or limits.seconds)
+    return repeat_if_server_died(sandbox, lambda: judge_once(sandbox, text, tests, limits))
+
+
+def repeat_if_server_died(sandbox: Sandbox, judge: Callable[[], Verdict]) -> Verdict:
+    """If the sandbox's server died, for example of a lack of memory, the verdict is not the response's fault: the check is
+    repeated once, then the response is unchecked."""
+    for _ in range(TRIES):
+        server = sandbox.servers
+        verdict = judge()
+        if verdict.verdict == "passed" or sandbox.is_served_by(server):
+            return verdict
+    return Verdict("unchecked", reason="the sandbox died during the check, and again when it was repeated")
+
+
+def judge_once(sandbox: Sandbox, text: str, tests: ProgramTests, limits: Limits) -> Verdict:
     job = os.memfd_create("job")
     os.write(job, json.dumps({"text": text, **asdict(tests)}).encode())
     os.lseek(job, 0, os.SEEK_SET)
     requests, asking = os.pipe()
     answering, answers = os.pipe()
-    heard, says = os.pipe()
-    given, processes = [job, requests, asking, answering, answers, says], []
+    reading, verdict_writer = os.pipe()
+    given, processes = [job, requests, asking, answering, answers, verdict_writer], []
     try:
         processes.append(sandbox.start("candidate", limits, [requests, answers]))
-        processes.append(sandbox.start("examiner", limits, [job, says, asking, answering]))
+        processes.append(sandbox.start("examiner", limits, [job, verdict_writer, asking, answering]))
         close_descriptors(given)  # else the pipe would not end when the examiner ends
-        return read_verdict(heard, limits.seconds)
+        return read_verdict(reading, limits.seconds)
     finally:
-        close_descriptors([*given, heard])
+        close_descriptors([*given, reading])
         for process in processes:
             end_process(process)
 
@@ -66,20 +89,20 @@ def close_descriptors(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-def read_verdict(heard: int, seconds: float) -> Verdict:
+def read_verdict(reading: int, seconds: float) -> Verdict:
     """Reads the verdict that the examiner writes; "timeout" or "error" if it writes none."""
-    started, said = time.monotonic(), b""
+    started, written = time.monotonic(), b""
     too_late = Verdict("timeout", reason="the tests were not done in time")
-    while len(said) < LONGEST:
-        if not is_readable(heard, started + seconds + GRACE - time.monotonic()):
+    while len(written) < LONGEST:
+        if not is_readable(reading, started + seconds + GRACE - time.monotonic()):
             return too_late
-        if not (read := os.read(heard, LONGEST)):
+        if not (read := os.read(reading, LONGEST)):
             break
-        said += read
-    if not said:
+        written += read
+    if not written:
         ended_by_its_timer = time.monotonic() - started >= seconds
         return too_late if ended_by_its_timer else Verdict("error", reason="the tests ended without a verdict")
     try:
-        return Verdict(**json.loads(said))
+        return Verdict(**json.loads(written))
     except (ValueError, TypeError):
-        return Verdict("error", reason="the tests ended with words that are no verdict")
+        return Verdict("error", reason="the tests wrote something that is not a verdict")

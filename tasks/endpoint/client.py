@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 from infra.errors import BadInput
+from infra.link_local import open_socket
 from tasks.endpoint.rate_limit import Pace
 
 TEMPORARY = {408, 409, 425, 429, *range(500, 600)}  # proxies add codes such as 524, a time-out
@@ -75,7 +76,7 @@ async def ask_all(
     """Yields each request's name with its reply or error, in order of arrival. Reads `bodies` only as needed."""
     waiting, done = iter(bodies), asyncio.Queue(2 * endpoint.concurrency)
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
-    limits = aiohttp.TCPConnector(limit=endpoint.concurrency)
+    limits = aiohttp.TCPConnector(limit=endpoint.concurrency, socket_factory=open_socket)
     patience = aiohttp.ClientTimeout(total=endpoint.timeout)
     async with aiohttp.ClientSession(headers=headers, connector=limits, timeout=patience) as client:
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from infra.link_local import REFUSED, is_link_local
 from tasks.stage import How
 
 
@@ -19,6 +20,8 @@ def check_address(url: str) -> str:
         whole = False
     if parts is None or not whole:
         raise ValueError("must be an address such as http://127.0.0.1:8000/v1")
+    if is_link_local(parts.hostname or ""):
+        raise ValueError(f"{parts.hostname} {REFUSED}")
     if parts.username is not None or parts.query or parts.fragment:
         raise PydanticCustomError(
             "secret", "must have only a server and a path; give the key in its environment variable"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 CONSTANT_SHARE, CONSTANT_AT_LEAST = 0.05, 3  # constant: the same words for this share and number of prompts
-TAILS, REPEATS_IN_TAIL = (400, 1200, 4000), 4  # a loop: the last characters repeat a text so often
+TAILS, REPEATS_IN_TAIL = (400, 1200, 4000), 4  # a loop: the last characters are at least 4 times the same text
 MARKUP = re.compile(
     r"<[|｜][\w▁]+[|｜]>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad)>"
     # text that addresses the judge: a verdict in its format, or the markers around the answers in its prompt

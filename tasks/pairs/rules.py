@@ -18,7 +18,7 @@ class ScoreGap(What):
 
     low: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     high: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="upper end of the window; none: no upper end"
+        default=None, ge=0, allow_inf_nan=False, description="upper end of the window; if not set: no upper end"
     )
     unit: Literal["score", "quantile"] = Field(
         default="score",

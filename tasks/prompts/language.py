@@ -6,7 +6,7 @@ from typing import Literal
 Language = Literal["zh", "en", "other"]
 
 HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-KANA = re.compile("[\u3040-\u30ff\uac00-\ud7af]")  # and hangul: a Chinese text contains neither
+KANA_AND_HANGUL = re.compile("[\u3040-\u30ff\uac00-\ud7af]")  # a Chinese text contains neither
 LATIN = re.compile("[A-Za-z]")
 LETTER = re.compile(r"[^\W\d_]")
 WORD = re.compile(r"[^\W\d_]+")
@@ -32,7 +32,7 @@ def detect_language(text: str) -> Language:
     letters = len(LETTER.findall(text))
     if not letters:
         return "other"
-    han, kana = len(HAN.findall(text)), len(KANA.findall(text))
+    han, kana = len(HAN.findall(text)), len(KANA_AND_HANGUL.findall(text))
     if han >= letters / 5 and kana < han / 20:
         return "zh"
     if len(LATIN.findall(text)) < letters * 4 / 5:

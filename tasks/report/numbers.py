@@ -164,11 +164,18 @@ def describe_counts(manifest: Manifest) -> list[dict]:
 
 def describe_cost(manifest: Manifest) -> dict:
     return {
+        "address": f"{manifest.stage}/{manifest.fingerprint}",
         "label": manifest.label,
         "rows": manifest.counts.get("rows"),
         "tokens": manifest.counts.get("tokens"),
         "seconds": manifest.counts.get("program_seconds", manifest.seconds),
     }
+
+
+def add_estimates(costs: list[dict], estimates: dict[str, dict]) -> None:
+    """Adds the seconds that were estimated before the run, where there are any."""
+    for cost in costs:
+        cost["estimate"] = estimates.get(cost["address"])
 
 
 def read_prompt_texts(run: Run, manifest: Manifest) -> dict[str, str]:

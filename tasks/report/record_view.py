@@ -20,6 +20,7 @@ def render_costs(numbers: dict) -> str:
     fields = ("rows", "tokens", "seconds")
     totals = {field: sum(cost[field] for cost in found if is_finite(cost[field])) for field in fields}
     longest = max(cost["seconds"] or 0 for cost in found)
+    planned = any(cost.get("estimate") for cost in found)
     rows = [
         [
             cost["label"],
@@ -27,6 +28,7 @@ def render_costs(numbers: dict) -> str:
             format_decimal(cost["rows"]),
             format_decimal(cost["tokens"]),
             format_duration(cost["seconds"]),
+            *(estimate_cells(cost) if planned else []),
         ]
         for cost in found
     ]
@@ -36,10 +38,21 @@ def render_costs(numbers: dict) -> str:
         format_decimal(totals["rows"]),
         format_decimal(totals["tokens"]),
         format_duration(totals["seconds"]),
+        *(["", ""] if planned else []),
     ]
-    return "<p>Time, rows and tokens that each stage recorded; bars compare the time.</p>" + render_table(
-        ["Stage", "", "Rows", "Tokens", "Time"], rows, 3, foot
-    )
+    about = "Time, rows and tokens that each stage recorded; bars compare the time."
+    if planned:
+        about += " Estimate: the time that the plan expected before the run (p50 and p90), and the recorded time divided by p50."
+    heads = ["Stage", "", "Rows", "Tokens", "Time", *(["Estimate", "Time / p50"] if planned else [])]
+    return f"<p>{about}</p>" + render_table(heads, rows, len(heads) - 2, foot)
+
+
+def estimate_cells(cost: dict) -> list:
+    if not (estimate := cost.get("estimate")):
+        return ["–", "–"]
+    span = f"{format_duration(estimate['p50'])}, {format_duration(estimate['p90'])}"
+    ratio = cost["seconds"] / estimate["p50"] if estimate["p50"] and is_finite(cost["seconds"]) else None
+    return [span, format_decimal(ratio, 2)]
 
 
 def render_meter(value: float | None, longest: float) -> Html:

@@ -6,28 +6,32 @@ If some prompts have no answer, it also writes `refused.parquet`: the same colum
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.errors import BadInput, SourceFailed
+from infra.errors import BadInput, BudgetReached, SourceFailed
 from infra.manifest import Manifest
-from tasks.execution import Run
+from tasks.execution import Run, inputs_of
 from tasks.records import REFUSED, RESPONSE
 from tasks.responses.engines import AnyEngine
 from tasks.responses.existing import read_existing
 from tasks.responses.programs import choose_workers
 from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
-from tasks.rows.pool import make_missing, read_sorted
-from tasks.stage import Addressed, stage
+from tasks.rows.filling import Filling, Wanted
+from tasks.rows.pool import make_lacking, read_sorted
+from tasks.stage import Addressed, Step, stage
 
 KEY = ["prompt_id", "sample_index"]
 
 
 def response_rows(what: Sampling, inputs: Mapping[str, Sequence[Addressed]]) -> dict:
     """The identity of the rows: the model and the sampling settings, without the settings that only select rows."""
+    # n is fixed: the number of samples does not identify a row. 5 is the value that the stored pools were named with.
     sampling = what.model_copy(update={"n": 5, "parts": (), "by_category": {}})
     return {"model": inputs["model"][0].fingerprint, "sampling": sampling}
 
@@ -41,20 +45,37 @@ def sample_responses(
     model: tuple[Manifest],
     splits: tuple[Manifest, ...] = (),
 ) -> None:
-    file = run.file(prompts[0], "prompts.parquet")
-    chosen = select_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
     if model[0].what.get("kind") == "existing":
+        file, chosen = choose_prompts(run, what, prompts[0], splits)
         leave_artifact(run, read_existing(file, chosen, what.seed), {})
         return
-    rows = list_wanted(chosen, what, model[0].fingerprint)
-    workers, job = choose_workers(run, how, model[0])
-    job |= {"prompts": str(file), "what": what.model_dump(mode="json"), "how": how.model_dump(mode="json")}
+    workers, prepare = choose_workers(run, how, model[0])
+    wanted = [want_rows(run, step) for step in (run.step, *run.beside)]
+    filling = Filling(run, wanted, KEY)
+    job = {**wanted[0].job, "how": how.model_dump(mode="json")} | (prepare() if filling.lacking else {})
     try:
-        make_missing(run, rows, KEY, workers, job, exclusive=True)
+        make_lacking(run, filling, workers, job, exclusive=True)
+    except BudgetReached:
+        raise
     except BadInput as problem:
         raise SourceFailed(f"{run.step.label}: {problem}") from problem
     if run.share is None:
-        leave_artifact(run, read_sorted(run, rows, KEY, RESPONSE, workers.module), token_prices(how))
+        leave_artifact(run, read_sorted(run, wanted[0].rows, KEY, RESPONSE, workers.module), token_prices(how))
+
+
+def choose_prompts(
+    run: Run, what: Sampling, prompts: Manifest, splits: Sequence[Manifest]
+) -> tuple[Path, pd.DataFrame]:
+    file = run.file(prompts, "prompts.parquet")
+    return file, select_prompts(file, run.file(splits[0], "splits.parquet") if splits else None, what)
+
+
+def want_rows(run: Run, step: Step) -> Wanted:
+    """The rows that a sampling step wants: this run's step, or one beside it, which samples the same model."""
+    given, what = inputs_of(step, run.store), cast("Sampling", step.what)
+    file, chosen = choose_prompts(run, what, given["prompts"][0], given.get("splits", ()))
+    rows = list_wanted(chosen, what, given["model"][0].fingerprint)
+    return Wanted(cast("str", step.pool), rows, {"prompts": str(file), "what": what.model_dump(mode="json")})
 
 
 def token_prices(how: AnyEngine) -> dict[str, float]:

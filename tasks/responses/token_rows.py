@@ -40,6 +40,15 @@ def count_of(job: dict) -> int:
     return pq.read_metadata(job["rows"]).num_rows
 
 
+def jobs_of(job: dict, out: Path) -> list[tuple[dict, Path]]:
+    """The job and those beside it, which sample the same model in the same engine, each with the folder of its parts."""
+    everything = [(job, out), *(({**job, **other}, out / other["out"]) for other in job.get("beside", []))]
+    asked = [(each, folder) for each, folder in everything if count_of(each)]
+    for _, folder in asked:
+        folder.mkdir(parents=True, exist_ok=True)
+    return asked
+
+
 class Reader:
     """Turns rows into token ids. Tokenizes each prompt once, since the samples of a prompt are adjacent."""
 
@@ -80,6 +89,34 @@ def longest_row(job: dict, reader: Reader) -> int:
     """Tokens of the longest prompt with its response: the context length that an engine has to reserve."""
     requests = (one for one in map(reader, rows_of(job)) if isinstance(one, TokenRequest))
     return max((len(one.ids) + one.room for one in requests), default=reader.context)
+
+
+def reserved_length(longest: int, how: dict) -> int:
+    """The context length that vLLM reserves. A smaller one than the longest row would cut responses, so it is refused."""
+    if 0 < how["max_model_len"] < longest:
+        raise BadInput(
+            f"max_model_len: {how['max_model_len']:,}, but the longest prompt with its response has {longest:,} tokens; "
+            "raise it, or lower sampling.max_new_tokens"
+        )
+    return how["max_model_len"] or longest
+
+
+def engine_seed(rows: dict) -> int:
+    """A seed for an engine whose requests have none: that of its first row, so that no two programs have the same."""
+    first = next(pq.ParquetFile(rows["rows"]).iter_batches(1, columns=["seed"]))
+    return first["seed"][0].as_py() % 2**31
+
+
+def name_engine(version: str, precision: str, how: dict) -> str:
+    """The engine as its rows name it, with all settings that change the distribution of responses."""
+    words = [f"vllm {version} {precision}"]
+    if how["quantization"] and how["quantization"] not in precision.split():
+        words.append(how["quantization"])
+    if how["kv_cache_dtype"] != "auto":
+        words.append(f"kv-cache {how['kv_cache_dtype']}")
+    if how["seeds"] == "engine":
+        words.append("seed of the engine")
+    return " ".join([*words, *(f"{name}={value}" for name, value in sorted(how["extra"].items()))])
 
 
 def find_end_tokens(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -1,7 +1,7 @@
 """Program: generates responses of a causal language model with transformers.
 
-JOB {model, rows, prompts, what, how, threads}; writes OUT/part-*.parquet. A row's random numbers depend only on its seed, not on
-the other rows of its batch.
+JOB {model, rows, prompts, what, how, threads, beside}; writes OUT/part-*.parquet. A row's random numbers depend only on its
+seed, not on the other rows of its batch.
 """
 
 import time
@@ -17,7 +17,16 @@ from tasks.loading import load_model, load_tokenizer, pad_rows
 from tasks.positions import PositionLimit, position_limit
 from tasks.program import Progress, run_program
 from tasks.records import RESPONSE
-from tasks.responses.token_rows import Reader, TokenRequest, answer_row, context_of, count_of, find_end_tokens, rows_of
+from tasks.responses.token_rows import (
+    Reader,
+    TokenRequest,
+    answer_row,
+    context_of,
+    count_of,
+    find_end_tokens,
+    jobs_of,
+    rows_of,
+)
 from tasks.responses.transformers_sampling import sampling_steps
 from tasks.rows.parts import Parts
 from tasks.tokens import prompt_ids
@@ -27,31 +36,38 @@ ENGINE = f"transformers {transformers.__version__}"
 
 def generate_rows(job: dict, out: Path, progress: Progress) -> dict:
     torch.set_num_threads(job["threads"])
-    what, how = job["what"], job["how"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(job["model"])
     model = load_model(AutoModelForCausalLM, job["model"]).to(device).eval()  # pyright: ignore[reportArgumentType]
-    reader, parts = (
-        Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"]),
-        Parts(RESPONSE, out, how["part_seconds"]),
-    )
-    side = partial(side_of, limit=position_limit(model.config), max_new_tokens=what["max_new_tokens"])
-    tokens, total = 0, count_of(job)
+    jobs = jobs_of(job, out)
+    total, tokens, before = sum(count_of(each) for each, _ in jobs), 0, 0
     started_at = time.monotonic(), time.process_time()
-    for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
-        rows = [one for one in batch if not isinstance(one, TokenRequest)]
-        made = generate_answers(model, tokenizer, [one for one in batch if isinstance(one, TokenRequest)], what)
-        tokens += sum(row["tokens"] for row in made)
-        parts.add(rows + made)
-        if number % how["batches_per_part"] == 0:
-            parts.close()
-        progress(parts.count, total)
-    parts.close()
+    for each, folder in jobs:
+        parts = Parts(RESPONSE, folder, job["how"]["part_seconds"])
+        for made in answer_rows(model, tokenizer, each, parts):
+            tokens += made
+            progress(before + parts.count, total)
+        before += parts.count
     return {
         "tokens_made": tokens,
         "sampling_seconds": round(time.monotonic() - started_at[0], 3),  # without loading the model
         "sampling_cpu_seconds": round(time.process_time() - started_at[1], 3),
     }
+
+
+def answer_rows(model, tokenizer, job: dict, parts: Parts) -> Iterator[int]:
+    """Makes the rows of a job batch by batch; yields each batch's number of tokens."""
+    what, how = job["what"], job["how"]
+    reader = Reader(tokenizer, context_of(job["model"]), what["max_new_tokens"])
+    side = partial(side_of, limit=position_limit(model.config), max_new_tokens=what["max_new_tokens"])
+    for number, batch in enumerate(batches(map(reader, rows_of(job)), how["batch_size"], side), 1):
+        rows = [one for one in batch if not isinstance(one, TokenRequest)]
+        made = generate_answers(model, tokenizer, [one for one in batch if isinstance(one, TokenRequest)], what)
+        parts.add(rows + made)
+        if number % how["batches_per_part"] == 0:
+            parts.close()
+        yield sum(row["tokens"] for row in made)
+    parts.close()
 
 
 def batches(

@@ -1,9 +1,10 @@
-"""Arguments of vLLM's engine, the same offline and as a server. Runs in vLLM's Python."""
+"""Arguments of vLLM's engine, the same offline and as a server, and the engine's name in rows. Runs in vLLM's Python."""
 
 from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
 
 
-def engine_arguments(model: str, how: dict, context: int) -> dict:
+def engine_arguments(model: str, how: dict, context: int, seed: int = 0) -> dict:
+    """`seed`: of the engine; only requests without a seed of their own depend on it."""
     return {
         "model": model,
         "tokenizer": model,
@@ -15,10 +16,25 @@ def engine_arguments(model: str, how: dict, context: int) -> dict:
         "enforce_eager": how["eager"],
         "enable_prefix_caching": True,
         "generation_config": "vllm",  # ignores the sampling defaults in the model's folder
-        "seed": 0,
+        "seed": seed,
         "disable_log_stats": True,
         **on_cpu(context),
+        **chosen_arguments(how),
     }
+
+
+def chosen_arguments(how: dict) -> dict:
+    """The arguments that differ from vLLM's defaults."""
+    chosen = {
+        "pipeline_parallel_size": how["pipeline_parallel"],
+        "data_parallel_size": how["data_parallel"],
+        "enable_expert_parallel": how["expert_parallel"],
+        "quantization": how["quantization"],
+        "kv_cache_dtype": how["kv_cache_dtype"],
+    }
+    usual = {"pipeline_parallel_size": 1, "data_parallel_size": 1, "enable_expert_parallel": False}
+    usual |= {"quantization": "", "kv_cache_dtype": "auto"}
+    return {name: value for name, value in chosen.items() if value != usual[name]} | how["extra"]
 
 
 def on_cpu(context: int) -> dict:

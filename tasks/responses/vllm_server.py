@@ -1,6 +1,6 @@
 """Program: vLLM's server, which ends when the process that started it ends. Runs in vLLM's Python.
 
-Standard input: a line of JSON {model, how, context, port, key}. The key is not on the command line, where other users could
+Standard input: a line of JSON {model, how, context, seed, port, key}. The key is not on the command line, where other users could
 read it. The server ends when its standard input is closed.
 """
 
@@ -16,14 +16,13 @@ SERVER = "vllm.entrypoints.openai.api_server"
 def start_vllm_server(options: dict) -> None:
     from tasks.responses.vllm_arguments import as_words, engine_arguments
 
-    arguments = engine_arguments(options["model"], options["how"], options["context"])
+    arguments = engine_arguments(options["model"], options["how"], options["context"], options["seed"])
     words = [
         "--host",
         "127.0.0.1",
         "--port",
         str(options["port"]),
-        "--api-key",
-        options["key"],
+        f"--api-key={options['key']}",  # in one word, since a key may begin with a dash
         "--served-model-name",
         "served",
     ]

@@ -7,17 +7,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from infra.blobs import Blobs
-from infra.lease import Lease, hold_lease, is_live, leases_below
+from infra.errors import LeaseLost
+from infra.lease import Lease, epoch_of, hold_lease, is_live, leases_below
 from infra.settings import settings
 from tasks.execution import Share
 
 POLL = 1.0
 
 
+class Turn:
+    """The fence of a turn: its lease, and that no other cut had a turn since. A process that was paused for longer than its
+    lease may still have it, since other cuts have leases of other names; another process may have made its rows."""
+
+    def __init__(self, held: Lease, others: Callable[[], dict[str, int]]):
+        self.held, self.others, self.lapses, self.seen = held, others, held.lapses, others()
+
+    def check(self) -> None:
+        self.held.check()
+        if self.held.lapses != self.lapses and self.others() != self.seen:
+            raise LeaseLost("this process did not renew its lease in time, and another process made rows of its pool")
+        self.lapses = self.held.lapses
+
+    def confirm(self) -> None:
+        self.held.confirm()
+
+
 @contextmanager
 def take_turn(
     blobs: Blobs, pool: str, share: Share | None, on_wait: Callable[[str], object], pause: Callable[[float], None]
-) -> Iterator[Lease]:
+) -> Iterator[Turn]:
     """Exclusive access to a pool or to one share of it. Shares of the same cut run together; all others wait, since they
     have rows in common.
 
@@ -36,8 +54,15 @@ def take_turn(
                 continue
             wait_while(beside, on_wait, pause)
             assert held is not None  # hold_lease yields None only if `done` is given
-            yield held
+            yield Turn(held, lambda: other_turns(blobs, whole, share))
             return
+
+
+def other_turns(blobs: Blobs, whole: str, mine: Share | None) -> dict[str, int]:
+    """How many turns each other cut of the pool has had: those of shares beside `mine` have no rows in common with it."""
+    names = [whole, *leases_below(blobs, whole)] if mine else leases_below(blobs, whole)
+    beside = f"-of-{mine.of}" if mine else "beside no share"
+    return {name: epoch_of(blobs, name) for name in names if not name.endswith(beside)}
 
 
 def at_work(blobs: Blobs, whole: str) -> list[Share]:

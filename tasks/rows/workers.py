@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from infra.errors import ProgramFailed
+from infra.errors import OutOfMemory, ProgramFailed
 from infra.launch import HERE, Environment
 from tasks.execution import Run
+from tasks.rows.filling import Filling
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,10 @@ class Workers:
 
 
 class WorkerGroup:
-    """Runs worker programs over the missing rows and restarts those that die."""
+    """Runs worker programs over the missing rows and restarts those that die, except for lack of memory."""
 
-    def __init__(
-        self, run: Run, settings: Workers, job: dict, before: int, commit: Callable[[Path], None], left: Callable
-    ):
-        self.run, self.settings, self.job, self.before, self.commit, self.left = (
-            run,
-            settings,
-            job,
-            before,
-            commit,
-            left,
-        )
+    def __init__(self, run: Run, settings: Workers, job: dict, before: int, filling: Filling):
+        self.run, self.settings, self.job, self.before, self.filling = run, settings, job, before, filling
         self.ended = threading.Event()
         self.total, self.started = 0, False
         self.done: dict[int, int] = {}  # per worker: rows that were made before its last restart
@@ -71,10 +63,12 @@ class WorkerGroup:
     def share(self, number: int, rows: pd.DataFrame) -> None:
         everything = len(rows)
         for death in range(self.settings.restarts + 1):
-            rows = self.left(rows) if death else rows
+            rows = self.filling.left(rows) if death else rows
             self.done[number] = everything - len(rows)
             try:
                 return self.once(number, rows) if len(rows) else None
+            except OutOfMemory:  # the program already tried one row at a time, so a restart would fail at the same row
+                raise
             except ProgramFailed:
                 if death == self.settings.restarts or self.run.launcher.stopped.is_set() or self.ended.is_set():
                     raise
@@ -84,8 +78,7 @@ class WorkerGroup:
         out = self.out(number)
         out.mkdir(parents=True, exist_ok=True)
         (out / "progress.json").unlink(missing_ok=True)
-        rows.to_parquet(out / "rows.parquet", index=False)
-        job = {**self.job, **self.settings.extra_job(number), "rows": str(out / "rows.parquet")}
+        job = {**self.job, **self.settings.extra_job(number), **self.filling.ask(rows, out)}
         job["threads"] = max(1, self.run.launcher.threads // max(self.settings.group, 1))
         look = lambda: self.look(out)
         request, settings = self.run.request(len(rows)), self.settings
@@ -107,7 +100,7 @@ class WorkerGroup:
         if not self.started:
             self.started = True
             self.run.observe(self.run.step, "running", 0, 0, "")
-        self.commit(out)
+        self.filling.commit(out)
         self.run.progress(self.before + sum(self.progress_of(number) for number in list(self.done)), self.total)
 
     def out(self, number: int) -> Path:
@@ -119,6 +112,6 @@ class WorkerGroup:
 
 
 def deal_rows(rows: pd.DataFrame, workers: int) -> list[pd.DataFrame]:
-    group = pd.factorize(rows.iloc[:, 0])[0]
-    shares = [rows[group % workers == number] for number in range(workers)]
+    prompt_number = pd.factorize(rows.iloc[:, 0])[0]
+    shares = [rows[prompt_number % workers == number] for number in range(workers)]
     return [share for share in shares if len(share)]

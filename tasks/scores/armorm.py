@@ -35,7 +35,7 @@ class ArmoRMHeads:
         self.heads = {name: each.float().to(backbone.device) for name, each in read_heads(folder, shapes).items()}
         self.opening = opening_ids(tokenizer, folder)
 
-    def place(self, text: Text) -> int | None:
+    def read_position(self, text: Text) -> int | None:
         """The index at which OPENING starts for the last assistant turn; None if the text has no such turn."""
         width = len(self.opening)
         places = range(len(text.ids) - width, -1, -1)

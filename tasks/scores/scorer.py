@@ -32,7 +32,7 @@ class Scorer:
                 self.model = OneLogit(folder)
             case kind:
                 raise ValueError(f"unknown kind of reward model: {kind!r}")
-        # With such positions a batch has one text: a score must not depend on its batch.
+        # If positions depend on the longest text of the batch, each text is scored in a batch of one.
         alone = reading.length_dependent(self.model.backbone)
         self.max_length, self.too_long, self.batch_size = (
             what["max_length"],
@@ -58,7 +58,7 @@ class Scorer:
             return "the chat template renders a prompt differently for each response"
         backbone = self.model.backbone
         return reading.find_cache_objection(backbone, self.max_length) or reading.find_disagreement(
-            backbone, texts, self.places(texts)
+            backbone, texts, self.read_positions(texts)
         )
 
     @torch.inference_mode()
@@ -86,7 +86,7 @@ class Scorer:
             if text.prompt >= self.max_length:
                 return None, 0, False, f"the prompt has {text.prompt} tokens, of at most {self.max_length}"
             text, cut = text.cut(self.max_length), True
-        if self.model.place(text) is None:
+        if self.model.read_position(text) is None:
             return None, 0, False, "the text has no assistant turn"
         return text, len(text.ids), cut, None
 
@@ -131,16 +131,16 @@ class Scorer:
         if self.layout == "whole":
             padding = cast("int | None", self.tokenizer.pad_token_id)
             return cast(OneLogit, self.model).ask(texts, padding)
-        return self.model.columns(*reading.read_whole(self.model.backbone, texts, self.places(texts)))
+        return self.model.columns(*reading.read_whole(self.model.backbone, texts, self.read_positions(texts)))
 
     def of_prompts(self, texts: list[Text]) -> list[dict]:
         rows = max(1, self.batch_tokens // max(len(text.ids) for text in texts))
         size = min(self.batch_size, rows)
-        states = reading.after_prompts(self.model.backbone, texts, self.places(texts), size)
+        states = reading.after_prompts(self.model.backbone, texts, self.read_positions(texts), size)
         return self.model.columns(*states)
 
-    def places(self, texts: list[Text]) -> list[int]:
-        return [cast(int, self.model.place(text)) for text in texts]  # `fitting` leaves out texts without a place
+    def read_positions(self, texts: list[Text]) -> list[int]:
+        return [cast(int, self.model.read_position(text)) for text in texts]  # `fitting` leaves out texts without one
 
 
 def refuse_bad_values(rows: list[dict]) -> None:

@@ -32,7 +32,7 @@ class OneLogit:
     def backbone(self) -> PreTrainedModel:
         return cast(PreTrainedModel, self.model.base_model)
 
-    def place(self, text: Text) -> int:
+    def read_position(self, text: Text) -> int:
         """Any position: the head uses only the last token."""
         return 0
 

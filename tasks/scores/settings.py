@@ -52,8 +52,13 @@ PROGRAMS = {
     "endpoint": "tasks.scores.endpoint_program",
     "program": "tasks.scores.user_program",
 }
-# The kind of model that a kind of scoring needs; all others need weights.
-READS = {"endpoint": "served", "program": "program"}
+# Kind of scoring -> the kind of model that it needs.
+MODELS_WITHOUT_WEIGHTS = {"endpoint": "served", "program": "program"}
+
+
+def needed_model_kind(scoring: str) -> str:
+    """The kind of model that a kind of scoring needs; `weights` stands for every kind that has weights."""
+    return MODELS_WITHOUT_WEIGHTS.get(scoring, "weights")
 
 
 class ScoringHow(Asking, SharedHow):
@@ -75,4 +80,6 @@ class ScoringHow(Asking, SharedHow):
     timeout: float = Field(
         default=120.0, gt=0, description="maximum seconds for an endpoint's reply, or for a program's batch"
     )
-    restarts: int = Field(default=2, ge=0, description="how often a program that was killed or failed is restarted")
+    restarts: int = Field(
+        default=2, ge=0, description="maximum number of restarts of a program that was killed or failed"
+    )

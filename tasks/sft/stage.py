@@ -34,7 +34,7 @@ class SFT(Training):
         "the records are joined and cut into rows of max_length tokens, with the loss on all tokens; none: no SFT, WRPO "
         "trains the target directly",
     )
-    best_of_two: BestOfTwo | None = Field(default=None, description="none: keeps the weights of the last step")
+    best_of_two: BestOfTwo | None = Field(default=None, description="if not set: keeps the weights of the last step")
 
 
 @stage("SFT", version="3")

@@ -9,6 +9,7 @@ import re
 import shutil
 from pathlib import Path
 
+from infra.budget import BUDGET
 from infra.checkpoints import StoredCheckpoints
 from infra.errors import CorruptArtifact, ProgramKilled
 from infra.settings import settings
@@ -76,7 +77,7 @@ def skip_damaged(run: Run, stored: StoredCheckpoints, damaged: dict[str, Corrupt
 
 def commit_checkpoint(stored: StoredCheckpoints, out: Path, place: Path) -> None:
     """Commits the program's newest complete checkpoint. Moves it away first, because the program deletes old ones. Does
-    nothing if the program has finished: then its model exists."""
+    nothing if the program has finished: then its model exists. Raises BudgetReached afterwards if the budget is spent."""
     whole = sorted(path for path in (out / "checkpoints").glob("*") if re.fullmatch("[0-9]{9}", path.name))
     if not whole or (out / "summary.json").exists():
         return
@@ -85,3 +86,4 @@ def commit_checkpoint(stored: StoredCheckpoints, out: Path, place: Path) -> None
     stored.keep(place / whole[-1].name, whole[-1].name)
     stored.drop(keep=KEPT)
     shutil.rmtree(place)
+    BUDGET.check()

@@ -32,12 +32,12 @@ class Training(What):
     max_steps: int | None = Field(
         default=None,
         gt=0,
-        description="number of optimizer steps after which the training ends early; none: all epochs",
+        description="number of optimizer steps after which the training ends early; if not set: all epochs",
     )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="bf16: computes in bf16, and saves the model in bf16"
     )
-    lora: Lora | None = Field(default=None, description="none: all weights are trained")
+    lora: Lora | None = Field(default=None, description="if not set: all weights are trained")
     seed: Seed
 
 
@@ -57,7 +57,7 @@ class TrainingHow(How):
         default=1, gt=0, description="training processes on this machine, one for each GPU; they share every batch"
     )
     deepspeed: DeepSpeed | None = Field(
-        default=None, description="none: every process holds all weights and optimizer states"
+        default=None, description="if not set: every process holds all weights and optimizer states"
     )
     device_batch_size: int = Field(
         default=8,
@@ -72,7 +72,7 @@ class TrainingHow(How):
     )
 
     restarts: int = Field(
-        default=2, ge=0, description="how often a program that was killed is restarted from its checkpoint"
+        default=2, ge=0, description="maximum number of restarts of a killed program, from its checkpoint"
     )
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
         default=(), description="trackers that also receive the log; TensorBoard's files are in the workspace's runs/"

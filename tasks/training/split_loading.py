@@ -20,7 +20,7 @@ from transformers.core_model_loading import WeightConverter
 from tasks.loading import LOCAL, load_model, refuse_no_model, report_load_errors
 from tasks.training import zero
 from tasks.training.slices import SavedTensors
-from tasks.training.zero_state import fill_parameter
+from tasks.training.zero_state import fill_parameter, whole_shape
 
 MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD: larger blocks are memory of their own
 
@@ -79,7 +79,7 @@ def stands_as_it_is(model: PreTrainedModel, saved: SavedTensors) -> bool:
     """True if every tensor of the model is in the files under its own name and shape."""
     if any(isinstance(one, WeightConverter) for one in get_model_conversion_mapping(model)):
         return False
-    wanted: dict[str, Any] = {name: value.ds_shape for name, value in model.named_parameters()}
+    wanted: dict[str, Any] = {name: whole_shape(value) for name, value in model.named_parameters()}
     stored = model.state_dict()
     wanted |= {name: value.shape for name, value in model.named_buffers() if name in stored}
     return all(name in saved and saved.shape(name) == tuple(shape) for name, shape in wanted.items())

@@ -149,7 +149,8 @@ def find_kernel_fault(
     plain = [x.detach().float().requires_grad_() for x in given]
     weights, scale = draw(heads), size**-0.5
     placed = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in line.items()}
-    found, expected = MergedLine.apply(*given, placed, scale, kernel), attend_plainly(*plain, line, scale)
+    query, key, value = plain
+    found, expected = MergedLine.apply(*given, placed, scale, kernel), attend_plainly(query, key, value, line, scale)
     (found * weights).sum().backward()
     (expected * weights.float()).sum().backward()
     pairs = [(found, expected), *((one.grad, other.grad) for one, other in zip(given, plain, strict=True))]

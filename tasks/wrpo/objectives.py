@@ -40,7 +40,7 @@ def compute_wrpo_dpo_loss(
 ) -> Tensor:
     """-log sigma(beta (alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l))), equation 7; alpha = 0 is DPO on (y_wt, y_l)."""
     return compute_dpo_loss(
-        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), beta
+        mix_source_and_own(source_best, own_best, alpha), mix_source_and_own(source_worst, own_worst, alpha), beta
     )
 
 
@@ -55,7 +55,10 @@ def compute_wrpo_simpo_loss(
 ) -> Tensor:
     """-log sigma(beta (alpha m(y_ws) + (1 - alpha) m(y_wt) - m(y_l)) - gamma), Table 5."""
     return compute_simpo_loss(
-        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), beta, gamma
+        mix_source_and_own(source_best, own_best, alpha),
+        mix_source_and_own(source_worst, own_worst, alpha),
+        beta,
+        gamma,
     )
 
 
@@ -69,11 +72,11 @@ def compute_wrpo_ipo_loss(
 ) -> Tensor:
     """(alpha h(y_ws) + (1 - alpha) h(y_wt) - h(y_l) - 1 / (2 tau))^2, Table 5."""
     return compute_ipo_loss(
-        weigh_preferred(source_best, own_best, alpha), weigh_preferred(source_worst, own_worst, alpha), tau
+        mix_source_and_own(source_best, own_best, alpha), mix_source_and_own(source_worst, own_worst, alpha), tau
     )
 
 
-def weigh_preferred(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
+def mix_source_and_own(source: Tensor | None, own: Tensor | None, alpha: float) -> Tensor:
     """alpha h(source's) + (1 - alpha) h(own): one side of a comparison; if one of the two is None, the other alone.
 
     On the rejected side this is Table 10's variant with y_ls. Its formula is not published; this is the symmetric form.
@@ -97,7 +100,9 @@ def reward_metrics(
     """
     given = {"source_best": source_best, "own_best": own_best, "own_worst": own_worst, "source_worst": source_worst}
     found = {f"reward_{name}": beta * values for name, values in given.items() if values is not None}
-    margin = beta * (weigh_preferred(source_best, own_best, alpha) - weigh_preferred(source_worst, own_worst, alpha))
+    margin = beta * (
+        mix_source_and_own(source_best, own_best, alpha) - mix_source_and_own(source_worst, own_worst, alpha)
+    )
     found |= {"margin": margin, "accuracy_weighted": (margin > 0).to(torch.float32)}
     for name, best in (("accuracy_source", source_best), ("accuracy_own", own_best)):
         if best is not None and own_worst is not None:

@@ -46,7 +46,7 @@ def measure_reference(job: dict, out: Path, progress: Progress) -> dict | None:
     rows, too_long, truncated = encode_by_prompt(pq.read_table(job["rows"]).to_pylist(), tokenizer, what["max_length"])
     if state.is_main_process and too_long:
         write_part(too_long, LOG_PROB, out / "part-too-long.parquet")
-    layout = compute_share(job, rows, tokenizer.pad_token_id or 0, state, out, progress) if rows else None
+    layout = compute_share(job, rows, cast(int, tokenizer.pad_token_id or 0), state, out, progress) if rows else None
     leave_process_group()
     return {"truncated": truncated} | ({"layout": layout} if rows else {}) if state.is_main_process else None
 
@@ -89,7 +89,8 @@ class Policy:
 def load_policy(job: dict, rows: list[dict], device: torch.device) -> Policy:
     what, deepspeed = job["what"], job["how"].get("deepspeed")
     if not zero.splits_weights(deepspeed):
-        model = load_base(job["model"], what.get("base", "full"), what["precision"], device).to(device)
+        model = load_base(job["model"], what.get("base", "full"), what["precision"], device)
+        torch.nn.Module.to(model, device)
         prepare_model(model, rows)
         rounded = partial(torch.autocast, device.type, torch.bfloat16, enabled=what["precision"] == "bf16")
         return Policy(model, model, split=False, autocast=rounded)

@@ -49,6 +49,8 @@ def compute_reference(run: Run, what: ReferenceSettings, how: WRPOHow, model: Ma
         group=how.group if how.processes > 1 or how.splits_weights else 0,
         restarts=how.restarts,
     )
+    if run.share:
+        return
     read = rows[rows["tokens"] > 0]
     refuse_none(len(read), len(rows), what.max_length)
     bad = read[~np.isfinite(read["log_prob"].astype(float))]

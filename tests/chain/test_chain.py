@@ -139,6 +139,50 @@ def test_the_records_of_a_finished_recipe_are_exported_whole(done, tmp_path, for
     assert again.returncode == 2 and "exists already" in again.stderr
 
 
+def test_a_finished_run_tells_the_worth_of_its_sources_from_stored_scores(done):
+    space, recipe, _ = done
+    before = manifests(space / "store")
+    answer = fuse(space, "sources", str(recipe))
+    assert answer.returncode == 0, answer.stderr
+    numbers = json.loads((space / "reports" / "sources-small.json").read_text())
+    assert "advice: " in answer.stdout and manifests(space / "store") == before
+    overall = numbers["overall"]
+    assert {source["source"] for source in overall["sources"]} == {"source-1", "source-2"}
+    assert numbers["responses"] == 2 * 3 * overall["prompts"] == 360
+    assert [size["n"] for size in numbers["sizes"]] == [1, 2, 3]
+    assert sum(source["gain"] for source in overall["sources"]) == pytest.approx(overall["best"] - overall["lowest"])
+    page = (space / "reports" / "sources-small.html").read_text()
+    assert "Greedy order" in page and "source-2" in page
+
+
+def test_rows_made_again_equal_the_stored_ones_and_the_card_says_so(copied):
+    space, recipe = copied
+    answer = fuse(space, "verify", str(recipe), "--resample", "20%", "--seed", "3")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stdout.count("equal  ") >= 10 and "different" not in answer.stdout
+    card = fuse(space, "publish", str(recipe), "--name", "me/small").stdout
+    assert "rows made again, on a machine of the same kind: 100.00% equal" in card and "nothing was uploaded" in card
+    assert "base_model" not in card and "| not stated | unknown: look it up before you publish |" in card
+
+
+def test_a_run_above_its_budget_is_refused_before_anything_starts(done, tmp_path):
+    space, recipe, _ = done
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[hour]\ncpu = 1000.0\n")
+    words = (str(recipe), "--set", "seed=9", "--prices", str(prices), "--budget", "0.01")
+    for command in ("plan", "run"):
+        answer = fuse(space, command, *words)
+        assert answer.returncode == 2 and "the run is expected to cost" in answer.stderr
+    assert "same size" in fuse(space, "plan", *words[:3]).stdout  # the estimate follows from the finished run
+    assert not (space / "budgets").exists()
+
+
+def test_the_report_has_the_estimate_beside_what_each_step_took(done):
+    space, _, _ = done
+    (page,) = (space / "reports").glob("small-*.html")
+    assert "Time / p50" in page.read_text()
+
+
 def test_an_export_of_what_was_not_made_is_refused(done, tmp_path):
     _, recipe, _ = done
     answer = fuse(tmp_path / "space", "export", str(recipe), "--format", "trl", "--to", str(tmp_path / "out"))

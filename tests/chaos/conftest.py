@@ -13,7 +13,8 @@ __all__ = ["seaweed"]
 def pytest_terminal_summary(terminalreporter):
     if TALLY:
         kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(TALLY.items()))
-        terminalreporter.write_line(f"{TALLY.total()} kills: {kinds}")
+        lost = TALLY["leases lost"]
+        terminalreporter.write_line(f"{TALLY.total() - lost} kills and pauses: {kinds}")
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import signal
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,19 +11,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from infra.checkpoints import StoredCheckpoints
-from infra.errors import StoreUnreachable
+from infra.errors import LeaseLost, StoreUnreachable
 from infra.manifest import Manifest
 from infra.settings import settings
 from infra.store import Store
+from tasks import execution
 from tasks.stage import lineage
 from tests.chaos.chain import Diary, chain, run_chain
 from tests.chaos.fatal import Points, arm
 from tests.patience import STILL
 
 fork = multiprocessing.get_context("fork")  # everything is imported once; a fresh interpreter costs a second of CPU
-BROKEN, UNREACHABLE = 1, 3
+BROKEN, UNREACHABLE, LOST = 1, 3, 4
 TALLY = Counter()  # kills of this session, by what was killed
 STEPS = lineage(chain())
+LENGTH = float(os.environ.get("CHAOS_LENGTH", 1))  # share of the kills of `make chaos`, for a shorter form
 
 
 @dataclass
@@ -59,10 +63,13 @@ class Attack:
         settings.cache_clear()
         points = Points(dies_at, self.diary.note)
         arm(points)
+        note_beginnings(self.diary)
         try:
             self.run()
         except StoreUnreachable:
             return UNREACHABLE
+        except LeaseLost:
+            return LOST
         self.diary.note("passed", points.passed)
         return 0
 
@@ -83,10 +90,33 @@ class Attack:
         self.sound(child)
         return self.killed(child)
 
+    def pause(self, seconds: float, silence: float) -> None:
+        """Stops a run after some time, lets another one go on, and wakes the first one after `silence` seconds: it may find
+        what the other has made, or learn that it has lost its lease."""
+        child = self.start()
+        child.join(seconds)
+        if child.exitcode is None:
+            os.kill(child.pid, signal.SIGSTOP)
+            self.diary.note("stopped")
+            other = self.start()
+            time.sleep(silence)
+            os.kill(child.pid, signal.SIGCONT)
+            TALLY[f"pauses on {self.kind}"] += 1
+            self.kills += 1
+            other.join(STILL)
+            self.sound(other)
+        child.join(STILL)
+        assert child.exitcode in (0, LOST), f"the run ended with {child.exitcode}: {self.diary.lines()[-1:]}"
+        TALLY["leases lost"] += child.exitcode == LOST
+
+    @property
+    def kind(self) -> str:
+        return "s3" if "://" in self.url else "file"
+
     def killed(self, child) -> bool:
         found = child.exitcode == -9
         self.kills += found
-        TALLY[f"runs on {'s3' if '://' in self.url else 'file'}"] += found
+        TALLY[f"runs on {self.kind}"] += found
         return found
 
     def sound(self, child) -> None:
@@ -117,6 +147,24 @@ class Attack:
 
     def contents(self) -> dict[str, str]:
         return {address: manifest.content for address, manifest in self.visible().items()}
+
+
+def note_beginnings(diary: Diary) -> None:
+    """Notes under which number of its lease a step is begun: with that lease in hand, no manifest of it was found."""
+    make = execution.make_artifact
+
+    def begin(step, held, *more):
+        diary.note("begun", step.address, held.epoch)
+        return make(step, held, *more)
+
+    execution.make_artifact = begin
+
+
+def unfenced(diary: Diary, found: dict[str, Manifest]) -> list[str]:
+    """Artifacts that were published by an earlier holder of the lease, although a later one had begun the step."""
+    lines = [line.split() for line in diary.lines() if line.startswith("begun")]
+    last = {address: max(int(epoch) for _, each, epoch in lines if each == address) for _, address, _ in lines}
+    return [address for address, made in found.items() if int(made.attempt.partition("-")[0]) < last[address]]
 
 
 def unbroken(attack: Attack) -> tuple[dict[str, str], int]:

@@ -1,6 +1,7 @@
 """SIGKILL at every commit point and at random moments: what is finished stays, nothing is torn, the end is the same.
 
-The short form belongs to the suite; `make chaos` runs the long one. CHAOS_SEED repeats a run's choices.
+The short form belongs to the suite; `make chaos` runs the long one. CHAOS_SEED repeats a run's choices,
+CHAOS_LENGTH=0.1 makes a tenth of the kills.
 """
 
 import os
@@ -9,9 +10,11 @@ import time
 
 import pytest
 
-from tests.chaos.kills import redone, unbroken
+from infra.settings import settings
+from tests.chaos.kills import LENGTH, redone, unbroken, unfenced
 
-LIMIT = 60  # seconds of one loop: a busy machine makes fewer kills, and says how many
+LIMIT = 90  # seconds of one loop: a busy machine makes fewer kills, and says how many
+LEASE = 1.0  # seconds, where a run is paused for longer than its lease
 SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() % 2**32))
 
 
@@ -24,7 +27,9 @@ def dice():
 def hold(attacked, expected: dict[str, str]) -> None:
     """All that was promised, once a run has come to its end."""
     attacked.finish()
-    assert attacked.contents() == expected
+    found = attacked.visible()
+    assert {address: manifest.content for address, manifest in found.items()} == expected
+    assert unfenced(attacked.diary, found) == []
     assert redone(attacked.diary) == []
 
 
@@ -68,6 +73,29 @@ def at_moments(attack, dice, count: int) -> None:
     print(f"{kills} kills")
 
 
+def pauses(attack, dice, count: int) -> None:
+    """Each run is stopped for less or more than its lease while another goes on, and wakes up beside it."""
+    began = time.monotonic()
+    expected, _ = unbroken(attack())
+    usual, end = time.monotonic() - began, time.monotonic() + LIMIT
+    for made in range(count):
+        if time.monotonic() > end:
+            break
+        attacked = attack()
+        attacked.pause(dice.uniform(0, usual), dice.uniform(LEASE / 2, 3 * LEASE))
+        attacked.finish()
+        found = attacked.visible()
+        assert {address: manifest.content for address, manifest in found.items()} == expected
+        assert unfenced(attacked.diary, found) == []
+        print(f"{made + 1} pauses", end="\r")
+
+
+@pytest.fixture
+def short_leases(monkeypatch, workplace):
+    monkeypatch.setenv("FUSE_LEASE_SECONDS", str(LEASE))
+    settings.cache_clear()
+
+
 def test_a_run_killed_at_any_commit_point_ends_as_if_it_had_not_been(attack, dice):
     at_points(attack, dice, 4 if attack.kind == "file" else 1)
     lives(attack, dice, 8 if attack.kind == "file" else 3)
@@ -77,12 +105,25 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(attack, dice):
     at_moments(attack, dice, 4 if attack.kind == "file" else 2)
 
 
+def test_a_run_that_was_paused_writes_nothing_beside_its_successor(attack, dice, short_leases):
+    pauses(attack, dice, 2 if attack.kind == "file" else 1)
+
+
 @pytest.mark.chaos
 def test_a_run_killed_at_many_commit_points(attack, dice):
-    at_points(attack, dice, 60 if attack.kind == "file" else 15)
-    lives(attack, dice, 30)
+    at_points(attack, dice, many(60 if attack.kind == "file" else 15))
+    lives(attack, dice, many(40))
 
 
 @pytest.mark.chaos
 def test_a_run_killed_at_many_moments(attack, dice):
-    at_moments(attack, dice, 60 if attack.kind == "file" else 30)
+    at_moments(attack, dice, many(70 if attack.kind == "file" else 40))
+
+
+@pytest.mark.chaos
+def test_a_run_that_was_paused_many_times_writes_nothing_beside_its_successors(attack, dice, short_leases):
+    pauses(attack, dice, many(25))
+
+
+def many(count: int) -> int:
+    return max(1, round(count * LENGTH))

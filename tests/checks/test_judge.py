@@ -48,6 +48,14 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         1,
         "",
     ),
+    "the response's own check is not called with itself": (
+        "def check(x):\n    return int(x)",
+        ProgramTests("assert check('1') == 1", "check"),
+        "passed",
+        1,
+        1,
+        "",
+    ),
     "a module that the tests forgot is not the response's": (
         "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef area(r): return 0",
         ProgramTests("assert math.isclose(area(3), 28.27, rel_tol=0.001)"),
@@ -62,7 +70,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "unchecked",
         0,
         0,
-        "whose they are is not known",
+        "unknown which of them the response must define",
     ),
     "an answer that leads past every assertion": (
         "def f(x): return []",
@@ -555,7 +563,7 @@ CASES = {  # program, tests, verdict, assertions that held, all of them, a word 
         "unchecked",
         0,
         0,
-        "no plain value",
+        "not a plain value",
     ),
 }
 

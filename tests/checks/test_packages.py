@@ -11,24 +11,33 @@ from tests.checks.entry import check_texts
 pytest.importorskip("numpy")
 PLUS = """import numpy as np
 
-def is_floats(x):
-    return isinstance(x, float) or isinstance(x, np.ndarray)
+def is_floats(x) -> bool:
+    if isinstance(x, float):
+        return True
+    if isinstance(x, (list, tuple)):
+        return all(isinstance(i, float) for i in x)
+    if isinstance(x, np.ndarray):
+        return x.dtype == np.float64
+    return False
 
 def assertion(out, exp, atol):
+    exact = out == exp
     if atol == 0 and is_floats(exp):
         atol = 1e-6
-    if out != exp and atol != 0:
-        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    if not exact and atol != 0:
+        np.testing.assert_allclose(out, exp, atol=atol)
     else:
-        assert out == exp, f"out: {out}, exp: {exp}"
+        assert exact
 
 def check(candidate):
-    inputs = [[[1.0, 2.0]], [[]], [[3.5] * 100]]
-    results = [1.5, 0, 3.5]
+    inputs = %s
+    results = %s
     for i, (inp, exp) in enumerate(zip(inputs, results)):
         assertion(candidate(*inp), exp, 0)
-"""
-GOLD = json.dumps({"tests": PLUS, "entry_point": "mean"})
+"""  # in the layout that the data set evalplus/humanevalplus has; its data are not here
+GOLD = json.dumps({"tests": PLUS % ([[[1.0, 2.0]], [[]], [[3.5] * 100]], [1.5, 0, 3.5]), "entry_point": "mean"})
+INEXACT = json.dumps({"tests": PLUS % ([[[0.1] * 3], [[0.7] * 6]], [0.1, 0.7]), "entry_point": "mean"})
+WHOLE = json.dumps({"tests": PLUS % ([[[2, 2]], [[4]]], [2, 4]), "entry_point": "mean"})
 ARRAYS = json.dumps(
     {
         "tests": "import numpy as np\ndef check(f):\n    found = f(np.arange(6).reshape(2, 3))\n"
@@ -44,9 +53,10 @@ def test_the_tests_of_human_eval_plus_run_with_numpy(means, tmp_path):
     with_numpy = "import numpy as np\ndef mean(x):\n    return float(np.mean(x)) if x else 0"
     wrong = "import numpy as np\ndef mean(x):\n    return float(np.median(x)) + 1 if x else 0"
     turn = "import numpy as np\ndef turn(x):\n    return x.T"
-    rows = [(plain, GOLD), (with_numpy, GOLD), (wrong, GOLD), (turn, ARRAYS)]
+    right = [(text, gold) for text in (plain, with_numpy) for gold in (GOLD, INEXACT, WHOLE)]
+    rows = [*right, (turn, ARRAYS), (wrong, GOLD), (wrong, INEXACT), (wrong, WHOLE)]
     offered = check_texts(tmp_path / "with", rows, means, packages=("numpy",))
-    assert [one["verdict"] for one in offered] == ["passed", "passed", "failed", "passed"], offered
+    assert [one["verdict"] for one in offered] == ["passed"] * 7 + ["failed"] * 3, offered
     alone = check_texts(tmp_path / "without", rows, means)
     assert {one["verdict"] for one in alone} == {"unchecked"} and all("numpy" in one["reason"] for one in alone)
 

@@ -8,15 +8,17 @@ import json
 from pathlib import Path
 
 CASES = [json.loads(line) for line in Path(__file__).with_name("public_answers.jsonl").read_text().splitlines()]
-DEVIATIONS = {  # answer: why the verdict here is the other one
-    "Answer $ \n 9 \n $": "a line break within $…$ changes no value",
-    "Answer \\( \n 9 \n \\)": "a line break within \\(…\\) changes no value",
-    r"$\begin{pmatrix}0.33\\0.2 \end{pmatrix}$": "there with two decimals as option; here 0.33 is not a third",
-    "$(0.6,2.6667]$": "there with four decimals as option; here 2.6667 is not 8/3",
+ADJUDICATED = {  # answer: why its published verdict does not stand, so that the verdict here is right
+    "Answer $ \n 9 \n $": "there $…$ must be on one line; the answer is 9, and a line break changes no value",
+    "Answer \\( \n 9 \n \\)": r"there \(…\) must be on one line; the answer is 9, and a line break changes no value",
+    r"$\begin{pmatrix}0.33\\0.2 \end{pmatrix}$": "right there only with the option of two decimals; 0.33 is not a third",
+    "$(0.6,2.6667]$": "right there only with the option of two decimals; 2.6667 is not 8/3",
+    r"$1 + \frac{1}{\mathrm{e}}$": "right there, although 1 + 1/e is not 1 - 1/e",
+}
+DEVIATIONS = {  # answer: why the verdict here is another one although the published verdict stands
     "${35 cm,4}$": "the right answer joins two boxes by ++++++, which separates no values here",
-    r"$1 + \frac{1}{\mathrm{e}}$": "a known fault there: 1 + 1/e is not 1 - 1/e",
-    r"\boxed{4, 10, -2}": "there letters are compared; here the order of several values is free",
-    r"\boxed{4, .1, 2}": "there letters are compared; here the order of several values is free",
+    r"\boxed{4, 10, -2}": "MATH's grader compares letters; here the order of several values is free, as in Math-Verify",
+    r"\boxed{4, .1, 2}": "MATH's grader compares letters; here the order of several values is free, as in Math-Verify",
 }
 
 
@@ -24,5 +26,6 @@ def test_verdicts_of_public_graders_are_met(check_answers):
     assert len(CASES) == 273
     verdicts = check_answers([(case["gold"], case["answer"]) for case in CASES])
     differing = [case for case, verdict in zip(CASES, verdicts, strict=True) if (verdict == "passed") != case["right"]]
-    assert [case for case in differing if case["answer"] not in DEVIATIONS] == []
-    assert {case["answer"] for case in differing} == set(DEVIATIONS)
+    assert [case for case in differing if case["answer"] not in ADJUDICATED | DEVIATIONS] == []
+    assert {case["answer"] for case in differing} == {*ADJUDICATED, *DEVIATIONS}
+    assert (len(CASES) - len(DEVIATIONS)) / len(CASES) >= 0.98

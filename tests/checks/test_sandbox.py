@@ -1,15 +1,21 @@
 """The sandbox is not believed: whichever wall is taken out of it, the attack that it makes on itself tells."""
 
+import os
 import platform
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from infra.errors import BadInput
+from tasks.checks.cases import Cases
 from tasks.checks.sandbox import outside as sandbox
+from tasks.checks.scripts import judge_script
 from tasks.checks.verdicts import Limits, ProgramTests, judge_response
-from tests.patience import STILL
+from tests.checks.test_attacks import alive, processes_under
+from tests.patience import STILL, wait_until
 
 ROOM = Path(sandbox.__file__).parents[1]
 WALLS = {  # means; file, what stands there, what stands there instead; what is then told
@@ -113,3 +119,47 @@ def test_a_process_that_ends_before_it_is_reported_is_no_harm(spoilt):
             judge_response(box, "def f(x): return x", ProgramTests("assert f(1) == 1"), Limits(STILL)).verdict
             == "passed"
         )
+
+
+SLOW = "import time\ndef f(x):\n    time.sleep({})\n    return x"
+SLOW_TESTS = ProgramTests("assert f(1) == 1")
+CHECKS = {  # how many processes a check has, and the check of a program that sleeps
+    "a function": (2, lambda box, rest: judge_response(box, SLOW.format(rest), SLOW_TESTS, Limits(STILL))),
+    "a script": (
+        1,
+        lambda box, rest: judge_script(
+            box, f"import time\ntime.sleep({rest})\nprint(1)", Cases(("",), ("1",), "lines"), Limits(STILL)
+        ),
+    ),
+}
+
+
+def kill_server(box: sandbox.Sandbox, processes: int) -> None:
+    """Kills the process inside the sandbox that starts the others, when all of a check have started; they die with it."""
+    between = {"bubblewrap": 2, "namespaces": 2, "landlock": 0}[box.means]  # processes above the server
+    found = lambda: [box.server.pid, *processes_under(box.server.pid)]
+    wait_until(lambda: len(found()) == between + 1 + processes, story=lambda: f"no check began: {found()}")
+    server = found()[between]
+    os.kill(server, signal.SIGKILL)
+    wait_until(lambda: not alive(server), story=lambda: f"{server} lives")
+
+
+@pytest.mark.parametrize(("processes", "check"), CHECKS.values(), ids=CHECKS)
+def test_a_check_is_repeated_if_the_server_died_meanwhile(means, processes, check):
+    with sandbox.Sandbox(means) as box, ThreadPoolExecutor(1) as threads:
+        found = threads.submit(check, box, 1)
+        kill_server(box, processes)
+        assert found.result().verdict == "passed" and box.servers == 2
+        assert box.weakness() == ""
+
+
+def test_a_response_whose_check_always_kills_the_server_is_unchecked(means):
+    processes, check = CHECKS["a function"]
+    with sandbox.Sandbox(means) as box, ThreadPoolExecutor(1) as threads:
+        found = threads.submit(check, box, 1e6)
+        kill_server(box, processes)
+        wait_until(lambda: box.servers == 2, story=lambda: str(box.servers))
+        kill_server(box, processes)
+        verdict = found.result()
+        assert (verdict.verdict, verdict.passed) == ("unchecked", 0) and "the sandbox died" in verdict.reason
+        assert check(box, 0).verdict == "passed"

@@ -14,12 +14,14 @@ import pytest
 from infra.errors import BadInput
 from tasks.checks.sandbox import outside as sandbox
 from tasks.checks.stage import Checking, CheckingHow, check_responses
+from tasks.execution import Share, make_share
 from tasks.records import PROMPT, RESPONSE, content_id, prompt_id
 from tasks.rows.pool import write_table
 from tasks.stage import What, stage
 from tests.checks.answers import HANGING
 from tests.checks.canary import Canary
 from tests.checks.poisoned import STATEMENTS
+from tests.workplace import Workplace
 
 CODE = json.dumps({"tests": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"], "entry_point": "add"})
 WORLD = {  # prompt: its gold, what was said to it, and of each the score, the verdict, and assertions that held
@@ -114,6 +116,20 @@ def test_every_response_has_its_row_and_rows_are_made_once_for_each_gold(workpla
     found = workplace.table(step(changed="2"), "scores.parquet").set_index("content_id")["score"]
     first, second = [content for content, one in expected.items() if one[0] == "half of one"]
     assert (found[first], found[second]) == (0, 1)
+
+
+def test_workers_and_shares_check_every_response_once(workplace):
+    """Compared as text, which needs no sandbox."""
+    alone = Workplace(workplace.folder / "alone").table(step(kind="exact"), "scores.parquet")
+    crew = step(how=CheckingHow(workers=2, work_pool="cpu", shares=2), kind="exact")
+    for item in (item for items in crew.inputs.values() for item in items):
+        workplace.made(item)
+    made = [make_share(crew, Share(number=number, of=2), workplace.store, workplace.launcher) for number in (1, 2)]
+    total = workplace.made(crew).counts
+    assert sum(each["rows_made"] for each in made) == total["rows_found"] and total["rows_made"] == 0
+    assert min(each["rows_made"] for each in made) > 0
+    assert workplace.table(crew, "scores.parquet").equals(alone)
+    assert sum(part.rows for part in workplace.store.parts(crew.pool)) == total["rows_found"]
 
 
 POISONED = (

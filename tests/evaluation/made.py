@@ -67,6 +67,39 @@ def arena(at: Path, places: range) -> None:
     (at / "judge_config.yaml").write_text(ARENA_CONFIG)
 
 
+TODAY_CONFIG = """
+prompt_template: "Q {QUESTION}\\nA {ANSWER_A}\\nB {ANSWER_B}"
+"""
+TODAY_SETTINGS = """
+OG = "You judge."
+
+JUDGE_SETTINGS = {
+    "hard_prompt": {"baseline": "o3-mini-2025-01-31", "system_prompt": OG},
+    "creative_writing": {"baseline": "gemini-2.0-flash-001", "system_prompt": "You judge art."},
+    "arena-hard-v0.1": {"baseline": "gpt-4-0314", "system_prompt": OG},
+}
+"""
+
+
+def today(at: Path, categories: dict[str, str], answers: dict[str, str]) -> None:
+    """Arena-Hard's files as they are published since 2025."""
+    questions = [{"uid": name, "category": kind, "prompt": f"Do {name[1:]}"} for name, kind in categories.items()]
+    write_lines(at / "question.jsonl", questions)
+    for file, said in answers.items():
+        turns = lambda name, said=said: [
+            {"role": "user", "content": "?"},
+            {"content": {"answer": f"{said} {name[1:]}"}},
+        ]
+        write_lines(at / file, [{"uid": name, "messages": turns(name)} for name in categories])
+    (at / "judge_config.yaml").write_text(TODAY_CONFIG)
+    (at / "judge_utils.py").write_text(TODAY_SETTINGS)
+
+
+def arena_v2(at: Path, places: range) -> None:
+    kinds = {f"q{n}": "creative_writing" if n % 3 == 0 else "hard_prompt" for n in places}
+    today(at, kinds, {"o3-mini-2025-01-31.jsonl": "Solved", "gemini-2.0-flash-001.jsonl": "Sung"})
+
+
 def mt(at: Path, places: range) -> None:
     kinds = ("writing", "math")
     write_lines(
@@ -101,7 +134,13 @@ def align(at: Path, places: range) -> None:
     (at / "judge_prompt.txt").write_text("{category}\n{dimensions}{question}\n{reference}\n{answer}")
 
 
-FOLDERS = {"alpaca-eval": alpaca, "arena-hard": arena, "mt-bench": mt, "align-bench": align}
+FOLDERS = {
+    "alpaca-eval": alpaca,
+    "arena-hard": arena,
+    "arena-hard-v2.0": arena_v2,
+    "mt-bench": mt,
+    "align-bench": align,
+}
 
 
 def reply(suite: str, quality: float, name: str) -> dict:
@@ -111,7 +150,7 @@ def reply(suite: str, quality: float, name: str) -> dict:
             letters = {"M": quality, "m": 1 - quality} if name == "as is" else {"m": quality, "M": 1 - quality}
             listed = [{"token": token, "logprob": float(np.log(max(p, 1e-9)))} for token, p in letters.items()]
             return {"content": "m", "top_logprobs": listed}
-        case "arena-hard":
+        case "arena-hard" | "arena-hard-v2.0":
             labels = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
             at = round(4 * quality) if name == "as is" else 4 - round(4 * quality)
             return {"content": f"So my verdict is [[{labels[at]}]]."}

@@ -134,7 +134,7 @@ def test_a_checked_suite_without_any_check_has_no_result_either(workplace):
         checks=[check(what=Found(name="target", unchecked=tuple(IDS)))],
         what=CheckedResults(suite="sums", models=("target",), seed=1),
     )
-    with pytest.raises(BadInput, match="sums: there is no accuracy: none of 20 answers could be checked"):
+    with pytest.raises(BadInput, match="sums: the accuracy cannot be computed: none of 20 answers could be checked"):
         workplace.made(step)
 
 

@@ -31,7 +31,7 @@ def test_models_are_compared_on_the_prompts_that_all_of_them_answered():
     run, table = Counting(), pd.DataFrame(rows, columns=["prompt_id", "model", "text"])
     left = drop_unanswered(run, table)
     assert sorted(left["prompt_id"]) == ["a", "a", "c", "c"] and run.counts == {"dropped_without_answer": 1}
-    with pytest.raises(BadInput, match="none of 1 held-out prompts"):
+    with pytest.raises(BadInput, match="no held-out prompt of 1 has an answer by every model"):
         drop_unanswered(run, table[table["prompt_id"] == "b"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablation import choose_variants, count_stages, load_matrix
+from flows.ablation import choose_variants, count_steps, load_matrix
 from flows.cli.ablate import show_matrix
 from flows.cli.console import make_console
 from flows.config.matrix import SHIPPED
@@ -59,7 +59,7 @@ def test_a_variant_shares_every_stage_that_its_overrides_do_not_reach(tmp_path):
     after = {"evaluation · answers of WRPO", "evaluation · checks of WRPO", "evaluation · judging"}
     after |= {"evaluation · results", "report"}
     assert names(own) == {"WRPO", *after}
-    assert count_stages([full, variant]) == (2 * len(lineage(full.last)), len(lineage(full.last)) + len(new))
+    assert count_steps([full, variant]) == (2 * len(lineage(full.last)), len(lineage(full.last)) + len(new))
 
 
 def test_a_plan_of_all_counts_what_is_shared_once(tmp_path, workplace):
@@ -67,7 +67,7 @@ def test_a_plan_of_all_counts_what_is_shared_once(tmp_path, workplace):
         write(tmp_path, ("beta", 'set = { "wrpo.beta" = 0.5 }'), ("rank", 'set = { "pairs.rank" = 2 }'))
     )
     planned = plan_all([run.last for run in runs], workplace.store)
-    assert len(planned) == count_stages(runs)[1] and all(one.runs for one in planned)
+    assert len(planned) == count_steps(runs)[1] and all(one.runs for one in planned)
     places = {one.step.address: place for place, one in enumerate(planned)}
     for one in planned:
         assert all(

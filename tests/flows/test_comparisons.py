@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.ablation import count_stages, list_goals, load_matrix
+from flows.ablation import count_steps, list_goals, load_matrix
 from flows.cli.ablate import show_matrix
 from flows.cli.console import make_console
 from flows.results.matrix import matrix_table
@@ -69,7 +69,7 @@ def test_a_variants_last_model_is_compared_with_the_bases(tmp_path):
     last = found["skills"].inputs["responses"][1].inputs["model"][0]
     assert last.label == "WRPO" and last.address == variant.last.inputs["wrpo"][0].address
     made = {step.address for goal in list_goals([full, variant]) for step in lineage(goal)}
-    assert {step.address for step in found.values()} < made and count_stages([full, variant])[1] == len(made)
+    assert {step.address for step in found.values()} < made and count_steps([full, variant])[1] == len(made)
 
 
 @pytest.mark.parametrize(

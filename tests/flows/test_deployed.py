@@ -147,8 +147,8 @@ def test_a_busy_server_may_pass_and_a_refusal_does_not(status, passes):
     import httpx
     from prefect.states import Failed
 
-    from flows.run.orchestrate import may_pass
+    from flows.run.orchestrate import is_retryable
 
     request = httpx.Request("GET", "http://127.0.0.1/api")
     problem = httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
-    assert may_pass(None, None, Failed(data=problem)) is passes
+    assert is_retryable(None, None, Failed(data=problem)) is passes

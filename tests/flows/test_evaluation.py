@@ -26,6 +26,7 @@ from tasks.report.suites import render_examination_page
 from tasks.rows.pool import write_table
 from tasks.stage import What, lineage, stage
 from tests.evaluation.made import FOLDERS, folder_of
+from tests.evaluation.test_coding import live_code_bench
 
 TEXT = """
 name = "check"
@@ -70,6 +71,22 @@ def test_a_recipes_models_are_the_ones_that_the_recipe_makes(tmp_path):
                 ', { name = "third", model = { kind = "recipe", recipe = "demo", of = "nobody" } }'[1:],
             )
         )
+
+
+def test_coding_suites_are_sampled_checked_and_measured(tmp_path):
+    file = live_code_bench(tmp_path / "coding").joinpath("test.jsonl")
+    for task in ("LCB_generation", "coding_completion"):
+        (tmp_path / "live/coding" / task).mkdir(parents=True)
+        (tmp_path / "live/coding" / task / "question.jsonl").write_text("{}\n")
+    paths = {"livecodebench": file.parent, "livebench-coding": tmp_path / "live", "evalplus": file}
+    suites = "".join(f'[[suites]]\nsuite = "{name}"\npath = "{path}"\n' for name, path in paths.items())
+    chains = build_chains(examination(tmp_path, suites))
+    assert set(chains) == set(paths)
+    for name, last in chains.items():
+        labels = {step.label for step in lineage(last)}
+        wanted = {"questions", "answers of after", "checks of after", "results"}
+        assert {f"{name} · {part}" for part in wanted} <= labels, labels
+    assert chains["livebench-coding"].stage.name == "coding-results"
 
 
 def test_another_model_adds_its_own_steps_and_new_results(tmp_path):
@@ -207,7 +224,7 @@ def test_outputs_of_a_file_are_judged_without_sampling(tmp_path):
     last = build_chains(made)["alpaca-eval"]
     assert "alpaca-eval · answers of given" not in {step.label for step in lineage(last)}
     assert last.what.published == ("given",) and len(last.inputs["published"]) == 1
-    with pytest.raises(BadInput, match="kind 'outputs' cannot be used with checked, mt-bench"):
+    with pytest.raises(BadInput, match="kind 'outputs' cannot be used with mt-bench"):
         examination(tmp_path, judged(tmp_path, "mt-bench"), more)
 
 

@@ -94,7 +94,7 @@ def test_a_changed_field_is_shown_with_old_and_new_value(workplace):
     assert states(planned) == {"first": "found", "rows": "found", "second": "to do", "last": "to do"}
     told = reasons(planned)
     assert sorted(told.pop("second")) == ["tags.x 0.5 → 0.25", "words 3 → 4"]
-    assert told == {"last": ["follows second · two"]}
+    assert told == {"last": ["new input: second · two"]}
 
 
 def test_the_nearest_of_several_is_compared(workplace):
@@ -113,7 +113,9 @@ def test_an_input_that_is_another_but_stands_already_is_told(workplace):
     workplace.made(chain(second={"words": 1}))
     other = steps(chain(second={"words": 2}))["second"]
     workplace.made(other)
-    assert reasons(plan_chain(chain(second={"words": 2}), workplace.store)) == {"last": ["another second · two"]}
+    assert reasons(plan_chain(chain(second={"words": 2}), workplace.store)) == {
+        "last": ["different input: second · two"]
+    }
 
 
 def test_another_version_is_told(workplace):

@@ -26,17 +26,20 @@ LINES = {
     "a number": (b'{"prompt": 7}\n', "row 1: prompt: invalid value 7"),
     "not a number": (b'{"prompt": NaN}\n', "row 1: prompt: invalid value nan"),
     "no text": (b'{"prompt": "  "}\n', "row 1: the last message"),
-    "an unknown role": (b'{"messages": [{"role": "root", "content": "x"}]}\n', "row 1: messages: cannot be read"),
+    "an unknown role": (b'{"messages": [{"role": "root", "content": "x"}]}\n', "row 1: messages: invalid value"),
     "an answer at the end": (b'{"messages": [{"role": "assistant", "content": "x"}]}\n', "row 1: the last message"),
-    "messages in a text": (b'{"messages": "hello"}\n', "row 1: messages: cannot be read"),
+    "messages in a text": (b'{"messages": "hello"}\n', "row 1: messages: invalid value"),
     "a tool call": (
         b'{"messages": [{"role": "user", "content": "x", "tool_calls": [1]}]}\n',
-        "row 1: messages: cannot",
+        "row 1: messages: invalid value",
     ),
     "a NUL": (b'{"prompt": "a\\u0000b"}\n', "row 1: prompt: character 1 is a NUL"),
     "half of a pair": (b'{"prompt": "a\\ud800b"}\n', "row 1: prompt: character 1 is half of a surrogate pair"),
     "lists in lists": (b'{"prompt": ' + DEEP + b"}\n", "row 1: not JSON"),
-    "a library": (b'{"prompt": "' + b"a" * 10_000_001 + b'"}\n', "row 1: prompt: a text of 10,000,001 characters"),
+    "a library": (
+        b'{"prompt": "' + b"a" * 10_000_001 + b'"}\n',
+        "row 1: prompt: the text is too long (10,000,001 characters)",
+    ),
     "a number of 5,000 digits": (b'{"prompt": "x", "gold": ' + b"9" * 5000 + b"}\n", "row 1: not JSON"),
     "a pickle": (b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x85\x94R\x94.", "row 1: not JSON"),
     "zipped": (gzip.compress(bytes(10_000_000)), "row 1: not JSON"),
@@ -60,8 +63,8 @@ TABLES = {
     "nulls": ({"prompt": pa.array([None], pa.string())}, "row 1: has neither a prompt"),
     "bytes": ({"prompt": [b"\xff\xfe"]}, "row 1: prompt: invalid value b"),
     "another column": ({"question": ["x"]}, "row 1: has neither a prompt"),
-    "structs": ({"prompt": [{"a": 1}]}, "row 1: prompt: cannot be read"),
-    "lists": ({"messages": [["hello"]]}, "row 1: messages: cannot be read"),
+    "structs": ({"prompt": [{"a": 1}]}, "row 1: prompt: invalid value"),
+    "lists": ({"messages": [["hello"]]}, "row 1: messages: invalid value"),
     "dates beyond the calendar": ({"prompt": ["x"], "gold": pa.array([2**62], pa.timestamp("us"))}, "out of range"),
 }
 
@@ -112,7 +115,7 @@ def test_a_table_that_unpacks_to_gigabytes_is_refused(tmp_path, workplace, capsy
 def test_a_line_without_end_is_refused(tmp_path, workplace, capsys):
     with (tmp_path / "long.jsonl").open("wb") as file:
         file.truncate(3 * 2**30)  # a hole: nothing is written
-    assert "row 1: longer than 67,108,864 bytes" in plan(capsys, tmp_path / "long.jsonl")
+    assert "row 1: the line is longer than 67,108,864 bytes" in plan(capsys, tmp_path / "long.jsonl")
 
 
 URLS = [

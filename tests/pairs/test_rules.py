@@ -177,5 +177,5 @@ def test_a_check_that_is_neither_right_nor_wrong_is_refused(tmp_path):
     said = [{"text": "x", "tokens": 1, "finish_reason": "stop", "sample_index": 0, "score": 0.5, "check": 0.5}]
     one = {"messages": [], "category": "", "response": None, "part": "preference"}
     run, inputs = write({"p": {**one, "said": {**dict.fromkeys((*SOURCES, "own"), ()), "south": said}}}, tmp_path)
-    with pytest.raises(BadInput, match=r"1 \(correct\) or 0 \(incorrect\).*has 0\.5"):
+    with pytest.raises(BadInput, match=r"1 \(correct\) or 0 \(incorrect\), but .* is 0\.5"):
         build_pairs.work(run, Pairs(sources=SOURCES, rule=rules.Math(kind="math")), How(), **inputs)

@@ -49,16 +49,16 @@ def test_text_comes_through_exactly(tmp_path, kind):
         ('{"prompt": " \\n"}', "row 2: the last message must be a user turn with some text"),
         ('{"prompt": 5}', "row 2: prompt: invalid value 5"),
         ('{"question": "a"}', "row 2: has neither a prompt nor messages"),
-        ('{"messages": [{"role": "tool", "content": "x"}]}', "row 2: messages: cannot be read"),
-        ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "row 2: messages: cannot be read"),
+        ('{"messages": [{"role": "tool", "content": "x"}]}', "row 2: messages: invalid value"),
+        ('{"messages": [{"role": "user", "content": "x", "name": "y"}]}', "row 2: messages: invalid value"),
         ('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}', "row 2: the last"),
         ('["a"]', "row 2: is list, not an object"),
         ('{"prompt": "a"', "row 2: not JSON"),
         (b'{"prompt": "\xff"}', "row 2: not JSON"),
         ('{"prompt": ' + "9" * 5000 + "}", "row 2: not JSON"),
         ("[" * 200_000, "row 2: not JSON: nested too deeply"),
-        ('{"messages": [{"role": ["user"], "content": "x"}]}', "row 2: messages: cannot be read"),
-        ('{"messages": [{"from": {}, "value": "x"}]}', "row 2: messages: cannot be read"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "row 2: messages: invalid value"),
+        ('{"messages": [{"from": {}, "value": "x"}]}', "row 2: messages: invalid value"),
         (talk("user", "user"), "row 2: messages: turn 2 of user, user is out of order"),
         (talk("assistant", "user"), "row 2: messages: turn 1 of assistant, user is out of order"),
         (talk("user", "system", "user"), "turn 2 of user, system, user is out of order"),
@@ -134,12 +134,12 @@ def test_a_damaged_parquet_file_is_named(tmp_path):
 def test_a_missing_column_is_told_with_all_that_are_there(tmp_path):
     file = tmp_path / "prompts.parquet"
     pq.write_table(pa.table({"q": ["a"], "gold": ["b"], "other": ["c"]}), file)
-    with pytest.raises(BadInput, match=r"no column 'question' \(there are 'q', 'gold', 'other'\)"):
+    with pytest.raises(BadInput, match=r"no column 'question'; the columns are 'q', 'gold', 'other'"):
         prompts(file, prompt="question")
 
 
 def test_a_column_that_is_named_must_be_there():
-    with pytest.raises(ValueError, match=r"prompt: there is no column 'question' \(there are 'prompt'\)"):
+    with pytest.raises(ValueError, match=r"prompt: there is no column 'question'; the columns are 'prompt'"):
         read_prompt({"prompt": "a"}, Columns(prompt="question"))
 
 

@@ -10,6 +10,7 @@ from infra.manifest import ArtifactReference
 from tasks.records import PROMPT
 from tasks.report import jury
 from tasks.report.numbers import (
+    add_estimates,
     bin_rewards,
     by_jurors,
     choose_examples,
@@ -218,8 +219,14 @@ def test_counts_are_the_whole_numbers_and_costs_the_programs_own_seconds():
         ("tokens", 40),
         ("rows made", 0),
     ]
-    assert describe_cost(made) == {"label": "a label", "rows": 3, "tokens": 40, "seconds": 7.5}
-    assert describe_cost(draft(counts={})) == {"label": "a label", "rows": None, "tokens": None, "seconds": 1.5}
+    address = f"{made.stage}/{made.fingerprint}"
+    costs = [describe_cost(made), describe_cost(draft(counts={}))]
+    assert costs == [
+        {"address": address, "label": "a label", "rows": 3, "tokens": 40, "seconds": 7.5},
+        {"address": address, "label": "a label", "rows": None, "tokens": None, "seconds": 1.5},
+    ]
+    add_estimates(costs[:1], {address: {"p50": 5.0, "p90": 8.0}})
+    assert costs[0]["estimate"] == {"p50": 5.0, "p90": 8.0}
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,14 @@ def test_a_missing_number_is_a_dash_and_never_none_or_nan():
     assert "WRPO loss: no values were logged." in written
 
 
+def test_costs_stand_beside_what_the_plan_expected():
+    values = numbers()
+    assert "Estimate" not in visible("</style>" + record_view.render_costs(values))
+    values["costs"][1]["estimate"] = {"p50": 100.0, "p90": 160.0, "source": "published"}
+    shown = visible("</style>" + record_view.render_costs(values))
+    assert "Time / p50" in shown and "1 min 40 s, 2 min 40 s" in shown and "1.45" in shown
+
+
 def test_an_accuracy_that_was_not_measured_is_a_dash_with_its_reason():
     values = numbers() | {"no_accuracy": "the recipe has no [checks]"}
     for one in values["results"]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,29 @@ class Stub:
     asked: list[dict] = field(default_factory=list)  # every request, whatever became of it
     keys: set[str | None] = field(default_factory=set)
     answered: int = 0
+    entry: dict | None = None  # of the model m in the server's list of models; None: it has no list
+    chances: list[float] | None = None  # the log-probs of the probe; None: the server refuses to give any
+    broken_list: bool = False
+
+    async def models(self, request: web.Request) -> web.Response:
+        if self.broken_list:
+            return web.Response(status=500)
+        if self.entry is None:
+            return web.Response(status=404)
+        return web.json_response({"data": [{"id": "other"}, {"id": "m", "created": time.time(), **self.entry}]})
+
+    async def probe(self, body: dict) -> web.Response:
+        if self.chances is None:
+            return web.Response(status=400, text="no log-probs here")
+        words = [f"w{place}" for place in range(len(self.chances))]
+        if "messages" in body:
+            first = [{"token": word, "logprob": each} for word, each in zip(words, self.chances, strict=True)]
+            choice = {"message": {"content": "w0"}, "logprobs": {"content": [{"top_logprobs": first}]}}
+        else:
+            answer = len(self.asked)  # what the model says after the text may be another word each time
+            given = {"tokens": ["", *words, f"a{answer}"], "token_logprobs": [None, *self.chances, -0.5]}
+            choice = {"text": "w0", "logprobs": given}
+        return web.json_response({"choices": [choice | {"finish_reason": "length"}]})
 
     async def chat(self, request: web.Request) -> web.Response:
         return await self.complete(request, lambda text, ids: {"message": {"role": "assistant", "content": text}})
@@ -37,6 +61,8 @@ class Stub:
 
     async def complete(self, request: web.Request, choice: Callable) -> web.Response:
         body = await request.json()
+        if body.get("logprobs"):
+            return await self.probe(body)
         before = self.asked.count(body)
         self.asked.append(body)
         self.keys.add(request.headers.get("Authorization"))
@@ -61,6 +87,7 @@ def serving(stub: Stub) -> Iterator[Stub]:
 
     async def start() -> web.AppRunner:
         app = web.Application()
+        app.router.add_get("/v1/models", stub.models)
         app.router.add_post("/v1/chat/completions", stub.chat)
         app.router.add_post("/v1/completions", stub.tokens)
         runner = web.AppRunner(app)

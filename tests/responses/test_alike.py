@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tasks.program import Progress
+from tasks.responses.engines import EndpointEngine, Vllm
 from tasks.responses.sampled_prompts import select_prompts
 from tasks.responses.settings import Sampling
 from tasks.responses.stage import list_wanted, row_seed
@@ -28,6 +29,12 @@ SERVED = {
     "length_field": "max_tokens",
 }
 END = 5
+
+
+def engine_settings() -> dict:
+    """The defaults of all fields that an engine's program reads."""
+    vllm, endpoint = Vllm(kind="vllm"), EndpointEngine(kind="endpoint", urls=("http://127.0.0.1:1/v1",), model="m")
+    return vllm.model_dump(mode="json") | endpoint.model_dump(mode="json")
 
 
 def transformers(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
@@ -60,7 +67,7 @@ def vllm(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     found, waiting = [], []
 
     class Engine:
-        model_config = SimpleNamespace(dtype="float32")
+        model_config = SimpleNamespace(dtype="float32", quantization=None)
         from_engine_args = classmethod(lambda cls, arguments: cls())
 
         def add_request(self, number, prompt, parameters):
@@ -94,7 +101,7 @@ def endpoint(job: dict, out: Path, patch: pytest.MonkeyPatch) -> list[dict]:
     from tasks.responses.endpoint_program import ask_rows
 
     with serving(Stub(says=lambda body: ("", [END]))) as stub:
-        ask_rows({**job, "url": stub.url, "tokenizer": job["model"], "found": 0}, out, Progress(out))
+        ask_rows({**job, "url": stub.url, "tokenizer": job["model"], "known": [], "found": 0}, out, Progress(out))
     assert all(body["min_p"] == 0 and body["stop_token_ids"] == [END] for body in stub.asked)
     kept = ("prompt", "seed", "temperature", "top_p", "top_k", "repetition_penalty")
     return [{name: body[name] for name in kept} | {"max_new_tokens": body["max_tokens"]} for body in stub.asked]
@@ -116,7 +123,7 @@ def job(workplace, tmp_path) -> dict:
 
     return {
         **{"model": str(folder), "prompts": str(prompts), "rows": str(tmp_path / "rows.parquet"), "threads": 1},
-        **{"what": what.model_dump(mode="json"), "how": HOW | ASKING | SERVED, "seed_of": seed_of},
+        **{"what": what.model_dump(mode="json"), "how": engine_settings() | HOW | ASKING | SERVED, "seed_of": seed_of},
     }
 
 

@@ -25,7 +25,9 @@ from tests.responses.stub import Stub, serving
 
 
 def engine(stub: Stub, **fields) -> EndpointEngine:
-    return EndpointEngine(kind="endpoint", urls=(stub.url,), model="m", **{"part_seconds": 0, "restarts": 0, **fields})
+    return EndpointEngine(
+        kind="endpoint", model="m", **{"urls": (stub.url,), "part_seconds": 0, "restarts": 0, **fields}
+    )
 
 
 def sampled(engine: EndpointEngine, **fields):
@@ -155,6 +157,16 @@ def test_a_text_cut_inside_a_character_is_kept_with_a_mark(workplace):
     with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
         table = workplace.table(sampled(engine(stub), texts=QUESTIONS[:1], n=1), "responses.parquet")
     assert table["text"].tolist() == ["so \U0001f600\ufffd"] and table["engine"].tolist() == ["endpoint m\ufffd"]
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "MAX_TOKENS", "model_length", None])
+def test_an_answer_that_reached_its_length_limit_is_cut_off_under_any_name(workplace, reason):
+    """Some servers name the limit otherwise, or give no reason; then the number of tokens decides."""
+    choice = {"message": {"content": "because the"}, "finish_reason": reason}
+    reply = {"choices": [choice], "usage": {"completion_tokens": 8}}
+    with serving(Stub(manner=lambda body, before: web.json_response(reply))) as stub:
+        table = workplace.table(sampled(engine(stub), texts=QUESTIONS[:1], n=1, max_new_tokens=8), "responses.parquet")
+    assert table["finish_reason"].tolist() == ["length"]
 
 
 def test_a_server_that_refuses_everything_is_no_matter_of_the_prompts(workplace):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import ProgramFailed
+from infra.errors import ProgramFailed, ProgramKilled
 from infra.settings import settings
 from tasks.responses.engines import Vllm
 from tasks.responses.vllm_server_program import free_port
@@ -52,18 +52,25 @@ def test_a_server_is_started_asked_under_its_key_and_ended(workplace, folder):
     table = workplace.table(step(), "responses.parquet")
     tokenizer = tiny.tokenizer()
     assert table["text"].tolist() == [tokenizer.decode(ids(seed)[:-1]) for seed in table["seed"]]
-    assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto server"}
+    assert len(table) == 2 * len(QUESTIONS) and set(table["engine"]) == {"vllm 0 auto(float32) server"}
     wait_until(lambda: gone(int((folder / "pid").read_text())))
     words = (folder / "words").read_text().split("\n")
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert {"--enable-prefix-caching", "--no-enable-chunked-prefill", "--no-enforce-eager"} < set(words)
-    key = words[words.index("--api-key") + 1].encode()
+    (key,) = [word.removeprefix("--api-key=").encode() for word in words if word.startswith("--api-key")]
     kept = [file for file in folder.rglob("*") if file.is_file() and file.name != "words"]
     assert len(key) > 30 and not any(key in file.read_bytes() for file in kept)
 
 
 def test_a_server_ends_with_its_starter(folder):
-    told = {"model": "m", "how": Vllm(kind="vllm").model_dump(), "context": 64, "port": free_port(), "key": "k"}
+    told = {
+        "model": "m",
+        "how": Vllm(kind="vllm").model_dump(),
+        "context": 64,
+        "seed": 0,
+        "port": free_port(),
+        "key": "-k",
+    }
     words = [folder / "environment" / "bin" / "python", "-m", "tasks.responses.vllm_server"]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     try:
@@ -87,6 +94,14 @@ def test_a_server_that_keeps_dying_is_given_up_and_answers_stay(workplace, folde
     with pytest.raises(
         ProgramFailed, match=r"(?s)vllm_server_program ended with code 1.*out of memory, says the engine.*with code 3"
     ):
+        workplace.made(step())
+    assert rows_of(workplace) == 3
+
+
+def test_a_killed_server_ends_its_program_by_the_same_signal(workplace, folder):
+    (folder / "deaths").write_text("9")
+    (folder / "signal").write_text(f"{signal.SIGKILL:d}")
+    with pytest.raises(ProgramKilled, match=r"(?s)vllm_server_program was killed by signal 9: .*ended by signal 9"):
         workplace.made(step())
     assert rows_of(workplace) == 3
 

@@ -170,11 +170,17 @@ def test_the_order_of_the_jury_is_no_matter_for_its_rows():
     [
         ("jury=[{name='mirror', model={kind='tiny-reward', steps=3}}]", "jury: the name 'mirror' is taken"),
         ("jury=[{name='reward', model={kind='tiny-reward', steps=3}}]", "jury: the name 'reward' is taken"),
-        ("jury=[{name='a', model={kind='served', id='x', revision='1'}}]", "'sequence-classifier' does not read"),
-        ("reward.scoring={kind='endpoint'}", "scoring.kind: 'endpoint' does not read a model of kind 'tiny-reward'"),
+        (
+            "jury=[{name='a', model={kind='served', id='x', revision='1'}}]",
+            "'sequence-classifier' needs a model with weights",
+        ),
+        (
+            "reward.scoring={kind='endpoint'}",
+            "scoring.kind: 'endpoint' needs a model of kind 'served', not one of kind 'tiny-reward'",
+        ),
         ("reward.scoring={kind='armorm', too_long='cut'}", "reward.scoring.too_long: "),
         ("reward.scoring.kind='rank'", "reward.scoring"),
-        ("reward.model={kind='program', path='/nowhere.py'}", "does not read a model of kind 'program'"),
+        ("reward.model={kind='program', path='/nowhere.py'}", "needs a model with weights, not one of kind 'program'"),
         (
             "reward={model={kind='program', path='/nowhere.py'}, scoring={kind='program'}}",
             "reward.model.path: there is no file '/nowhere.py'",

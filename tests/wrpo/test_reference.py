@@ -210,9 +210,9 @@ def test_a_reference_over_other_tokens_or_without_a_response_is_refused(start, t
     def cut(table):
         table.loc[2, "tokens"] += 1
 
-    with pytest.raises(BadInput, match=r"prompt \w+: \w+ has (\d+) tokens, \d+ are stored"):
+    with pytest.raises(BadInput, match=r"prompt \w+: \w+ has (\d+) tokens, but \d+ are stored"):
         run(start, tmp_path / "cut", monkeypatch, cut)
-    with pytest.raises(BadInput, match=r"tokens, no are stored"):
+    with pytest.raises(BadInput, match="tokens, but no are stored"):
         run(start, tmp_path / "gone", monkeypatch, lambda table: table.drop(3, inplace=True))
 
 

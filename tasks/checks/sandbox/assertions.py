@@ -1,7 +1,8 @@
 """Rewrites tests so that every assertion is counted, and finds assertions that were skipped because of the response's values.
 
-A *site* is an assert, a call of a test function that asserts, or an `all(…)` over values of the response. A *block* is a body
-of statements. A skipped site is excused if the tests alone decided to skip it, or if a right answer may skip it too.
+A *site* is an assert, a call of a test function that asserts, a call such as `numpy.testing.assert_allclose(…)`, or an `all(…)`
+over values of the response. A *block* is a body of statements. A skipped site is excused if the tests alone decided to skip it,
+or if a right answer may skip it too.
 """
 
 import ast
@@ -26,6 +27,7 @@ class Block:
 class Site:
     line: int
     blocks: tuple[Block, ...]
+    is_all: bool = False  # an `all(…)`: it matters only if it was evaluated, over no values
 
 
 class Trace:
@@ -66,6 +68,8 @@ class Rewriter(ast.NodeTransformer):
         if skipped is None:  # its block ended before the site, for example by an exception
             tries = [block.construct for block in site.blocks if block.kind == "try"]
             return any(self.ran_instead(construct, "handler", trace) for construct in tries)
+        if site.is_all:
+            return True
         if skipped.kind == "unless raised":
             return self.ran_instead(skipped.construct, "handler", trace)
         if skipped.kind in ("function", "handler", "else") or not skipped.theirs:
@@ -129,6 +133,8 @@ class Rewriter(ast.NodeTransformer):
         match node.value:
             case ast.Call(ast.Name(name)) if name in self.asserting:
                 return [call("_mark", self.add_site(node)), node]
+            case ast.Call(ast.Attribute(attr=name)) if name.startswith("assert_"):
+                return self.count_assertion(node, [node, make_call("_held", ast.Constant(True))])
             case ast.Call() as called:
                 expect_nothing(called)
         return node
@@ -136,16 +142,18 @@ class Rewriter(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> list[ast.AST]:
         """Replaces an assert by calls that record whether it holds, fails or raises. The tests continue after it."""
         constant = isinstance(node.test, ast.Constant)  # a right answer does not reach an `assert False`
-        self.with_asserts.update(block.number for block in self.stack)
-        marks = [] if constant else [call("_mark", self.add_site(node))]
         self.generic_visit(node)
         match node.test:
             case ast.Compare(ast.Call() as called, [ast.Is() | ast.Eq()], [ast.Constant(None)]):
                 expect_nothing(called)
-        held = ast.Expr(ast.Call(ast.Name("_held", ast.Load()), [node.test], []))
-        broke = ast.Expr(ast.Call(ast.Name("_broke", ast.Load()), [ast.Name("_problem", ast.Load())], []))
+        return self.count_assertion(node, [make_call("_held", node.test)], is_site=not constant)
+
+    def count_assertion(self, node: ast.stmt, body: list[ast.stmt], is_site: bool = True) -> list[ast.AST]:
+        self.with_asserts.update(block.number for block in self.stack)
+        marks = [call("_mark", self.add_site(node))] if is_site else []
+        broke = make_call("_broke", ast.Name("_problem", ast.Load()))
         handler = ast.ExceptHandler(ast.Name("Exception", ast.Load()), "_problem", [broke])
-        return [ast.copy_location(one, node) for one in (*marks, ast.Try([held], [handler], [], []))]
+        return [ast.copy_location(one, node) for one in (*marks, ast.Try(body, [handler], [], []))]
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
         """Rewrites `all` and `zip` over values of the response. If these are empty or too short, `all` would be true and `zip`
@@ -153,7 +161,7 @@ class Rewriter(ast.NodeTransformer):
         match node:
             case ast.Call(ast.Name("all"), [ast.GeneratorExp(_, [first, *_]) | ast.ListComp(_, [first, *_])]):
                 if self.depends(first.iter):
-                    first.iter = call("_watch", self.add_site(node), first.iter).value
+                    first.iter = call("_watch", self.add_site(node, is_all=True), first.iter).value
             case ast.Call(ast.Name("zip"), [_, _, *_] as given) if not any(
                 isinstance(one, ast.Starred) for one in given
             ):
@@ -175,9 +183,9 @@ class Rewriter(ast.NodeTransformer):
         flat = [one for each in found for one in (each if isinstance(each, list) else [each])]
         return [ast.copy_location(call("_mark", block.number), body[0]), *flat]
 
-    def add_site(self, node: ast.stmt | ast.expr) -> int:
+    def add_site(self, node: ast.stmt | ast.expr, is_all: bool = False) -> int:
         number = self.count()
-        self.sites[number] = Site(node.lineno, tuple(self.stack))
+        self.sites[number] = Site(node.lineno, tuple(self.stack), is_all)
         return number
 
     def count(self) -> int:
@@ -192,13 +200,25 @@ def call(name: str, number: int, *rest: ast.expr) -> ast.Expr:
     return ast.Expr(ast.Call(ast.Name(name, ast.Load()), [ast.Constant(number), *rest], []))
 
 
+def make_call(name: str, argument: ast.expr) -> ast.Expr:
+    return ast.Expr(ast.Call(ast.Name(name, ast.Load()), [argument], []))
+
+
 def expect_nothing(called: ast.Call) -> None:
     """Marks a call whose result the tests do not use: it may change its arguments in place."""
     called.func = ast.Call(ast.Name("_alone", ast.Load()), [called.func], [])
 
 
 def has_assert(node: ast.AST) -> bool:
-    return any(isinstance(one, ast.Assert) for one in ast.walk(node))
+    return any(isinstance(one, ast.Assert) or is_assert_call(one) for one in ast.walk(node))
+
+
+def is_assert_call(node: ast.AST) -> bool:
+    """True for a call such as `numpy.testing.assert_allclose(…)`."""
+    match node:
+        case ast.Call(ast.Attribute(attr=name)):
+            return name.startswith("assert_")
+    return False
 
 
 def find_names(node: ast.AST) -> set[str]:

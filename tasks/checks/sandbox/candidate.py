@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from tasks.checks.sandbox.extraction import extract_program
+from tasks.checks.sandbox.extraction import extract_continuation, extract_program
 from tasks.checks.sandbox.raising import describe_exception
 from tasks.checks.sandbox.sharing import decode_instance, encode_instance
 from tasks.checks.sandbox.wire import LONGEST, decode_value, encode_value
@@ -50,34 +50,41 @@ class Program:
     def load(self, asked: dict) -> dict:
         """Extracts the program and runs it. Returns {loaded: True}, or the exception that it raised."""
         try:
-            code = extract_program(asked["text"], asked["entry_point"])
+            entry_point = asked["entry_point"]
+            code = extract_code(asked)
             exec(compile(asked["setup"], "setup", "exec"), self.space)
             for source in asked["shared"]:
                 with suppress(Exception):  # a class may need names from the tests, which this process does not get
                     exec(compile(source, "shared", "exec"), self.space)
             self.shared = dict(self.space)
             exec(compile(code, "response", "exec"), self.space)
-            self.lift_method(asked["entry_point"])
+            self.lift_method(entry_point)
         except BaseException as problem:  # a program may raise anything, including SystemExit
             return describe_exception(problem, self.keep)
         return {"loaded": True}
 
     def lift_method(self, name: str) -> None:
-        """Defines the tests' function name if the program lacks it, since a prompt may not state the name. Uses a function or a
-        method of class Solution with a similar name (two_sum, twoSum), or the only one."""
-        if not name.isidentifier() or name in self.space:
+        """Defines the tests' function name if the program lacks it or only imports it, since a prompt may not state the name.
+        Uses a function or a method of class Solution with a similar name (two_sum, twoSum), or the only one."""
+        defined = self.space.get(name)
+        imported = defined is self.shared.get(name) and getattr(defined, "__module__", "") != "candidate"
+        if not name.isidentifier() or (name in self.space and not imported):
             return
-        solution = cast(Any, self.space.get("Solution"))
-        methods = {
-            key: lambda *given, key=key, **named: getattr(solution(), key)(*given, **named) for key in dir(solution)
+        functions = {
+            key: one for key, one in self.space.items() if inspect.isfunction(one) and one.__module__ == "candidate"
         }
-        own = {key: one for key, one in self.space.items() if inspect.isfunction(one) and one.__module__ == "candidate"}
+        methods = self.find_methods()
         spell = lambda key: key.replace("_", "").lower()
-        for found in (own, {key: one for key, one in methods.items() if isinstance(solution, type) and key[0] != "_"}):
-            alike = [one for key, one in found.items() if spell(key) == spell(name)]
-            if alike or len(found) == 1:
-                self.space[name] = alike[0] if alike else next(iter(found.values()))
-                return
+        similar = [one for key, one in (*functions.items(), *methods.items()) if spell(key) == spell(name)]
+        single = [one for found in (methods, functions) if len(found) == 1 for one in found.values()]
+        if similar or single:
+            self.space[name] = (similar or single)[0]
+
+    def find_methods(self) -> dict[str, Callable]:
+        """The public methods of the program's class Solution; each call makes a new instance."""
+        solution = cast(Any, self.space.get("Solution"))
+        names = [name for name in dir(solution) if name[0] != "_"] if isinstance(solution, type) else []
+        return {key: lambda *given, key=key, **named: getattr(solution(), key)(*given, **named) for key in names}
 
     def answer(self, request: dict) -> dict:
         number = {"number": request["number"]}
@@ -110,6 +117,12 @@ class Program:
         if kind == "instance":
             return decode_instance(content, self.shared, self.find)
         return self.space[content] if isinstance(content, str) else self.objects[content]
+
+
+def extract_code(asked: dict) -> str:
+    if asked["beginning"]:
+        return extract_continuation(asked["text"], asked["beginning"])
+    return extract_program(asked["text"], asked["entry_point"], asked["setup"])
 
 
 def write_value(descriptor: int, value: dict) -> None:

@@ -27,12 +27,12 @@ def explain(problem: str, reason: str) -> tuple[str, str]:
     """Verdict and reason for a script that reports an exception. A false report can only worsen the verdict or make it
     "unchecked"."""
     try:
-        told = json.loads(problem)
+        report = json.loads(problem)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or not is_list_of_names(told.get("raised")):
-        return "failed", reason or "what it says of its end cannot be read"
-    raised = Exceptions().make(told["raised"], [], str(told.get("message")))
+        report = None
+    if not isinstance(report, dict) or not is_list_of_names(report.get("raised")):
+        return "failed", reason or "its report of an exception cannot be read"
+    raised = Exceptions().make(report["raised"], [], str(report.get("message")))
     if unable := find_reason_of_sandbox(raised):
         return "unchecked", unable
     return "error", f"{type(raised).__name__}: {raised}"
@@ -40,15 +40,17 @@ def explain(problem: str, reason: str) -> tuple[str, str]:
 
 def have_same_lines(written: str, expected: str) -> bool:
     """LiveCodeBench: the same number of lines; each line has equal text, or equal numbers without tolerance."""
-    ours, theirs = ([line.strip() for line in text.strip().split("\n")] for text in (written, expected))
-    return len(ours) == len(theirs) and all(map(have_same_numbers, ours, theirs))
+    written_lines, expected_lines = (
+        [line.strip() for line in text.strip().split("\n")] for text in (written, expected)
+    )
+    return len(written_lines) == len(expected_lines) and all(map(have_same_numbers, written_lines, expected_lines))
 
 
-def have_same_numbers(ours: str, theirs: str) -> bool:
-    if ours == theirs:
+def have_same_numbers(written: str, expected: str) -> bool:
+    if written == expected:
         return True
     try:
-        numbers = [[Decimal(token) for token in line.split()] for line in (ours, theirs)]
+        numbers = [[Decimal(token) for token in line.split()] for line in (written, expected)]
     except InvalidOperation:
         return False
     return numbers[0] == numbers[1]
@@ -67,9 +69,9 @@ def are_close(written: str, expected: str) -> bool:
 
 
 def compare_tokens(written: str, expected: str, close: Callable[[float, float], bool]) -> bool:
-    ours, theirs = written.split(), expected.split()
-    return len(ours) == len(theirs) and all(
-        a == b or are_numbers(a, b, close) for a, b in zip(ours, theirs, strict=True)
+    words, wanted = written.split(), expected.split()
+    return len(words) == len(wanted) and all(
+        a == b or are_numbers(a, b, close) for a, b in zip(words, wanted, strict=True)
     )
 
 

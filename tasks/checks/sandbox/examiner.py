@@ -8,6 +8,7 @@ import ast
 import builtins
 import importlib
 import json
+import math
 import os
 import re
 import select
@@ -26,9 +27,9 @@ from tasks.checks.sandbox.wire import LONGEST, decode_value, encode_value
 def play_examiner(order: dict, to: int, back: int) -> None:
     """Reads the job from standard input. `to` and `back` are the pipes to and from the candidate."""
     job = json.loads(os.fdopen(0, "rb").read())
-    says = os.dup(1)
+    verdict_writer = os.dup(1)
     os.dup2(2, 1)  # /dev/null: a print in the tests must not mix with the verdict
-    exam = Exam(says, to, back, time.monotonic() + order["seconds"])
+    exam = Exam(verdict_writer, to, back, time.monotonic() + order["seconds"], job["seconds_per_call"])
     try:
         strangers = find_unbound_names(f"{job['setup']}\n{job['tests']}")
         modules = [name for name in strangers if name in sys.stdlib_module_names]
@@ -38,12 +39,12 @@ def play_examiner(order: dict, to: int, back: int) -> None:
         rewriter = Rewriter(tests, set(theirs))
     except (SyntaxError, ValueError, *TOO_DEEP) as problem:
         exam.end("unchecked", f"the tests cannot be run: {problem}")
-    exam.send({name: job[name] for name in ("setup", "text", "entry_point")} | {"shared": shared})
+    exam.send({name: job[name] for name in ("setup", "text", "entry_point", "beginning")} | {"shared": shared})
     exam.wait_until_loaded()
     run_tests(exam, rewriter.tests, job, modules, theirs)
     skipped = rewriter.find_skipped(exam.trace)
     if exam.calls and not exam.total and "assert" in job["tests"]:
-        exam.end("failed", "what the response gave led past every assertion")
+        exam.end("failed", "the response's values led past every assertion")
     if not exam.calls or not exam.total:
         exam.end("unchecked", "the tests assert nothing of the response")
     if exam.passed < exam.total:
@@ -62,7 +63,9 @@ def find_names_asked(job: dict, tests: ast.Module, strangers: list[str], modules
     if entry := re.findall(r"^\w+", job["entry_point"]):
         return [*entry, *caught]
     if len(unknown) > 1:  # one of them may be a reference the tests compare with
-        raise ValueError(f"they name {' and '.join(unknown)} and no entry point: whose they are is not known")
+        raise ValueError(
+            f"they name {' and '.join(unknown)} but no entry point, so it is unknown which of them the response must define"
+        )
     return [*(unknown or find_renamed_builtin(tests)), *caught]
 
 
@@ -88,8 +91,9 @@ def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], th
         space |= {name: importlib.import_module(name) for name in modules}
         space |= {name: Remote(exam, name) for name in theirs}
         exec(compile(tests, "tests", "exec"), space)
-        if entry and "check" in space:
-            space["check"](Remote(exam, entry))
+        check = space.get("check")
+        if entry and check and not isinstance(check, Remote):  # a response may also define a function of this name
+            check(Remote(exam, entry))
     except BaseException as problem:
         why = f"{type(problem).__name__}: {problem!s:.200}"
         exam.end(*(("error", why) if exam.calls else ("unchecked", f"the tests cannot be run: {why}")))
@@ -98,8 +102,9 @@ def run_tests(exam: "Exam", tests: ast.Module, job: dict, modules: list[str], th
 class Exam:
     """The connection to the candidate, and the counts of assertions."""
 
-    def __init__(self, says: int, to: int, back: int, deadline: float):
-        self.says, self.to, self.back, self.deadline = says, to, back, deadline
+    def __init__(self, verdict_writer: int, to: int, back: int, deadline: float, seconds_per_call: float):
+        self.verdict_writer, self.to, self.back, self.deadline = verdict_writer, to, back, deadline
+        self.seconds_per_call = seconds_per_call or math.inf
         self.buffer = b""
         self.calls = self.passed = self.total = 0
         self.problem = ""
@@ -133,7 +138,7 @@ class Exam:
         """Writes the verdict and exits at once. It does not raise, because tests may catch any exception."""
         words = " ".join(reason[:300].encode(errors="replace").decode().split())  # one line of valid UTF-8
         found = {"verdict": verdict, "passed": self.passed, "total": self.total, "reason": words}
-        os.write(self.says, json.dumps(found).encode())
+        os.write(self.verdict_writer, json.dumps(found).encode())
         os._exit(0)
 
     def wait_until_loaded(self) -> None:
@@ -147,7 +152,7 @@ class Exam:
         self.send({**request, "number": self.calls})
         answer = self.receive()
         if answer.get("number") != self.calls:
-            self.end("error", "an answer to what was not asked")
+            self.end("error", "an answer without a request")
         if "raised" in answer:
             raise self.make_exception(answer)
         value, left = self.read(answer.get("value")), self.read(answer.get("left"))
@@ -159,7 +164,7 @@ class Exam:
         try:
             return decode_value(answer, self.find)
         except (ValueError, TypeError, KeyError, RecursionError, ArithmeticError) as problem:
-            return self.end("error", f"an answer that is no value: {problem}")
+            return self.end("error", f"an answer that is not a plain value: {problem}")
 
     def make_exception(self, answer: dict) -> Exception:
         classes, arguments, message = (answer.get(name) for name in ("raised", "arguments", "message"))
@@ -181,7 +186,7 @@ class Exam:
             return {"object": value._of}
         if instance := encode_instance(value, self.space, self.keep, depth):
             return instance
-        return self.end("unchecked", f"a test gives the response a {type(value).__name__}, which is no plain value")
+        return self.end("unchecked", f"a test gives the response a {type(value).__name__}, which is not a plain value")
 
     def find(self, kind: str, content: Any) -> Any:
         if kind == "instance":
@@ -199,8 +204,9 @@ class Exam:
             self.end("error", "the program ended before its tests did")
 
     def receive(self) -> dict:
+        deadline = min(self.deadline, time.monotonic() + self.seconds_per_call)
         while b"\n" not in self.buffer:
-            if not select.select([self.back], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
+            if not select.select([self.back], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 self.end("timeout", "not done in time")
             read = os.read(self.back, 1 << 16)
             if not read:
@@ -286,7 +292,7 @@ def put_back(given: Sequence[Any], left: Any) -> None:
 def refuse_comparison(self: Remote, other: Any = None) -> NoReturn:
     if isinstance(other, Remote):
         self._exam.end("unchecked", "the tests compare two objects of the response, which only it could do")
-    raise TypeError("the response gave an object of its own where the tests want a value")
+    raise TypeError("the response returned one of its objects where the tests need a plain value")
 
 
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "hash"):

@@ -14,8 +14,8 @@ READING = re.compile(r"\binput\b|\bstdin\b|\bopen\(0|\bfileinput\b|\bos\.read\(0
 DEFINITION = re.compile(r"^(?:(?:async )?(?:def|class)\s+(\w+)|(\w+)\s*(?::[^=\n]+)?=\s*lambda\b)", re.MULTILINE)
 
 
-def extract_program(text: str, entry_point: str) -> str:
-    """The program that defines the entry point as a function, class or method."""
+def extract_program(text: str, entry_point: str, setup: str = "") -> str:
+    """The program that defines the entry point as a function, class or method. `setup` is the code that runs before it."""
     blocks = find_blocks(text)
     if not blocks:
         return text
@@ -28,24 +28,33 @@ def extract_program(text: str, entry_point: str) -> str:
         place for place, code in enumerate(blocks) if name and re.search(rf"^\s+def {name}\b", code, re.MULTILINE)
     ]
     others = [place for place, names in enumerate(defined) if names]  # the name in the tests may differ from the prompt
-    return join_blocks(blocks, (defining or methods or others or [len(blocks) - 1])[-1])
+    return join_blocks(blocks, (defining or methods or others or [len(blocks) - 1])[-1], setup)
 
 
-def extract_script(text: str) -> str:
+def extract_script(text: str, setup: str = "") -> str:
     """The program that reads standard input."""
     blocks = find_blocks(text)
     if not blocks:
         return text
     reading = [place for place, code in enumerate(blocks) if READING.search(code)]
-    return join_blocks(blocks, (reading or [len(blocks) - 1])[-1])
+    return join_blocks(blocks, (reading or [len(blocks) - 1])[-1], setup)
+
+
+def extract_continuation(text: str, beginning: str) -> str:
+    """The program that continues the beginning, or repeats it first. As in LiveBench, the last block counts; its indentation is
+    kept, because it may continue a function."""
+    blocks = [code for _, language, code in BLOCK.findall(text) if language.lower() in PYTHON]
+    code = blocks[-1] if blocks else text
+    return code if code.startswith(beginning) else f"{beginning}\n{code}"
 
 
 def find_blocks(text: str) -> list[str]:
     return [dedent(code) for _, language, code in BLOCK.findall(text) if language.lower() in PYTHON]
 
 
-def join_blocks(blocks: list[str], chosen: int) -> str:
-    return "\n".join(blocks[: chosen + 1]) if chosen and needs_more(blocks[chosen]) else blocks[chosen]
+def join_blocks(blocks: list[str], chosen: int, setup: str) -> str:
+    more = chosen and needs_more(f"{setup}\n{blocks[chosen]}")
+    return "\n".join(blocks[: chosen + 1]) if more else blocks[chosen]
 
 
 def find_definitions(code: str) -> set[str]:

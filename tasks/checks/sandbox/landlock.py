@@ -11,7 +11,7 @@ RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # Landlock version -> number of fi
 SCOPED = 0b11  # since version 6: no signals to outside processes, and no access to their abstract sockets
 
 
-class Path(ctypes.Structure):
+class PathRule(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("rights", ctypes.c_uint64), ("path", ctypes.c_int32))
 
@@ -26,7 +26,7 @@ def restrict_paths(paths: Sequence[str]) -> None:
     for path in paths:
         descriptor = os.open(path, os.O_PATH)
         rights = READ_FILE | READ_FOLDER if os.path.isdir(path) else READ_FILE
-        kernel.call_kernel("landlock_add_rule", ruleset, 1, ctypes.byref(Path(rights, descriptor)), 0)
+        kernel.call_kernel("landlock_add_rule", ruleset, 1, ctypes.byref(PathRule(rights, descriptor)), 0)
         os.close(descriptor)
     kernel.call_kernel("landlock_restrict_self", ruleset, 0)
     os.close(ruleset)

@@ -8,13 +8,11 @@ by a simulated attack (`probe.py`): the first that withstands it is used. If non
 
 import json
 import os
-import platform
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from pathlib import Path
 
 from infra.errors import BadInput
 from tasks.checks.packages import list_modules
+from tasks.checks.sandbox.folders import interpreter_path, library_folders, package_folders, paths_without
 from tasks.checks.sandbox.waiting import is_readable
 
 MEANS = ("bubblewrap", "namespaces", "landlock")
@@ -36,6 +35,7 @@ VARIABLES = {
     "OMP_NUM_THREADS": "1",
 }
 PROBE_SECONDS, END_SECONDS = 20, 5
+PING = b"ping"  # a message that the server only answers
 
 
 @dataclass(frozen=True)
@@ -47,30 +47,24 @@ class Limits:
 
 
 class Sandbox:
-    """A server inside the sandbox that starts processes. Threads may share it. It ends when it is closed or this process ends."""
+    """A server inside the sandbox that starts processes. Threads may share it. If the server has died, the next order starts
+    another one. It ends when it is closed or this process ends."""
 
     def __init__(self, means: str, packages: Path | None = None):
-        self.means, self.turn = means, threading.Lock()
-        house = INSIDE if means == "bubblewrap" else str(HOUSE)
-        given = {
-            "means": means,
-            "folders": library_folders(),
-            "hidden": package_folders(),
-            "house": house,
-            "starter": os.getpid(),
-        }
-        given["readable"] = [
-            path for folder in library_folders() for path in paths_without(folder, set(package_folders()))
-        ]
-        given |= {"packages": "", "modules": []}
-        if packages:
-            given |= {"packages": str(packages), "modules": list_modules(packages)}
-            given["folders"].append(str(packages))
-            given["readable"].append(str(packages))
-        command = [interpreter_path(), "-s", "-S", "-P", "-B", "-c", START.format(house=house), json.dumps(given)]
+        self.means, self.packages, self.turn = means, packages, threading.Lock()
+        self.servers = 0  # how many servers were started
+        self.start_server()
+
+    def start_server(self) -> None:
+        house = INSIDE if self.means == "bubblewrap" else str(HOUSE)
+        command = [interpreter_path(), "-s", "-S", "-P", "-B", "-c", START.format(house=house)]
         self.line, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.server = subprocess.Popen(
-            [*(bubblewrap_command(packages) if means == "bubblewrap" else ()), *command],
+            [
+                *(bubblewrap_command(self.packages) if self.means == "bubblewrap" else ()),
+                *command,
+                json.dumps(describe_sandbox(self.means, house, self.packages)),
+            ],
             stdin=inside.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -79,28 +73,50 @@ class Sandbox:
             start_new_session=True,
         )
         inside.close()
+        self.servers += 1
+
+    def end_server(self, seconds: float) -> None:
+        """Closes the server's socket, waits for its exit, then kills what is left."""
+        self.line.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.server.wait(seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
 
     def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *_) -> None:
-        self.line.close()  # the server exits when its socket is closed
-        with suppress(subprocess.TimeoutExpired):
-            self.server.wait(END_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.wait()
+        self.end_server(END_SECONDS)
 
     def start(self, part: str, limits: Limits, descriptors: list[int], **more: object) -> int:
         """Starts a part of `inside.py` in a new process and returns its pidfd, for `end_process`. The first two descriptors
-        become its standard input and output. OSError if the server has ended."""
+        become its standard input and output. OSError if no server can be started."""
         order = json.dumps({"part": part, **asdict(limits), **more}).encode()
         with self.turn:
-            socket.send_fds(self.line, [order], descriptors)
-            _, found, _, _ = socket.recv_fds(self.line, 64, 1)
+            found = self.exchange(order, descriptors)
+            if found is None:
+                self.end_server(0)
+                self.start_server()
+                found = self.exchange(order, descriptors)
         if not found:
             raise ConnectionError(f"the sandbox by {self.means} has ended")
         return found[0]
+
+    def exchange(self, message: bytes, descriptors: list[int]) -> list[int] | None:
+        """Returns the descriptors in the server's answer; None if the server has died."""
+        try:
+            socket.send_fds(self.line, [message], descriptors)
+            answer, found, _, _ = socket.recv_fds(self.line, 64, 1)
+        except ConnectionError:
+            return None
+        return found if answer else None
+
+    def is_served_by(self, server: int) -> bool:
+        """True if the server with this number (see `servers`) is alive. A server that dies takes all its processes with it."""
+        with self.turn:
+            return self.servers == server and self.exchange(PING, []) is not None
 
     def weakness(self) -> str:
         """Runs the simulated attack and describes what succeeded; empty if the sandbox holds."""
@@ -111,26 +127,26 @@ class Sandbox:
             Path(outside).chmod(0o777)
             secrets = [str(secret), "/etc/passwd", "/proc/self/environ", "/proc/1/environ"]
             secrets += [str(HOUSE / "pyproject.toml")]
-            told = {
+            attack = {
                 "secrets": secrets,
                 "closed": (outside, "/etc", "/home", "/proc", *package_folders()),
                 "address": server.getsockname(),
             }
-            said = self.probed(told)
-        return ", ".join(f"it {what}" for what in json.loads(said)["worked"]) if said else "it does not start"
+            report = self.run_probe(attack)
+        return ", ".join(f"it {what}" for what in json.loads(report)["worked"]) if report else "it does not start"
 
-    def probed(self, told: dict) -> bytes:
-        heard, says = os.pipe()
+    def run_probe(self, attack: dict) -> bytes:
+        reading, writing = os.pipe()
         try:
-            process = self.start("probe", Limits(PROBE_SECONDS, 512), [0, says], **told)
+            process = self.start("probe", Limits(PROBE_SECONDS, 512), [0, writing], **attack)
         except OSError:
             return b""
         finally:
-            os.close(says)
-        said = os.read(heard, 1 << 16) if is_readable(heard, PROBE_SECONDS) else b""
-        os.close(heard)
+            os.close(writing)
+        report = os.read(reading, 1 << 16) if is_readable(reading, PROBE_SECONDS) else b""
+        os.close(reading)
         end_process(process)
-        return said
+        return report
 
 
 def end_process(process: int) -> None:
@@ -139,6 +155,22 @@ def end_process(process: int) -> None:
         signal.pidfd_send_signal(process, signal.SIGKILL)
     is_readable(process)
     os.close(process)
+
+
+def describe_sandbox(means: str, house: str, packages: Path | None) -> dict:
+    """What a server must know; see `inside.py`."""
+    hidden = package_folders()
+    shown = [str(packages)] if packages else []
+    return {
+        "means": means,
+        "folders": [*library_folders(), *shown],
+        "hidden": hidden,
+        "readable": [*(path for folder in library_folders() for path in paths_without(folder, set(hidden))), *shown],
+        "house": house,
+        "starter": os.getpid(),
+        "packages": "".join(shown),
+        "modules": list_modules(packages) if packages else [],
+    }
 
 
 def find_sandbox(means: Sequence[str] = MEANS, packages: Path | None = None) -> Sandbox:
@@ -155,41 +187,6 @@ def find_sandbox(means: Sequence[str] = MEANS, packages: Path | None = None) -> 
         sandbox.__exit__()
     reasons = "; ".join(f"{name}: {weakness}" for name, weakness in weak.items())
     raise BadInput(f"checks: programs that models wrote cannot be run safely on this machine ({reasons})")
-
-
-def interpreter_path() -> str:
-    return os.path.realpath(sys.executable)
-
-
-def library_folders() -> list[str]:
-    """The folders that the interpreter needs: its library and the system's shared libraries."""
-    machine = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
-    shared = (
-        [f"/lib/{machine}", f"/usr/lib/{machine}"] if os.path.isdir(f"/usr/lib/{machine}") else ["/lib", "/usr/lib"]
-    )
-    own = [sysconfig.get_path("stdlib")]
-    own += [sysconfig.get_config_var("LIBDIR")] if sys.base_prefix != "/usr" else []
-    found = [folder for folder in {*own, *shared, "/lib64", "/usr/lib64"} if os.path.isdir(folder)]
-    return sorted(one for one in found if not any(one.startswith(f"{other}/") for other in found))
-
-
-def package_folders() -> list[str]:
-    """Folders of installed packages in the library folders. They are hidden: a benchmark with its answers may be there."""
-    places = (
-        place
-        for folder in library_folders()
-        for each in ("", "python*/")
-        for place in Path(folder).glob(f"{each}*-packages")
-    )
-    return sorted({str(place) for place in places})
-
-
-def paths_without(path: str, hidden: set[str]) -> list[str]:
-    """The path itself, or the visible paths in it if a part of it is hidden."""
-    if not any(Path(place).is_relative_to(path) for place in hidden):
-        return [path]
-    inside = [f"{path}/{name}" for name in os.listdir(path)]
-    return [kept for one in inside if one not in hidden and os.path.exists(one) for kept in paths_without(one, hidden)]
 
 
 def bubblewrap_command(packages: Path | None) -> list[str]:

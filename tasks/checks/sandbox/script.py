@@ -7,14 +7,15 @@ import sys
 import threading
 import types
 
-from tasks.checks.sandbox.extraction import extract_script
+from tasks.checks.sandbox.extraction import extract_continuation, extract_script
 from tasks.checks.sandbox.raising import describe_exception
 
-MOST_SAID = 1 << 14
+LONGEST_REPORT = 1 << 14
 
 
-def play_script(order: dict, text: int, says: int) -> None:
-    """Standard input is the case; standard output is compared later. An exception of the script is written to `says`."""
+def play_script(order: dict, program: int, reports: int) -> None:
+    """Reads {text, setup, beginning} from `program`. Standard input is the case; standard output is compared later. An exception
+    of the script is written to `reports`."""
     builtins.exit = builtins.quit = sys.exit  # missing because the interpreter starts without `site`
     threading.Thread.start = threading.Thread.run  # scripts use a thread for its larger stack; the sandbox has none
     threading.Thread.join = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue]
@@ -22,11 +23,14 @@ def play_script(order: dict, text: int, says: int) -> None:
     sys.modules["__main__"] = module = types.ModuleType("__main__")
     sys.argv = ["script"]
     try:
-        code = extract_script(os.fdopen(text, "rb").read().decode())
+        given = json.loads(os.fdopen(program, "rb").read())
+        text, beginning = given["text"], given["beginning"]
+        code = extract_continuation(text, beginning) if beginning else extract_script(text, given["setup"])
+        exec(compile(given["setup"], "setup", "exec"), module.__dict__)
         exec(compile(code, "response", "exec"), module.__dict__)
     except SystemExit:
         pass  # with any exit code: only the output is compared
     except BaseException as problem:  # a program may raise anything
-        told = describe_exception(problem, lambda *_: {}) | {"arguments": []}
-        os.write(says, json.dumps(told).encode()[:MOST_SAID])
+        report = describe_exception(problem, lambda *_: {}) | {"arguments": []}
+        os.write(reports, json.dumps(report).encode()[:LONGEST_REPORT])
     sys.stdout.flush()

@@ -19,7 +19,8 @@ from tasks.evaluation.degenerate import find_degenerate_answers
 from tasks.evaluation.judged.questions import Answers, read_suite, read_suite_answers
 from tasks.evaluation.judged.suites import SUITES
 from tasks.execution import Run
-from tasks.rows import pool
+from tasks.rows.filling import commit_parts
+from tasks.rows.reading import read_pool
 from tasks.stage import Addressed, What, stage
 
 Manifests = tuple[Manifest, ...]
@@ -114,7 +115,7 @@ def obtain_replies(
     """The judge's replies to these requests, and the reason for each missing one. Asks only for replies that the pool lacks."""
     replies_pool = run.step.pool
     assert replies_pool is not None  # the judging stages have rows
-    held = pool.read_pool(run, replies_pool, ["request"])
+    held = read_pool(run, replies_pool, ["request"])
     missing = wanted[~wanted["request"].isin(held["request"])][["request", "body"]]
     run.count(replies_found=len(wanted) - len(missing))
     unanswered: dict[str, str] = {}
@@ -127,9 +128,11 @@ def obtain_replies(
             "reply_tokens": estimate_reply_tokens(held, wanted, usual_tokens),
             "how": how.model_dump(mode="json"),
         }
-        run.program("tasks.evaluation.judged.judge_program", job, lambda: pool.commit_parts(run, replies_pool, out))
+        run.program(
+            "tasks.evaluation.judged.judge_program", job, lambda: commit_parts(run, run.store, replies_pool, out)
+        )
         unanswered = json.loads((out / "unanswered.json").read_text())
-        held = pool.read_pool(run, replies_pool, ["request"])
+        held = read_pool(run, replies_pool, ["request"])
     columns = ["request", "reply", "prompt_tokens", "completion_tokens"]
     return held.reindex(columns=columns), unanswered
 

@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 
 from tasks.evaluation.judged.position_bias import measure_position_bias
-from tasks.evaluation.judged.suites import SUITES, align_bench, alpaca_eval, arena_hard, length_control, mt_bench
+from tasks.evaluation.judged.suites import (
+    SUITES,
+    align_bench,
+    alpaca_eval,
+    arena_hard,
+    arena_hard_v2,
+    length_control,
+    mt_bench,
+)
 from tasks.evaluation.judged.suites.files import Question
 from tasks.evaluation.judged.suites.judged_suite import JudgedSuite
 from tasks.evaluation.statistics import draw_indices, estimate_interval, resample_cluster_means
@@ -72,6 +80,11 @@ def compute_suite_metrics(sheet: AnswerSheet, questions: Sequence[str], seed: in
             battles = arena_hard.make_battles(judged)
             return {
                 "WR": resample_weighted_mean(100 * battles["score"], battles["weight"], battles["question_id"], seed)
+            }
+        case "arena-hard-v2.0":
+            return {
+                title: resample_weighted_mean(100 * rows["score"], rows["weight"], rows["question_id"], seed)
+                for title, rows in arena_hard_v2.categories_of(arena_hard.make_battles(judged), sheet.questions).items()
             }
         case "mt-bench":
             return compute_rating_metrics(judged, seed)

@@ -24,7 +24,7 @@ from tasks.stage import Exact, How, What, stage
 Manifests = tuple[Manifest, ...]
 Answers = dict[str, tuple[str, ...]]
 NO_ANSWER = ""  # the text of a missing answer; it is degenerate, so it loses
-SuiteName = Literal["alpaca-eval", "arena-hard", "mt-bench", "align-bench"]
+SuiteName = Literal["alpaca-eval", "arena-hard", "arena-hard-v2.0", "mt-bench", "align-bench"]
 
 
 class SuiteIdentity(What):
@@ -55,18 +55,20 @@ class PublishedSuite(Exact):
     def pinned(self) -> "PublishedSuite":
         if self.hub and not (self.id and self.revision):
             raise ValueError("hub: needs the data set's id and revision (a commit)")
-        if unknown := {*self.hub, *self.sha256} - SUITES[self.suite].files.keys():
-            raise ValueError(
-                f"{self.suite} has no file {min(unknown)!r}; its files are {', '.join(SUITES[self.suite].files)}"
-            )
+        names = [*SUITES[self.suite].files, *SUITES[self.suite].optional]
+        if unknown := {*self.hub, *self.sha256}.difference(names):
+            raise ValueError(f"{self.suite} has no file {min(unknown)!r}; its files are {', '.join(names)}")
         if unpinned := self.hub.keys() - self.sha256.keys():
             raise ValueError(f"sha256: {min(unpinned)!r} comes from a hub; add its expected sha256")
         return self
 
     def resolve(self, field: str) -> dict:
+        rules = SUITES[self.suite]
+        origins = rules.files | rules.optional
+        beside = [name for name in rules.optional if self.path and (Path(self.path) / name).is_file()]
         digests = {
-            name: self.sha256[name] if name in self.hub else self.digest_in_folder(name, origin, field)
-            for name, origin in SUITES[self.suite].files.items()
+            name: self.sha256[name] if name in self.hub else self.digest_in_folder(name, origins[name], field)
+            for name in rules.names({*self.hub, *self.sha256, *beside})
         }
         at = SuiteFolder(path=str(Path(self.path).absolute()), id=self.id, revision=self.revision, hub=self.hub)
         return {"what": SuiteIdentity(suite=self.suite, files=digests), "how": at}
@@ -133,7 +135,7 @@ def write_suite_prompts(run: Run, prompts: list[tuple[Question, list[dict[str, s
 def read_suite(run: Run, name: str, suite: Manifest) -> tuple[JudgedSuite, Path, dict[str, Question]]:
     """The suite's rules, the folder of its files, and its questions by id."""
     rules = SUITES[name]
-    folder = run.fetch(suite, list(rules.files))
+    folder = run.fetch(suite, rules.names(suite.what["files"]))
     return rules, folder, {question.question_id: question for question in rules.read_questions(folder)}
 
 

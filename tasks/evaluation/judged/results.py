@@ -31,7 +31,7 @@ def measure_suite(
         "tasks.evaluation.judged.results_program",
         {
             "what": what.model_dump(mode="json"),
-            "folder": str(run.fetch(suite[0], list(SUITES[what.suite].files))),
+            "folder": str(run.fetch(suite[0], SUITES[what.suite].names(suite[0].what["files"]))),
             "judged": [str(run.file(made, "judgements.parquet")) for made in judgements],
             "published": {
                 name: str(run.file(made, "published.parquet"))

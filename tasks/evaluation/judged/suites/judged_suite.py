@@ -1,6 +1,7 @@
 """The interface of a judged suite. Each suite is one subclass without state; `SUITES` holds one object of each."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,15 @@ class JudgedSuite(ABC):
     """A benchmark whose answers a judge model compares or rates, with the prompts and rules that its authors published."""
 
     files: ClassVar[dict[str, str]]  # name -> where the authors publish the file
+    optional: ClassVar[dict[str, str]] = {}  # the same for files that only some forms of the suite need
     parameters: ClassVar[dict[str, Any]]  # of each request to the judge
     reply_tokens: int  # estimated length of a reply, used until the judge has given enough replies
     turns: int = 1  # answers per question
     full_marks: int = 100  # highest value of the suite's metrics
+
+    def names(self, given: Collection[str]) -> list[str]:
+        """The suite's files, with the optional ones that are in `given`."""
+        return [*self.files, *(name for name in self.optional if name in given)]
 
     @abstractmethod
     def read_questions(self, folder: Path) -> list[Question]: ...

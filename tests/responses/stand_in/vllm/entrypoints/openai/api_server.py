@@ -1,8 +1,10 @@
 """vLLM's server: it answers a prompt of token ids with ids that follow from the seed. In its folder STAND_IN it writes its words
-and its number, and dies after three answers as often as the file `deaths` there says."""
+and its number, and dies after three answers as often as the file `deaths` there says: by the signal whose number is in the file
+`signal`, if there is one."""
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -49,6 +51,8 @@ class Completions:
         if left and self.answers == 3:
             deaths.write_text(str(left - 1))
             print("out of memory, says the engine", file=sys.stderr, flush=True)
+            if (ending := self.folder / "signal").exists():
+                signal.raise_signal(int(ending.read_text()))
             os._exit(3)
 
 
