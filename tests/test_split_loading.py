@@ -167,7 +167,7 @@ def wait_for(out: Path, name: str, world: int, group: list) -> None:
 
 
 def model_of(megabytes: int, folder: Path) -> int:
-    """Saves a random Llama of about this size in fp32; returns its bytes."""
+    """Saves a random Llama in bf16, as models are published; returns its bytes in fp32, about so many megabytes."""
     layers = 24 if megabytes > 500 else 12
     hidden = round((megabytes * 1e6 / 4 / layers / 13) ** 0.5 / 64) * 64  # a layer has about 13 x hidden² weights
     config = LlamaConfig(
@@ -175,7 +175,7 @@ def model_of(megabytes: int, folder: Path) -> int:
         num_attention_heads=4, num_key_value_heads=4, bos_token_id=1, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     return sum(parameter.numel() * 4 for parameter in model.parameters())
 
 
