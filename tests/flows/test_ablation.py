@@ -185,7 +185,7 @@ def test_a_variant_without_accuracy_says_why(tmp_path, workplace, capsys):
     (row,) = re.findall(r"<tr><td>a</td>(.*?)</tr>", section)
     assert "the recipe has no [checks]" in row and ">–<" in row and not re.search(r"\d", row)
     show_matrix(make_console(), table)
-    assert "a: no accuracy: the recipe has no [checks]" in capsys.readouterr().out
+    assert "a: no accuracy, because the recipe has no [checks]" in capsys.readouterr().out
 
 
 def test_differences_are_paired_and_corrected_over_the_matrix(tabled):
