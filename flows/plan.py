@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from flows.shared_engines import share_engines
+from flows.run.shared_engines import share_engines
 from infra.errors import CorruptArtifact
 from infra.manifest import FileEntry, Manifest
 from infra.store import REQUESTS, Store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flows.plan import Planned
 from flows.pricing.amounts import predict_counts
 from flows.pricing.jobs import Job, Jobs
-from flows.pricing.machines import Machine, machine_of, machine_that_made
+from flows.pricing.machines import MachineKind, machine_of, machine_that_made
 from flows.pricing.memory import Space, space_of
 from flows.pricing.model_sizes import anchors
 from flows.pricing.prices import CORES, Prices
@@ -51,7 +51,7 @@ class Estimate:
     label: str
     seconds: Range
     wall: Range
-    machine: Machine
+    machine: MachineKind
     gpu_hours: Range
     dollars: Range | None  # None: a price is missing
     tokens: float
@@ -106,7 +106,7 @@ class Measured:
     ratio: float
 
 
-def find_correction(job: Job, work: Work, machine: Machine, jobs: Jobs) -> tuple[float, str, int]:
+def find_correction(job: Job, work: Work, machine: MachineKind, jobs: Jobs) -> tuple[float, str, int]:
     """The median of measured over published seconds, of artifacts of this kind on this kind of machine: those of models
     of the same size, else of the nearest size. With its level and the number of artifacts."""
     alike, own = (variant_of(job), work.kind, work.engine, machine.name), work.size.work if work.size else 1.0
@@ -157,7 +157,7 @@ def measured_seconds(job: Job) -> float:
     return float(job.counts.get("program_seconds", job.manifest.seconds if job.manifest else 0.0))
 
 
-def price_step(job: Job, work: Work, machine: Machine, seconds: Range, prices: Prices) -> Range | None:
+def price_step(job: Job, work: Work, machine: MachineKind, seconds: Range, prices: Prices) -> Range | None:
     if work.kind == "asks":
         return price_tokens(job, work, prices)
     rate = prices.hour.get(machine.kind, 0.0 if machine.kind == CORES else None)
@@ -176,7 +176,7 @@ def price_tokens(job: Job, work: Work, prices: Prices) -> Range | None:
     return Range(p50, p50 * math.exp(P90 * 0.15))
 
 
-def watts_of(machine: Machine, prices: Prices) -> float:
+def watts_of(machine: MachineKind, prices: Prices) -> float:
     """The power of one program's GPUs, or of its cores."""
     if machine.kind in prices.watts:
         return prices.watts[machine.kind] * max(1, machine.gpus)

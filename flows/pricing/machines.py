@@ -12,7 +12,7 @@ LARGE = ASSUMED / 16  # a model with more parameters is not planned for cores un
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineKind:
     """`gpus`: of each program; 0: it computes on `threads` cores."""
 
     kind: str  # a name in anchors.toml, or cpu
@@ -25,7 +25,7 @@ class Machine:
         return self.kind == CORES
 
 
-def machine_of(job: Job, size: ModelSize | None, prices: Prices) -> Machine:
+def machine_of(job: Job, size: ModelSize | None, prices: Prices) -> MachineKind:
     """Where a planned step would run: as the prices say, else on this machine; large models never on its cores."""
     found = [kind for name in name_gpus() if (kind := kind_of_gpu(name))]
     pool = job.how.work_pool if job.how else None
@@ -33,18 +33,18 @@ def machine_of(job: Job, size: ModelSize | None, prices: Prices) -> Machine:
     if not kind and size and size.parameters > LARGE:
         kind = "H100"
     if not job.gpus or kind in ("", CORES):
-        return Machine(CORES, 0, settings().threads_beside(len(found)), name_cores(count_cores()))
-    return Machine(kind, job.gpus, 1, kind)
+        return MachineKind(CORES, 0, settings().threads_beside(len(found)), name_cores(count_cores()))
+    return MachineKind(kind, job.gpus, 1, kind)
 
 
-def machine_that_made(job: Job) -> Machine:
+def machine_that_made(job: Job) -> MachineKind:
     """The machine of an artifact, as far as its manifest names it."""
     made = job.manifest.provenance if job.manifest else {}
     kind = kind_of_gpu(str(made.get("gpu", "")))
     if kind and (gpus := int(made.get("gpus_of_a_program", 0))):
-        return Machine(kind, gpus, 1, kind)
+        return MachineKind(kind, gpus, 1, kind)
     cores = int(made.get("cores", 0))
-    return Machine(CORES, 0, settings().threads_beside(0) if cores == count_cores() else 1, name_cores(cores))
+    return MachineKind(CORES, 0, settings().threads_beside(0) if cores == count_cores() else 1, name_cores(cores))
 
 
 def name_cores(cores: int) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from flows.pricing.jobs import Job
-from flows.pricing.machines import Machine
+from flows.pricing.machines import MachineKind
 from flows.pricing.model_sizes import anchors
 from flows.pricing.work import Work
 
@@ -19,7 +19,7 @@ class Space:
     gpu: float  # memory of each GPU; 0: none
 
 
-def space_of(job: Job, work: Work, machine: Machine) -> Space:
+def space_of(job: Job, work: Work, machine: MachineKind) -> Space:
     weights = work.size.parameters if work.size else 0.0
     disk = work.rows * ROW_BYTES + work.tokens * TOKEN_BYTES * (work.kind in ("writes", "asks"))
     host, gpu = WORKING, 0.0

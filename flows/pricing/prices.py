@@ -13,7 +13,7 @@ from tasks.stage import Exact
 CORES = "cpu"  # the machine of a program that needs no GPU
 
 
-class Tokens(Exact):
+class TokenPrices(Exact):
     """Dollars per million tokens."""
 
     input: float = Field(ge=0)
@@ -28,7 +28,7 @@ class Prices(Exact):
     )
     gpu: str = Field(default="", description="the kind of GPU of all steps; default: this machine's, else H100")
     pools: dict[str, str] = Field(default={}, description="the kind of GPU of a work pool, if it has another")
-    tokens: dict[str, Tokens] = Field(
+    tokens: dict[str, TokenPrices] = Field(
         default={}, description="prices of an endpoint's model, by its name in `how.engines`"
     )
     watts: dict[str, float] = Field(default={}, description="power of one busy GPU of this kind, or of `cpu`")

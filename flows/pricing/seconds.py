@@ -1,6 +1,6 @@
 """Seconds of all programs of a step together, from published speeds. `estimate.py` corrects them by the store's evidence."""
 
-from flows.pricing.machines import Machine
+from flows.pricing.machines import MachineKind
 from flows.pricing.model_sizes import anchors
 from flows.pricing.work import Work
 
@@ -10,7 +10,7 @@ CHECKED_ROW_SECONDS = {"by-gold": 0.02, "exact": 1e-4}  # `make bench-checks`: 1
 ASKED_PER_SECOND = 8.0  # requests that an endpoint answers, all at once
 
 
-def anchor_seconds(work: Work, machine: Machine, programs: int, checks: str = "") -> float:
+def anchor_seconds(work: Work, machine: MachineKind, programs: int, checks: str = "") -> float:
     """`checks`: the kind of the checks, if the rows are checked."""
     match work.kind:
         case "nothing":
@@ -29,12 +29,12 @@ def anchor_seconds(work: Work, machine: Machine, programs: int, checks: str = ""
     return begin + work.operations / (peak(machine) * use)
 
 
-def peak(machine: Machine) -> float:
+def peak(machine: MachineKind) -> float:
     """Floating-point operations per second of all GPUs of a program."""
     return anchors()["gpus"][machine.kind]["teraflops"] * 1e12 * machine.gpus
 
 
-def write_speed(work: Work, machine: Machine, in_flight: int = 256) -> float:
+def write_speed(work: Work, machine: MachineKind, in_flight: int = 256) -> float:
     """Tokens per second of one copy of the weights. A decoding step reads all weights and the cache of every sequence, or is
     limited by arithmetic."""
     assert work.size is not None  # only models write

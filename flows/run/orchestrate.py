@@ -23,8 +23,8 @@ from flows.fusion import fusion
 from flows.plan import Planned, plan_all
 from flows.run.cache_records import PLAIN
 from flows.run.progress import ProgressArtifact
+from flows.run.shared_engines import awaited, in_order
 from flows.run.work_pools import dispatch_step
-from flows.shared_engines import awaited, in_order
 from flows.suites.comparisons import reports_and_comparisons
 from flows.workspace import Workspace
 from infra.clocks import describe_clock_difference

@@ -6,7 +6,7 @@ from flows.plan import Planned, plan_chain
 from flows.run import work_pools
 from flows.run.packed_step import pack_step
 from flows.run.pool_runs import Errand, attach_run
-from flows.shared_engines import awaited, in_order
+from flows.run.shared_engines import awaited, in_order
 from flows.workspace import Workspace
 from infra.store import Store
 from tasks.execution import Share, watch_nothing

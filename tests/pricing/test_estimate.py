@@ -10,7 +10,7 @@ from flows.fusion import fusion
 from flows.plan import plan_chain
 from flows.pricing.estimate import Estimate, Range, estimate_plan
 from flows.pricing.kept import keep_estimates
-from flows.pricing.machines import Machine
+from flows.pricing.machines import MachineKind
 from flows.pricing.memory import Space
 from flows.pricing.prices import Prices, load_prices
 from flows.pricing.schedule import critical_path, wall_seconds
@@ -79,7 +79,7 @@ def test_large_models_are_priced_by_gpu_hours(workplace):
     free = [f"sources.{name}.model={{kind='hub', id='a/b-8b', revision='{'0' * 40}'}}" for name in ("mirror", "sorter")]
     prices = Prices(hour={"H100": 2.0})
     found = estimates_of(workplace, *free, prices=prices)["per-model sampling · mirror"]
-    assert found.machine == Machine("H100", 1, 1, "H100") and found.gpu_hours.p50 > 0
+    assert found.machine == MachineKind("H100", 1, 1, "H100") and found.gpu_hours.p50 > 0
     assert found.dollars == Range(found.gpu_hours.p50 * 2.0, pytest.approx(found.gpu_hours.p90 * 2.0))
     unpriced = estimates_of(workplace, *free)
     assert unpriced["per-model sampling · mirror"].dollars is None
@@ -109,7 +109,7 @@ def test_a_budget_refuses_what_is_expected_to_cost_more():
     def step(label: str, dollars: float) -> Estimate:
         one = Range(1.0, 2.0)
         cost = Range(dollars, 2 * dollars)
-        return Estimate(label, label, one, one, Machine("cpu"), one, cost, 0, Space(0, 0, 0), "", 1, (), 0.0)
+        return Estimate(label, label, one, one, MachineKind("cpu"), one, cost, 0, Space(0, 0, 0), "", 1, (), 0.0)
 
     steps = [step("a", 300.0), step("b", 199.0)]
     refuse_above_budget(steps, None)
@@ -124,7 +124,7 @@ def test_a_budget_refuses_what_is_expected_to_cost_more():
 
 def test_wall_time_waits_for_inputs_and_room():
     def step(name: str, seconds: float, *needs: str, gpus: int = 0, programs: int = 1) -> Estimate:
-        machine, long = Machine("H100" if gpus else "cpu", gpus), Range(seconds, 2 * seconds)
+        machine, long = MachineKind("H100" if gpus else "cpu", gpus), Range(seconds, 2 * seconds)
         return Estimate(name, name, long, long, machine, long, None, 0, Space(0, 0, 0), "", programs, needs, 0.0)
 
     two, three = step("a", 10), step("b", 10)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.pricing.machines import Machine, kind_of_gpu
+from flows.pricing.machines import MachineKind, kind_of_gpu
 from flows.pricing.model_sizes import anchors, size_by_name, size_by_parameters, size_of_tiny
 from flows.pricing.seconds import anchor_seconds, write_speed
 from flows.pricing.work import Work
@@ -38,18 +38,18 @@ def test_a_tiny_model_has_the_parameters_of_its_layers():
 def test_eight_billions_write_as_fast_as_the_formula_by_hand():
     """Weights 16 GB and 256 caches of 700 tokens of 131 kB: 39.5 GB at 70% of 3.35 TB/s are 16.8 ms, with 3 ms of host."""
     work = Work("writes", "vllm", size_by_parameters(8e9), 1000, 1e6)
-    speed = write_speed(work, Machine("H100", 1))
+    speed = write_speed(work, MachineKind("H100", 1))
     assert speed == pytest.approx(256 / (39.475e9 / 2.345e12 + 0.003), rel=1e-3) and 9e3 < speed < 16e3
     start = anchors()["engine"]["start"]["vllm"]
-    assert anchor_seconds(work, Machine("H100", 1), 1) == pytest.approx(start + 1e6 / speed)
-    assert anchor_seconds(work, Machine("H100", 1), 8) == pytest.approx(8 * start + 1e6 / speed)
+    assert anchor_seconds(work, MachineKind("H100", 1), 1) == pytest.approx(start + 1e6 / speed)
+    assert anchor_seconds(work, MachineKind("H100", 1), 8) == pytest.approx(8 * start + 1e6 / speed)
 
 
 def test_training_costs_three_forward_passes():
     size = size_by_parameters(8e9)
     read, trained = Work("reads", "", size, tokens=1e9), Work("trains", "", size, tokens=1e9)
     assert trained.operations == 3 * read.operations
-    hours = anchor_seconds(trained, Machine("A100", 8), 1) / 3600
+    hours = anchor_seconds(trained, MachineKind("A100", 8), 1) / 3600
     assert hours == pytest.approx(6 * 8e9 * 1e9 * (1 + 220 / 4096) / (8 * 312e12 * 0.35) / 3600 + 60 / 3600, rel=0.01)
 
 
