@@ -36,6 +36,7 @@ def test_a_run_killed_at_several_moments_continues_where_it_was(done, server, tm
     started(done, space, AFTER_MODELS)
     moments = [
         lambda: list((space / "store").glob("pools/per-model-sampling/*/*.parquet")),
+        lambda: list((space / "store").glob("pools/reward-annotation/*/*.parquet")),
         lambda: list((space / "store").glob("sft/*/MANIFEST.json")),
     ]
     finished = manifests(space / "store")
