@@ -3,13 +3,12 @@
 import json
 
 from flows.config.recipe import Recipe
-from flows.results.licences import front_matter, licence_section, licences_of, resampled_section
+from flows.results.licences import front_matter, licence_section, licences_of, list_prompt_sets, resampled_section
 from flows.results.markdown import escape_markdown, quote_code
 from flows.upkeep.resample import read_all_results
 from infra.errors import BadInput
 from infra.manifest import Manifest
 from infra.store import Store
-from tasks.prompts.sets import PromptSets, ReadySelection
 
 FRONT = """---
 {licence}
@@ -59,13 +58,9 @@ def data_card(recipe: Recipe, made: dict[str, Manifest], store: Store, with_cand
 def prompt_sets(recipe: Recipe, upstream: list[Manifest]) -> list[str]:
     """For each prompt set: its origin, the number of prompts, and the licence."""
     (selected,) = [manifest for manifest in upstream if manifest.stage == "prompt-selection"]
-    match recipe.prompts:
-        case PromptSets(sets=sets):
-            pass
-        case ReadySelection() as ready:
-            sets = ready.sets().sets
-        case source:
-            return [f"* {source.kind}: {selected.counts['rows']:,} prompts; licence not recorded"]
+    sets = list_prompt_sets(recipe)
+    if sets is None:
+        return [f"* {recipe.prompts.kind}: {selected.counts['rows']:,} prompts; licence not recorded"]
     lines = []
     for prompt_set in sets:
         what = prompt_set.source

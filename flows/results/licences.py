@@ -2,13 +2,14 @@
 licences decide, and a licence that the recipe does not state is unknown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.config.recipe import Recipe
 from flows.results.markdown import escape_markdown
 from infra.manifest import Manifest
 from tasks.models.stage import HubModel
-from tasks.prompts.sets import PromptSets, ReadySelection
+from tasks.prompts.sets import PromptSet, PromptSets, ReadySelection
 
 # (words in the stated licence, the hub's name, what it forbids or asks), strictest first. The first that fits counts.
 KNOWN = (
@@ -39,7 +40,7 @@ KNOWN = (
     ("apache", "apache-2.0", "asks to keep its notices"),
     ("mit", "mit", "asks to keep its notice"),
 )
-UNKNOWN = 3  # a licence that is not known stands after those that forbid commercial use
+UNKNOWN = 3  # place of an unknown licence: after those that forbid commercial use
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,19 @@ def licences_of(recipe: Recipe, with_target: bool) -> list[Licence]:
     return sorted(found, key=lambda licence: (licence.rank, licence.stated))
 
 
-def licences_of_prompts(recipe: Recipe) -> dict[str, str]:
+def list_prompt_sets(recipe: Recipe) -> Sequence[PromptSet] | None:
+    """The sets of a recipe's prompts; None if the prompts are a single file or hub data set, which states no licence."""
     match recipe.prompts:
         case PromptSets(sets=sets):
-            return {each.name: each.licence for each in sets}
+            return sets
         case ReadySelection() as ready:
-            return {each.name: each.licence for each in ready.sets().sets}
-    return {recipe.prompts.kind: ""}
+            return ready.sets().sets
+    return None
+
+
+def licences_of_prompts(recipe: Recipe) -> dict[str, str]:
+    sets = list_prompt_sets(recipe)
+    return {recipe.prompts.kind: ""} if sets is None else {each.name: each.licence for each in sets}
 
 
 def front_matter(recipe: Recipe, licences: list[Licence], model: bool) -> str:
@@ -96,14 +103,9 @@ def front_matter(recipe: Recipe, licences: list[Licence], model: bool) -> str:
 
 
 def hub_sets(recipe: Recipe) -> list[str]:
-    match recipe.prompts:
-        case PromptSets(sets=sets):
-            pass
-        case ReadySelection() as ready:
-            sets = ready.sets().sets
-        case source:
-            return [source.id] if source.kind == "hub" else []
-    return list(dict.fromkeys(each.source.id for each in sets if each.source.kind == "hub"))
+    sets = list_prompt_sets(recipe)
+    sources = [recipe.prompts] if sets is None else [each.source for each in sets]
+    return list(dict.fromkeys(source.id for source in sources if source.kind == "hub"))
 
 
 def licence_section(licences: list[Licence]) -> list[str]:
