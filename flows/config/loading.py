@@ -34,7 +34,7 @@ def read_recipe_values(name: str, overrides: Sequence[str] = ()) -> dict:
 
 def read_toml(file: Path) -> dict:
     if (size := file.stat().st_size) > LARGEST:
-        raise BadInput(f"{file}: not TOML of ours: {size:,} bytes, at most {LARGEST:,} are read")
+        raise BadInput(f"{file}: the file is too large: {size:,} bytes, at most {LARGEST:,} are read")
     try:
         return parse_toml(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as problem:  # bad syntax, bad UTF-8, too long numbers, too deep nesting

@@ -32,7 +32,7 @@ def space_of(job: Job, work: Work, machine: MachineKind) -> Space:
         case "reads" | "writes":
             held = weights * (4 if job.stage == "reference-log-probs" else 2)
             host, gpu = held + WORKING, held / max(1, machine.gpus) + WORKING
-            if work.engine == "vllm" and not machine.on_cores:  # it takes a share of the memory, whatever it needs
+            if work.engine == "vllm" and not machine.on_cores:  # vLLM reserves a fixed share of the memory
                 share = getattr(job.how, "memory", 0.92)
                 gpu = max(gpu, share * anchors()["gpus"][machine.kind]["memory"] * 1e9)
     return Space(disk / 1e9, host / 1e9, 0.0 if machine.on_cores else gpu / 1e9)

@@ -1,6 +1,6 @@
 """What each source of a recipe adds and costs, from the stored responses and scores. Makes no rows and reads no text.
 
-Equal texts have one score, as in the training pairs. Counted are all responses with a score, also those that were cut off.
+Equal texts have one score, as in the training pairs. All responses with a score count, also those that were cut off.
 """
 
 from collections.abc import Sequence

@@ -54,7 +54,7 @@ def promote_model(model: Step, found: dict, place: Workspace, target: Path, reci
 
 
 def model_card(found: dict, manifest: Manifest, store: Store, recipe: Recipe | None = None) -> str:
-    """`recipe`: the recipe that made the model, if it is known: its licences then stand on the card."""
+    """`recipe`: the recipe that made the model, if it is known: the card then lists its licences."""
     licences = licences_of(recipe, with_target=True) if recipe else []
     name, upstream = found["models"][-1], list_ancestors([manifest], store)
     return "\n".join(
